@@ -1,0 +1,55 @@
+// The commands: names, arguments, help, shared by all hosts. Parsing only; running them is Session's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/target/open.h"
+
+namespace pygc::engine {
+
+enum class Format : std::uint8_t { kText, kJson, kSqlite, kJsonl, kDot, kHeapSnapshot, kCsv, kGcDebug };
+enum class FailOn : std::uint8_t { kDefinite, kPending, kNever };
+
+/// Which target the standalone program was told to open; hosts inside a debugger fill it themselves.
+struct TargetChoice {
+  std::string core;        // -c CORE
+  std::int32_t pid = 0;    // -p PID
+  target::OpenOptions open;
+  std::string layout_file;  // --layout FILE
+};
+
+/// One parsed command line.
+struct Request {
+  std::string command;
+  std::vector<std::string> arguments;   // ADDR, TYPE, ... as typed
+  Format format = Format::kText;
+  std::uint64_t limit = 10;             // groups, rows; 0: all
+  std::vector<std::string> type_globs, ignore_globs;
+  std::optional<int> generation;
+  FailOn fail_on = FailOn::kDefinite;
+  bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, all = false;
+  std::string color = "auto";
+  std::string output_file;              // -o FILE
+  std::string baseline;
+  double timeout_seconds = 0;
+  Limits limits;                        // --threads, --max-memory
+  TargetChoice target;
+  bool show_help = false, show_version = false;
+  std::string help_text;                // filled when show_help
+};
+
+/// Parses "pygc COMMAND [OPTIONS] [ARGS]" without the program name. `standalone`: target options are allowed.
+/// Errors: kUsage with one line that names the word and what is possible (nearest command).
+[[nodiscard]] Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone);
+
+/// Name and one-line summary of each command, in the order of the contract; only those that this build can run.
+struct CommandSummary { std::string_view name, summary; };
+[[nodiscard]] std::span<const CommandSummary> Commands();
+
+}  // namespace pygc::engine

@@ -1,0 +1,88 @@
+// Objects read from memory: header, type, referents exactly as the type's tp_traverse visits them, size, labels.
+// Prepared once from a Runtime; const and thread-safe afterwards except for types that are met for the first time (an internal lock).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/cpython/object_header.h"
+#include "core/cpython/runtime.h"
+#include "core/objects/type_table.h"
+#include "core/target/process.h"
+
+namespace pygc::objects {
+
+/// Grows, is cleared and reused: the referents of one object.
+using ReferentBuffer = std::vector<Address>;
+
+/// What a referent is to its owner, for labels.
+enum class SlotKind : std::uint8_t {
+  kField,       // a C field: `name`
+  kItem,        // [index]
+  kDictKey,     // the key itself, entry `index`
+  kDictValue,   // value of the key object at `key`
+  kSetEntry,    // element of a set
+  kAttribute,   // instance attribute whose name is the str object at `key` (inline values, split tables)
+  kSlot,        // __slots__ member, `name`
+  kLocal,       // local variable `index` of a frame; name object at `key` where known
+  kStackItem,   // value stack of a frame
+  kType,        // ob_type
+  kUnknown,     // found by a scan at byte `index` of the object
+};
+
+/// One reference with its place.
+struct LabelledReferent {
+  Address referent = 0;
+  SlotKind kind = SlotKind::kUnknown;
+  const char* name = nullptr;  // static text: "__self__", "__closure__"
+  std::string text;            // names read from the target (slot names)
+  Address key = 0;             // key or name object
+  std::uint64_t index = 0;
+};
+
+/// Reads objects of one target.
+class ObjectReader {
+ public:
+  ObjectReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits);
+  ~ObjectReader();
+
+  /// Facts of the type at `type`, read at the first call. nullptr when it is not a type object (fault, metatype chain does not end in `type`, nonsense fields).
+  [[nodiscard]] const TypeFacts* Type(Address type) const;
+  /// All types met so far, by id. The pointers stay valid.
+  [[nodiscard]] std::vector<const TypeFacts*> Types() const;
+
+  /// Appends every referent of the object, in the order and number in which the type's tp_traverse visits them; NULL is left out.
+  /// Returns how exact they are; kUnknown where the object cannot be read. Clears nothing.
+  ReferentQuality Referents(Address object, const TypeFacts& type, ReferentBuffer& out) const;
+  /// The same references, each with its place. Slower; for reported objects.
+  ReferentQuality LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const;
+
+  /// True when the collector sees the object as one of its own: Py_TPFLAGS_HAVE_GC and tp_is_gc. CPython: _PyObject_IS_GC.
+  [[nodiscard]] bool IsGc(Address object, const TypeFacts& type) const;
+  /// What sys.getsizeof says (with the GC head), or nullopt where the type's own __sizeof__ is not known here.
+  [[nodiscard]] std::optional<std::uint64_t> SizeOf(Address object, const TypeFacts& type) const;
+  /// 2.7: does this object have a finalizer that keeps its cycle from being freed. CPython: has_finalizer(), Modules/gcmodule.c [2.7].
+  [[nodiscard]] bool HasLegacyFinalizer(Address object, const TypeFacts& type) const;
+
+  /// The name that a report shows for the object's type: the class name for classic instances (2.7), else type.name.
+  [[nodiscard]] std::string DisplayTypeName(Address object, const TypeFacts& type) const;
+  /// Decodes a str (2.7: str or unicode) to UTF-8, at most `max_code_points`; nullopt when it is none or cannot be read.
+  [[nodiscard]] std::optional<std::string> Text(Address str_object, std::size_t max_code_points) const;
+  /// The label of a reference as reports show it: ".attr", "['key']", "[3]", ".__self__", ".__closure__", "local x". Escaped by the writers, not here.
+  [[nodiscard]] std::string LabelText(const LabelledReferent& referent) const;
+  /// Items of the list object at `list` (gc.garbage), at most `max`. Errors: kFault, kCorrupt.
+  [[nodiscard]] Result<std::vector<Address>> ListItems(Address list, std::size_t max) const;
+
+  [[nodiscard]] const cpython::Runtime& runtime() const noexcept;
+  [[nodiscard]] const target::Process& process() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace pygc::objects

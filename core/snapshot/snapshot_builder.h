@@ -1,0 +1,22 @@
+// BuildSnapshot: the one long loop that turns a target into a HeapSnapshot. The last layer that reads the target.
+#pragma once
+
+#include "core/base/limits.h"
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/objects/object_reader.h"
+
+namespace pygc::snapshot {
+
+struct SnapshotOptions {
+  bool with_leaves = false;  // also every object that is reached from tracked ones: untracked containers and leaves, with sizes (export)
+  Limits limits;
+};
+
+/// All tracked objects of every interpreter (generation lists, the permanent one, and lists headed on a C stack where a collection was in progress),
+/// their headers and references.
+/// Errors: kCancelled, kLimit (does not fit the given memory), kCorrupt (no list could be followed at all). Damage to a part is Coverage, not an error.
+[[nodiscard]] Result<heap::HeapSnapshot> BuildSnapshot(const objects::ObjectReader& reader, const SnapshotOptions& options, ProgressSink& progress);
+
+}  // namespace pygc::snapshot

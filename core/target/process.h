@@ -1,0 +1,81 @@
+// A process under study as plain data: its memory, modules, threads, and what of it is missing. Built once by a target source
+// (core file, live pid, debugger callbacks); immutable afterwards.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/elf/elf_file.h"
+#include "core/target/memory_image.h"
+
+namespace pygc::target {
+
+enum class TargetKind : std::uint8_t { kCore, kLive };
+
+/// How sure it is that a module's file on this machine is the one that was mapped.
+enum class ModuleMatch : std::uint8_t {
+  kVerified,      // build-ids equal
+  kUnverifiable,  // no build-id in the target's memory; every byte that is present in both agrees; used only where trusted (--trust-file)
+  kMismatch,      // build-ids differ: never used
+  kMissing,       // no file found
+  kNotNeeded,     // the file was not opened
+};
+
+/// An executable, shared library or other file mapped in the target.
+struct Module {
+  std::string path;                  // as the target names it, raw bytes
+  std::vector<AddressRange> ranges;  // its mappings, sorted
+  std::int64_t load_bias = 0;        // run-time address = link-time address + load_bias
+  bool is_elf = false;
+  std::string build_id;              // hex, from the target's memory; empty where it cannot be read there
+  std::string file_build_id;         // hex, of `file_path`
+  std::string file_path;             // the file used on this machine; empty where none
+  ModuleMatch match = ModuleMatch::kMissing;
+  std::string match_detail;          // one line for reports: tried paths, both ids
+  std::shared_ptr<const elf::ElfFile> file;  // set when match is kVerified, or kUnverifiable and trusted
+};
+
+/// General registers in the order of `struct user_regs_struct` (x86-64): r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags
+/// rsp ss fs_base gs_base ds es fs gs.
+struct Thread {
+  std::int32_t tid = 0;
+  std::array<std::uint64_t, 27> registers{};
+  std::int32_t signal = 0;
+  bool has_registers = false;
+  [[nodiscard]] Address stack_pointer() const noexcept { return registers[19]; }
+  [[nodiscard]] Address instruction_pointer() const noexcept { return registers[16]; }
+  [[nodiscard]] Address fs_base() const noexcept { return registers[21]; }
+};
+
+/// One reason why the data are not complete, for `missing[]` of a report.
+struct MissingNote {
+  std::string what;    // "file /usr/lib/x.so", "412 MiB of memory"
+  std::string reason;  // "build-id differs: core has ab12, file has cd34"
+  std::string remedy;  // "give --sysroot or --module NAME=FILE"
+};
+
+/// The process under study.
+struct Process {
+  TargetKind kind = TargetKind::kCore;
+  std::string path;               // of the core file; empty for a live process
+  std::int32_t pid = 0;           // 0 where unknown
+  std::string executable;         // path of the main program as the target names it
+  std::vector<std::string> arguments;  // as far as known; raw bytes
+  MemoryImage memory;
+  std::vector<Module> modules;    // sorted by first range
+  std::vector<Thread> threads;    // the one that crashed first
+  std::vector<MissingRange> missing_ranges;
+  std::vector<MissingNote> missing;   // things that make an analysis partial; empty means the image is complete
+  std::vector<std::string> warnings;  // things worth knowing that do not
+  double pause_seconds = 0;       // how long a live target stood still
+  std::uint64_t core_bytes_expected = 0, core_bytes_present = 0;  // file size that the program headers ask for; what is there
+
+  /// The module that maps `a`, or nullptr.
+  [[nodiscard]] const Module* FindModule(Address a) const noexcept;
+};
+
+}  // namespace pygc::target
