@@ -5,10 +5,10 @@
 namespace pygc {
 
 AddressMap::AddressMap(std::span<const AddressRange> ranges) : ranges_(ranges.begin(), ranges.end()) {
-  // A range of many terabytes (a sparse reservation) would make the table itself large; such maps use binary search throughout.
+  // A range of many terabytes (a sparse reservation) would take a second to enter chunk by chunk; such maps use binary search throughout.
   std::uint64_t chunks = 0;
   for (const AddressRange& r : ranges_) chunks += (r.size() >> kChunkShift) + 2;
-  if (chunks > (64ull << 20) || ranges_.size() >= kSeveral) return;
+  if (ranges_.empty() || chunks > (64ull << 20) || ranges_.size() >= kSeveral) return;
   top_.assign(kTopSize, kNone);
   for (std::uint32_t i = 0; i < ranges_.size(); ++i) {
     const AddressRange& r = ranges_[i];
@@ -16,18 +16,31 @@ AddressMap::AddressMap(std::span<const AddressRange> ranges) : ranges_(ranges.be
     for (std::uint64_t chunk = r.begin >> kChunkShift; chunk <= (r.end - 1) >> kChunkShift; ++chunk) {
       std::uint32_t& page = top_[chunk >> (kTopShift - kChunkShift)];
       if (page == kNone) {
-        page = static_cast<std::uint32_t>(pages_.size() / kPageSize);
-        pages_.resize(pages_.size() + kPageSize, kNone);
+        const std::uint64_t used = pages_.size() / kPageSize;
+        page = used < kMaxPages ? static_cast<std::uint32_t>(used) : kSeveral;  // LIMIT: kMaxPages
+        if (page != kSeveral) pages_.resize(pages_.size() + kPageSize, kNone);
       }
+      if (page == kSeveral) continue;
       std::uint32_t& entry = pages_[page * kPageSize + (chunk & (kPageSize - 1))];
-      entry = entry == kNone ? i : kSeveral;
+      entry = entry == kNone ? i : entry | kSeveral;
     }
   }
 }
 
-std::uint32_t AddressMap::FindSlow(Address a) const noexcept {
-  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), a, [](Address x, const AddressRange& r) { return x < r.begin; });
-  if (after == ranges_.begin()) return kNone;
+std::uint32_t AddressMap::FindSlow(Address a) const noexcept { return FindFrom(0, a); }
+
+std::uint32_t AddressMap::FindFrom(std::uint32_t first, Address a) const noexcept {
+  const std::size_t count = ranges_.size();
+  if (first >= count || a < ranges_[first].begin) return kNone;
+  // Double the step until a range begins behind `a`, then halve.
+  std::size_t low = first, step = 1;
+  while (step < count - low && ranges_[low + step].begin <= a) {
+    low += step;
+    step *= 2;
+  }
+  const auto begin = ranges_.begin() + static_cast<std::ptrdiff_t>(low);
+  const auto end = begin + static_cast<std::ptrdiff_t>(std::min(step, count - low));
+  const auto after = std::upper_bound(begin, end, a, [](Address x, const AddressRange& r) { return x < r.begin; });
   const auto found = after - 1;
   return found->Contains(a) ? static_cast<std::uint32_t>(found - ranges_.begin()) : kNone;
 }

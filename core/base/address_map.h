@@ -1,5 +1,5 @@
 // Address -> index of the range that holds it, in a few nanoseconds and whatever the number of ranges.
-// Two-level table over 1 MiB chunks of the 48-bit address space; a chunk that holds several ranges falls back to binary search among them.
+// Two-level table over 1 MiB chunks of the 48-bit address space; a chunk that holds several ranges falls back to a short search that starts at its first one.
 // Used for segments of memory (target::MemoryImage) and for the object bitmap (heap::ObjectIndex).
 #pragma once
 
@@ -26,10 +26,9 @@ class AddressMap {
     const std::uint64_t top = a >> kTopShift;
     if (top >= kTopSize || top_.empty()) [[unlikely]] return FindSlow(a);
     const std::uint32_t page = top_[top];
-    if (page == kNone) return kNone;
+    if (page >= kSeveral) return page == kNone ? kNone : FindSlow(a);
     const std::uint32_t entry = pages_[page * kPageSize + ((a >> kChunkShift) & (kPageSize - 1))];
-    if (entry == kNone) return kNone;
-    if (entry & kSeveral) [[unlikely]] return FindSlow(a);
+    if (entry >= kSeveral) return entry == kNone ? kNone : FindFrom(entry & ~kSeveral, a);
     return ranges_[entry].Contains(a) ? entry : kNone;
   }
 
@@ -40,13 +39,16 @@ class AddressMap {
   static constexpr unsigned kTopShift = 32;
   static constexpr std::uint64_t kPageSize = 1u << (kTopShift - kChunkShift);  // chunks in 4 GiB
   static constexpr std::uint64_t kTopSize = 1u << 16;                          // 48-bit user addresses
+  static constexpr std::uint64_t kMaxPages = 4096;                             // 64 MiB of table: a hostile core may name every 4 GiB slot
   static constexpr std::uint32_t kSeveral = 0x80000000u;
 
   [[nodiscard]] std::uint32_t FindSlow(Address a) const noexcept;
+  /// The same among ranges_[first] and those behind it; fast when the answer is near.
+  [[nodiscard]] std::uint32_t FindFrom(std::uint32_t first, Address a) const noexcept;
 
   std::vector<AddressRange> ranges_;
-  std::vector<std::uint32_t> top_;    // 4 GiB slot -> page index
-  std::vector<std::uint32_t> pages_;  // chunk -> range index, kNone, or kSeveral
+  std::vector<std::uint32_t> top_;    // 4 GiB slot -> page index, kNone, or kSeveral: search all ranges
+  std::vector<std::uint32_t> pages_;  // chunk -> range index, kNone, or kSeveral with the index of the chunk's first range
 };
 
 }  // namespace pygc
