@@ -13,6 +13,7 @@
 
 #include "core/base/address.h"
 #include "core/base/limits.h"
+#include "core/base/mapped_file.h"
 #include "core/base/result.h"
 
 namespace pygc::elf {
@@ -52,6 +53,11 @@ class ElfFile {
   [[nodiscard]] static Result<std::shared_ptr<const ElfFile>> Open(const std::string& path, const Limits& limits);
   /// The same over bytes that are already here and outlive the object (tests, images in memory).
   [[nodiscard]] static Result<std::shared_ptr<const ElfFile>> FromBytes(std::span<const std::byte> bytes, const Limits& limits);
+  /// The same over a file that is mapped already.
+  [[nodiscard]] static Result<std::shared_ptr<const ElfFile>> FromFile(std::shared_ptr<const MappedFile> file, const Limits& limits);
+  /// The same over bytes that the object keeps (a module put together from memory, .gnu_debugdata); `path` is for messages.
+  [[nodiscard]] static Result<std::shared_ptr<const ElfFile>> FromOwnedBytes(std::vector<std::byte> bytes, const std::string& path,
+                                                                             const Limits& limits);
   ~ElfFile();
   ElfFile(const ElfFile&) = delete;
   ElfFile& operator=(const ElfFile&) = delete;
@@ -62,7 +68,9 @@ class ElfFile {
   [[nodiscard]] std::uint16_t machine() const noexcept;  // EM_*
   [[nodiscard]] std::uint64_t entry() const noexcept;
   [[nodiscard]] std::span<const ProgramHeader> program_headers() const noexcept;
-  [[nodiscard]] std::span<const Section> sections() const noexcept;  // empty when the headers are stripped
+  /// True when the file ends inside its table of program headers, or the count of a large one is lost with the file's end.
+  [[nodiscard]] bool program_headers_cut() const noexcept;
+  [[nodiscard]] std::span<const Section> sections() const;           // empty when the headers are stripped; read at the first call
   [[nodiscard]] const std::string& build_id() const noexcept;        // hex; empty where there is none
   /// The file's bytes of a PT_LOAD at link-time `address`, at most to the end of its file part; empty where there are none.
   [[nodiscard]] std::span<const std::byte> BytesAt(std::uint64_t address) const noexcept;
@@ -76,10 +84,11 @@ class ElfFile {
   /// Dynamic relocations, sorted by address (from DT_RELA and DT_JMPREL; RELR entries carry no symbol and are left out).
   [[nodiscard]] std::span<const Relocation> relocations() const;
   /// True where a .debug_info is in the file.
-  [[nodiscard]] bool has_dwarf() const noexcept;
+  [[nodiscard]] bool has_dwarf() const;
 
  private:
   struct Impl;
+  static Result<std::shared_ptr<const ElfFile>> Parse(std::unique_ptr<Impl> impl, const Limits& limits);
   explicit ElfFile(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,87 @@
+#include "core/elf/file_kind.h"
+
+#include <elf.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+#include "core/base/byte_reader.h"
+
+namespace pygc::elf {
+namespace {
+
+bool StartsWith(std::span<const std::byte> bytes, std::string_view magic) {
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+}
+
+}  // namespace
+
+std::string MachineName(unsigned machine) {
+  switch (machine) {
+    case EM_X86_64: return "x86-64";
+    case EM_386: return "i386";
+    case EM_AARCH64: return "aarch64";
+    case EM_ARM: return "arm";
+    case EM_PPC64: return "ppc64";
+    case EM_S390: return "s390x";
+    case EM_RISCV: return "riscv";
+    case EM_MIPS: return "mips";
+    case EM_LOONGARCH: return "loongarch";
+    default: return fmt::format("machine {}", machine);
+  }
+}
+
+Compression CompressionOf(std::span<const std::byte> first_bytes) noexcept {
+  if (StartsWith(first_bytes, "\x28\xB5\x2F\xFD")) return Compression::kZstd;
+  if (StartsWith(first_bytes, "\x04\x22\x4D\x18")) return Compression::kLz4;
+  if (StartsWith(first_bytes, "\x1F\x8B")) return Compression::kGzip;
+  if (StartsWith(first_bytes, std::string_view("\xFD" "7zXZ\0", 6))) return Compression::kXz;
+  return Compression::kNone;
+}
+
+std::string DescribeFile(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return "an empty file";
+  switch (CompressionOf(bytes)) {
+    case Compression::kZstd: return "a zstd frame";
+    case Compression::kLz4: return "an lz4 frame";
+    case Compression::kGzip: return "a gzip file";
+    case Compression::kXz: return "an xz file";
+    case Compression::kNone: break;
+  }
+  if (StartsWith(bytes, "MDMP")) return "a minidump";
+  if (StartsWith(bytes, "KDUMP   ") || StartsWith(bytes, "DISKDUMP")) return "a compressed kernel dump (kdump)";
+  if (StartsWith(bytes, "PAGEDU")) return "a Windows kernel dump";
+  if (StartsWith(bytes, "BZh")) return "a bzip2 file";
+  if (StartsWith(bytes, "PK\x03\x04")) return "a zip archive";
+  if (StartsWith(bytes, "MZ")) return "a Windows program";
+  if (StartsWith(bytes, "\xCF\xFA\xED\xFE") || StartsWith(bytes, "\xCE\xFA\xED\xFE")) return "a Mach-O file";
+  if (StartsWith(bytes, "SQLite format 3")) return "an SQLite database";
+  if (StartsWith(bytes, "!<arch>\n")) return "a static library or package";
+  if (StartsWith(bytes, "ProblemType: ")) return "an apport crash report (unpack it with apport-unpack)";
+  if (!StartsWith(bytes, ELFMAG)) {
+    const std::size_t looked_at = std::min<std::size_t>(bytes.size(), 512);
+    const bool text = std::all_of(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(looked_at), [](std::byte b) {
+      const unsigned c = static_cast<unsigned>(b);
+      return c >= 0x20 ? c != 0x7F : (c >= '\t' && c <= '\r');
+    });
+    if (text) return StartsWith(bytes, "#!") ? "a script" : "a text file";
+    return "not an ELF file";
+  }
+  if (bytes.size() < sizeof(Elf64_Ehdr)) return fmt::format("the first {} bytes of an ELF file", bytes.size());
+  if (bytes[EI_CLASS] == std::byte{ELFCLASS32}) return "a 32-bit ELF file";
+  if (bytes[EI_CLASS] != std::byte{ELFCLASS64}) return "a damaged ELF file (unknown class)";
+  if (bytes[EI_DATA] != std::byte{ELFDATA2LSB}) return "a big-endian ELF file";
+  const unsigned type = LoadUnchecked<std::uint16_t>(bytes.data() + offsetof(Elf64_Ehdr, e_type));
+  const std::string machine = MachineName(LoadUnchecked<std::uint16_t>(bytes.data() + offsetof(Elf64_Ehdr, e_machine)));
+  switch (type) {
+    case ET_REL: return fmt::format("an ELF object file or kernel module ({})", machine);
+    case ET_EXEC: return fmt::format("an ELF program ({})", machine);
+    case ET_DYN: return fmt::format("an ELF shared library or program ({})", machine);
+    case ET_CORE: return fmt::format("an ELF core ({})", machine);
+    default: return fmt::format("an ELF file of unknown type {} ({})", type, machine);
+  }
+}
+
+}  // namespace pygc::elf

@@ -1,0 +1,19 @@
+// What a file is that somebody took for a core or a module, in words for an error message.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace pygc::elf {
+
+/// Compressed formats that pygc opens by itself.
+enum class Compression { kNone, kZstd, kLz4, kGzip, kXz };
+[[nodiscard]] Compression CompressionOf(std::span<const std::byte> first_bytes) noexcept;
+
+/// "an empty file", "a minidump", "an ELF shared library or PIE program (x86-64)", "a 32-bit ELF file", "text" ... Never fails.
+[[nodiscard]] std::string DescribeFile(std::span<const std::byte> bytes);
+/// The name of an ELF machine: "x86-64", "aarch64", "machine 1234".
+[[nodiscard]] std::string MachineName(unsigned machine);
+
+}  // namespace pygc::elf
