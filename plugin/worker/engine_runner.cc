@@ -1,0 +1,132 @@
+#include "plugin/worker/engine_runner.h"
+
+#include <unistd.h>
+
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "core/engine/command_table.h"
+#include "core/target/open.h"
+#include "plugin/worker/client.h"
+
+namespace pygc::worker {
+namespace {
+
+class LinkOutput final : public engine::OutputSink {
+ public:
+  explicit LinkOutput(HostLink& host) : host_(host) {}
+  bool Out(std::string_view bytes) override { return host_.Out(bytes); }
+  void Err(std::string_view bytes) override { host_.Err(bytes); }
+
+ private:
+  HostLink& host_;
+};
+
+// A word of a key: its length first, so that no two lists of words give the same key.
+void AddToKey(std::string* key, std::string_view word) { *key += fmt::format("{}:{};", word.size(), word); }
+
+std::string KeyOf(const CommandRequest& request, const engine::Request& command) {
+  std::string key;
+  const TargetDescription& t = request.target;
+  const engine::TargetChoice& c = command.target;
+  AddToKey(&key, fmt::format("{} {} {} {} {}", static_cast<int>(t.route), t.pid, t.generation, c.pid, c.open.trust_file));
+  AddToKey(&key, t.path);
+  AddToKey(&key, c.core);
+  AddToKey(&key, c.layout_file);
+  AddToKey(&key, c.open.executable);
+  AddToKey(&key, c.open.sysroot);
+  for (const std::string& d : c.open.debug_directories) AddToKey(&key, d);
+  for (const auto& [name, file] : c.open.module_files) {
+    AddToKey(&key, name);
+    AddToKey(&key, file);
+  }
+  return key;
+}
+
+Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink& host) {
+  Result<ServedDescription> described = host.Describe();
+  if (!described) return tl::unexpected(described.error());
+  target::MemorySource source;
+  source.kind = described->is_core ? target::TargetKind::kCore : target::TargetKind::kLive;
+  source.path = described->path;
+  source.pid = described->pid;
+  source.regions.reserve(described->regions.size());
+  for (ServedRegion& r : described->regions)
+    source.regions.push_back({r.range, r.readable, r.writable, r.executable, std::move(r.file), r.file_offset});
+  for (const ServedThread& t : described->threads) {
+    target::Thread thread;
+    thread.tid = t.tid;
+    thread.signal = t.signal;
+    thread.has_registers = t.has_registers;
+    thread.registers = t.registers;
+    source.threads.push_back(thread);
+  }
+  source.read = [&host](Address from, std::span<std::byte> out) { return host.Read(from, out); };
+  return target::CaptureFromSource(source, options, host);
+}
+
+}  // namespace
+
+Result<target::Process> EngineRunner::Open(const CommandRequest& request, const engine::Request& command, HostLink& host) const {
+  const TargetDescription& t = request.target;
+  target::OpenOptions options = command.target.open;
+  options.limits = command.limits;
+  options.module_files.insert(options.module_files.end(), t.module_files.begin(), t.module_files.end());
+  switch (t.route) {
+    case TargetRoute::kNone: return Fail(ErrorCode::kUsage, "{}", t.why_none);
+    case TargetRoute::kCommandLine:
+      if (!command.target.core.empty()) return target::OpenCore(command.target.core, options, host);
+      if (command.target.pid != 0) return target::CaptureLive(command.target.pid, options, host);
+      return Fail(ErrorCode::kUsage, "no target given: -c CORE for a core file, -p PID for a live process (pygc --help)");
+    case TargetRoute::kServed: return OpenServed(options, host);
+    case TargetRoute::kCore:
+    case TargetRoute::kStoppedPid: break;
+  }
+  Result<target::Process> direct = t.route == TargetRoute::kCore ? target::OpenCore(t.path, options, host) : target::CaptureStopped(t.pid, options, host);
+  if (direct || !t.can_serve || direct.error().code == ErrorCode::kCancelled) return direct;
+  Result<target::Process> served = OpenServed(options, host);
+  if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));
+  return served || served.error().code == ErrorCode::kCancelled ? std::move(served) : std::move(direct);
+}
+
+int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host) {
+  LinkOutput output(host);
+  const std::string key = KeyOf(request, command);
+  if (!session_ || key != session_key_) {
+    session_.reset();  // before the next target is read: both together may not fit
+    Result<target::Process> process = Open(request, command, host);
+    if (!process) return engine::ReportError(process.error(), output);
+    session_.emplace(std::move(*process), command.limits);
+    session_key_ = key;
+  }
+  const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
+  return session_->Run(command, facts, output, host);
+}
+
+int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
+  const auto fault = [&](std::string_view what) {
+    session_.reset();
+    host.Err(fmt::format("pygc: internal fault{}{}: {}\n", host.stage().empty() ? "" : " while ", OneSafeLine(host.stage()), OneSafeLine(what)));
+    return 6;
+  };
+  try {
+    LinkOutput output(host);
+    if (!request.working_directory.empty()) (void)!chdir(request.working_directory.c_str());
+    const Result<engine::Request> command = engine::ParseCommandLine(request.words, request.standalone);
+    if (!command) return engine::ReportError(command.error(), output);
+    if (command->show_help || command->show_version) {
+      host.Out(command->show_help ? command->help_text : fmt::format("pygc {}\n", BuildVersion()));
+      return 0;
+    }
+    return RunParsed(request, *command, host);
+  } catch (const std::bad_alloc&) {
+    return fault("memory ran out; try --max-memory, or a machine with more");
+  } catch (const std::exception& e) {
+    return fault(e.what());
+  } catch (...) {
+    return fault("an exception of unknown type");
+  }
+}
+
+}  // namespace pygc::worker

@@ -1,0 +1,26 @@
+// The Engine of a real worker: opens the target that a request names, keeps its Session for the next request about the same target.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/base/result.h"
+#include "core/engine/session.h"
+#include "plugin/worker/server.h"
+
+namespace pygc::worker {
+
+class EngineRunner final : public Engine {
+ public:
+  /// Never throws: what escapes from below becomes a line on Err and exit 6.
+  int Run(const CommandRequest& request, HostLink& host) override;
+
+ private:
+  int RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host);
+  [[nodiscard]] Result<target::Process> Open(const CommandRequest& request, const engine::Request& command, HostLink& host) const;
+
+  std::string session_key_;  // what session_ was opened from
+  std::optional<engine::Session> session_;
+};
+
+}  // namespace pygc::worker

@@ -1,0 +1,73 @@
+// The worker's end: one connection, one command after the other. Turns output, progress and memory reads into frames, and cancel frames and a host that is
+// gone into the false that ends long loops. What a command does is the Engine's business (engine_runner.h; tests have their own).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "plugin/worker/channel.h"
+#include "plugin/worker/protocol.h"
+
+namespace pygc::worker {
+
+/// The host as a command sees it. Calls come from one thread at a time.
+class HostLink final : public ProgressSink {
+ public:
+  explicit HostLink(Channel& channel) : channel_(channel) {}
+
+  /// Report text; kept back in blocks. False when nobody reads it any more.
+  bool Out(std::string_view bytes);
+  /// Whole lines of diagnostics; after all Out before it.
+  void Err(std::string_view bytes);
+  bool Update(std::string_view stage, std::uint64_t done, std::uint64_t total) override;
+
+  /// Regions and threads of a target that the host serves. Errors: kHost (the host cannot, with its reason), kCancelled.
+  [[nodiscard]] Result<ServedDescription> Describe();
+  /// Copies target bytes; a short count is what the host could read. Errors: kFault when not one byte, kHost, kCancelled.
+  [[nodiscard]] Result<std::size_t> Read(Address from, std::span<std::byte> out);
+
+  [[nodiscard]] bool was_cancelled() const noexcept { return cancelled_; }
+  [[nodiscard]] bool host_is_gone() const noexcept { return gone_; }
+  [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
+  void Flush();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void Send(const Frame& frame);
+  /// Takes in what the host has sent meanwhile, without waiting.
+  void Poll();
+  void Note(const Frame& frame);
+  /// Waits for a frame of `type`. Errors: kHost, kCancelled.
+  [[nodiscard]] Result<Frame> Await(MessageType type);
+
+  Channel& channel_;
+  std::string out_;
+  std::string stage_;
+  Clock::time_point next_progress_{}, next_poll_{};
+  std::uint64_t next_read_id_ = 1;
+  bool cancelled_ = false, gone_ = false, output_closed_ = false;
+};
+
+/// Runs commands.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  /// Returns the exit status (contract.md).
+  virtual int Run(const CommandRequest& request, HostLink& host) = 0;
+};
+
+/// Serves `channel` until the host closes it. Returns the exit status of the worker process: 0, or 1 when the host was refused.
+/// `version`: what the greeting says; other than PYGC_VERSION only in tests.
+int Serve(Channel& channel, Engine& engine, std::string_view version);
+
+/// Makes this process fit for hostile input and for its host: no core dump of its own (it would hold the target's memory), no new privileges, no descriptor
+/// beside `fd` and 0 to 2, SIGINT and SIGPIPE ignored, first in line when memory runs out. `parent`: ends when that process does (0: only when the socket closes).
+/// Returns false when the parent is gone already.
+bool PrepareWorkerProcess(int fd, int parent);
+
+}  // namespace pygc::worker
