@@ -1,0 +1,433 @@
+#!/usr/bin/env python3
+"""Bad input, as a table: each with the exit status of the contract and one clear line; no crash, no hang.
+
+usage: bad_input.py [-v] [NAME...]      (NAME: run only rows whose name holds it)
+
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
+"""
+import os
+import re
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import lldb_host  # noqa: E402
+import process  # noqa: E402
+
+HANG = 60           # seconds after which a command counts as hung
+SKIP = "skip: "     # a row's function may return this and a reason
+
+# What no message for a user may hold: the traces of a crash, of an unhandled exception, or of raw bytes of the terminal.
+NEVER = re.compile(r"terminate called|Traceback|Assertion|core dumped|std::|\x1b|AddressSanitizer|runtime error:|Segmentation")
+
+
+class World:
+    """What the rows share: a folder, one blocked Python process with its core, one blocked C process with its core."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="pygc-bad-")
+        os.chmod(self.folder, 0o755)
+        self.started = []
+        found = [i for i in interpreters.discover() if i.kind == "default"]
+        self.shared = next((i for i in found if i.shared), None)
+        self.static = next((i for i in reversed(found) if not i.shared and i.source == "cache" and i.hexversion < 0x030B0000), None) or \
+            next((i for i in found if not i.shared), None)
+        if self.static is None:
+            raise process.CannotTest("no interpreter: scripts/interpreters install")
+        self.python = self.program(self.static, "node_tree")
+        self.core = self.python.gcore()
+        self.c = self.c_process()
+
+    def program(self, interpreter, name, *args, **more):
+        p = process.Program(interpreter if isinstance(interpreter, str) else interpreter.path, name, args, **more)
+        self.started.append(p)
+        return p
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def file(self, name, data):
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+        return self.path(name)
+
+    def c_process(self):
+        source = self.file("idle.c", b"#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts(\"READY\"); fflush(stdout); pause(); return 0; }\n")
+        subprocess.run(["cc", "-o", self.path("idle"), source], check=True)
+        child = subprocess.Popen([self.path("idle")], stdout=subprocess.PIPE, cwd=self.folder)
+        child.stdout.readline()
+        return child
+
+    def gcore_of(self, pid, name):
+        subprocess.run(["gcore", "-o", self.path(name), str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        return self.path("%s.%d" % (name, pid))
+
+    def truncated(self, core, part):
+        to = self.path("truncated-%s-%d" % (os.path.basename(core), part))
+        if not os.path.exists(to):
+            shutil.copy(core, to)
+            os.truncate(to, os.path.getsize(core) * part // 100)
+        return to
+
+    def close(self):
+        self.c.kill()
+        self.c.wait()
+        for p in self.started:
+            p.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The rows: (name, exit status or set of them, what the message must hold, function World -> arguments | Result | skip)
+
+def leaks_on(path):
+    return ["-c", path, "leaks"]
+
+
+def fifo(w):
+    os.mkfifo(w.path("fifo"))
+    return leaks_on(w.path("fifo"))
+
+
+def bytes_of_core(w, n):
+    with open(w.core, "rb") as f:
+        return f.read(n)
+
+
+def foreign_class(w):
+    data = bytearray(bytes_of_core(w, 4096))
+    data[4] = 1                     # ELFCLASS32
+    return leaks_on(w.file("elf32", bytes(data)))
+
+
+def foreign_machine(w):
+    data = bytearray(bytes_of_core(w, 1 << 20))
+    data[18:20] = struct.pack("<H", 243)
+    return leaks_on(w.file("riscv", bytes(data)))
+
+
+def zombie(w):
+    child = subprocess.Popen(["true"])
+    time.sleep(0.3)
+    try:
+        return process.pygc("-p", child.pid, "leaks", timeout=HANG)
+    finally:
+        child.wait()
+
+
+def kernel_thread(w):
+    for pid in sorted(int(p) for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                fields = f.read().rpartition(")")[2].split()
+            if int(fields[6]) & 0x00200000:     # PF_KTHREAD
+                return ["-p", str(pid), "leaks"]
+        except (OSError, IndexError):
+            pass
+    return SKIP + "no kernel thread to be seen here"
+
+
+def no_such_pid(w):
+    with open("/proc/sys/kernel/pid_max") as f:
+        return ["-p", str(int(f.read()) - 1), "leaks"]
+
+
+def as_nobody(arguments):
+    """A Result of pygc as another user; None where that cannot be had."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return None
+    folder = tempfile.mkdtemp(prefix="pygc-nobody-")
+    try:
+        os.chmod(folder, 0o755)
+        shutil.copy(process.PYGC, folder)
+        run = process.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", os.path.join(folder, "pygc")] + arguments, HANG,
+                          cwd="/", env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"})
+        return run
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def unreadable(w):
+    path = w.file("unreadable", b"\x7fELF")
+    os.chmod(path, 0)
+    return as_nobody(["-c", path, "leaks"]) or SKIP + "not root: no other user to become"
+
+
+def other_user(w):
+    return as_nobody(["-p", str(w.python.pid), "leaks"]) or SKIP + "not root: no other user to become"
+
+
+def already_traced(w):
+    if not shutil.which("gdb"):
+        return SKIP + "no gdb"
+    target = w.program(w.static, "self_cycles")
+    tracer = subprocess.Popen(["gdb", "-nx", "-batch", "-p", str(target.pid), "-ex", "shell sleep 60"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for _ in range(200):
+            with open("/proc/%d/status" % target.pid) as f:
+                if not re.search(r"^TracerPid:\s+0$", f.read(), re.M):
+                    break
+            time.sleep(0.05)
+        return process.pygc("-p", target.pid, "leaks", timeout=HANG)
+    finally:
+        os.killpg(tracer.pid, signal.SIGKILL)
+        tracer.wait()
+
+
+def stopped_target(w):
+    """A target that was stopped before stays stopped; one that ran goes on."""
+    target = w.program(w.static, "self_cycles")
+    os.kill(target.pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    ran = process.pygc("-p", target.pid, "leaks", timeout=HANG)
+    with open("/proc/%d/stat" % target.pid) as f:
+        state = f.read().rpartition(")")[2].split()[0]
+    if state != "T":
+        ran.code = "target in state %s" % state
+    return ran
+
+
+def running_target(w):
+    ran = process.pygc("-p", w.python.pid, "leaks", timeout=HANG)
+    time.sleep(0.1)
+    with open("/proc/%d/stat" % w.python.pid) as f:
+        state = f.read().rpartition(")")[2].split()[0]
+    if state not in "SR":
+        ran.code = "target in state %s" % state
+    return ran
+
+
+def no_memory_core(w):
+    p = w.program(w.static, "self_cycles", twins=1)
+    return leaks_on(p.kernel_core(p.twins[0], 0))
+
+
+def pypy(w):
+    path = shutil.which("pypy3") or shutil.which("pypy")
+    if not path:
+        return SKIP + "no pypy here"
+    child = subprocess.Popen([path, "-c", "import sys; print('READY'); sys.stdout.flush(); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        child.stdout.readline()
+        return leaks_on(w.gcore_of(child.pid, "pypy"))
+    finally:
+        child.kill()
+        child.wait()
+
+
+def own_copy(w, name):
+    """A fixture on a copy of an interpreter's file, which a row may then take away: (program, core, path of the copy)."""
+    i = w.static
+    copy = w.path(name)
+    shutil.copy(os.path.realpath(i.executable), copy)
+    prefix = os.path.dirname(os.path.dirname(i.executable))
+    env = {"PYTHONHOME": prefix}
+    libraries = os.path.join(prefix, "lib", "x86_64-linux-gnu")
+    if i.source == "cache":
+        env["LD_LIBRARY_PATH"] = libraries
+    p = w.program(copy, "node_tree", env=env)
+    return p, p.gcore(), copy
+
+
+def module_gone(w):
+    _, core, copy = own_copy(w, "python-that-goes")
+    os.rename(copy, copy + ".elsewhere")
+    return leaks_on(core)
+
+
+def module_gone_and_named(w):
+    _, core, copy = own_copy(w, "python-that-moves")
+    before = process.pygc("-c", core, "leaks", "--format", "json", timeout=HANG)
+    os.rename(copy, copy + ".elsewhere")
+    after = process.pygc("-c", core, "-e", copy + ".elsewhere", "leaks", "--format", "json", timeout=HANG)
+    if before.code in (0, 1) and process.result_bytes(before.out) != process.result_bytes(after.out or '"result"'):
+        after.code = "another result than before the file had moved"
+    return after
+
+
+def module_other_build(w):
+    _, core, copy = own_copy(w, "python-that-changes")
+    os.unlink(copy)
+    shutil.copy("/bin/ls", copy)
+    return leaks_on(core)
+
+
+def closed_pipe(w):
+    child = subprocess.Popen([process.PYGC, "-c", w.core, "leaks", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.close()
+    _, err = "", child.stderr.read().decode(errors="replace")
+    child.stderr.close()
+    return process.Result(child.wait(), err, err, 0)
+
+
+def shrinks(w):
+    """A core that somebody truncates while it is read: an exit status of the contract, whatever was had by then."""
+    path = w.path("shrinks")
+    shutil.copy(w.core, path)
+    child = subprocess.Popen([process.PYGC, "-c", path, "leaks"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.004)
+    os.truncate(path, 8192)
+    out, err = child.communicate(timeout=HANG)
+    return process.Result(child.returncode, out.decode(errors="replace"), err.decode(errors="replace"), 0)
+
+
+def lldb(*lines, after="version"):
+    def row(w):
+        if not lldb_host.versions():
+            return SKIP + "no lldb, or no plugin built"
+        ran = lldb_host.commands([l.format(core=w.core, c=w.path("idle")) for l in lines] + [after], HANG)
+        said = ran.out + ran.err
+        # The prompt must have survived: the command after the failure has run.
+        ran.out = ran.err = "\n".join(l for l in said.splitlines() if "error:" in l)
+        if not re.search(r"lldb version", said):
+            ran.code = "lldb did not survive"
+        elif ran.code in (0, 1):
+            ran.code = "survived"
+        return ran
+    return row
+
+
+def rows(w):
+    core = w.core
+    yield "no such file", 4, "no-such-core", lambda w: leaks_on(w.path("no-such-core"))
+    yield "empty file", 4, "empty", lambda w: leaks_on(w.file("empty", b""))
+    yield "text file", 4, "text.txt", lambda w: leaks_on(w.file("text.txt", b"This is no core.\n" * 100))
+    yield "random bytes", 4, "random", lambda w: leaks_on(w.file("random", bytes((i * 7919 >> 3) & 255 for i in range(5000))))
+    yield "directory", 4, "directory", lambda w: leaks_on(w.folder)
+    yield "fifo", 4, "fifo", fifo
+    yield "device", 4, "/dev/zero", lambda w: leaks_on("/dev/zero")
+    yield "program instead of a core", 4, "idle", lambda w: leaks_on(w.path("idle"))
+    yield "library instead of a core", 4, "(?i)core", lambda w: leaks_on(next(l.split()[-1] for l in open("/proc/self/maps") if "/libc" in l))
+    yield "ELF header alone", {3, 4}, "40bytes", lambda w: leaks_on(w.file("40bytes", bytes_of_core(w, 40)))
+    yield "600 bytes", {3, 4}, "600bytes", lambda w: leaks_on(w.file("600bytes", bytes_of_core(w, 600)))
+    yield "minidump", 4, "(?i)minidump", lambda w: leaks_on(w.file("mini.dmp", b"MDMP\x93\xa7\0\0" + b"\0" * 4096))
+    yield "32-bit core", 4, "(?i)32", foreign_class
+    yield "core of another machine", 4, "(?i)machine|architecture|RISC", foreign_machine
+    yield "core of a C program", 4, "(?i)python", lambda w: leaks_on(w.gcore_of(w.c.pid, "c"))
+    yield "core of PyPy", 4, "(?i)pypy|python", pypy
+    yield "core without memory", 4, "coredump_filter|memory", no_memory_core
+    yield "core on stdin is empty", 4, ".", lambda w: ["-c", "-", "leaks"]
+    for part in (50, 90, 99):
+        yield "core cut at %d %%" % part, {1, 3}, "PARTIAL", lambda w, part=part: leaks_on(w.truncated(core, part))
+        yield "core cut at %d %%, JSON" % part, {1, 3}, '"complete": ?false', lambda w, part=part: leaks_on(w.truncated(core, part)) + ["--format", "json"]
+    if w.shared:
+        shared = w.program(w.shared, "node_tree").gcore()
+        for part in (50, 90, 99):
+            yield "core with shared libpython cut at %d %%" % part, {1, 3, 4}, ".", lambda w, part=part: leaks_on(w.truncated(shared, part))
+    yield "core that shrinks while it is read", {0, 1, 3, 4, 6}, "", shrinks
+    yield "module file gone", {1, 3}, "PARTIAL", module_gone
+    yield "module file gone, but named by -e", {0, 1}, "result", module_gone_and_named
+    yield "module file of another build", {1, 3}, "(?i)build.?id", module_other_build
+    yield "unreadable file", 5, "unreadable", unreadable
+    yield "no such pid", 5, "(?i)no such process|pid", no_such_pid
+    yield "process of another user", 5, "(?i)ptrace|permi|root|sudo", other_user
+    yield "process that is traced", 5, "(?i)gdb|trac", already_traced
+    yield "zombie", {4, 5}, "(?i)zombie|exited", zombie
+    yield "kernel thread", {4, 5}, "(?i)kernel|python", kernel_thread
+    yield "C process", 4, "(?i)python", lambda w: ["-p", str(w.c.pid), "leaks"]
+    yield "running process goes on", {0, 1}, "", running_target
+    yield "stopped process stays stopped", {0, 1}, "", stopped_target
+    for bad in ("0", "-5", "abc", "99999999999999999999"):
+        yield "pid %s" % bad, {2, 5}, ".", lambda w, bad=bad: ["-p", bad, "leaks"]
+    yield "no target", 2, ".", lambda w: ["leaks"]
+    yield "two targets", 2, ".", lambda w: ["-c", core, "-p", "1", "leaks"]
+    yield "unknown command", 2, "frobnicate", lambda w: ["-c", core, "frobnicate"]
+    yield "unknown option", 2, "--frobnicate", lambda w: ["-c", core, "leaks", "--frobnicate"]
+    yield "unknown format", 2, "(?i)format|yaml", lambda w: ["-c", core, "leaks", "--format", "yaml"]
+    yield "value missing", 2, ".", lambda w: ["-c", core, "leaks", "--limit"]
+    yield "value that is no number", 2, ".", lambda w: ["-c", core, "leaks", "--limit", "many"]
+    yield "unknown severity", 2, ".", lambda w: ["-c", core, "leaks", "--fail-on", "sometimes"]
+    yield "export without a file", 2, ".", lambda w: ["-c", core, "export", "--format", "sqlite"]
+    yield "output into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "leaks", "-o", w.path("no/such/folder/x")]
+    yield "export into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "export", "--format", "sqlite", "-o", w.path("no/such/folder/x")]
+    yield "output on a full device", 2, "/dev/full|space", lambda w: ["-c", core, "leaks", "-o", "/dev/full"]
+    yield "closed pipe", {0, 1}, "", closed_pipe
+    yield "version", 0, r"\d+\.\d+", lambda w: ["--version"]
+    yield "help", 0, "leaks", lambda w: ["--help"]
+    for command in ("status", "leaks", "cycles", "garbage", "finalizers", "export"):
+        yield "help of %s" % command, 0, command, lambda w, command=command: [command, "--help"]
+    for command in ("status", "cycles", "garbage", "finalizers"):
+        yield "%s works on the same core" % command, {0, 1}, ".", lambda w, command=command: ["-c", core, command]
+        yield "%s works as JSON" % command, {0, 1}, r'"schema": ?"pygc\.%s/1"' % command, lambda w, command=command: ["-c", core, command, "--format", "json"]
+    yield "LLDB without a process", "survived", "(?i)process|target|core", lldb("pygc leaks")
+    yield "LLDB with a program that does not run", "survived", "(?i)process|core", lldb("target create {c}", "pygc leaks")
+    yield "LLDB, unknown command", "survived", "frobnicate", lldb("target create --core {core}", "pygc frobnicate")
+    yield "LLDB, unknown option", "survived", "frobnicate", lldb("target create --core {core}", "pygc leaks --frobnicate")
+
+
+def judge(name, status, pattern, ran):
+    """[what is wrong] with one run."""
+    said = ran.out + ran.err
+    wrong = []
+    allowed = status if isinstance(status, set) else {status}
+    if ran.code not in allowed:
+        wrong.append("exit status %s, wanted %s: %s" % (ran.code, " or ".join(map(str, sorted(allowed, key=str))), ran.tail()))
+    if pattern and not re.search(pattern, said):
+        wrong.append("no %r in: %s" % (pattern, said.strip()[:300]))
+    if NEVER.search(said):
+        wrong.append("not for a user's eyes: %r" % NEVER.search(said).group(0))
+    if ran.code in (4, 5):
+        lines = [l for l in ran.err.splitlines() if l.strip()]
+        if len(lines) != 1:
+            wrong.append("%d lines on stderr instead of one: %s" % (len(lines), " | ".join(lines)[:300]))
+        elif len(lines[0]) > 500:
+            wrong.append("a line of %d characters" % len(lines[0]))
+    if ran.code == 2 and not ran.err.strip():
+        wrong.append("nothing on stderr")
+    return wrong
+
+
+def main():
+    arguments = [a for a in sys.argv[1:] if not a.startswith("-")]
+    verbose = "-v" in sys.argv
+    if "--help" in sys.argv:
+        print(__doc__)
+        return 0
+    if not os.access(process.PYGC, os.X_OK):
+        print("no %s: build first" % process.PYGC)
+        return 1
+    passed = failed = skipped = 0
+    w = World()
+    try:
+        for name, status, pattern, make in rows(w):
+            if arguments and not any(a in name for a in arguments):
+                continue
+            try:
+                made = make(w)
+                if isinstance(made, str):
+                    skipped += 1
+                    print("skipped %s: %s" % (name, made[len(SKIP):]))
+                    continue
+                ran = made if isinstance(made, process.Result) else process.pygc(*made, timeout=HANG)
+                wrong = judge(name, status, pattern, ran)
+            except Exception as e:  # a fault of the harness must not end the run
+                wrong = ["harness: %s: %s" % (type(e).__name__, e)]
+                ran = process.Result(None, "", "", 0)
+            if wrong:
+                failed += 1
+                print("FAILED  bad input: %s" % name)
+                print("\n".join("        " + x for x in wrong))
+            else:
+                passed += 1
+                if verbose:
+                    print("ok      bad input: %s: %s" % (name, ran.tail()[:160]))
+            sys.stdout.flush()
+    finally:
+        w.close()
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

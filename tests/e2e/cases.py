@@ -1,0 +1,53 @@
+"""Which fixture runs with which arguments on which interpreters: the matrix as data. No code that does anything."""
+from collections import namedtuple
+
+# since/until: hexversion bounds [since, until). quick: part of the quick run. kernel, lldb: also by these ways, with byte-equal results.
+# kind: 'exact' holds everything against the truth; 'planted' only what the fixture itself knows (a collection is running).
+Case = namedtuple("Case", "program args since until quick kernel lldb kind slow")
+
+
+def case(program, *args, since=0, until=1 << 32, quick=False, kernel=False, lldb=False, kind="exact", slow=False):
+    return Case(program, list(args), since, until, quick, kernel, lldb, kind, slow)
+
+
+CASES = [
+    case("combined", quick=True, kernel=True, lldb=True),
+    case("negative", quick=True),
+    case("pipes_alias"),
+    case("pipes_alias", "60"),
+    case("pipes_bound"),
+    case("pipes_class_alias"),
+    case("self_cycles"),
+    case("node_tree"),
+    case("node_tree", "500"),
+    case("untracked"),
+    case("big_payload"),
+    case("old_generation"),
+    case("weak_references"),
+    case("resurrection"),
+    case("debug_leak"),
+    case("debug_leak", "saveall"),
+    case("debug_leak", "none"),
+    case("garbage_by_hand", kernel=True),
+    case("at_exit"),
+    case("thresholds"),
+    case("ring"),
+    case("ring", "1000"),
+    case("deep"),
+    case("deep", "10000000", since=0x030D0000, until=0x030D00FF, slow=True),
+    case("finalizer_order", kernel=True),
+    case("stuck", kernel=True),
+    case("old_style"),
+    case("files"),
+    case("held_elsewhere", kernel=True),
+    case("cycle_kinds", kernel=True),
+    case("shapes"),
+    case("frames"),
+    case("classes"),
+    case("extension_types"),
+    case("frozen", since=0x03070000),
+    case("subinterpreter", kernel=True),
+    case("stdlib_mix"),
+    case("mid_collection", kind="planted"),
+    case("mid_collection", "del", since=0x03040000, kind="planted"),
+]

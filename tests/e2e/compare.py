@@ -1,0 +1,141 @@
+"""Holds pygc's SQLite export against the truth of the interpreter. Sets and multisets, no tolerance but for the oracle's own frames."""
+import sqlite3
+from collections import Counter
+
+# The process that is read stands in the oracle's frames; the copy that wrote the truth stood in other ones.
+OWN_TYPES = ("frame", "tuple", "list", "dict", "set", "cell")
+MAX_OWN = 12
+
+
+class Difference(Exception):
+    """What differs, in one line."""
+
+
+def _some(items, n=4):
+    items = list(items)
+    return ", ".join(str(i) for i in items[:n]) + (" ... %d in all" % len(items) if len(items) > n else "")
+
+
+def compare(database, truth):
+    """[what differs] (empty: exact) and a dict of counts."""
+    con = sqlite3.connect("file:%s?mode=ro" % database, uri=True)
+    try:
+        return _compare(con, truth)
+    finally:
+        con.close()
+
+
+def _compare(con, truth):
+    wrong = []
+    tracked = {int(k): v for k, v in truth["tracked"].items()}
+    rows = con.execute("select o.address, t.name, o.state, o.generation, o.size, o.finalized, o.exact, o.finalizer, o.refcount, o.immortal"
+                       " from objects o join types t on t.id = o.type_id"
+                       " where o.tracked and coalesce(o.generation, 0) <> 3 and coalesce(o.interpreter, 0) = 0").fetchall()
+    mine = {r[0]: r for r in rows}
+
+    def say(what, addresses):
+        addresses = list(addresses)
+        if addresses:
+            wrong.append("%s: %d (%s)" % (what, len(addresses), _some("0x%x %s" % (a, tracked.get(a) or mine[a][1]) for a in addresses)))
+
+    common = sorted(set(tracked) & set(mine))
+    say("tracked objects not found", sorted(set(tracked) - set(mine)))
+    own = set(truth["own"])
+    extra = [a for a in sorted(set(mine) - set(tracked)) if a not in own]
+    if len(extra) > MAX_OWN or any(mine[a][1] not in OWN_TYPES for a in extra):
+        say("objects that are not tracked", extra)
+    say("type wrong", (a for a in common if mine[a][1] != tracked[a]))
+    generation = {int(k): v for k, v in truth["generations"].items()}
+    say("generation wrong", (a for a in common if a in generation and mine[a][3] is not None and mine[a][3] != generation[a]))
+    sizes = {int(k): v for k, v in truth["sizes"].items()}
+    say("size wrong", (a for a in common if a in sizes and mine[a][4] is not None and mine[a][4] != sizes[a]))
+    unknown_size = sum(1 for a in common if mine[a][4] is None)
+    if truth["hexversion"] >= 0x03090000:
+        finalized = set(truth["finalized"])
+        say("finalized wrong", (a for a in common if bool(mine[a][5]) != (a in finalized)))
+    has_del = set(truth["has_del"])
+    say("__del__ not seen", (a for a in common if a in has_del and mine[a][7] != "__del__"))
+    say("__del__ seen where none is", (a for a in common if a not in has_del and mine[a][7] == "__del__"))
+
+    found = {a for a, r in mine.items() if r[2] in ("unreachable", "uncollectable")}
+    want = set(truth["unreachable"])
+    stuck = set(truth["garbage"]) | set(truth["held_by_garbage"])
+    approximate = [a for a in common if not mine[a][6]]
+    say("unreachable missed", sorted(want - found))
+    say("unreachable that is not", sorted((found & set(tracked)) - want - stuck))
+    uncollectable = set(truth["uncollectable"])
+    say("uncollectable wrong", (a for a in sorted(want & found) if (mine[a][2] == "uncollectable") != (a in uncollectable)))
+    say("in gc.garbage, not called uncollectable", (a for a in sorted(stuck & set(mine)) if mine[a][2] != "uncollectable"))
+
+    refs = {}
+    for source, target in con.execute("select s.address, d.address from refs join objects s on s.id = refs.src"
+                                      " join objects d on d.id = refs.dst where s.tracked"):
+        refs.setdefault(source, []).append(target)
+    labelled, by_type = Counter(), {}
+    for a in common:
+        expected, got = sorted(truth["refs"][str(a)]), sorted(refs.get(a, []))
+        if expected == got:
+            continue
+        if not mine[a][6]:
+            labelled[tracked[a]] += 1
+        else:
+            by_type.setdefault(tracked[a], []).append(a)
+    for name, addresses in sorted(by_type.items()):
+        a = addresses[0]
+        expected, got = Counter(truth["refs"][str(a)]), Counter(refs.get(a, []))
+        wrong.append("references of %s wrong: %d, for example 0x%x: missed %s, false %s" % (
+            name, len(addresses), a, _some("0x%x" % x for x in (expected - got).elements()), _some("0x%x" % x for x in (got - expected).elements())))
+    counts = {"objects": len(tracked), "unreachable": len(want), "approximate": len(approximate), "labelled": sum(labelled.values()),
+              "unknown_size": unknown_size, "labelled_types": labelled.most_common(6)}
+    return wrong, counts
+
+
+def compare_planted(database, truth):
+    """The same for a process in the middle of a collection: only what the fixture planted."""
+    con = sqlite3.connect("file:%s?mode=ro" % database, uri=True)
+    try:
+        mine = {r[0]: r[1:] for r in con.execute("select o.address, t.name, o.state from objects o join types t on t.id = o.type_id where o.tracked")}
+    finally:
+        con.close()
+    planted = {int(k): v for k, v in truth["planted"].items()}
+    wrong = []
+    lost = [a for a in planted if a not in mine]
+    if lost:
+        wrong.append("planted objects not found: %d of %d" % (len(lost), len(planted)))
+    named = [a for a in planted if a in mine and mine[a][0] != planted[a]]
+    if named:
+        wrong.append("type wrong: " + _some("0x%x %s" % (a, mine[a][0]) for a in named))
+    reachable = [a for a in planted if a in mine and mine[a][1] != "unreachable"]
+    if reachable:
+        wrong.append("not called unreachable: " + _some("0x%x %s %s" % (a, planted[a], mine[a][1]) for a in reachable))
+    return wrong, {"objects": len(mine), "unreachable": len(planted), "approximate": 0, "labelled": 0, "unknown_size": 0, "labelled_types": []}
+
+
+def check_claim(truth):
+    """What a fixture claims to have built and has not, by the interpreter's own word: a fault of the fixture."""
+    if "planted" in truth:
+        return []
+    found = Counter(truth["tracked"][str(a)] for a in truth["unreachable"])
+    return ["the fixture claims %d unreachable %s, the interpreter finds %d" % (n, name, found[name])
+            for name, n in sorted(truth["expect"].items()) if found[name] != n]
+
+
+def check_leaks(report, code, truth):
+    """What `leaks --format json` says in its totals and its exit status, against the truth."""
+    wrong = []
+    result = report["result"]
+    unreachable, garbage = len(truth["unreachable"]), len(truth["garbage"])
+    if result["unreachable"] != unreachable:
+        wrong.append("leaks says unreachable %s, the collector finds %d" % (result["unreachable"], unreachable))
+    if result["in_garbage"] != garbage:
+        wrong.append("leaks says in_garbage %s, gc.garbage holds %d" % (result["in_garbage"], garbage))
+    if list(result)[:4] != ["unreachable", "collectable", "uncollectable", "in_garbage"]:
+        wrong.append("the result of leaks starts with " + ", ".join(list(result)[:4]))
+    if report["complete"] and code == 3 and str(result.get("verdict")) == "exact":
+        wrong.append("complete and exact, and yet exit status 3")
+    definite = bool(garbage or truth["uncollectable"] or truth["freeze_count"])
+    if definite and not truth["freeze_count"] and code != 1:
+        wrong.append("findings are definite, exit status %s" % code)
+    if not definite and code not in (0, 3):
+        wrong.append("nothing definite, exit status %s" % code)
+    return wrong
