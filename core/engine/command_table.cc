@@ -1,0 +1,429 @@
+// The grammar, once, as a table; CLI11 does the parsing. A row is a command of the contract; one without `can_run` is known by name only, so that
+// asking for it says "not in this version" instead of "unknown", and no stub pretends to answer.
+#include "core/engine/command_table.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+
+#include "core/report/escape.h"
+
+namespace pygc::engine {
+namespace {
+
+// Which options a command takes, beyond those that all have.
+enum Takes : unsigned { kNothing = 0, kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8 };
+
+struct CommandRow {
+  std::string_view name, summary;
+  bool can_run = false;
+  unsigned takes = kNothing;
+  std::string_view description;  // one or more whole sentences, for --help
+  std::string_view example_arguments[2];
+  std::string_view example_meaning[2];
+};
+
+constexpr CommandRow kRows[] = {
+    {"status", "which interpreter, its collector, and how complete the data is", true, kNothing,
+     "Says which CPython it is and how that was found, what each interpreter's collector is doing (generations, counts, thresholds, flags), how many objects are "
+     "tracked, whose referents are exact, and what of the process could not be read.",
+     {"status", "status --format json"},
+     {"the collector's state, and what is missing from the core", "the same for a script"}},
+    {"leaks", "what can never be freed and what waits for the collector, grouped, with one cycle each", true, kLimit | kFilter | kFailOn,
+     "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal structures are one group, "
+     "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it.",
+     {"leaks", "leaks --type 'app.*' --limit 0"},
+     {"the ten largest groups", "every group that holds an object of a type of package app, with all addresses"}},
+    {"cycles", "reference cycles: unreachable ones, and reachable ones that would leak", true, kLimit | kFilter,
+     "Lists strongly connected components, in which every object reaches every other: first those that nothing reaches any more, then those still in use.",
+     {"cycles", "cycles --type '*Node' --limit 0"},
+     {"the largest components of both kinds", "all components that hold an object of such a type"}},
+    {"garbage", "what lies in gc.garbage and why it is stuck", true, kLimit | kFilter | kFailOn,
+     "Lists the items of gc.garbage by type with the reason why they are there: a legacy finalizer, gc.DEBUG_SAVEALL, or put there by hand.",
+     {"garbage", "garbage --limit 0 --format json"},
+     {"the items by type, and why", "every item, for a script"}},
+    {"finalizers", "objects with finalizers: pending, run, in cycles, order undefined", true, kLimit | kFilter,
+     "Lists objects that run code when they die (__del__, tp_finalize, tp_del): whether it has run, whether the object is unreachable, and where a cycle leaves the "
+     "order undefined.",
+     {"finalizers", "finalizers --type 'app.*' --format json"},
+     {"by type, unreachable ones first", "only types of package app, for a script"}},
+    {"refcounts", "audit: objects whose count and found references disagree", false, 0, {}, {}, {}},
+    {"heap", "histogram by type", false, 0, {}, {}, {}},
+    {"show", "one object: type, value, fields", false, 0, {}, {}, {}},
+    {"referents", "what an object refers to", false, 0, {}, {}, {}},
+    {"referrers", "what refers to an object", false, 0, {}, {}, {}},
+    {"path", "why an object is alive", false, 0, {}, {}, {}},
+    {"why", "alias of path", false, 0, {}, {}, {}},
+    {"dominators", "who retains how much", false, 0, {}, {}, {}},
+    {"stacks", "Python stacks of all threads", false, 0, {}, {}, {}},
+    {"asyncio", "tasks as a tree", false, 0, {}, {}, {}},
+    {"verify", "the heap's own consistency", false, 0, {}, {}, {}},
+    {"diff", "what grew since another core", false, 0, {}, {}, {}},
+    {"expect", "assertions for scripts", false, 0, {}, {}, {}},
+    {"export", "the object graph for other tools: SQLite or JSON lines", true, kExportFile,
+     "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears under its name "
+     "only when it is complete, readable by its owner alone.",
+     {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
+     {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
+    {"graph", "alias of export --format dot", false, 0, {}, {}, {}},
+    {"sql", "SQL over the object graph", false, 0, {}, {}, {}},
+    {"report", "one self-contained HTML page", false, 0, {}, {}, {}},
+    {"triage", "one screen for one core", false, 0, {}, {}, {}},
+    {"self-test", "what works on this machine", false, 0, {}, {}, {}},
+};
+
+// Options of the contract that this version does not have: named, so that they are not taken for a typo.
+constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save", "--trust-anon-code", "-x", "--depth", "--fan-out", "--all", "--traverse"};
+
+const CommandRow* FindRow(std::string_view name) {
+  const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
+  return row == std::end(kRows) ? nullptr : row;
+}
+
+std::string CommandList() {
+  std::string out;
+  for (const CommandRow& row : kRows) {
+    if (row.can_run) out += (out.empty() ? "" : ", ") + std::string(row.name);
+  }
+  return out;
+}
+
+// Optimal string alignment distance, for "did you mean". Words are short: quadratic is fine, after the length was cut.
+std::size_t Distance(std::string_view a, std::string_view b) {
+  a = a.substr(0, 32);
+  b = b.substr(0, 32);
+  std::array<std::array<std::size_t, 33>, 33> d{};
+  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+// The nearest of `choices`, or empty where none is near enough to be what was meant.
+std::string_view Nearest(std::string_view word, const std::vector<std::string>& choices) {
+  std::size_t best = std::max<std::size_t>(2, word.size() / 3) + 1;
+  std::string_view found;
+  for (const std::string& choice : choices) {
+    const std::size_t distance = choice.starts_with(word) && word.size() >= 3 ? 0 : Distance(word, choice);
+    if (distance < best) {
+      best = distance;
+      found = choice;
+    }
+  }
+  return found;
+}
+
+std::string Quoted(std::string_view word) { return "'" + report::Printable(word.substr(0, 80)) + "'"; }
+
+// "512M", "4G", "1048576". Powers of 1024, as all tools that take such a limit.
+std::optional<std::uint64_t> ParseSize(std::string_view text) {
+  std::uint64_t value = 0;
+  std::size_t i = 0;
+  for (; i < text.size() && text[i] >= '0' && text[i] <= '9'; ++i) {
+    if (value > (1ull << 50)) return std::nullopt;
+    value = value * 10 + static_cast<std::uint64_t>(text[i] - '0');
+  }
+  if (i == 0) return std::nullopt;
+  std::string unit(text.substr(i));
+  for (char& c : unit) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+  if (unit.ends_with("IB")) unit.resize(unit.size() - 2);
+  else if (unit.ends_with("B")) unit.resize(unit.size() - 1);
+  const std::map<std::string_view, unsigned> shifts = {{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}, {"T", 40}};
+  const auto shift = shifts.find(unit);
+  if (shift == shifts.end() || value > (1ull << 62) >> shift->second) return std::nullopt;
+  return value << shift->second;
+}
+
+// What CLI11 stores into before it is checked and becomes a Request.
+struct RawOptions {
+  std::string format = "text", fail_on = "definite", color = "auto", max_memory;
+  std::vector<std::string> modules;
+  bool help = false;
+};
+
+struct Grammar {
+  CLI::App app{"", "pygc"};
+  RawOptions raw;
+  Request request;
+  std::map<std::string, CLI::App*> commands;
+  bool standalone = false;
+};
+
+std::string Invocation(bool standalone) { return standalone ? "pygc -c core.4711 " : "pygc "; }
+
+void AddTargetOptions(CLI::App& app, Grammar& g) {
+  TargetChoice& t = g.request.target;
+  const char* group = "Target";
+  app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
+  app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")->type_name("PID")->check(CLI::PositiveNumber)->group(group);
+  app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->group(group);
+  app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->group(group);
+  app.add_option("--debug-dir", t.open.debug_directories, "where separate debug files lie (.build-id/xx/...)")->type_name("DIR")->allow_extra_args(false)->group(group);
+  app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part)")->type_name("NAME=FILE")->allow_extra_args(false)->group(group);
+  app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
+  app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")->type_name("MS")->check(CLI::NonNegativeNumber)->group(group);
+  app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->group(group);
+}
+
+void AddCommonOptions(CLI::App& app, Grammar& g) {
+  Request& r = g.request;
+  const char* group = "Options";
+  app.add_option("-o", r.output_file, "write to FILE instead (owner-readable, complete or not at all)")->type_name("FILE")->group(group);
+  app.add_option("--threads", r.limits.threads, "threads to use (0: one for each core of the machine)")->type_name("N")->check(CLI::Range(0, 1024))->group(group);
+  app.add_option("--timeout", r.timeout_seconds, "stop after S seconds and print what is known")->type_name("S")->check(CLI::NonNegativeNumber)->group(group);
+  app.add_option("--max-memory", g.raw.max_memory, "use no more memory than SIZE (512M, 4G)")->type_name("SIZE")->group(group);
+  app.add_option("--color", g.raw.color, "auto, always or never")->type_name("WHEN")->check(CLI::IsMember({"auto", "always", "never"}))->group(group);
+  app.add_flag("-q,--quiet", r.quiet, "no progress, and no report where there is no finding")->group(group);
+  app.add_flag("-h,--help", g.raw.help, "this text")->group(group);
+}
+
+void AddCommand(Grammar& g, const CommandRow& row) {
+  CLI::App* command = g.app.add_subcommand(std::string(row.name), std::string(row.summary));
+  g.commands[std::string(row.name)] = command;
+  command->set_help_flag();
+  command->group("");
+  Request& r = g.request;
+  const char* group = "Options";
+  if (row.takes & kExportFile) {
+    command->add_option("--format", g.raw.format, "sqlite or jsonl")->type_name("FORMAT")->check(CLI::IsMember({"sqlite", "jsonl"}))->required()->group(group);
+  } else {
+    command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
+    command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);
+  }
+  if (row.takes & kLimit) command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")->type_name("N")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))->group(group);
+  if (row.takes & kFilter) {
+    command->add_option("--type", r.type_globs, "only what holds an object of a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+    command->add_option("--ignore", r.ignore_globs, "leave out what is headed by a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+  }
+  if (row.takes & kFailOn) {
+    command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")
+        ->type_name("SEVERITY")->check(CLI::IsMember({"definite", "pending", "never"}))->group(group);
+  }
+  AddCommonOptions(*command, g);
+  if (g.standalone) AddTargetOptions(*command, g);
+}
+
+std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
+  auto g = std::make_unique<Grammar>();
+  g->standalone = standalone;
+  g->app.set_help_flag();
+  g->app.require_subcommand(0, 1);
+  if (standalone) {
+    AddTargetOptions(g->app, *g);
+    g->app.add_flag("--version", g->request.show_version, "pygc's version")->group("Options");
+  }
+  AddCommonOptions(g->app, *g);
+  for (const CommandRow& row : kRows) {
+    if (row.can_run) AddCommand(*g, row);
+  }
+  return g;
+}
+
+// ---- help ----
+
+void AppendOptions(std::string& out, const CLI::App& app, std::string_view group, std::string_view title) {
+  std::string lines;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group() != group) continue;
+    std::string name = option->get_name(false, true);
+    std::replace(name.begin(), name.end(), ',', ' ');
+    const std::string type = option->get_type_name();  // "N:INT in [0 - 7]": the part after the colon is the check's own wording
+    const std::string left = "  " + name + (option->get_items_expected_max() > 0 ? " " + type.substr(0, type.find(':')) : "");
+    lines += fmt::format("{:<23} {}\n", left, option->get_description());
+  }
+  if (!lines.empty()) out += fmt::format("\n{}:\n{}", title, lines);
+}
+
+std::string Wrapped(std::string_view text, std::size_t width) {
+  std::string out;
+  std::size_t column = 0;
+  while (!text.empty()) {
+    const std::size_t space = text.find(' ');
+    const std::string_view word = text.substr(0, space);
+    if (column != 0 && column + 1 + word.size() > width) {
+      out += '\n';
+      column = 0;
+    } else if (column != 0) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+    text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
+  }
+  return out;
+}
+
+std::string CommandHelp(const Grammar& g, const CommandRow& row) {
+  const bool s = g.standalone;
+  std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary, s ? "-c CORE | -p PID  " : "", row.name,
+                                Wrapped(row.description, 100));
+  for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s), row.example_arguments[i], row.example_meaning[i]);
+  const CLI::App& app = *g.commands.at(std::string(row.name));
+  AppendOptions(out, app, "Options", "Options");
+  AppendOptions(out, app, "Target", "Target");
+  if (row.takes & kFailOn) {
+    out += "\nExit status: 0 no finding at or above --fail-on, 1 findings, 2 wrong usage, 3 partial data and nothing found, 4 cannot be analysed, 5 not permitted.\n";
+  } else {
+    out += "\nExit status: 0 done, 2 wrong usage or output cannot be written, 3 partial data, 4 cannot be analysed, 5 not permitted.\n";
+  }
+  return out;
+}
+
+std::string RootHelp(const Grammar& g) {
+  const bool s = g.standalone;
+  std::string out =
+      "pygc finds what a Python process cannot free: reference cycles, gc.garbage, finalizers. It reads the memory of a core file or of a stopped\n"
+      "process; nothing runs in the process and nothing is changed in it. CPython 2.7 and 3.6 to 3.15, x86-64 Linux.\n\n";
+  out += s ? "usage: pygc -c CORE COMMAND [OPTIONS]      a core file\n       pygc -p PID  COMMAND [OPTIONS]      a live process\n"
+           : "usage: pygc COMMAND [OPTIONS]      works on the selected target\n";
+  out += "\nCommands (pygc COMMAND --help says more):\n";
+  for (const CommandSummary& c : Commands()) out += fmt::format("  {:<12}{}\n", c.name, c.summary);
+  out += fmt::format("\nExamples:\n  {0}leaks\n      what leaks, grouped, with one cycle edge by edge and what would fix it\n", Invocation(s));
+  out += s ? "  pygc -p 4711 status\n      a live process: its collector and how complete the data is\n"
+           : "  pygc status\n      the collector's state and how complete the data is\n";
+  AppendOptions(out, g.app, "Options", "Options");
+  AppendOptions(out, g.app, "Target", "Target");
+  return out;
+}
+
+// ---- errors ----
+
+// What CLI11 could not place. The words stand in the order typed.
+Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector<std::string>& extras) {
+  const std::string& word = extras.front();
+  const auto error = [](std::string message) { return Error{ErrorCode::kUsage, std::move(message), std::nullopt}; };
+  if (word.size() > 1 && word[0] == '-') {
+    const std::string name = word.substr(0, word.find('='));
+    if (std::find(std::begin(kLaterOptions), std::end(kLaterOptions), name) != std::end(kLaterOptions)) {
+      return error(fmt::format("option {} is not available in this version", name));
+    }
+    if (!g.standalone) {
+      const auto other = BuildGrammar(true);
+      if (other->app.get_option_no_throw(name) != nullptr) {
+        return error(fmt::format("option {} belongs to the standalone program: here pygc works on the selected target", name));
+      }
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* app : {command, &g.app}) {
+      if (app == nullptr) continue;
+      for (const CLI::Option* option : app->get_options()) {
+        for (const std::string& longer : option->get_lnames()) names.push_back("--" + longer);
+      }
+    }
+    const std::string_view nearest = Nearest(name, names);
+    const std::string where = command ? " of " + command->get_name() : "";
+    const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
+    return error(fmt::format("unknown option {}{}{} (pygc {}--help lists them)", Quoted(name), where, hint, command ? command->get_name() + " " : ""));
+  }
+  if (command != nullptr) return error(fmt::format("{} takes no argument {} (pygc {} --help)", command->get_name(), Quoted(word), command->get_name()));
+  if (const CommandRow* row = FindRow(word)) {
+    return error(fmt::format("command '{}' ({}) is not available in this version; available: {}", row->name, row->summary, CommandList()));
+  }
+  std::vector<std::string> names;
+  for (const CommandRow& row : kRows) {
+    if (row.can_run) names.emplace_back(row.name);
+  }
+  const std::string_view nearest = Nearest(word, names);
+  return error(fmt::format("unknown command {}; {}", Quoted(word),
+                           nearest.empty() ? fmt::format("commands: {}", CommandList()) : fmt::format("did you mean '{}'? (commands: {})", nearest, CommandList())));
+}
+
+// Moves what was typed into the request. Errors: kUsage.
+Result<Request> Finish(Grammar& g, const CLI::App* command) {
+  Request& r = g.request;
+  if (command) r.command = command->get_name();
+  r.color = g.raw.color;
+  r.format = g.raw.format == "json" ? Format::kJson : g.raw.format == "sqlite" ? Format::kSqlite : g.raw.format == "jsonl" ? Format::kJsonl : Format::kText;
+  r.fail_on = g.raw.fail_on == "pending" ? FailOn::kPending : g.raw.fail_on == "never" ? FailOn::kNever : FailOn::kDefinite;
+  r.target.open.max_pause_seconds /= 1000.0;
+  if (!g.raw.max_memory.empty()) {
+    const std::optional<std::uint64_t> size = ParseSize(g.raw.max_memory);
+    if (!size || *size == 0) return Fail(ErrorCode::kUsage, "--max-memory {} is not a size: give a number with K, M, G or T, for example 4G", Quoted(g.raw.max_memory));
+    r.limits.max_memory_bytes = *size;
+  }
+  for (const std::string& module : g.raw.modules) {
+    const std::size_t equals = module.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == module.size()) {
+      return Fail(ErrorCode::kUsage, "--module {} is not NAME=FILE, for example --module libpython3.12.so.1.0=/tmp/libpython3.12.so.1.0", Quoted(module));
+    }
+    r.target.open.module_files.emplace_back(module.substr(0, equals), module.substr(equals + 1));
+  }
+  r.target.open.limits = r.limits;
+  if (g.standalone && r.target.core.empty() && r.target.pid == 0) {
+    return Fail(ErrorCode::kUsage, "which process? Give a core file or a live one: pygc -c CORE {0}, or pygc -p PID {0}", r.command);
+  }
+  if (g.standalone && !r.target.core.empty() && r.target.pid != 0) return Fail(ErrorCode::kUsage, "-c and -p exclude each other: one target a run");
+  if (command && r.command == "export" && r.output_file.empty() && r.format == Format::kSqlite) {
+    return Fail(ErrorCode::kUsage, "export --format sqlite needs -o FILE, for example -o heap.db");
+  }
+  return r;
+}
+
+}  // namespace
+
+std::span<const CommandSummary> Commands() {
+  static const std::vector<CommandSummary> commands = [] {
+    std::vector<CommandSummary> out;
+    for (const CommandRow& row : kRows) {
+      if (row.can_run) out.push_back({row.name, row.summary});
+    }
+    return out;
+  }();
+  return commands;
+}
+
+Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone) try {
+  const std::unique_ptr<Grammar> g = BuildGrammar(standalone);
+  g->app.allow_extras();
+  for (const auto& [name, command] : g->commands) command->allow_extras();
+  const auto chosen = [&]() -> const CLI::App* {
+    const std::vector<CLI::App*> parsed = g->app.get_subcommands();
+    return parsed.empty() ? nullptr : parsed.front();
+  };
+  const auto help = [&](const CLI::App* command) {
+    Request r = g->request;
+    r.show_help = true;
+    if (command) r.command = command->get_name();
+    r.help_text = command ? CommandHelp(*g, *FindRow(command->get_name())) : RootHelp(*g);
+    return r;
+  };
+  // `pygc help [COMMAND]` says the same as --help.
+  if (!words.empty() && words[0] == "help") {
+    const auto named = words.size() > 1 ? g->commands.find(words[1]) : g->commands.end();
+    if (words.size() == 1 || named != g->commands.end()) return help(words.size() == 1 ? nullptr : named->second);
+    return tl::unexpected(ExplainExtras(*g, nullptr, {words[1]}));
+  }
+  std::vector<std::string> reversed(words.rbegin(), words.rend());  // CLI11 takes them from the back
+  try {
+    g->app.parse(reversed);
+  } catch (const CLI::ParseError& e) {
+    // --help wins over what is missing or wrong beside it.
+    if (g->raw.help || std::any_of(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; })) return help(chosen());
+    const CLI::App* command = chosen();
+    const std::vector<std::string> extras = g->app.remaining(true);
+    if (command == nullptr && !extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));
+    std::string what = report::Printable(e.what());
+    return Fail(ErrorCode::kUsage, "{} (pygc {}--help)", what, command ? command->get_name() + " " : "");
+  }
+  const CLI::App* command = chosen();
+  if (g->raw.help) return help(command);
+  if (g->request.show_version) return g->request;
+  const std::vector<std::string> extras = g->app.remaining(true);
+  if (!extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));
+  if (command == nullptr) return Fail(ErrorCode::kUsage, "no command given; commands: {} (pygc --help)", CommandList());
+  return Finish(*g, command);
+} catch (const std::exception& e) {
+  return Fail(ErrorCode::kInternal, "cannot parse the command line: {}", e.what());
+}
+
+}  // namespace pygc::engine

@@ -1,0 +1,79 @@
+#include "core/report/cycles_report.h"
+
+#include <fmt/format.h>
+
+#include "core/report/numbers.h"
+
+namespace pygc::report {
+namespace {
+
+constexpr std::size_t kTextColumn = 17;
+
+void WriteGroup(const ComponentGroup& g, std::size_t number, TextWriter& out) {
+  out.Add(fmt::format("#{}", number), Style::kHeading).To(5);
+  out.Add(g.state, g.state == "reachable" ? Style::kPlain : Style::kWaiting).To(kTextColumn + 3);
+  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.type, Style::kName);
+  out.Line(fmt::format("   {}{}", Counted(g.objects, "object"), g.count > 1 ? fmt::format(", {} in each", Thousands(g.objects / g.count)) : ""));
+  if (!g.cycle.empty()) {
+    out.To(4).Add("cycle", Style::kFaint).To(kTextColumn);
+    out.Flow(CycleParts(g.cycle), " → ", kTextColumn);
+  }
+  if (g.members.size() > 1) {
+    out.To(4).Add("members", Style::kFaint).To(kTextColumn);
+    std::vector<std::string> parts;
+    for (const TypeCount& t : g.members) {
+      if (parts.size() == 8) {
+        parts.push_back(fmt::format("… {} more", Counted(g.members.size() - 8, "type")));
+        break;
+      }
+      parts.push_back(fmt::format("{} {}", Thousands(t.objects), t.type));
+    }
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  if (!g.addresses.empty()) {
+    out.To(4).Add("address", Style::kFaint).To(kTextColumn);
+    std::vector<std::string> parts;
+    for (const Address a : g.addresses) parts.push_back(fmt::format("{:#x}", a));
+    if (g.addresses.size() < g.count) parts.push_back(fmt::format("… {} more (--limit 0 for all)", Thousands(g.count - g.addresses.size())));
+    out.Flow(parts, "  ", kTextColumn);
+  }
+}
+
+}  // namespace
+
+void WriteText(const Header& h, const CyclesReport& r, TextWriter& out) {
+  WriteFirstLines(out, h);
+  const std::string at_least = h.complete && h.certainty == Certainty::kExact ? "" : "at least ";
+  out.Line();
+  out.Line(fmt::format("unreachable: {0}{1} of {2}   reachable: {0}{3} of {4}", at_least, Counted(r.unreachable_components, "component"), Counted(r.unreachable_objects, "object"),
+                       Counted(r.reachable_components, "component"), Counted(r.reachable_objects, "object")),
+           Style::kHeading);
+  out.Line("In a component every object reaches every other, so no reference count in it can fall to zero by itself.", Style::kFaint);
+  std::size_t number = 0;
+  for (const ComponentGroup& g : r.groups) {
+    out.Line();
+    WriteGroup(g, ++number, out);
+  }
+  out.Line();
+  if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
+  if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "group")));
+  WriteWarnings(out, h);
+}
+
+void WriteJson(const Header& h, const CyclesReport& r, JsonWriter& json) {
+  json.Object();
+  json.Unsigned("unreachable_components", r.unreachable_components).Unsigned("unreachable_objects", r.unreachable_objects);
+  json.Unsigned("reachable_components", r.reachable_components).Unsigned("reachable_objects", r.reachable_objects);
+  json.Unsigned("group_count", r.group_count).String("certainty", CertaintyName(h.certainty));
+  json.Key("groups").Array();
+  for (const ComponentGroup& g : r.groups) {
+    json.Object().String("state", g.state).String("type", g.type).Unsigned("count", g.count).Unsigned("objects", g.objects);
+    WriteCycle(json, g.cycle);
+    WriteTypeCounts(json, "members", g.members);
+    WriteAddresses(json, g.addresses);
+    json.EndObject();
+  }
+  json.EndArray().EndObject();
+}
+
+}  // namespace pygc::report

@@ -1,0 +1,34 @@
+// The report of `pygc cycles`: strongly connected components, unreachable and reachable.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/report/cycle_text.h"
+#include "core/report/header.h"
+#include "core/report/leaks_report.h"
+
+namespace pygc::report {
+
+/// Components that look the same.
+struct ComponentGroup {
+  std::string state;               // "unreachable", "uncollectable", "reachable"
+  std::string type;                // of the object that it is named after
+  std::uint64_t count = 0;         // components
+  std::uint64_t objects = 0;       // in all of them
+  Cycle cycle;                     // one shortest cycle of the first
+  std::vector<TypeCount> members;  // of the first component, by type
+  std::vector<Address> addresses;  // one for each component
+};
+
+struct CyclesReport {
+  std::uint64_t unreachable_components = 0, unreachable_objects = 0, reachable_components = 0, reachable_objects = 0;
+  std::uint64_t group_count = 0, groups_ignored = 0;
+  std::vector<ComponentGroup> groups;  // unreachable first, then by objects
+};
+
+void WriteText(const Header& header, const CyclesReport& report, TextWriter& out);
+void WriteJson(const Header& header, const CyclesReport& report, JsonWriter& json);
+
+}  // namespace pygc::report

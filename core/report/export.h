@@ -1,0 +1,36 @@
+// The object graph for other tools: the SQLite schema of contract.md, and the same as JSON lines.
+// Needs a snapshot with leaves. Rows are written straight from the columns.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/analysis/verdict.h"
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/report/header.h"
+#include "core/report/output_file.h"
+
+namespace pygc::report {
+
+struct ExportInput {
+  const heap::HeapSnapshot& heap;
+  const analysis::Verdict& verdict;
+  const Header& header;
+  /// Name of a referent quality (TypeRecord::reader_label): "exact", "approximate", ... index by value.
+  std::vector<std::string> quality_names;
+};
+
+/// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.
+[[nodiscard]] Result<void> WriteSqlite(const ExportInput& input, OutputFile& file, ProgressSink& progress);
+
+/// Receives the lines in blocks; returns false when nobody reads any more.
+using ByteSink = std::function<bool(std::string_view)>;
+/// One JSON document a line: the envelope, then a record for each type and each object with its references. Errors: kCancelled; a sink that gives up is none.
+[[nodiscard]] Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, ProgressSink& progress);
+
+}  // namespace pygc::report

@@ -1,0 +1,88 @@
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "core/report/export_row.h"
+#include "core/report/json_writer.h"
+
+namespace pygc::report {
+namespace {
+
+constexpr std::size_t kBlockBytes = 1u << 16;
+
+template <typename T>
+void AddOptional(fmt::memory_buffer& out, const char* key, const std::optional<T>& value) {
+  if (value) {
+    fmt::format_to(std::back_inserter(out), ",\"{}\":{}", key, *value);
+  } else {
+    fmt::format_to(std::back_inserter(out), ",\"{}\":null", key);
+  }
+}
+
+// The envelope on one line: the document of the other commands without its line ends and indentation, which stand only between tokens (all strings are
+// escaped, so a line end is never inside one).
+std::string EnvelopeLine(const ExportInput& input) {
+  JsonWriter json;
+  BeginEnvelope(json, input.header);
+  json.Object().Key("meta").Object();
+  for (const auto& [key, value] : ExportMeta(input)) json.String(key, value);
+  json.EndObject().EndObject();
+  EndEnvelope(json);
+  std::string line;
+  bool at_start = false;
+  for (const char c : json.Take()) {
+    if (c == '\n') {
+      at_start = true;
+    } else if (!at_start || c != ' ') {
+      at_start = false;
+      line += c;
+    }
+  }
+  return line + "\n";
+}
+
+}  // namespace
+
+Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, ProgressSink& progress) {
+  const heap::HeapSnapshot& h = input.heap;
+  if (!sink(EnvelopeLine(input))) return {};
+  fmt::memory_buffer out;
+  const auto flush = [&](std::size_t at_least) {
+    if (out.size() < at_least) return true;
+    const bool go_on = sink({out.data(), out.size()});
+    out.clear();
+    return go_on;
+  };
+  for (std::size_t i = 0; i < h.types.size(); ++i) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", i, h.types[i].address, JsonString(h.types[i].name));
+    if (!flush(kBlockBytes)) return {};
+  }
+  bool reading = true, cancelled = false;
+  h.index.ForEach(0, h.size(), [&](heap::NodeId n, Address address) {
+    if (!reading || cancelled) return;
+    if (n % kExportProgressStep == 0 && !progress.Update("writing objects", n, h.size())) {
+      cancelled = true;
+      return;
+    }
+    const ExportRow row = RowOf(input, n);
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"object\",\"id\":{},\"address\":\"{:#x}\",\"type\":{}", n, address, row.type);
+    AddOptional(out, "interpreter", row.interpreter);
+    AddOptional(out, "size", row.size);
+    AddOptional(out, "refcount", row.refcount);
+    AddOptional(out, "generation", row.generation);
+    fmt::format_to(std::back_inserter(out), ",\"immortal\":{},\"tracked\":{},\"state\":\"{}\",\"finalizer\":{},\"finalized\":{},\"exact\":{},\"label\":\"{}\",\"refs\":[", row.immortal,
+                   row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized, row.exact, row.label);
+    const auto successors = h.graph.Successors(n);
+    for (std::size_t i = 0; i < successors.size() && reading; ++i) {
+      fmt::format_to(std::back_inserter(out), i == 0 ? "{}" : ",{}", successors[i]);
+      reading = flush(kBlockBytes);
+    }
+    fmt::format_to(std::back_inserter(out), "]}}\n");
+    reading = reading && flush(kBlockBytes);
+  });
+  if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");
+  if (reading) flush(1);
+  return {};
+}
+
+}  // namespace pygc::report

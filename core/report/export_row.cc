@@ -1,0 +1,73 @@
+#include "core/report/export_row.h"
+
+namespace pygc::report {
+
+std::string_view FinalizerName(heap::TypeRecord::Finalizer f) noexcept {
+  switch (f) {
+    case heap::TypeRecord::Finalizer::kNone: return {};
+    case heap::TypeRecord::Finalizer::kDel: return "__del__";
+    case heap::TypeRecord::Finalizer::kTpFinalize: return "tp_finalize";
+    case heap::TypeRecord::Finalizer::kTpDel: return "tp_del";
+  }
+  return {};
+}
+
+ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
+  const heap::HeapSnapshot& h = input.heap;
+  ExportRow row;
+  const std::uint8_t flags = h.flags[n];
+  row.type = h.type[n];
+  const heap::TypeRecord& type = h.types[row.type];
+  if (h.interpreter.empty()) {
+    row.interpreter = h.interpreters.empty() ? 0 : h.interpreters.front().id;
+  } else if (h.interpreter[n] < h.interpreters.size()) {
+    row.interpreter = h.interpreters[h.interpreter[n]].id;
+  }
+  if (n < h.size_bytes.size() && h.size_bytes[n] != ~0ull) row.size = h.size_bytes[n];
+  row.immortal = h.refcount[n] == heap::kImmortal;
+  if (!row.immortal && h.refcount[n] != heap::kSaturated) row.refcount = h.refcount[n];
+  row.tracked = (flags & heap::kTracked) != 0;
+  const unsigned generation = flags & heap::kGenerationMask;
+  if (row.tracked && generation <= heap::kPermanent) row.generation = generation;
+  row.finalized = (flags & heap::kFinalized) != 0;
+  row.exact = (flags & (heap::kApproximate | heap::kFault)) == 0;
+  switch (input.verdict.state[n]) {
+    case analysis::State::kReachable: row.state = "reachable"; break;
+    case analysis::State::kUnreachable: row.state = "unreachable"; break;
+    case analysis::State::kUncollectable: row.state = "uncollectable"; break;
+  }
+  row.finalizer = FinalizerName(type.finalizer);
+  if (row.finalizer.empty() && (flags & heap::kLegacyFinalizer)) row.finalizer = "__del__";
+  const std::string_view quality = type.reader_label < input.quality_names.size() ? std::string_view(input.quality_names[type.reader_label]) : "unknown";
+  const bool quality_is_exact = quality.starts_with("exact");
+  if (flags & heap::kFault) {
+    row.label = "unknown";
+  } else if (row.exact == quality_is_exact) {
+    row.label = quality;
+  } else {
+    row.label = row.exact ? "exact" : "approximate";
+  }
+  return row;
+}
+
+std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& input) {
+  const Header& h = input.header;
+  return {{"schema_version", "1"},
+          {"pygc_version", PYGC_VERSION},
+          {"python_version", h.target.python},
+          {"build", h.target.build},
+          {"debug", h.target.debug ? "1" : "0"},
+          {"complete", h.complete ? "1" : "0"},
+          {"certainty", CertaintyName(h.certainty)},
+          {"audited", "0"},
+          {"target_kind", h.target.kind},
+          {"target_path", h.target.path},
+          {"target_pid", h.target.pid == 0 ? "" : std::to_string(h.target.pid)},
+          {"objects", std::to_string(input.heap.size())},
+          {"tracked", std::to_string(h.tracked)},
+          {"references", std::to_string(input.heap.graph.edge_count())},
+          {"unreachable", std::to_string(input.verdict.unreachable)},
+          {"uncollectable", std::to_string(input.verdict.uncollectable)}};
+}
+
+}  // namespace pygc::report

@@ -1,0 +1,68 @@
+#include "core/report/finalizers_report.h"
+
+#include <fmt/format.h>
+
+#include "core/report/numbers.h"
+
+namespace pygc::report {
+
+void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
+  WriteFirstLines(out, h);
+  out.Line();
+  if (r.objects == 0) {
+    out.Line(h.complete ? "no tracked object has a finalizer" : "no object with a finalizer found in what could be read", Style::kHeading);
+  } else {
+    out.Line(fmt::format("{} with a finalizer: {} not run{}", Counted(r.objects, "object"), Thousands(r.pending), r.runs_known ? fmt::format(", {} run", Thousands(r.run)) : ""),
+             Style::kHeading);
+    if (r.unreachable > 0) out.Line(fmt::format("{} of them unreachable: the next full collection runs their finalizers", Thousands(r.unreachable)), Style::kWaiting);
+    if (r.uncollectable > 0) out.Line(fmt::format("{} of them stuck: their finalizers never run by themselves", Thousands(r.uncollectable)), Style::kBad);
+    if (r.order_undefined > 0) out.Line(fmt::format("{} share a cycle with another finalizer: order undefined", Thousands(r.order_undefined)), Style::kWaiting);
+  }
+  if (r.callbacks > 0) out.Line(fmt::format("{} on unreachable objects wait to be called", Counted(r.callbacks, "weakref callback")));
+  if (!r.groups.empty()) {
+    out.Line();
+    Table table;
+    table.right = {true, false, false, true, true, true, true, true, false};
+    table.rows.push_back({"objects", "type", "finalizer", "not run", r.runs_known ? "run" : "", "unreachable", "stuck", "in cycles", "address"});
+    for (const FinalizerGroup& g : r.groups) {
+      std::string addresses;
+      std::size_t shown = 0;
+      for (const Address a : g.addresses) {
+        if (shown++ == 3 && g.addresses.size() > 4) break;
+        addresses += (addresses.empty() ? "" : " ") + fmt::format("{:#x}", a);
+      }
+      if (g.objects > std::min<std::uint64_t>(shown, 3)) addresses += " …";
+      table.rows.push_back({Thousands(g.objects), g.type, g.kind + (g.legacy ? " (legacy)" : ""), Thousands(g.pending), r.runs_known ? Thousands(g.run) : "", Thousands(g.unreachable),
+                            Thousands(g.uncollectable), Thousands(g.in_cycles), addresses});
+    }
+    table.Write(out, 0);
+    std::uint64_t resurrected = 0;
+    for (const FinalizerGroup& g : r.groups) resurrected += g.resurrected;
+    if (resurrected > 0) out.Line().Line(fmt::format("{} whose finalizer has run {} still in use: resurrected by the finalizer, which will not run again", Counted(resurrected, "object"), resurrected == 1 ? "is" : "are"));
+  }
+  if (r.group_count > r.groups.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
+  if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "type")));
+  WriteWarnings(out, h);
+}
+
+void WriteJson(const Header& h, const FinalizersReport& r, JsonWriter& json) {
+  json.Object().Unsigned("objects", r.objects).Unsigned("pending", r.pending).Unsigned("run", r.run).Unsigned("unreachable", r.unreachable);
+  json.Unsigned("uncollectable", r.uncollectable).Unsigned("order_undefined", r.order_undefined).Bool("runs_known", r.runs_known);
+  if (r.callbacks_known) {
+    json.Unsigned("weakref_callbacks", r.callbacks);
+  } else {
+    json.Key("weakref_callbacks").Null();
+  }
+  json.Unsigned("group_count", r.group_count).String("certainty", CertaintyName(h.certainty));
+  json.Key("groups").Array();
+  for (const FinalizerGroup& g : r.groups) {
+    json.Object().String("type", g.type).String("kind", g.kind).Bool("legacy", g.legacy).Unsigned("objects", g.objects).Unsigned("pending", g.pending).Unsigned("run", g.run);
+    json.Unsigned("resurrected", g.resurrected).Unsigned("unreachable", g.unreachable).Unsigned("uncollectable", g.uncollectable);
+    json.Unsigned("in_cycles", g.in_cycles).Unsigned("order_undefined", g.order_undefined);
+    WriteAddresses(json, g.addresses);
+    json.EndObject();
+  }
+  json.EndArray().EndObject();
+}
+
+}  // namespace pygc::report

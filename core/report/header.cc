@@ -1,0 +1,125 @@
+#include "core/report/header.h"
+
+#include <fmt/format.h>
+
+#include "core/report/numbers.h"
+
+namespace pygc::report {
+namespace {
+
+std::string Joined(const std::vector<std::int64_t>& numbers) {
+  std::string out;
+  for (const std::int64_t n : numbers) out += (out.empty() ? "" : "/") + std::to_string(n);
+  return out;
+}
+
+std::string CollectorWords(const CollectorFacts& c) {
+  std::string out = c.enabled ? "collector on" : "collector off: garbage waits until gc.collect() is called";
+  if (c.collecting) out += " · in a collection";
+  if (!c.thresholds.empty()) out += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
+  return out;
+}
+
+}  // namespace
+
+const char* CertaintyName(Certainty c) noexcept {
+  switch (c) {
+    case Certainty::kExact: return "exact";
+    case Certainty::kLowerBound: return "lower bound";
+    case Certainty::kUnverifiable: return "unverifiable";
+  }
+  return "unverifiable";
+}
+
+std::string TargetName(const TargetFacts& target) {
+  if (target.kind == "live" || target.path.empty()) return target.pid != 0 ? fmt::format("pid {}", target.pid) : target.kind == "live" ? "live process" : "core";
+  const std::size_t slash = target.path.rfind('/');
+  return slash == std::string::npos || slash + 1 == target.path.size() ? target.path : target.path.substr(slash + 1);
+}
+
+void WriteTargetObject(JsonWriter& json, const TargetFacts& target, const std::function<void()>& more) {
+  json.Object().String("kind", target.kind);
+  if (target.path.empty()) {
+    json.Key("path").Null();
+  } else {
+    json.String("path", target.path);
+  }
+  if (target.pid == 0) {
+    json.Key("pid").Null();
+  } else {
+    json.Integer("pid", target.pid);
+  }
+  json.String("python", target.python).String("build", target.build).Bool("debug", target.debug);
+  if (more) more();
+  json.EndObject();
+}
+
+void WriteEnvelopeRest(JsonWriter& json, const Header& h) {
+  json.Bool("complete", h.complete);
+  json.Key("missing").Array();
+  for (const Missing& m : h.missing) json.Object().String("what", m.what).String("reason", m.reason).String("remedy", m.remedy).EndObject();
+  json.EndArray();
+  json.Key("warnings").Array();
+  for (const std::string& w : h.warnings) json.String(w);
+  json.EndArray();
+  json.Key("timing").Object();
+  for (const auto& [name, seconds] : h.timing) json.Key(name).Seconds(seconds);
+  json.EndObject();
+  json.Key("result");
+}
+
+void BeginEnvelope(JsonWriter& json, const Header& h) {
+  json.Object().String("schema", fmt::format("pygc.{}/1", h.command)).String("pygc", PYGC_VERSION).String("host", h.host);
+  json.Key("target");
+  WriteTargetObject(json, h.target, {});
+  WriteEnvelopeRest(json, h);
+}
+
+void EndEnvelope(JsonWriter& json) { json.EndObject(); }
+
+void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& interpreters) {
+  json.Key("interpreters").Array();
+  for (const CollectorFacts& c : interpreters) {
+    json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled).Bool("collecting", c.collecting);
+    json.Unsigned("tracked", c.tracked).Unsigned("in_garbage", c.in_garbage);
+    json.Key("thresholds").Array();
+    for (const std::int64_t n : c.thresholds) json.Integer(n);
+    json.EndArray().Key("counts").Array();
+    for (const std::int64_t n : c.counts) json.Integer(n);
+    json.EndArray().Key("debug_flags").Array();
+    for (const std::string& flag : c.debug_flags) json.String(flag);
+    json.EndArray().Key("generations").Array();
+    for (const CollectorFacts::Generation& g : c.generations) {
+      json.Object().String("generation", g.name).Unsigned("objects", g.objects);
+      if (g.has_stats) json.Integer("collections", g.collections).Integer("collected", g.collected).Integer("uncollectable", g.uncollectable);
+      json.EndObject();
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteFirstLines(TextWriter& out, const Header& h) {
+  for (const Missing& m : h.missing) {
+    out.Add("PARTIAL: ", Style::kBad).Add(m.what);
+    if (!m.reason.empty()) out.Add(": ").Add(m.reason);
+    if (!m.remedy.empty()) out.Add(". ").Add(m.remedy);
+    out.Line();
+  }
+  if (!h.complete && h.missing.empty()) out.Add("PARTIAL: ", Style::kBad).Line("not everything could be read");
+  out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : " " + h.target.build, h.target.debug ? " debug" : ""), Style::kHeading);
+  out.Add(fmt::format(" · {} · {} tracked", TargetName(h.target), Counted(h.tracked, "object")));
+  if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
+  if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));
+  out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));
+  for (std::size_t i = 1; i < h.interpreters.size(); ++i) {
+    const CollectorFacts& c = h.interpreters[i];
+    out.Line(fmt::format("interpreter {} · {} tracked · {}", c.id, Counted(c.tracked, "object"), CollectorWords(c)));
+  }
+}
+
+void WriteWarnings(TextWriter& out, const Header& h) {
+  for (const std::string& w : h.warnings) out.Add("warning: ", Style::kWaiting).Line(w);
+}
+
+}  // namespace pygc::report

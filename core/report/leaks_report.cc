@@ -1,0 +1,261 @@
+#include "core/report/leaks_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/report/numbers.h"
+
+namespace pygc::report {
+namespace {
+
+constexpr std::size_t kLabelColumn = 4, kStateColumn = 14, kTextColumn = 17;
+
+bool CollectorOn(const Header& header, std::int64_t interpreter) {
+  const auto found = std::find_if(header.interpreters.begin(), header.interpreters.end(), [&](const CollectorFacts& c) { return c.id == interpreter; });
+  return found == header.interpreters.end() || found->enabled;
+}
+
+std::string Because(const Header& header, const LeaksReport& report, const LeakGroup& g) {
+  const std::string in_garbage =
+      g.in_garbage == 0 ? "" : g.in_garbage == g.objects ? "; they lie in gc.garbage" : fmt::format(" ({} of them lie in gc.garbage)", Thousands(g.in_garbage));
+  switch (g.reason) {
+    case Reason::kCycle:
+    case Reason::kFinalizer: {
+      std::string out = g.cycle.empty() ? "nothing reaches it any more, but the collector has to find out" : "each keeps the next alive, so no count falls to zero";
+      if (g.reason == Reason::kFinalizer && g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
+      out += CollectorOn(header, g.interpreter) ? "; the next full collection frees it" : "; the collector is off, so it stays until gc.collect() is called";
+      return out;
+    }
+    case Reason::kLegacyFinalizer: {
+      if (report.legacy_instances) {
+        return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", header.target.python.substr(0, header.target.python.rfind('.')), in_garbage);
+      }
+      return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}", in_garbage);
+    }
+    case Reason::kHeldByLegacy: return "only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it" + in_garbage;
+    case Reason::kSaveAll: return "gc.set_debug(gc.DEBUG_SAVEALL or DEBUG_LEAK) is in force: the collector puts everything it finds into gc.garbage instead of freeing it" + in_garbage;
+    case Reason::kInGarbage: return "gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set" + in_garbage;
+    case Reason::kHeldByGarbage: return "only items of gc.garbage still refer to it" + in_garbage;
+    case Reason::kFrozen: return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
+  }
+  return {};
+}
+
+std::string Fix(const LeaksReport& report, const LeakGroup& g) {
+  std::string shape = FixFor(g.cycle);
+  switch (g.reason) {
+    case Reason::kLegacyFinalizer:
+      if (shape.empty()) return report.legacy_instances ? "replace __del__ by a close() method or a weakref callback; then clear gc.garbage" : "report it to the extension that defines the type";
+      return shape;
+    case Reason::kSaveAll: return shape.empty() ? "gc.set_debug(0) and del gc.garbage[:]" : shape + " (and gc.set_debug(0), del gc.garbage[:])";
+    case Reason::kInGarbage:
+    case Reason::kHeldByGarbage: return "del gc.garbage[:] frees it" + (shape.empty() ? "" : "; the cycle itself: " + shape);
+    case Reason::kFrozen: return "gc.unfreeze(), or gc.collect() before gc.freeze()" + (shape.empty() ? "" : "; the cycle itself: " + shape);
+    default: return shape;
+  }
+}
+
+void Label(TextWriter& out, std::string_view label) { out.To(kLabelColumn).Add(label, Style::kFaint).To(kTextColumn); }
+
+std::string HeldText(const TypeCount& t) { return fmt::format("{} {}{}", Thousands(t.objects), t.type, t.note.empty() ? "" : " (" + t.note + ")"); }
+
+void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup& g, std::size_t number, std::uint64_t shown_types, TextWriter& out) {
+  const bool definite = g.severity == Severity::kDefinite;
+  out.Add(fmt::format("#{}", number), Style::kHeading).To(kLabelColumn);
+  out.Add(SeverityName(g.severity), definite ? Style::kBad : Style::kWaiting).To(kStateColumn);
+  out.Add(g.reason == Reason::kFrozen ? "frozen" : g.uncollectable ? "uncollectable" : "collectable").To(30);
+  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.type, Style::kName);
+  if (g.objects != g.count) out.Add(fmt::format("   {}", Counted(g.objects, "object")));
+  out.Line(fmt::format("   {}{}", Bytes(g.bytes_with_held), g.bytes_with_held > g.bytes ? " with what hangs on it" : ""));
+
+  if (!g.cycle.empty()) {
+    Label(out, "cycle");
+    out.Flow(CycleParts(g.cycle), " → ", kTextColumn);
+  } else if (g.members.size() > 1) {
+    Label(out, "objects");
+    std::vector<std::string> parts;
+    for (const TypeCount& t : g.members) parts.push_back(HeldText(t));
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  const std::string because = Because(header, report, g), fix = Fix(report, g);
+  Label(out, "because");
+  out.Paragraph(because, kTextColumn);
+  if (!fix.empty()) {
+    Label(out, "fix");
+    out.Paragraph(fix, kTextColumn);
+  }
+  if (!g.held.empty()) {
+    Label(out, "hangs on it");
+    std::vector<std::string> parts;
+    for (const TypeCount& t : g.held) {
+      if (shown_types != 0 && parts.size() == shown_types) {
+        parts.push_back(fmt::format("… {} more (--limit 0 for all)", Counted(g.held.size() - parts.size(), "type")));
+        break;
+      }
+      parts.push_back(HeldText(t));
+    }
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  if (!g.finalizers.empty()) {
+    Label(out, "finalizer");
+    std::vector<std::string> parts;
+    for (const FinalizerCount& f : g.finalizers) {
+      std::string state = f.run == 0 ? "has not run" : f.pending == 0 ? "has run" : fmt::format("{} not run, {} run", Thousands(f.pending), Thousands(f.run));
+      parts.push_back(fmt::format("{} {} of {}: {}", Thousands(f.pending + f.run), f.kind, f.type, state));
+    }
+    if (g.order_undefined) parts.push_back("order undefined");
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  if (!g.generations.empty()) {
+    Label(out, "generation");
+    std::vector<std::string> parts;
+    for (const auto& [generation, objects] : g.generations) {
+      parts.push_back(g.generations.size() == 1 ? generation : fmt::format("{} in {}", Thousands(objects), generation));
+    }
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  if (header.interpreters.size() > 1) {
+    Label(out, "interpreter");
+    out.Line(std::to_string(g.interpreter));
+  }
+  if (g.approximate) {
+    Label(out, "doubt");
+    out.Line("referents of a member were found by a scan of its memory, not read exactly");
+  }
+  if (!g.addresses.empty()) {
+    Label(out, "address");
+    std::vector<std::string> parts;
+    for (const Address a : g.addresses) parts.push_back(fmt::format("{:#x}", a));
+    if (g.addresses.size() < g.count) parts.push_back(fmt::format("… {} more (--limit 0 for all)", Thousands(g.count - g.addresses.size())));
+    out.Flow(parts, "  ", kTextColumn);
+  }
+}
+
+}  // namespace
+
+const char* SeverityName(Severity s) noexcept { return s == Severity::kDefinite ? "definite" : "pending"; }
+
+const char* ReasonName(Reason r) noexcept {
+  switch (r) {
+    case Reason::kCycle: return "cycle";
+    case Reason::kFinalizer: return "cycle-with-finalizer";
+    case Reason::kLegacyFinalizer: return "legacy-finalizer";
+    case Reason::kHeldByLegacy: return "held-by-legacy-finalizer";
+    case Reason::kSaveAll: return "debug-saveall";
+    case Reason::kInGarbage: return "in-garbage";
+    case Reason::kHeldByGarbage: return "held-by-garbage";
+    case Reason::kFrozen: return "frozen";
+  }
+  return "cycle";
+}
+
+void WriteCycle(JsonWriter& json, const Cycle& cycle) {
+  json.Key("cycle").Array();
+  for (const CycleStep& s : cycle) {
+    json.Object().String("type", s.type).Hex("address", s.address);
+    if (!s.name.empty()) json.String("name", s.name);
+    json.String("label", s.label).String("kind", EdgeKindName(s.kind)).EndObject();
+  }
+  json.EndArray();
+  std::string words;
+  for (const std::string& part : CycleParts(cycle, 0)) words += (words.empty() ? "" : " → ") + part;
+  json.String("cycle_text", words).String("shape", ShapeName(ShapeOf(cycle)));
+}
+
+void WriteTypeCounts(JsonWriter& json, std::string_view key, const std::vector<TypeCount>& counts) {
+  json.Key(key).Array();
+  for (const TypeCount& t : counts) {
+    json.Object().String("type", t.type).Unsigned("objects", t.objects).Unsigned("bytes", t.bytes);
+    if (!t.note.empty()) json.String("note", t.note);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteAddresses(JsonWriter& json, const std::vector<Address>& addresses) {
+  json.Key("addresses").Array();
+  for (const Address a : addresses) json.Hex(a);
+  json.EndArray();
+}
+
+void WriteFinalizers(JsonWriter& json, const std::vector<FinalizerCount>& finalizers) {
+  json.Key("finalizers").Array();
+  for (const FinalizerCount& f : finalizers) {
+    json.Object().String("type", f.type).String("kind", f.kind).Unsigned("pending", f.pending).Unsigned("run", f.run).EndObject();
+  }
+  json.EndArray();
+}
+
+std::string VerdictText(const Header& header, const LeaksReport& r) {
+  const bool on = header.interpreters.empty() || header.interpreters.front().enabled;
+  const std::string at_least = header.complete && header.certainty == Certainty::kExact ? "" : "at least ";
+  std::vector<std::string> parts;
+  if (r.uncollectable > 0) parts.push_back(fmt::format("{}{} can never be freed", at_least, Counted(r.uncollectable, "object")));
+  if (r.collectable > 0) {
+    const std::string what = parts.empty() ? Counted(r.collectable, "object") : Thousands(r.collectable);
+    const std::string verb = on ? (r.collectable == 1 ? "waits for the next full collection" : "wait for the next full collection")
+                                : (r.collectable == 1 ? "waits until gc.collect() is called" : "wait until gc.collect() is called");
+    parts.push_back(fmt::format("{}{} {}", at_least, what, verb));
+  }
+  if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
+  if (parts.empty()) {
+    if (!header.complete) return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
+    if (header.certainty != Certainty::kExact) {
+      return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed", Thousands(r.unreachable_upper));
+    }
+    return "nothing is unreachable and gc.garbage is empty: a full collection would free nothing now";
+  }
+  std::string out;
+  for (const std::string& part : parts) out += (out.empty() ? "" : " · ") + part;
+  if (header.certainty == Certainty::kLowerBound && r.unreachable_upper != r.unreachable) {
+    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as some referents could only be guessed)", Thousands(r.unreachable), Thousands(r.unreachable_upper));
+  }
+  return out;
+}
+
+void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
+  WriteFirstLines(out, header);
+  out.Line().Line(VerdictText(header, r), r.uncollectable > 0 ? Style::kBad : Style::kHeading);
+  std::size_t number = 0;
+  for (const LeakGroup& g : r.groups) {
+    out.Line();
+    WriteGroup(header, r, g, ++number, r.group_count > r.groups.size() ? 6 : 12, out);
+  }
+  out.Line();
+  if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
+  if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "group")));
+  WriteWarnings(out, header);
+  if (!r.audited) out.Line("Not looked for: lost objects (leaked references) and cycles hidden in native memory.", Style::kFaint);
+}
+
+void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
+  json.Object();
+  json.Unsigned("unreachable", r.unreachable).Unsigned("collectable", r.collectable).Unsigned("uncollectable", r.uncollectable).Unsigned("in_garbage", r.in_garbage);
+  json.Bool("audited", r.audited).String("verdict", VerdictText(header, r));
+  WriteInterpreters(json, header.interpreters);
+  json.Key("groups").Array();
+  for (const LeakGroup& g : r.groups) {
+    json.Object();
+    json.String("severity", SeverityName(g.severity)).String("state", g.reason == Reason::kFrozen ? "reachable" : g.uncollectable ? "uncollectable" : "unreachable");
+    json.Bool("collectable", !g.uncollectable && g.reason != Reason::kFrozen).String("reason", ReasonName(g.reason));
+    json.String("type", g.type).Unsigned("count", g.count).Unsigned("objects", g.objects).Unsigned("in_garbage", g.in_garbage);
+    json.Unsigned("bytes", g.bytes).Unsigned("bytes_with_held", g.bytes_with_held).Integer("interpreter", g.interpreter).Bool("exact", !g.approximate);
+    WriteCycle(json, g.cycle);
+    json.String("because", Because(header, r, g)).String("fix", Fix(r, g));
+    WriteTypeCounts(json, "members", g.members);
+    WriteTypeCounts(json, "held", g.held);
+    WriteFinalizers(json, g.finalizers);
+    json.Bool("order_undefined", g.order_undefined);
+    json.Key("generations").Object();
+    for (const auto& [generation, objects] : g.generations) json.Unsigned(generation, objects);
+    json.EndObject();
+    WriteAddresses(json, g.addresses);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.Unsigned("group_count", r.group_count).Unsigned("frozen", r.frozen);
+  json.String("certainty", CertaintyName(header.certainty)).Unsigned("unreachable_upper", r.unreachable_upper).EndObject();
+}
+
+}  // namespace pygc::report

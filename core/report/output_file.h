@@ -1,0 +1,36 @@
+// A file that appears under its name only when it is complete: written beside it under another name, owner-readable only, synced, renamed.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/base/result.h"
+
+namespace pygc::report {
+
+/// Destroyed without Commit(): nothing is left behind.
+class OutputFile {
+ public:
+  /// Creates the temporary file beside `path`. An existing `path` that is no regular file (a pipe, a terminal, /dev/null) is written directly instead,
+  /// where `may_be_stream`. Errors: kOutput with the reason.
+  [[nodiscard]] static Result<OutputFile> Create(const std::string& path, bool may_be_stream);
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+  ~OutputFile();
+
+  /// Errors: kOutput (disk full, ...).
+  [[nodiscard]] Result<void> Write(std::string_view bytes);
+  /// Syncs and gives the file its name. Errors: kOutput.
+  [[nodiscard]] Result<void> Commit();
+  /// Name of the temporary file, for a library that opens it by itself; empty for a stream.
+  [[nodiscard]] const std::string& temporary_path() const noexcept { return temporary_; }
+
+ private:
+  OutputFile() = default;
+  void Discard() noexcept;
+
+  std::string path_, temporary_;
+  int fd_ = -1;
+};
+
+}  // namespace pygc::report

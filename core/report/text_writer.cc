@@ -1,0 +1,107 @@
+#include "core/report/text_writer.h"
+
+#include <algorithm>
+
+#include "core/report/escape.h"
+
+namespace pygc::report {
+namespace {
+
+const char* Start(Style style) {
+  switch (style) {
+    case Style::kPlain: return "";
+    case Style::kHeading: return "\x1b[1m";
+    case Style::kBad: return "\x1b[31m";
+    case Style::kWaiting: return "\x1b[33m";
+    case Style::kName: return "\x1b[36m";
+    case Style::kFaint: return "\x1b[2m";
+  }
+  return "";
+}
+
+}  // namespace
+
+TextWriter& TextWriter::Add(std::string_view raw, Style style) {
+  const std::string safe = Printable(raw);
+  const bool styled = colour_ && style != Style::kPlain && !safe.empty();
+  if (styled) text_ += Start(style);
+  text_ += safe;
+  if (styled) text_ += "\x1b[0m";
+  column_ += CodePoints(safe);
+  return *this;
+}
+
+TextWriter& TextWriter::Line(std::string_view raw, Style style) {
+  Add(raw, style);
+  text_ += '\n';
+  column_ = 0;
+  return *this;
+}
+
+TextWriter& TextWriter::To(std::size_t column) {
+  const std::size_t spaces = column > column_ ? column - column_ : (column_ > 0 ? 1 : 0);
+  text_.append(spaces, ' ');
+  column_ += spaces;
+  return *this;
+}
+
+TextWriter& TextWriter::Paragraph(std::string_view words, std::size_t column, Style style) {
+  std::vector<std::string> parts;
+  while (!words.empty()) {
+    const std::size_t space = words.find(' ');
+    parts.emplace_back(words.substr(0, space));
+    words.remove_prefix(space == std::string_view::npos ? words.size() : space + 1);
+  }
+  bool first = true;
+  for (const std::string& part : parts) {
+    if (!first && column_ + 1 + CodePoints(Printable(part)) > kWidth) {
+      Line();
+      first = true;
+    }
+    if (column_ < column) To(column);
+    else if (!first) Add(" ");
+    Add(part, style);
+    first = false;
+  }
+  return Line();
+}
+
+TextWriter& TextWriter::Flow(const std::vector<std::string>& parts, std::string_view separator, std::size_t column) {
+  bool first = true;
+  for (const std::string& part : parts) {
+    if (!first && column_ + CodePoints(separator) + CodePoints(Printable(part)) > kWidth) {
+      Line();
+      To(column);
+      const std::size_t start = separator.find_first_not_of(' ');
+      if (start != std::string_view::npos) Add(separator.substr(start));
+    } else if (first) {
+      if (column_ < column) To(column);
+    } else {
+      Add(separator);
+    }
+    Add(part);
+    first = false;
+  }
+  return Line();
+}
+
+void Table::Write(TextWriter& out, std::size_t indent) const {
+  std::vector<std::size_t> width(right.size(), 0);
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size() && i < width.size(); ++i) width[i] = std::max(width[i], CodePoints(Printable(row[i])));
+  }
+  for (const auto& row : rows) {
+    std::size_t column = indent;
+    if (indent > 0) out.To(indent);
+    for (std::size_t i = 0; i < row.size() && i < width.size(); ++i) {
+      const std::size_t own = CodePoints(Printable(row[i]));
+      const std::size_t start = right[i] ? column + width[i] - own : column;
+      if (start > indent) out.To(start);
+      out.Add(row[i]);
+      column += width[i] + 2;
+    }
+    out.Line();
+  }
+}
+
+}  // namespace pygc::report

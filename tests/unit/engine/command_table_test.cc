@@ -1,0 +1,153 @@
+#include "core/engine/command_table.h"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+using namespace pygc;
+using namespace pygc::engine;
+
+namespace {
+
+std::vector<std::string> Words(const std::string& line) {
+  std::istringstream in(line);
+  std::vector<std::string> words;
+  for (std::string w; in >> w;) words.push_back(w);
+  return words;
+}
+
+Result<Request> Parse(const std::string& line, bool standalone = true) { return ParseCommandLine(Words(line), standalone); }
+
+std::string Complaint(const std::string& line, bool standalone = true) {
+  const Result<Request> r = Parse(line, standalone);
+  REQUIRE_FALSE(r.has_value());
+  CHECK(r.error().code == ErrorCode::kUsage);
+  CHECK(r.error().message.find('\n') == std::string::npos);
+  return r.error().message;
+}
+
+bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("target options are taken before and after the command") {
+  const Result<Request> a = Parse("-c core.1 leaks --limit 0");
+  REQUIRE(a);
+  CHECK(a->command == "leaks");
+  CHECK(a->target.core == "core.1");
+  CHECK(a->limit == 0);
+  const Result<Request> b = Parse("leaks --limit=3 -c core.1 --fail-on pending --format json");
+  REQUIRE(b);
+  CHECK(b->target.core == "core.1");
+  CHECK(b->limit == 3);
+  CHECK(b->fail_on == FailOn::kPending);
+  CHECK(b->format == Format::kJson);
+}
+
+TEST_CASE("defaults are those of the contract") {
+  const Result<Request> r = Parse("-p 42 leaks");
+  REQUIRE(r);
+  CHECK(r->target.pid == 42);
+  CHECK(r->limit == 10);
+  CHECK(r->fail_on == FailOn::kDefinite);
+  CHECK(r->format == Format::kText);
+  CHECK(r->color == "auto");
+  CHECK_FALSE(r->audit);
+}
+
+TEST_CASE("repeated options add up and values are checked") {
+  const Result<Request> r = Parse("-c x --sysroot / --module a.so=/b --module c.so=/d leaks --type A* --type B --ignore C --max-memory 512M --timeout 2.5 --max-pause 250");
+  REQUIRE(r);
+  CHECK(r->type_globs == std::vector<std::string>{"A*", "B"});
+  CHECK(r->ignore_globs == std::vector<std::string>{"C"});
+  CHECK(r->limits.max_memory_bytes == 512ull << 20);
+  CHECK(r->timeout_seconds == doctest::Approx(2.5));
+  CHECK(r->target.open.max_pause_seconds == doctest::Approx(0.25));
+  REQUIRE(r->target.open.module_files.size() == 2);
+  CHECK(r->target.open.module_files[1].second == "/d");
+  CHECK(Contains(Complaint("-c x leaks --max-memory lots"), "4G"));
+  CHECK(Contains(Complaint("-c x leaks --module nonsense"), "NAME=FILE"));
+  Complaint("-c x leaks --format yaml");
+  Complaint("-c x leaks --limit -3");
+  Complaint("-c x leaks --fail-on sometimes");
+  Complaint("-c x -p 3 leaks");
+  Complaint("leaks");
+  Complaint("-c x export --format sqlite");
+  Complaint("-c x export -o file");
+}
+
+TEST_CASE("a typo names the nearest command or option") {
+  CHECK(Contains(Complaint("-c x leeks"), "did you mean 'leaks'"));
+  CHECK(Contains(Complaint("-c x statsu"), "did you mean 'status'"));
+  CHECK(Contains(Complaint("-c x leaks --limt 3"), "did you mean --limit"));
+  CHECK(Contains(Complaint("-c x leaks --fail-no never"), "--fail-on"));
+  CHECK(Contains(Complaint("-c x zzzzzz"), "commands: status, leaks"));
+  CHECK(Contains(Complaint("-c x leaks stray"), "takes no argument 'stray'"));
+}
+
+TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
+  for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "verify", "diff", "expect", "sql", "report",
+                           "triage", "self-test", "graph"}) {
+    CAPTURE(name);
+    CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
+  }
+  CHECK(Contains(Complaint("-c x leaks --audit"), "--audit is not available in this version"));
+  CHECK(Contains(Complaint("-c x leaks --baseline=f"), "not available in this version"));
+  Complaint("-c x export --format dot -o f");
+}
+
+TEST_CASE("inside a debugger the target options are refused by name") {
+  CHECK(Parse("leaks", false).has_value());
+  CHECK(Contains(Complaint("leaks --sysroot /x", false), "belongs to the standalone program"));
+  CHECK(Contains(Complaint("-c core leaks", false), "belongs to the standalone program"));
+}
+
+TEST_CASE("hostile words are escaped in the complaint") {
+  const std::string words[] = {"-c", "x", "le\x1b]0;x\x07"};
+  const Result<Request> r = ParseCommandLine(words, true);
+  REQUIRE_FALSE(r);
+  CHECK(r.error().message.find('\x1b') == std::string::npos);
+  CHECK(Contains(r.error().message, "\\x1b"));
+}
+
+TEST_CASE("every level has help with a sentence and two examples that parse") {
+  for (const bool standalone : {true, false}) {
+    const Result<Request> root = Parse("--help", standalone);
+    REQUIRE(root);
+    CHECK(root->show_help);
+    for (const CommandSummary& c : Commands()) {
+      CAPTURE(c.name);
+      CHECK(Contains(root->help_text, c.name));
+      const Result<Request> r = Parse(std::string(c.name) + " --help", standalone);
+      REQUIRE(r);
+      REQUIRE(r->show_help);
+      CHECK(r->command == c.name);
+      int examples = 0;
+      std::istringstream lines(r->help_text);
+      for (std::string line; std::getline(lines, line);) {
+        if (line.rfind("  pygc ", 0) != 0) continue;
+        ++examples;
+        std::string command = line.substr(7);
+        CAPTURE(command);
+        std::string unquoted;
+        for (const char ch : command) {
+          if (ch != '\'') unquoted += ch;
+        }
+        const Result<Request> parsed = Parse(unquoted, standalone);
+        CHECK(parsed.has_value());
+        if (parsed) CHECK(parsed->command == c.name);
+      }
+      CHECK(examples == 2);
+      CHECK(Contains(r->help_text, ".\n"));
+      CHECK(Contains(r->help_text, "Exit status"));
+    }
+  }
+  CHECK(Parse("help leaks")->show_help);
+  CHECK(Parse("leaks --nonsense --help")->show_help);
+}
+
+TEST_CASE("--version needs no command and no target") {
+  const Result<Request> r = Parse("--version");
+  REQUIRE(r);
+  CHECK(r->show_version);
+}
