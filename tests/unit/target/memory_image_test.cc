@@ -98,7 +98,7 @@ TEST_CASE("a segment across 2^48 or at the top of the address space can be read"
 
 TEST_CASE("texts end at NUL, at the limit, or fail") {
   test::FakeProcess fake;
-  fake.Map(0x10000, 0x1000).Map(0x11000, 0x10, "r--").WriteString(0x10FFC, "across the");
+  fake.Map(0x10000, 0x1000).Map(0x11000, 0x10, "r--").Text("0x10FFC: 61 63 72 6f\n").WriteString(0x11000, "ss the");
   const Process p = fake.Build();
   CHECK(p.memory.ReadCString(0x10FFC, 100).value() == "across the");
   CHECK(p.memory.ReadCString(0x10FFC, 6).value() == "across");

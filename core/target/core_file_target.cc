@@ -1,0 +1,264 @@
+// An ELF core of x86-64 Linux as a Process: mapped once, never copied, nothing filled with zeroes.
+// The kernel (fs/binfmt_elf.c, fs/coredump.c) and gcore differ in what they leave out; both ways are read the same.
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/base/mapped_file.h"
+#include "core/elf/core_notes.h"
+#include "core/elf/decompress.h"
+#include "core/elf/file_kind.h"
+#include "core/target/open.h"
+#include "core/target/process_draft.h"
+
+namespace pygc::target {
+namespace {
+
+class CoreBacking final : public Backing {
+ public:
+  explicit CoreBacking(std::shared_ptr<const elf::ElfFile> core) : core_(std::move(core)) {}
+
+ private:
+  std::shared_ptr<const elf::ElfFile> core_;
+};
+
+/// An unlinked file of mode 0600 that only this program can see.
+Result<Descriptor> OpenTemporary() {
+  const char* wanted = std::getenv("TMPDIR");
+  for (const char* directory : {wanted, "/var/tmp", "/tmp"}) {
+    if (directory == nullptr || *directory == '\0') continue;
+    Descriptor unnamed(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (unnamed.valid()) return unnamed;
+    std::string name = std::string(directory) + "/pygc-XXXXXX";
+    Descriptor named(mkostemp(name.data(), O_CLOEXEC));
+    if (!named.valid()) continue;
+    unlink(name.c_str());
+    return named;
+  }
+  return Fail(ErrorCode::kHost, "cannot make a temporary file to unpack into: {} (set TMPDIR)", std::strerror(errno));
+}
+
+bool AllZero(std::span<const std::byte> bytes) {
+  return bytes.empty() || (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+/// Writes `bytes` at `at`; whole blocks of zeroes stay holes.
+bool WriteSparse(int descriptor, std::span<const std::byte> bytes, std::uint64_t at) {
+  while (!bytes.empty()) {
+    const std::size_t block = std::min<std::size_t>(bytes.size(), 65536);
+    if (!AllZero(bytes.first(block))) {
+      const ssize_t n = pwrite(descriptor, bytes.data(), block, static_cast<off_t>(at));
+      if (n <= 0) {
+        if (n < 0 && errno == EINTR) continue;
+        return false;
+      }
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+      at += static_cast<std::uint64_t>(n);
+      continue;
+    }
+    bytes = bytes.subspan(block);
+    at += block;
+  }
+  return true;
+}
+
+Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft) {
+  auto temporary = OpenTemporary();
+  if (!temporary) return tl::unexpected(temporary.error());
+  std::uint64_t written = 0, reported = 0;
+  bool disk_full = false;
+  const auto unpacked = elf::Decompress(packed.bytes(), options.limits.max_decompressed_bytes, options.limits.max_decompression_ratio,
+                                        [&](std::span<const std::byte> piece) {
+                                          disk_full = !WriteSparse(temporary->get(), piece, written);
+                                          written += piece.size();
+                                          if (disk_full) return false;
+                                          if (written - reported < (64u << 20)) return true;
+                                          reported = written;
+                                          return progress.Update("unpacking the core", written, 0);
+                                        });
+  if (disk_full) {
+    return Fail(ErrorCode::kHost, "{}: unpacking stopped at {}: {} (set TMPDIR to a directory with more space)", packed.path(), SizeText(written),
+                std::strerror(errno));
+  }
+  if (!unpacked) return tl::unexpected(Error{unpacked.error().code, packed.path() + ": " + unpacked.error().message, std::nullopt});
+  if (ftruncate(temporary->get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
+  if (unpacked->truncated) {
+    draft.process.missing.push_back({"the end of the compressed core", fmt::format("it cannot be unpacked beyond {}: {}", SizeText(unpacked->bytes), unpacked->damage),
+                                     "copy the file again, or take a new core"});
+  }
+  return MappedFile::FromDescriptor(temporary->get(), packed.path(), 0);
+}
+
+tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byte> bytes, std::uint16_t type) {
+  const std::string kind = elf::DescribeFile(bytes);
+  if (type == ET_EXEC || type == ET_DYN) return Fail(ErrorCode::kNotAnalysable, "{}: {}: a program, not a core (a program goes with -e)", path, kind);
+  if (kind == "a minidump") return Fail(ErrorCode::kNotAnalysable, "{}: a minidump, not an ELF core: open it with lldb and use pygc there", path);
+  return Fail(ErrorCode::kNotAnalysable, "{}: {}, not an ELF core", path, kind);
+}
+
+/// Opens, unpacks and checks: what comes back is a 64-bit little-endian x86-64 ET_CORE with memory in it.
+Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft) {
+  auto file = MappedFile::Open(path, 0);
+  if (!file) {
+    Error error = file.error();
+    if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kNotAnalysable;
+    return tl::unexpected(error);
+  }
+  if (elf::CompressionOf((*file)->bytes()) != elf::Compression::kNone) {
+    file = Unpack(**file, options, progress, draft);
+    if (!file) return tl::unexpected(file.error());
+  }
+  const auto bytes = (*file)->bytes();
+  auto core = elf::ElfFile::FromFile(*file, options.limits);
+  if (!core) {
+    if (core.error().code != ErrorCode::kNotAnalysable) return core;
+    return NotACore(path, bytes, ET_NONE);
+  }
+  if ((*core)->type() != ET_CORE) return NotACore(path, bytes, (*core)->type());
+  if ((*core)->machine() != EM_X86_64) {
+    return Fail(ErrorCode::kNotAnalysable, "{}: a core of {}; pygc reads x86-64 only", path, elf::MachineName((*core)->machine()));
+  }
+  return core;
+}
+
+/// Segments of the PT_LOADs, what they leave out, and whether the file ends early.
+void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
+  Process& process = draft.process;
+  std::uint64_t lost = 0;
+  bool odd = false;
+  for (const elf::ProgramHeader& p : core.program_headers()) {
+    process.core_bytes_expected = std::max(process.core_bytes_expected, p.file_offset + p.wanted_file_size);
+    if (p.type != PT_LOAD || p.memory_size == 0) continue;
+    odd |= p.wanted_file_size > (std::uint64_t{1} << 48) || p.memory_size > (std::uint64_t{1} << 48);
+    const AddressRange range = {p.address, p.address + p.memory_size};
+    draft.regions.push_back(range);
+    if (p.file_size != 0) {
+      Segment s;
+      s.range = {p.address, p.address + p.file_size};
+      s.bytes = core.bytes().data() + p.file_offset;
+      s.readable = (p.flags & PF_R) != 0;
+      s.writable = (p.flags & PF_W) != 0;
+      s.executable = (p.flags & PF_X) != 0;
+      draft.segments.push_back(s);
+    }
+    const Address wanted_end = p.address + p.wanted_file_size;
+    if (p.file_size < p.wanted_file_size) {
+      process.missing_ranges.push_back({{p.address + p.file_size, wanted_end}, MissingReason::kTruncated, kNoModule});
+      lost += p.wanted_file_size - p.file_size;
+    }
+    // Memory without access rights is not missing: nobody could read it in the process either.
+    if (wanted_end < range.end && p.flags != 0) process.missing_ranges.push_back({{wanted_end, range.end}, MissingReason::kNotDumped, kNoModule});
+  }
+  process.core_bytes_present = std::min<std::uint64_t>(process.core_bytes_expected, core.bytes().size());
+  if (odd) process.warnings.push_back("the core has program headers with impossible sizes; it is damaged or was made by hand");
+  draft.regions_incomplete = core.program_headers_cut();
+  if (lost == 0 && !core.program_headers_cut()) return;
+  MissingNote note;
+  note.what = lost == 0 ? "part of the list of segments" : SizeText(lost) + " of memory";
+  note.reason = fmt::format("core is truncated: {} of {} present", SizeText(process.core_bytes_present), SizeText(process.core_bytes_expected));
+  if (core.program_headers_cut()) note.reason += "; the file ends inside its own table of segments";
+  note.remedy = "take it again without a limit: ulimit -c unlimited; systemd-coredump: ProcessSizeMax and ExternalSizeMax; look for a full disk";
+  process.missing.push_back(std::move(note));
+}
+
+void WarnAboutOverlaps(ProcessDraft& draft) {
+  std::vector<AddressRange> sorted = draft.regions;
+  std::sort(sorted.begin(), sorted.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  std::size_t overlaps = 0;
+  for (std::size_t i = 1; i < sorted.size(); ++i) overlaps += sorted[i].begin < sorted[i - 1].end;
+  if (overlaps != 0) {
+    draft.process.warnings.push_back(fmt::format("{} segments of the core overlap others; where they do, the one that stands first in the file is used", overlaps));
+  }
+}
+
+/// Writable memory that a complete core leaves out was never touched (it reads as zero) or was excluded by the program (MADV_DONTDUMP): the core does
+/// not say which, so it stays unreadable, and only something that needs it becomes partial.
+void WarnAboutLeftOut(const elf::ElfFile& core, ProcessDraft& draft) {
+  std::uint64_t bytes = 0;
+  for (const elf::ProgramHeader& p : core.program_headers()) {
+    if (p.type == PT_LOAD && (p.flags & PF_W) != 0 && p.wanted_file_size < p.memory_size) bytes += p.memory_size - p.wanted_file_size;
+  }
+  if (bytes != 0) draft.process.warnings.push_back(fmt::format("{} of writable memory is not in the core: never touched, or excluded by coredump_filter or MADV_DONTDUMP", SizeText(bytes)));
+}
+
+/// A stack is always written to: where none was dumped, coredump_filter left private memory out, and with it every object.
+bool HasNoAnonymousMemory(const elf::ElfFile& core, const elf::CoreNotes& notes) {
+  const auto dumped = [&](Address a) {
+    return std::any_of(core.program_headers().begin(), core.program_headers().end(), [&](const elf::ProgramHeader& p) {
+      return p.type == PT_LOAD && a >= p.address && a - p.address < p.wanted_file_size;
+    });
+  };
+  if (core.program_headers_cut()) return false;
+  if (notes.threads.empty()) {
+    return std::none_of(core.program_headers().begin(), core.program_headers().end(),
+                        [](const elf::ProgramHeader& p) { return p.type == PT_LOAD && (p.flags & PF_W) != 0 && p.wanted_file_size != 0; });
+  }
+  return std::none_of(notes.threads.begin(), notes.threads.end(), [&](const elf::CoreThread& t) { return dumped(t.registers[19]); });
+}
+
+void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
+  Process& process = draft.process;
+  process.pid = notes.pid;
+  for (const elf::CoreThread& t : notes.threads) {
+    Thread thread;
+    thread.tid = t.tid;
+    thread.signal = t.signal;
+    thread.registers = t.registers;
+    thread.has_registers = true;
+    process.threads.push_back(thread);
+  }
+  if (process.pid == 0 && !process.threads.empty()) process.pid = process.threads.front().tid;
+  // gcore lists the threads in its own order: the one that got the signal goes first.
+  std::stable_partition(process.threads.begin(), process.threads.end(), [&](const Thread& t) { return t.signal != 0 || notes.signal == 0; });
+  for (elf::CoreFileMapping& m : notes.files) {
+    FileMapping mapping;
+    mapping.range = m.range;
+    mapping.file_offset = m.file_offset;
+    mapping.path = std::move(m.path);
+    draft.mappings.push_back(std::move(mapping));
+  }
+  draft.auxv = std::move(notes.auxv);
+  for (const std::string& line : notes.damage) process.warnings.push_back("notes of the core: " + line);
+  if (notes.threads.empty()) process.warnings.push_back("the core has no NT_PRSTATUS note: its threads and their registers are not known");
+  if (!notes.has_files) process.warnings.push_back("the core has no NT_FILE note: modules were found through the dynamic linker's list and ELF headers");
+}
+
+}  // namespace
+
+Result<Process> OpenCore(const std::string& path, const OpenOptions& options, ProgressSink& progress) {
+  ProcessDraft draft;
+  draft.process.kind = TargetKind::kCore;
+  draft.process.path = path;
+  if (!progress.Update("opening the core", 0, 0)) return Fail(ErrorCode::kCancelled, "{}: opening was stopped", path);
+  auto core = OpenElfCore(path, options, progress, draft);
+  if (!core) return tl::unexpected(core.error());
+  elf::CoreNotes notes = elf::ReadCoreNotes(**core, options.limits);
+  if (notes.is_kernel_dump) {
+    return Fail(ErrorCode::kNotAnalysable, "{}: a dump of a machine's physical memory (QEMU or kdump), not a core of a process; see the crash tool", path);
+  }
+  ReadSegments(**core, draft);
+  if (draft.regions.empty() && !(*core)->program_headers_cut()) return Fail(ErrorCode::kNotAnalysable, "{}: an ELF core without memory segments", path);
+  if (draft.segments.empty() && draft.process.core_bytes_present < draft.process.core_bytes_expected) {
+    return Fail(ErrorCode::kNotAnalysable, "{}: a core that was cut before its first byte of memory: {} of {} present (ulimit -c, full disk)", path,
+                SizeText((*core)->bytes().size()), SizeText(draft.process.core_bytes_expected));
+  }
+  if (HasNoAnonymousMemory(**core, notes)) {
+    return Fail(ErrorCode::kNotAnalysable,
+                "{}: a core without the process's private memory, so without any object: coredump_filter lacked bit 0; set it before the next one: "
+                "echo 0x37 > /proc/PID/coredump_filter",
+                path);
+  }
+  WarnAboutOverlaps(draft);
+  WarnAboutLeftOut(**core, draft);
+  TakeNotes(std::move(notes), draft);
+  draft.backings.push_back(std::make_shared<CoreBacking>(*core));
+  return CompleteProcess(std::move(draft), options, progress);
+}
+
+}  // namespace pygc::target

@@ -1,0 +1,169 @@
+#include "core/target/module_file.h"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace pygc::target {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+std::string_view Basename(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+std::string_view WithoutDeleted(std::string_view path) {
+  if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+  return path;
+}
+
+struct Candidate {
+  std::string root;       // links stay beneath it; empty: the machine's own root
+  std::string path;
+  bool same_file = false; // the operating system itself says that this is the mapped file
+};
+
+std::vector<Candidate> Candidates(const std::string& path, const std::string& build_id, bool main, const FileMapping* mapping,
+                                  const ProcessDraft& draft, const OpenOptions& options) {
+  std::vector<Candidate> out;
+  const std::string clean(WithoutDeleted(path));
+  const std::string name(Basename(clean));
+  for (const auto& [wanted, file] : options.module_files) {
+    if (wanted == path || wanted == clean || (wanted.find('/') == std::string::npos && wanted == name)) out.push_back({"", file});
+  }
+  if (!options.executable.empty() && (main || Basename(options.executable) == name)) out.push_back({"", options.executable});
+  if (mapping != nullptr && !mapping->direct_path.empty()) out.push_back({"", mapping->direct_path, true});
+  if (!options.sysroot.empty() && !clean.empty()) out.push_back({options.sysroot, clean});
+  for (const std::string& directory : options.debug_directories) {
+    if (build_id.size() > 2) out.push_back({"", directory + "/.build-id/" + build_id.substr(0, 2) + "/" + build_id.substr(2)});
+    if (clean.empty()) continue;
+    out.push_back({directory, clean});
+    out.push_back({directory, name});
+  }
+  if (clean.starts_with('/')) {
+    if (!draft.root.empty()) {
+      if (clean != path) out.push_back({draft.root, path});
+      out.push_back({draft.root, clean});
+    } else {
+      if (clean != path) out.push_back({"", path});
+      out.push_back({"", clean});
+    }
+  }
+  return out;
+}
+
+Result<std::shared_ptr<const elf::ElfFile>> OpenCandidate(const Candidate& c, const Limits& limits, FileIdentity* identity) {
+  auto file = c.root.empty() ? MappedFile::Open(c.path, limits.max_module_file_bytes)
+                             : MappedFile::OpenBeneath(c.root, c.path, limits.max_module_file_bytes);
+  if (!file) return tl::unexpected(file.error());
+  *identity = (*file)->identity();
+  return elf::ElfFile::FromFile(std::move(*file), limits);
+}
+
+/// Compares what memory holds of the parts that nobody writes to with the file.
+struct Comparison {
+  std::uint64_t equal = 0;                  // bytes
+  std::optional<Address> first_difference;
+};
+
+Comparison CompareWithFile(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file) {
+  Comparison out;
+  for (const elf::ProgramHeader& p : file.program_headers()) {
+    if (p.type != PT_LOAD || (p.flags & PF_W) != 0) continue;
+    Address at = static_cast<std::uint64_t>(found.module.load_bias) + p.address;
+    auto bytes = file.BytesAt(p.address).first(p.file_size);
+    while (!bytes.empty()) {
+      const Segment* s = memory.Find(at);
+      std::uint64_t step = kPageSize - at % kPageSize;
+      if (s != nullptr) {
+        step = std::min<std::uint64_t>(s->range.end - at, bytes.size());
+        const std::byte* here = s->bytes + (at - s->range.begin);
+        const auto differs = std::mismatch(here, here + step, bytes.begin());
+        out.equal += static_cast<std::uint64_t>(differs.first - here);
+        if (differs.first != here + step) {
+          out.first_difference = at + static_cast<std::uint64_t>(differs.first - here);
+          return out;
+        }
+      }
+      step = std::min<std::uint64_t>(step, bytes.size());
+      at += step;
+      bytes = bytes.subspan(step);
+    }
+  }
+  return out;
+}
+
+void Use(Module& m, const std::shared_ptr<const elf::ElfFile>& file, ModuleMatch match, std::string detail) {
+  m.match = match;
+  m.match_detail = std::move(detail);
+  m.file_path = file->path();
+  m.file_build_id = file->build_id();
+  m.file = file;
+}
+
+}  // namespace
+
+void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, const ProcessDraft& draft, const OpenOptions& options) {
+  Module& m = found.module;
+  if (!m.is_elf) {
+    m.match = ModuleMatch::kNotNeeded;
+    m.match_detail = "not a program or library";
+    return;
+  }
+  const FileMapping* first = found.mappings.empty() ? nullptr : &found.mappings.front();
+  std::vector<std::string> tried;
+  std::string mismatch;  // the first candidate that is certainly another file
+  std::shared_ptr<const elf::ElfFile> unverified;
+  std::string unverified_detail;
+  for (const Candidate& c : Candidates(m.path, m.build_id, main, first, draft, options)) {
+    const std::string shown = c.root + c.path;
+    if (std::find(tried.begin(), tried.end(), shown) != tried.end()) continue;
+    tried.push_back(shown);
+    FileIdentity identity;
+    const auto file = OpenCandidate(c, options.limits, &identity);
+    if (!file) {
+      if (file.error().code != ErrorCode::kNotFound) tried.back() += " (" + file.error().message + ")";
+      continue;
+    }
+    if (!m.build_id.empty()) {
+      if ((*file)->build_id() == m.build_id) return Use(m, *file, ModuleMatch::kVerified, "build-id " + m.build_id);
+      if (mismatch.empty()) {
+        m.file_build_id = (*file)->build_id();
+        mismatch = fmt::format("build-id differs: {} in memory, {} in {}", m.build_id, m.file_build_id.empty() ? "none" : m.file_build_id, shown);
+      }
+      continue;
+    }
+    const Comparison same = CompareWithFile(found, memory, **file);
+    if (same.first_difference) {
+      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and {} differs from it at {:#x}", shown, *same.first_difference);
+      continue;
+    }
+    if (c.same_file || (first != nullptr && first->identity && *first->identity == identity)) {
+      return Use(m, *file, ModuleMatch::kVerified, "the mapped file itself");
+    }
+    if (unverified == nullptr) {
+      unverified = *file;
+      unverified_detail = fmt::format("no build-id in memory; the {} bytes of code and constants that are there are as in {}", same.equal, shown);
+    }
+  }
+  if (unverified != nullptr) {
+    if (options.trust_file) return Use(m, unverified, ModuleMatch::kUnverifiable, unverified_detail + "; trusted");
+    m.match = ModuleMatch::kUnverifiable;
+    m.file_path = unverified->path();
+    m.file_build_id = unverified->build_id();
+    m.match_detail = unverified_detail + "; not used";
+    return;
+  }
+  m.match = mismatch.empty() ? ModuleMatch::kMissing : ModuleMatch::kMismatch;
+  m.match_detail = mismatch.empty() ? fmt::format("no such file: {}", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
+}
+
+std::shared_ptr<const elf::ElfFile> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options) {
+  for (const Candidate& c : Candidates(mapping.path, "", false, &mapping, draft, options)) {
+    FileIdentity identity;
+    if (auto file = OpenCandidate(c, options.limits, &identity)) return *file;
+  }
+  return nullptr;
+}
+
+}  // namespace pygc::target

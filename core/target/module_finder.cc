@@ -1,0 +1,229 @@
+#include "core/target/module_finder.h"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <map>
+
+namespace pygc::target {
+namespace {
+
+constexpr std::size_t kMaxModules = 65536;
+
+/// Names that are no files a module could come from.
+bool IsNoFile(const std::string& path) {
+  return !path.starts_with('/') || path.starts_with("/dev/") || path.starts_with("/SYSV") || path.starts_with("/proc/");
+}
+
+bool LooksExecutable(const FileMapping& m, const MemoryImage& memory) {
+  if (m.access_known) return m.executable;
+  const Segment* s = memory.Find(m.range.begin);
+  return s != nullptr && s->executable;
+}
+
+/// True when `mapping` lies where the dynamic linker would put that part of the file.
+bool Agrees(const MemoryElf& elf, const FileMapping& mapping) {
+  return std::any_of(elf.program_headers.begin(), elf.program_headers.end(), [&](const elf::ProgramHeader& p) {
+    if (p.type != PT_LOAD || p.file_size == 0) return false;
+    const std::uint64_t offset = PageFloor(p.file_offset), size = PageCeiling(p.file_offset + p.file_size) - offset;
+    const Address begin = static_cast<std::uint64_t>(elf.load_bias) + PageFloor(p.address);
+    return mapping.range.begin >= begin && mapping.range.begin - begin < size && mapping.range.begin - begin == mapping.file_offset - offset;
+  });
+}
+
+/// True when each PT_LOAD of the module has its first file page among `mappings`: a file that was mapped to be read, not run, fails this.
+bool IsLoaded(const MemoryElf& elf, const std::vector<FileMapping>& mappings) {
+  return std::all_of(elf.program_headers.begin(), elf.program_headers.end(), [&](const elf::ProgramHeader& p) {
+    if (p.type != PT_LOAD || p.file_size == 0) return true;
+    const Address begin = static_cast<std::uint64_t>(elf.load_bias) + PageFloor(p.address);
+    return std::any_of(mappings.begin(), mappings.end(), [&](const FileMapping& m) {
+      return m.range.Contains(begin) && m.file_offset + (begin - m.range.begin) == PageFloor(p.file_offset);
+    });
+  });
+}
+
+/// Sorts and joins what touches.
+void Normalize(std::vector<AddressRange>& ranges) {
+  std::erase_if(ranges, [](const AddressRange& r) { return r.empty(); });
+  std::sort(ranges.begin(), ranges.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  std::vector<AddressRange> out;
+  for (const AddressRange& r : ranges) {
+    if (!out.empty() && r.begin <= out.back().end) {
+      out.back().end = std::max(out.back().end, r.end);
+    } else {
+      out.push_back(r);
+    }
+  }
+  ranges = std::move(out);
+}
+
+void TakeElf(FoundModule& found, MemoryElf elf, bool in_memory) {
+  found.module.is_elf = true;
+  found.module.load_bias = elf.load_bias;
+  found.module.build_id = elf.build_id;
+  for (const elf::ProgramHeader& p : elf.program_headers) {
+    if (p.type != PT_LOAD) continue;
+    const Address begin = static_cast<std::uint64_t>(elf.load_bias) + p.address;
+    found.module.ranges.push_back({PageFloor(begin), PageCeiling(begin + p.memory_size)});  // .bss belongs to the module
+  }
+  found.elf = std::move(elf);
+  found.headers_in_memory = in_memory;
+}
+
+class Finder {
+ public:
+  Finder(const MemoryImage& memory, const ProcessDraft& draft, const HeaderSource& headers, std::vector<std::string>& warnings)
+      : memory_(memory), draft_(draft), headers_(headers), warnings_(warnings) {}
+
+  std::vector<FoundModule> Find() {
+    FromMappings();
+    const auto phdr = draft_.Auxiliary(AT_PHDR), count = draft_.Auxiliary(AT_PHNUM);
+    if (phdr && count) link_map_ = ReadLinkMap(memory_, *phdr, *count);
+    FromLinkMap();
+    FromSegmentStarts();
+    for (FoundModule& m : found_) {
+      for (const FileMapping& mapping : m.mappings) m.module.ranges.push_back(mapping.range);
+      Normalize(m.module.ranges);
+    }
+    std::erase_if(found_, [](const FoundModule& m) { return m.module.ranges.empty(); });
+    std::sort(found_.begin(), found_.end(),
+              [](const FoundModule& a, const FoundModule& b) { return a.module.ranges.front().begin < b.module.ranges.front().begin; });
+    return std::move(found_);
+  }
+
+ private:
+  void FromMappings() {
+    std::map<std::string, std::vector<const FileMapping*>> by_path;
+    for (const FileMapping& m : draft_.mappings) {
+      if (!IsNoFile(m.path)) by_path[m.path].push_back(&m);
+    }
+    for (auto& [path, mappings] : by_path) {
+      std::sort(mappings.begin(), mappings.end(), [](const FileMapping* a, const FileMapping* b) { return a->range.begin < b->range.begin; });
+      FromOneFile(path, mappings);
+    }
+  }
+
+  /// The mappings of one file become one module for each time that it is loaded, and at most one for what else is mapped of it.
+  void FromOneFile(const std::string& path, std::vector<const FileMapping*>& mappings) {
+    std::shared_ptr<const elf::ElfFile> file;
+    bool asked = false;
+    FoundModule rest;
+    for (std::size_t i = 0; i < mappings.size() && found_.size() < kMaxModules; ++i) {
+      if (mappings[i] == nullptr) continue;
+      FoundModule found;
+      if (mappings[i]->file_offset == 0) {
+        auto elf = ReadMemoryElf(memory_, mappings[i]->range.begin);
+        const bool in_memory = elf.has_value();
+        if (!elf && memory_.At(mappings[i]->range.begin, 4) == nullptr) {
+          if (!asked) file = headers_(*mappings[i]);
+          asked = true;
+          if (file != nullptr) elf = PlaceElf(*file, mappings[i]->range.begin);
+        }
+        if (elf) Claim(*elf, in_memory, mappings, i, found);
+      }
+      if (!found.module.is_elf) {
+        rest.mappings.push_back(*mappings[i]);
+        continue;
+      }
+      found.module.path = path;
+      found_.push_back(std::move(found));
+    }
+    if (rest.mappings.empty()) return;
+    rest.module.path = path;
+    // Without headers anywhere, executable pages or the name tell a lost library from data.
+    rest.module.is_elf = file == nullptr && std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
+      return memory_.At(m.range.begin, 4) == nullptr && (LooksExecutable(m, memory_) || path.find(".so") != std::string::npos);
+    });
+    found_.push_back(std::move(rest));
+  }
+
+  void Claim(const MemoryElf& elf, bool in_memory, std::vector<const FileMapping*>& mappings, std::size_t first, FoundModule& found) {
+    std::vector<std::size_t> taken;
+    for (std::size_t i = first; i < mappings.size(); ++i) {
+      if (mappings[i] == nullptr || !elf.extent.Contains(mappings[i]->range.begin) || !Agrees(elf, *mappings[i])) continue;
+      taken.push_back(i);
+      found.mappings.push_back(*mappings[i]);
+    }
+    if (!IsLoaded(elf, found.mappings)) {
+      found.mappings.clear();
+      return;
+    }
+    for (const std::size_t i : taken) mappings[i] = nullptr;
+    TakeElf(found, elf, in_memory);
+  }
+
+  [[nodiscard]] bool IsKnown(Address a) const {
+    if (const auto vdso = draft_.Auxiliary(AT_SYSINFO_EHDR); vdso && PageFloor(a) == PageFloor(*vdso)) return true;
+    return std::any_of(found_.begin(), found_.end(), [&](const FoundModule& m) {
+      return std::any_of(m.module.ranges.begin(), m.module.ranges.end(), [&](const AddressRange& r) { return r.Contains(a); }) ||
+             std::any_of(m.mappings.begin(), m.mappings.end(), [&](const FileMapping& f) { return f.range.Contains(a); });
+    });
+  }
+
+  /// Mappings as the dynamic linker makes them, for a module that nobody named in pieces.
+  void AddFromHeaders(Address begin, const std::string& path) {
+    auto elf = ReadMemoryElf(memory_, begin);
+    if (!elf || found_.size() >= kMaxModules) return;
+    FoundModule found;
+    found.module.path = path.empty() ? ReadSoname(memory_, *elf) : path;
+    for (const elf::ProgramHeader& p : elf->program_headers) {
+      if (p.type != PT_LOAD || p.file_size == 0) continue;
+      FileMapping m;
+      const Address at = static_cast<std::uint64_t>(elf->load_bias) + p.address;
+      m.range = {PageFloor(at), PageCeiling(at + p.file_size)};
+      m.file_offset = PageFloor(p.file_offset);
+      m.path = found.module.path;
+      m.access_known = true;
+      m.readable = (p.flags & PF_R) != 0;
+      m.writable = (p.flags & PF_W) != 0;
+      m.executable = (p.flags & PF_X) != 0;
+      if (!m.range.empty()) found.mappings.push_back(std::move(m));
+    }
+    std::sort(found.mappings.begin(), found.mappings.end(), [](const FileMapping& a, const FileMapping& b) { return a.range.begin < b.range.begin; });
+    TakeElf(found, std::move(*elf), true);
+    found_.push_back(std::move(found));
+  }
+
+  void FromLinkMap() {
+    for (std::size_t i = 0; i < link_map_.size(); ++i) {
+      const LinkMapEntry& entry = link_map_[i];
+      if (entry.dynamic == 0 || IsKnown(entry.dynamic)) continue;
+      std::string path = entry.path;
+      if (path.empty() && i == 0) path = MainPath();
+      Address begin = entry.load_bias;
+      if (i == 0 && begin == 0) begin = PageFloor(draft_.Auxiliary(AT_PHDR).value_or(0));  // a program at a fixed address
+      AddFromHeaders(begin, path);
+    }
+  }
+
+  void FromSegmentStarts() {
+    const Address main = PageFloor(draft_.Auxiliary(AT_PHDR).value_or(0));
+    for (const Segment& s : memory_.segments()) {
+      if (s.range.size() < sizeof(Elf64_Ehdr) || s.range.begin % kPageSize != 0) continue;
+      if (s.bytes[0] != std::byte{ELFMAG0} || s.bytes[1] != std::byte{ELFMAG1} || IsKnown(s.range.begin)) continue;
+      if (std::any_of(draft_.mappings.begin(), draft_.mappings.end(), [&](const FileMapping& m) { return m.range.Contains(s.range.begin); })) continue;
+      AddFromHeaders(s.range.begin, s.range.begin == main ? MainPath() : "");
+    }
+  }
+
+  [[nodiscard]] std::string MainPath() const {
+    const auto name = draft_.Auxiliary(AT_EXECFN);
+    return name ? memory_.ReadCString(*name, 4096).value_or("") : "";
+  }
+
+  const MemoryImage& memory_;
+  const ProcessDraft& draft_;
+  const HeaderSource& headers_;
+  std::vector<std::string>& warnings_;
+  std::vector<LinkMapEntry> link_map_;
+  std::vector<FoundModule> found_;
+};
+
+}  // namespace
+
+std::vector<FoundModule> FindModules(const MemoryImage& memory, const ProcessDraft& draft, const HeaderSource& headers,
+                                     std::vector<std::string>& warnings) {
+  return Finder(memory, draft, headers, warnings).Find();
+}
+
+}  // namespace pygc::target
