@@ -1,6 +1,6 @@
 // The collector's verdict, replayed on columns: what a full collection would find unreachable now, and what it could not free.
-// Same arithmetic as CPython's update_refs, subtract_refs, move_unreachable, move_legacy_finalizers (Modules/gcmodule.c [2.7-3.12], Python/gc.c [3.13+]),
-// but on a copy of the counts. Pure functions of the snapshot.
+// Same arithmetic as CPython's update_refs, subtract_refs, move_unreachable, move_legacy_finalizers (Modules/gcmodule.c [2.7-3.12], Python/gc.c
+// [3.13+]), but on a copy of the counts. Pure functions of the snapshot.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include "core/base/progress.h"
 #include "core/base/result.h"
 #include "core/graph/csr_graph.h"
+#include "core/graph/node_set.h"
 #include "core/heap/heap_snapshot.h"
 
 namespace pygc::analysis {
@@ -19,17 +20,33 @@ enum class State : std::uint8_t { kReachable, kUnreachable, kUncollectable };
 /// Whether approximate referents could change a figure.
 enum class Certainty : std::uint8_t { kExact, kLowerBound, kUnverifiable };
 
-struct Verdict {
-  std::vector<State> state;            // per node; contract's states: in gc.garbage or kept by a legacy finalizer or reachable only from such = uncollectable
-  std::vector<bool> in_garbage;        // per node: lies in gc.garbage
-  std::vector<bool> frozen;            // per node: unreachable inside the permanent generation (state stays reachable)
-  std::uint64_t unreachable = 0;       // what a full collection would find: collectable + those kept by a legacy finalizer now
-  std::uint64_t collectable = 0, uncollectable = 0, garbage_count = 0, frozen_count = 0;
-  std::uint64_t unreachable_upper = 0; // with approximate references subtracted; equal to `unreachable` where certainty is kExact
-  Certainty certainty = Certainty::kExact;
-  std::uint64_t negative_counts = 0;   // nodes with more references found than ob_refcnt says (evidence for the audit)
+/// Totals of one interpreter (the last entry: objects of no known interpreter, only where there are such).
+struct InterpreterTotals {
+  std::uint64_t unreachable = 0, collectable = 0, uncollectable = 0, in_garbage = 0, frozen = 0;
 };
 
+struct Verdict {
+  std::vector<State> state;  // per node; contract's states: in gc.garbage or kept by a legacy finalizer or reachable only from such = uncollectable
+  std::vector<bool> in_garbage;         // per node: lies in gc.garbage
+  std::vector<bool> frozen;             // per node: unreachable inside the permanent generation (state stays reachable)
+  graph::NodeSet unreachable_set;       // what a full collection would find now
+  graph::NodeSet held_by_garbage;       // what only gc.garbage keeps alive, its items included; none of unreachable_set
+  graph::NodeSet held_by_frozen;        // what only `frozen` objects keep alive, these included; none of unreachable_set
+  std::uint64_t unreachable = 0;        // size of unreachable_set: collectable + those kept by a legacy finalizer now
+  std::uint64_t collectable = 0;        // of unreachable_set: what the collector would free
+  std::uint64_t uncollectable = 0;      // nodes whose state is uncollectable
+  std::uint64_t kept_by_finalizer = 0;  // of unreachable_set: legacy finalizers and what they reach
+  std::uint64_t garbage_count = 0;      // items of gc.garbage, tracked or not
+  std::uint64_t frozen_count = 0;
+  std::uint64_t unreachable_upper = 0;  // with approximate references subtracted; equal to `unreachable` where certainty is kExact
+  Certainty certainty = Certainty::kExact;
+  std::uint64_t negative_counts = 0;            // nodes with more references found than ob_refcnt says (evidence for the audit)
+  std::vector<InterpreterTotals> interpreters;  // parallel to HeapSnapshot::interpreters, one more where some objects belong to none
+};
+
+/// Replays a full collection. Time O(V + E); memory about 3 bytes a node beside the result.
+/// The verdict is a lower bound where an approximate reference decides it, or where objects are missing: references that were not seen can only keep
+/// more alive, so what is found stays true.
 /// Errors: kCancelled.
 [[nodiscard]] Result<Verdict> ReplayCollection(const heap::HeapSnapshot& heap, ProgressSink& progress);
 

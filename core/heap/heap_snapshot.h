@@ -21,60 +21,70 @@ inline constexpr std::uint8_t kPermanent = 3, kDetached = 4, kUntracked = 7;
 /// What of a type the analysis and the report need.
 struct TypeRecord {
   Address address = 0;
-  std::string name;          // as in <class 'NAME'>: "dict", "collections.OrderedDict", "__main__.Node"; raw UTF-8, escape on output
-  std::string module_file;   // path of the module that holds a static type, or whose tp_traverse it has; empty for Python classes
+  std::string name;         // as in <class 'NAME'>: "dict", "collections.OrderedDict", "__main__.Node"; raw UTF-8, escape on output
+  std::string module_file;  // path of the module that holds a static type, or whose tp_traverse it has; empty for Python classes
   enum class Finalizer : std::uint8_t { kNone, kDel, kTpFinalize, kTpDel } finalizer = Finalizer::kNone;
-  bool legacy_finalizer = false;      // the collector will not free its cycles (tp_del; 2.7: __del__)
+  bool legacy_finalizer = false;           // the collector will not free its cycles (tp_del; 2.7: __del__)
   bool may_have_legacy_finalizer = false;  // 2.7 instances and generators: decided object by object (ObjectFlags::kLegacyFinalizer)
-  std::uint8_t reader_label = 0;      // objects::ReferentQuality of most of its objects
-  std::string approximate_reason;     // why its referents are not exact; empty where they are
+  std::uint8_t reader_label = 0;           // objects::ReferentQuality of most of its objects
+  std::string approximate_reason;          // why its referents are not exact; empty where they are
 };
+
+inline constexpr std::uint8_t kNoInterpreter = 0xFF;              // interpreter column: shared or not known
+inline constexpr std::uint64_t kUnknownSize = ~std::uint64_t{0};  // size column
 
 /// Bits of the flag column.
 enum ObjectFlags : std::uint8_t {
   kGenerationMask = 0x07,
-  kFinalized = 0x08,         // tp_finalize has run
-  kApproximate = 0x10,       // referents were scanned, not read
-  kLegacyFinalizer = 0x20,   // this object has one (2.7: classic instance with __del__, suspended generator in try)
+  kFinalized = 0x08,        // tp_finalize has run
+  kApproximate = 0x10,      // referents were scanned, not read
+  kLegacyFinalizer = 0x20,  // this object has one (2.7: classic instance with __del__, suspended generator in try)
   kTracked = 0x40,
-  kFault = 0x80,             // the object or part of its referents could not be read
+  kFault = 0x80,  // the object or part of its referents could not be read
 };
 
 /// Where interpreter roots and containers of interest are.
 struct InterpreterRecord {
   std::int64_t id = 0;
   Address address = 0;
-  Address garbage_list = 0;             // gc.garbage
-  std::vector<NodeId> garbage;          // its items, in order, as nodes (kNoNode: not tracked; then see garbage_addresses)
+  Address garbage_list = 0;     // gc.garbage
+  std::vector<NodeId> garbage;  // its items, in order, as nodes (kNoNode: not tracked; then see garbage_addresses)
   std::vector<Address> garbage_addresses;
   std::uint64_t generation_counts[5] = {};  // objects found in each list: 0, 1, 2, permanent, detached
   bool collecting = false;
   std::int32_t debug = 0;
+  NodeId garbage_list_node = kNoNode;  // the list itself; kNoNode where it is not tracked
 };
 
 /// What was read and what was not: the foot of every report.
 struct Coverage {
-  std::uint64_t objects = 0;             // tracked objects found
+  std::uint64_t objects = 0;  // tracked objects found
   std::uint64_t approximate_objects = 0;
-  std::uint64_t unreadable_objects = 0;  // in a list, but its memory is not there
-  std::uint64_t dangling_references = 0; // referents that are no object in readable memory
-  bool lists_complete = true;            // every generation ring was followed until it closed
-  std::vector<std::string> notes;        // what was cut short, where and why; one line each
+  std::uint64_t unreadable_objects = 0;   // in a list, but its memory is not there
+  std::uint64_t dangling_references = 0;  // referents that are no object in readable memory
+  bool lists_complete = true;             // every generation ring was followed until it closed
+  std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
+  std::uint64_t in_flight_objects = 0;    // half linked at the tail of a list: the process was stopped inside PyObject_GC_Track
+  std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
+  std::vector<std::string> notes;         // what was cut short, where and why; one line each
 };
 
 /// The heap. Columns have one entry for each node; nodes are in address order.
 struct HeapSnapshot {
   ObjectIndex index;
-  std::vector<std::uint32_t> refcount;   // ob_refcnt; kImmortal, kSaturated
-  std::vector<std::uint32_t> type;       // index into types
-  std::vector<std::uint8_t> flags;       // ObjectFlags
-  std::vector<std::uint8_t> interpreter; // index into interpreters; empty when there is one; 0xFF: shared or not known
-  std::vector<std::uint64_t> size_bytes; // as sys.getsizeof; only where with_leaves; ~0 where it cannot be known
-  graph::CsrGraph graph;                 // references that tp_traverse visits, source to referent, between nodes
+  std::vector<std::uint32_t> refcount;    // ob_refcnt; kImmortal, kSaturated
+  std::vector<std::uint32_t> type;        // index into types
+  std::vector<std::uint8_t> flags;        // ObjectFlags
+  std::vector<std::uint8_t> interpreter;  // index into interpreters; empty when there is one; 0xFF: shared or not known
+  std::vector<std::uint64_t> size_bytes;  // as sys.getsizeof; only where with_leaves; kUnknownSize where it cannot be known
+  graph::CsrGraph graph;                  // references that tp_traverse visits, source to referent, between nodes
   std::vector<TypeRecord> types;
   std::vector<InterpreterRecord> interpreters;
   Coverage coverage;
-  bool with_leaves = false;              // nodes include untracked objects and leaves (str, int, ...)
+  bool with_leaves = false;  // nodes include untracked objects and leaves (str, int, ...)
+  // What the collector does when it finds more references to an object than its count says: up to 3.7 its copy of the count stays at zero (the object
+  // can be found unreachable), later it wraps round (the object stays). CPython: visit_decref(), Modules/gcmodule.c [2.7-3.7]; gc_decref() [3.8+].
+  bool deficit_stays_zero = false;
 
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }

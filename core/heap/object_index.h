@@ -1,8 +1,11 @@
-// Object address <-> NodeId: a bitmap of object starts over the address ranges of the heap, with a running rank. Ids are ranks, so they are in address order
-// without a sort, and membership test and id come from the same 16 bytes. 3.2 bytes an object on a typical heap.
+// Object address <-> NodeId: a bitmap of object starts over the address ranges of the heap, with a running rank. Ids are ranks, so they are in
+// address order without a sort, and membership test and id come from the same 16 bytes. 3.2 bytes an object on a typical heap.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -12,10 +15,11 @@
 
 namespace pygc::heap {
 
-using graph::NodeId;
 using graph::kNoNode;
+using graph::NodeId;
 
 /// Set of object addresses with dense ids. Build: Mark() each address, then Seal(); lookups are valid after Seal().
+/// Memory is taken from the system where it is first written, so wide ranges that hold few objects cost little.
 class ObjectIndex {
  public:
   /// A range of addresses and the granularity of objects in it: 1 << shift bytes (4: GC heap; 3, 2: static data).
@@ -24,40 +28,120 @@ class ObjectIndex {
     std::uint8_t shift = 4;
   };
   ObjectIndex() = default;
+  /// `ranges` sorted, disjoint, not empty. Granules are counted from address 0.
   explicit ObjectIndex(std::span<const Range> ranges);
+  ObjectIndex(ObjectIndex&&) noexcept = default;
+  ObjectIndex& operator=(ObjectIndex&&) noexcept = default;
 
   /// Adds `a`. Returns false when it was there already, lies in no range, or is not aligned to the range's granularity.
   bool Mark(Address a) noexcept;
+  /// The same, safe against Mark-like calls of other threads through MarkShared().
+  bool MarkShared(Address a) noexcept;
+  /// Takes `a` out again.
+  void Unmark(Address a) noexcept;
   /// True when `a` was marked. Valid before and after Seal().
-  [[nodiscard]] bool IsMarked(Address a) const noexcept;
+  [[nodiscard]] bool IsMarked(Address a) const noexcept {
+    const Place p = PlaceOf(a);
+    return p.cell != kNoCell && (cells_[p.cell].bits & p.bit);
+  }
   /// True when `a` could be marked: inside a range and aligned.
-  [[nodiscard]] bool Accepts(Address a) const noexcept;
+  [[nodiscard]] bool Accepts(Address a) const noexcept { return PlaceOf(a).cell != kNoCell; }
   /// Numbers the marked addresses in address order. Mark() may be called again afterwards and Seal() repeated: ids change then.
   void Seal();
 
   [[nodiscard]] NodeId size() const noexcept { return size_; }
   /// The id of `a`, or kNoNode. A few nanoseconds.
-  [[nodiscard]] NodeId Find(Address a) const noexcept;
+  [[nodiscard]] NodeId Find(Address a) const noexcept {
+    const Place p = PlaceOf(a);
+    if (p.cell == kNoCell) return kNoNode;
+    const Cell& cell = cells_[p.cell];
+    if (!(cell.bits & p.bit)) return kNoNode;
+    return cell.rank + static_cast<NodeId>(std::popcount(cell.bits & (p.bit - 1)));
+  }
   /// The address of `id` < size(). O(log n): binary search over ranks. For loops over all ids use ForEach.
   [[nodiscard]] Address AddressOf(NodeId id) const noexcept;
   /// Calls f(id, address) for every id in [begin, end) in order.
   template <typename F>
   void ForEach(NodeId begin, NodeId end, F&& f) const;
   /// Prefetches the cell that Find(a) will read.
-  void Prefetch(Address a) const noexcept;
-  [[nodiscard]] std::uint64_t memory_bytes() const noexcept { return cells_.size() * sizeof(Cell); }
+  void Prefetch(Address a) const noexcept {
+    const Place p = PlaceOf(a);
+    if (p.cell != kNoCell) __builtin_prefetch(&cells_[p.cell]);
+  }
+  /// Bytes of the pages that are in use.
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept;
+  [[nodiscard]] std::span<const Range> ranges() const noexcept { return ranges_; }
 
  private:
   struct Cell {
-    std::uint64_t bits = 0;
-    std::uint32_t rank = 0;  // objects before this cell
-    std::uint32_t unused = 0;
+    std::uint64_t bits;
+    std::uint32_t rank;  // objects before this cell
+    std::uint32_t unused;
   };
+  struct Place {
+    std::uint64_t cell;
+    std::uint64_t bit;
+  };
+  // Cells are looked at page-wise where all are: a page without marks is never read, so the system never has to provide it.
+  static constexpr unsigned kPageShift = 8;  // 4 KiB of cells
+  static constexpr std::uint64_t kNoCell = ~std::uint64_t{0};
+  struct Free {
+    void operator()(void* p) const noexcept { std::free(p); }  // NOLINT(cppcoreguidelines-no-malloc): calloc gives lazily zeroed pages
+  };
+  struct RangeCells {
+    std::uint64_t first_granule;
+    std::uint64_t first_cell;
+    std::uint64_t low_bits;  // mask of address bits that must be 0
+    std::uint32_t shift;
+  };
+
+  [[nodiscard]] Place PlaceOf(Address a) const noexcept {
+    const std::uint32_t i = map_.Find(a);
+    if (i == AddressMap::kNone) return {kNoCell, 0};
+    const RangeCells& r = range_cells_[i];
+    if (a & r.low_bits) return {kNoCell, 0};
+    const std::uint64_t granule = (a >> r.shift) - r.first_granule;
+    return {r.first_cell + (granule >> 6), std::uint64_t{1} << (granule & 63)};
+  }
+  [[nodiscard]] Address AddressOfBit(std::uint64_t cell, unsigned bit, std::size_t range) const noexcept {
+    const RangeCells& r = range_cells_[range];
+    return (r.first_granule + (cell - r.first_cell) * 64 + bit) << r.shift;
+  }
+  // Index of the used cell that holds `id`.
+  [[nodiscard]] std::uint64_t CellOf(NodeId id) const noexcept;
+  [[nodiscard]] std::size_t RangeOfCell(std::uint64_t cell) const noexcept;
+
   AddressMap map_;
   std::vector<Range> ranges_;
-  std::vector<std::uint64_t> first_cell_;  // of each range
-  std::vector<Cell> cells_;
+  std::vector<RangeCells> range_cells_;
+  std::unique_ptr<Cell[], Free> cells_;
+  std::uint64_t cell_count_ = 0;
+  std::vector<std::uint8_t> page_used_;  // a byte a page: threads write it without a lock
+  struct UsedPage {
+    std::uint64_t page;
+    NodeId rank;  // objects before it
+  };
+  std::vector<UsedPage> used_pages_;  // after Seal()
   NodeId size_ = 0;
 };
+
+template <typename F>
+void ObjectIndex::ForEach(NodeId begin, NodeId end, F&& f) const {
+  if (begin >= end || end > size_) return;
+  std::uint64_t cell = CellOf(begin);
+  std::size_t range = RangeOfCell(cell);
+  NodeId id = cells_[cell].rank;
+  while (id < end) {
+    // Cells that are all unused are passed over by pages.
+    if ((cell & ((std::uint64_t{1} << kPageShift) - 1)) == 0) {
+      while (!page_used_[cell >> kPageShift]) cell += std::uint64_t{1} << kPageShift;
+    }
+    while (range + 1 < range_cells_.size() && range_cells_[range + 1].first_cell <= cell) ++range;
+    for (std::uint64_t bits = cells_[cell].bits; bits != 0 && id < end; bits &= bits - 1, ++id) {
+      if (id >= begin) f(id, AddressOfBit(cell, static_cast<unsigned>(std::countr_zero(bits)), range));
+    }
+    ++cell;
+  }
+}
 
 }  // namespace pygc::heap

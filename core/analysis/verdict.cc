@@ -1,0 +1,279 @@
+#include "core/analysis/verdict.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "core/analysis/in_degree.h"
+#include "core/graph/reachability.h"
+
+namespace pygc::analysis {
+namespace {
+
+using graph::kNoNode;
+using graph::NodeId;
+using graph::NodeSet;
+using heap::HeapSnapshot;
+
+// The collector's counts and its two passes over them. References can be added and taken back, so that each question (exact references only,
+// approximate ones too, the permanent generation too) costs one marking pass and not a new count.
+class Replay {
+ public:
+  explicit Replay(const HeapSnapshot& heap) : heap_(heap), found_(heap.size()), several_interpreters_(!heap.interpreter.empty()) {}
+
+  // CPython: subtract_refs(). Counts the references that the sources hold. `sign`: +1 adds them, -1 takes them back.
+  template <typename IsSource>
+  void CountReferencesFrom(IsSource&& is_source, int sign = 1) {
+    for (const graph::CsrGraph::Block& block : heap_.graph.blocks()) {
+      for (std::size_t i = 0; i + 1 < block.offsets.size(); ++i) {
+        const NodeId source = block.first_node + static_cast<NodeId>(i);
+        if (!is_source(source)) continue;
+        for (std::uint32_t e = block.offsets[i]; e < block.offsets[i + 1]; ++e) {
+          const NodeId target = block.edges[e];
+          // A collector visits the references of its own interpreter's objects only; one from elsewhere counts as one from outside.
+          if (several_interpreters_ && heap_.interpreter[source] != heap_.interpreter[target]) continue;
+          Count(target, sign);
+        }
+      }
+    }
+  }
+  void Count(NodeId target, int sign) { sign > 0 ? found_.Add(target) : found_.Remove(target); }
+
+  // True when something that was not counted holds `n`. CPython: gc_refs != 0 (up to 3.7: > 0) after subtract_refs().
+  [[nodiscard]] bool HeldFromOutside(NodeId n) const {
+    const std::uint32_t refcount = heap_.refcount[n];
+    if (refcount >= heap::kSaturated) return true;
+    const std::uint64_t found = found_.Count(n);
+    return found > refcount ? !heap_.deficit_stays_zero : found < refcount;
+  }
+  [[nodiscard]] bool HasDeficit(NodeId n) const { return heap_.refcount[n] < heap::kSaturated && found_.Count(n) > heap_.refcount[n]; }
+
+  // CPython: move_unreachable(). The candidates that nothing outside reaches. `emptied`: nodes taken as reachable but not followed.
+  [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}) const {
+    NodeSet reached = candidates.Complement();
+    for (const NodeId n : emptied) reached.Insert(n);
+    // Roots are marked in batches, so that millions of them need no list of their own.
+    std::vector<NodeId> batch;
+    const auto flush = [&] {
+      graph::MarkReachable(heap_.graph, batch, reached);
+      batch.clear();
+    };
+    candidates.ForEach([&](NodeId n) {
+      if (!reached.Contains(n) && HeldFromOutside(n)) batch.push_back(n);
+      if (batch.size() == kBatch) flush();
+    });
+    flush();
+    return reached.Complement();
+  }
+
+ private:
+  static constexpr std::size_t kBatch = 1u << 16;
+
+  const HeapSnapshot& heap_;
+  InDegree found_;
+  bool several_interpreters_;
+};
+
+// Everything that `from` reaches inside `within`, `from` included.
+NodeSet ReachedInside(const HeapSnapshot& heap, std::span<const NodeId> from, const NodeSet& within) {
+  NodeSet visited = within.Complement();
+  graph::MarkReachable(heap.graph, from, visited);
+  visited.Subtract(within.Complement());
+  return visited;
+}
+
+bool HasLegacyFinalizer(const HeapSnapshot& heap, NodeId n) {
+  return (heap.flags[n] & heap::kLegacyFinalizer) || heap.types[heap.type[n]].legacy_finalizer;
+}
+
+// What dropping the references of gc.garbage would free at once by plain counting: it is in no cycle, and no collection ever finds it.
+NodeSet FreedByCounting(const HeapSnapshot& heap, const NodeSet& held) {
+  std::vector<std::uint32_t> left(heap.refcount);
+  std::vector<NodeId> work;
+  NodeSet freed(heap.size());
+  const auto drop = [&](NodeId n) {
+    if (n == kNoNode || !held.Contains(n) || left[n] >= heap::kSaturated || left[n] == 0) return;
+    if (--left[n] == 0 && freed.InsertNew(n)) work.push_back(n);
+  };
+  for (const heap::InterpreterRecord& interpreter : heap.interpreters) {
+    for (const NodeId n : interpreter.garbage) drop(n);
+  }
+  while (!work.empty()) {
+    const NodeId n = work.back();
+    work.pop_back();
+    for (const NodeId target : heap.graph.Successors(n)) drop(target);
+  }
+  return freed;
+}
+
+class VerdictBuilder {
+ public:
+  VerdictBuilder(const HeapSnapshot& heap, ProgressSink& progress) : heap_(heap), progress_(progress), replay_(heap), candidates_(heap.size()) {}
+
+  Result<Verdict> Run() {
+    ChooseCandidates();
+    if (!Step("counting references", 0)) return Cancelled();
+    replay_.CountReferencesFrom([&](NodeId n) { return candidates_.Contains(n) && !IsApproximate(n); });
+    if (!Step("finding what nothing reaches", 1)) return Cancelled();
+    verdict_.unreachable_set = replay_.Unreachable(candidates_);
+    verdict_.unreachable = verdict_.unreachable_set.Count();
+    candidates_.ForEach([&](NodeId n) { verdict_.negative_counts += replay_.HasDeficit(n); });
+    if (!Step("looking behind gc.garbage", 2)) return Cancelled();
+    LookBehindGarbage();
+    if (!Step("weighing approximate references", 3)) return Cancelled();
+    FindUpperBound();
+    if (!Step("looking into the permanent generation", 4)) return Cancelled();
+    LookIntoPermanentGeneration();
+    Name();
+    if (!Step("verdict", kSteps)) return Cancelled();
+    return std::move(verdict_);
+  }
+
+ private:
+  static constexpr std::uint64_t kSteps = 5;
+
+  [[nodiscard]] bool Step(std::string_view stage, std::uint64_t done) { return progress_.Update(stage, done, kSteps); }
+  [[nodiscard]] static tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "stopped while replaying the collection"); }
+  [[nodiscard]] bool IsApproximate(NodeId n) const { return heap_.flags[n] & heap::kApproximate; }
+
+  // CPython: update_refs() over the merged generations. A collector that was at work when the process stopped has moved objects to lists of its own
+  // (kDetached): they are what it was deciding about, and their counts are untouched, so they are judged like the rest.
+  // Immortal objects are no candidates: update_refs() [3.12] moves them to the permanent generation, [3.13+] untracks them.
+  void ChooseCandidates() {
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (!heap_.IsTracked(n) || heap_.refcount[n] == heap::kImmortal) continue;
+      if (heap_.Generation(n) == heap::kPermanent) {
+        has_permanent_ = true;
+      } else {
+        candidates_.Insert(n);
+      }
+      has_approximate_ = has_approximate_ || IsApproximate(n);
+    }
+  }
+
+  // The same collection with gc.garbage empty: what it finds in addition is kept alive by gc.garbage alone.
+  // Replaying CPython's `del gc.garbage[:]; gc.collect()`.
+  void LookBehindGarbage() {
+    std::vector<NodeId> lists;
+    bool any = false;
+    for (const heap::InterpreterRecord& interpreter : heap_.interpreters) {
+      verdict_.garbage_count += interpreter.garbage.size();
+      for (const NodeId n : interpreter.garbage) any = any || n != kNoNode;
+      if (interpreter.garbage_list_node != kNoNode) lists.push_back(interpreter.garbage_list_node);
+    }
+    verdict_.held_by_garbage = NodeSet(heap_.size());
+    verdict_.in_garbage.resize(heap_.size());
+    if (!any) return;
+    const auto count_unseen_lists = [&](int sign) {  // a list that is a candidate had its references counted already
+      for (const heap::InterpreterRecord& interpreter : heap_.interpreters) {
+        if (interpreter.garbage_list_node != kNoNode && candidates_.Contains(interpreter.garbage_list_node)) continue;
+        for (const NodeId n : interpreter.garbage) {
+          if (n != kNoNode) replay_.Count(n, sign);
+        }
+      }
+    };
+    count_unseen_lists(1);
+    verdict_.held_by_garbage = replay_.Unreachable(candidates_, lists);
+    count_unseen_lists(-1);
+    verdict_.held_by_garbage.Subtract(verdict_.unreachable_set);
+    for (const heap::InterpreterRecord& interpreter : heap_.interpreters) {
+      for (const NodeId n : interpreter.garbage) {
+        if (n != kNoNode) verdict_.in_garbage[n] = true;
+      }
+    }
+  }
+
+  // References of approximate objects may be no references: not subtracted they can only keep more alive (lower bound), subtracted they can only free
+  // more.
+  void FindUpperBound() {
+    verdict_.unreachable_upper = verdict_.unreachable;
+    if (has_approximate_) {
+      const auto approximate = [&](NodeId n) { return candidates_.Contains(n) && IsApproximate(n); };
+      replay_.CountReferencesFrom(approximate, 1);
+      verdict_.unreachable_upper = replay_.Unreachable(candidates_).Count();
+      replay_.CountReferencesFrom(approximate, -1);
+    }
+    const heap::Coverage& coverage = heap_.coverage;
+    const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0;
+    if (partial || verdict_.unreachable_upper != verdict_.unreachable) verdict_.certainty = Certainty::kLowerBound;
+  }
+
+  void LookIntoPermanentGeneration() {
+    verdict_.frozen.resize(heap_.size());
+    verdict_.held_by_frozen = NodeSet(heap_.size());
+    if (!has_permanent_) return;
+    const auto is_frozen = [&](NodeId n) {
+      return heap_.IsTracked(n) && heap_.Generation(n) == heap::kPermanent && heap_.refcount[n] != heap::kImmortal;
+    };
+    NodeSet all = candidates_;
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (is_frozen(n)) all.Insert(n);
+    }
+    replay_.CountReferencesFrom([&](NodeId n) { return is_frozen(n) && !IsApproximate(n); });
+    verdict_.held_by_frozen = replay_.Unreachable(all);
+    verdict_.held_by_frozen.Subtract(verdict_.unreachable_set);
+    verdict_.held_by_frozen.ForEach([&](NodeId n) {
+      verdict_.frozen[n] = is_frozen(n);
+      verdict_.frozen_count += verdict_.frozen[n];
+    });
+  }
+
+  // CPython: move_legacy_finalizers(), move_legacy_finalizer_reachable(); then the contract's words.
+  void Name() {
+    verdict_.state.assign(heap_.size(), State::kReachable);
+    std::vector<NodeId> finalizers;
+    verdict_.unreachable_set.ForEach([&](NodeId n) {
+      verdict_.state[n] = State::kUnreachable;
+      if (HasLegacyFinalizer(heap_, n)) finalizers.push_back(n);
+    });
+    if (!finalizers.empty()) {
+      ReachedInside(heap_, finalizers, verdict_.unreachable_set).ForEach([&](NodeId n) {
+        verdict_.state[n] = State::kUncollectable;
+        ++verdict_.kept_by_finalizer;
+      });
+    }
+    verdict_.collectable = verdict_.unreachable - verdict_.kept_by_finalizer;
+    if (!verdict_.held_by_garbage.Empty()) {
+      // What `del gc.garbage[:]` alone would free is held by no cycle: the collector has nothing to do with it, so only the items themselves get the
+      // word.
+      const NodeSet freed = FreedByCounting(heap_, verdict_.held_by_garbage);
+      verdict_.held_by_garbage.ForEach([&](NodeId n) {
+        if (!freed.Contains(n)) verdict_.state[n] = State::kUncollectable;
+      });
+    }
+    verdict_.interpreters.resize(heap_.interpreters.size() + 1);
+    bool any_without = false;
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (verdict_.in_garbage[n]) verdict_.state[n] = State::kUncollectable;
+      if (verdict_.state[n] == State::kReachable && !verdict_.frozen[n]) continue;
+      std::size_t of = heap_.interpreter.empty() ? 0 : heap_.interpreter[n];
+      if (of >= heap_.interpreters.size()) {
+        of = heap_.interpreters.size();
+        any_without = true;
+      }
+      InterpreterTotals& totals = verdict_.interpreters[of];
+      const bool found = verdict_.unreachable_set.Contains(n);
+      const bool stuck = verdict_.state[n] == State::kUncollectable;
+      totals.unreachable += found;
+      totals.collectable += found && !stuck;
+      totals.uncollectable += stuck;
+      totals.frozen += verdict_.frozen[n];
+      verdict_.uncollectable += stuck;
+    }
+    for (std::size_t i = 0; i < heap_.interpreters.size(); ++i) verdict_.interpreters[i].in_garbage = heap_.interpreters[i].garbage.size();
+    if (!any_without) verdict_.interpreters.pop_back();
+  }
+
+  const HeapSnapshot& heap_;
+  ProgressSink& progress_;
+  Replay replay_;
+  NodeSet candidates_;
+  Verdict verdict_;
+  bool has_permanent_ = false, has_approximate_ = false;
+};
+
+}  // namespace
+
+Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress) { return VerdictBuilder(heap, progress).Run(); }
+
+}  // namespace pygc::analysis

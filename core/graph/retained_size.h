@@ -1,0 +1,15 @@
+// What would be freed with a node: the sum over its dominator subtree.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/graph/dominators.h"
+
+namespace pygc::graph {
+
+/// Per node the sum of `weight` over everything it dominates, itself included; 0 for nodes not reached. Sums saturate at 2^64 - 1. O(V).
+[[nodiscard]] std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<const std::uint64_t> weight);
+
+}  // namespace pygc::graph

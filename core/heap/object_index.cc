@@ -1,0 +1,94 @@
+#include "core/heap/object_index.h"
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+namespace pygc::heap {
+
+ObjectIndex::ObjectIndex(std::span<const Range> ranges) : ranges_(ranges.begin(), ranges.end()) {
+  std::vector<AddressRange> plain;
+  plain.reserve(ranges_.size());
+  range_cells_.reserve(ranges_.size());
+  for (const Range& r : ranges_) {
+    plain.push_back(r.range);
+    const std::uint64_t first = r.range.begin >> r.shift;
+    const std::uint64_t last = (r.range.end - 1) >> r.shift;
+    range_cells_.push_back({first, cell_count_, (std::uint64_t{1} << r.shift) - 1, r.shift});
+    cell_count_ += (last - first) / 64 + 1;
+  }
+  map_ = AddressMap(plain);
+  if (cell_count_ == 0) return;
+  // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): see Free
+  cells_.reset(static_cast<Cell*>(std::calloc(cell_count_, sizeof(Cell))));
+  if (!cells_) throw std::bad_alloc();
+  page_used_.resize((cell_count_ >> kPageShift) + 1);
+}
+
+bool ObjectIndex::Mark(Address a) noexcept {
+  const Place p = PlaceOf(a);
+  if (p.cell == kNoCell) return false;
+  std::uint64_t& bits = cells_[p.cell].bits;
+  if (bits & p.bit) return false;
+  bits |= p.bit;
+  page_used_[p.cell >> kPageShift] = 1;
+  return true;
+}
+
+bool ObjectIndex::MarkShared(Address a) noexcept {
+  const Place p = PlaceOf(a);
+  if (p.cell == kNoCell) return false;
+  const std::uint64_t before = std::atomic_ref(cells_[p.cell].bits).fetch_or(p.bit, std::memory_order_relaxed);
+  if (before & p.bit) return false;
+  std::atomic_ref(page_used_[p.cell >> kPageShift]).store(1, std::memory_order_relaxed);
+  return true;
+}
+
+void ObjectIndex::Unmark(Address a) noexcept {
+  const Place p = PlaceOf(a);
+  if (p.cell != kNoCell) cells_[p.cell].bits &= ~p.bit;
+}
+
+void ObjectIndex::Seal() {
+  used_pages_.clear();
+  NodeId rank = 0;
+  for (std::uint64_t page = 0; page < page_used_.size(); ++page) {
+    if (!page_used_[page]) continue;
+    used_pages_.push_back({page, rank});
+    const std::uint64_t end = std::min((page + 1) << kPageShift, cell_count_);
+    for (std::uint64_t cell = page << kPageShift; cell < end; ++cell) {
+      cells_[cell].rank = rank;
+      rank += static_cast<NodeId>(std::popcount(cells_[cell].bits));
+    }
+  }
+  size_ = rank;
+}
+
+std::uint64_t ObjectIndex::CellOf(NodeId id) const noexcept {
+  const auto after_page = std::upper_bound(used_pages_.begin(), used_pages_.end(), id, [](NodeId n, const UsedPage& p) { return n < p.rank; });
+  const std::uint64_t page = (after_page - 1)->page;
+  const Cell* const first = cells_.get() + (page << kPageShift);
+  const Cell* const last = cells_.get() + std::min((page + 1) << kPageShift, cell_count_);
+  // The last cell whose rank is not above `id`. Empty cells share the rank of the next full one and stand before it, so it is never empty.
+  const Cell* const cell = std::upper_bound(first, last, id, [](NodeId n, const Cell& c) { return n < c.rank; }) - 1;
+  return static_cast<std::uint64_t>(cell - cells_.get());
+}
+
+std::size_t ObjectIndex::RangeOfCell(std::uint64_t cell) const noexcept {
+  const auto after =
+      std::upper_bound(range_cells_.begin(), range_cells_.end(), cell, [](std::uint64_t c, const RangeCells& r) { return c < r.first_cell; });
+  return static_cast<std::size_t>(after - range_cells_.begin()) - 1;
+}
+
+Address ObjectIndex::AddressOf(NodeId id) const noexcept {
+  const std::uint64_t cell = CellOf(id);
+  std::uint64_t bits = cells_[cell].bits;
+  for (NodeId skip = id - cells_[cell].rank; skip > 0; --skip) bits &= bits - 1;
+  return AddressOfBit(cell, static_cast<unsigned>(std::countr_zero(bits)), RangeOfCell(cell));
+}
+
+std::uint64_t ObjectIndex::memory_bytes() const noexcept {
+  return page_used_.size() + used_pages_.size() * ((sizeof(Cell) << kPageShift) + sizeof(UsedPage));
+}
+
+}  // namespace pygc::heap

@@ -1,0 +1,187 @@
+// Components, dominators, reverse graph, paths and shortest cycles of random graphs against the definitions, computed naively.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "core/graph/dominators.h"
+#include "core/graph/reachability.h"
+#include "core/graph/retained_size.h"
+#include "core/graph/scc.h"
+#include "core/graph/shortest_cycle.h"
+#include "core/graph/transpose.h"
+#include "tests/property/rounds.h"
+#include "tests/support/graph_text.h"
+
+namespace pygc::graph {
+namespace {
+
+constexpr std::size_t kFar = std::numeric_limits<std::size_t>::max() / 4;
+
+// Lengths of shortest paths between all pairs, 0 for a node to itself (Floyd and Warshall). `removed` takes no part.
+std::vector<std::vector<std::size_t>> Distances(const CsrGraph& g, const NodeSet& within) {
+  const NodeId n = g.node_count();
+  std::vector<std::vector<std::size_t>> d(n, std::vector<std::size_t>(n, kFar));
+  for (NodeId i = 0; i < n; ++i) {
+    if (!within.Contains(i)) continue;
+    d[i][i] = 0;
+    for (const NodeId s : g.Successors(i)) {
+      if (within.Contains(s) && s != i) d[i][s] = 1;
+    }
+  }
+  for (NodeId k = 0; k < n; ++k) {
+    for (NodeId i = 0; i < n; ++i) {
+      for (NodeId j = 0; j < n; ++j) d[i][j] = std::min(d[i][j], d[i][k] + d[k][j]);
+    }
+  }
+  return d;
+}
+
+struct Case {
+  CsrGraph graph;
+  NodeSet within;
+};
+
+Case RandomCase(std::mt19937_64& random) {
+  const NodeId n = static_cast<NodeId>(1 + random() % 14);
+  Case c{testing::RandomGraph(random, n, random() % (3 * n)), NodeSet(n)};
+  const bool all = random() % 2;
+  for (NodeId i = 0; i < n; ++i) {
+    if (all || random() % 4) c.within.Insert(i);
+  }
+  return c;
+}
+
+bool HasEdge(const CsrGraph& g, NodeId from, NodeId to) {
+  const auto successors = g.Successors(from);
+  return std::find(successors.begin(), successors.end(), to) != successors.end();
+}
+
+TEST_CASE("components are the classes of mutual reachability, in reverse topological order") {
+  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+    const Case c = RandomCase(random);
+    INFO(testing::GraphText(c.graph));
+    const Components components = StronglyConnectedComponents(c.graph, &c.within);
+    const auto d = Distances(c.graph, c.within);
+    std::size_t seen = 0;
+    for (NodeId k = 0; k < components.count(); ++k) {
+      REQUIRE(!components.Members(k).empty());
+      REQUIRE(std::is_sorted(components.Members(k).begin(), components.Members(k).end()));
+      for (const NodeId m : components.Members(k)) REQUIRE(components.component_of[m] == k);
+      seen += components.Members(k).size();
+    }
+    REQUIRE(seen == c.within.Count());
+    for (NodeId i = 0; i < c.graph.node_count(); ++i) {
+      if (!c.within.Contains(i)) {
+        REQUIRE(components.component_of[i] == kNoNode);
+        continue;
+      }
+      for (NodeId j = 0; j < c.graph.node_count(); ++j) {
+        if (!c.within.Contains(j)) continue;
+        REQUIRE((components.component_of[i] == components.component_of[j]) == (d[i][j] < kFar && d[j][i] < kFar));
+        if (HasEdge(c.graph, i, j)) REQUIRE(components.component_of[i] >= components.component_of[j]);
+      }
+    }
+  });
+}
+
+TEST_CASE("the shortest cycle of a component has the length that all pairs give, and is a cycle") {
+  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+    const Case c = RandomCase(random);
+    INFO(testing::GraphText(c.graph));
+    const Components components = StronglyConnectedComponents(c.graph, &c.within);
+    const auto d = Distances(c.graph, c.within);
+    ShortestCycleSearch search(c.graph, components);
+    const auto check = [&](const std::vector<NodeId>& cycle, NodeId component) {
+      for (std::size_t i = 0; i < cycle.size(); ++i) {
+        REQUIRE(components.component_of[cycle[i]] == component);
+        REQUIRE(HasEdge(c.graph, cycle[i], cycle[(i + 1) % cycle.size()]));
+        REQUIRE(std::count(cycle.begin(), cycle.end(), cycle[i]) == 1);
+      }
+    };
+    for (NodeId k = 0; k < components.count(); ++k) {
+      std::size_t shortest = kFar;
+      for (const NodeId m : components.Members(k)) {
+        std::size_t through = kFar;
+        for (const NodeId s : c.graph.Successors(m)) {
+          if (c.within.Contains(s)) through = std::min(through, d[s][m] + 1);
+        }
+        const std::vector<NodeId> cycle = search.Through(m);
+        REQUIRE(cycle.size() == (through == kFar ? 0 : through));
+        check(cycle, k);
+        shortest = std::min(shortest, through);
+      }
+      const Cycle best = search.Find(k);
+      REQUIRE(best.nodes.size() == (shortest == kFar ? 0 : shortest));
+      if (!best.nodes.empty()) REQUIRE(best.proven_shortest);
+      check(best.nodes, k);
+      // With a budget of nothing the claim of a proof must still be true.
+      const Cycle cut = search.Find(k, {}, 0);
+      check(cut.nodes, k);
+      if (cut.proven_shortest) REQUIRE(cut.nodes.size() == shortest);
+      REQUIRE(cut.nodes.empty() == best.nodes.empty());
+    }
+  });
+}
+
+TEST_CASE("a node dominates what cannot be reached without it") {
+  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+    const Case c = RandomCase(random);
+    INFO(testing::GraphText(c.graph));
+    const NodeId n = c.graph.node_count();
+    std::vector<NodeId> roots;
+    for (int i = 0; i < 1 + static_cast<int>(random() % 3); ++i) roots.push_back(static_cast<NodeId>(random() % n));
+    const auto reverse = Transpose(c.graph);
+    REQUIRE(reverse);
+    const DominatorTree tree = BuildDominatorTree(c.graph, *reverse, roots, &c.within);
+    const auto reached_without = [&](NodeId removed) {
+      NodeSet closed = c.within.Complement();
+      if (removed != kNoNode) closed.Insert(removed);
+      NodeSet visited = closed;
+      MarkReachable(c.graph, roots, visited);
+      visited.Subtract(closed);
+      return visited;
+    };
+    const NodeSet reached = reached_without(kNoNode);
+    std::vector<std::uint64_t> weight(n), expected(n);
+    for (NodeId i = 0; i < n; ++i) weight[i] = random() % 100;
+    for (NodeId i = 0; i < n; ++i) {
+      REQUIRE((tree.immediate[i] != kNoNode) == reached.Contains(i));
+      if (!reached.Contains(i)) continue;
+      NodeSet lost = reached;
+      lost.Subtract(reached_without(i));
+      lost.ForEach([&](NodeId j) {
+        expected[i] += weight[j];
+        bool above = false;
+        for (NodeId k = j; k != DominatorTree::kVirtualRoot && !above; k = tree.immediate[k]) above = k == i;
+        REQUIRE(above);
+      });
+    }
+    REQUIRE(RetainedSizes(tree, weight) == expected);  // the sums close only if nothing else is below i
+  });
+}
+
+TEST_CASE("the reverse of the reverse is the graph with sorted edges, and paths are shortest") {
+  testing::ForSeeds(1000, [](std::mt19937_64& random) {
+    const Case c = RandomCase(random);
+    INFO(testing::GraphText(c.graph));
+    const auto once = Transpose(c.graph);
+    REQUIRE(once);
+    const auto twice = Transpose(*once);
+    REQUIRE(twice);
+    for (NodeId i = 0; i < c.graph.node_count(); ++i) {
+      std::vector<NodeId> expected(c.graph.Successors(i).begin(), c.graph.Successors(i).end());
+      std::sort(expected.begin(), expected.end());
+      REQUIRE(std::vector<NodeId>(twice->Successors(i).begin(), twice->Successors(i).end()) == expected);
+    }
+    const auto d = Distances(c.graph, c.within);
+    const NodeId from = static_cast<NodeId>(random() % c.graph.node_count()), to = static_cast<NodeId>(random() % c.graph.node_count());
+    const std::vector<NodeId> path = ShortestPath(c.graph, std::vector<NodeId>{from}, to, &c.within);
+    REQUIRE(path.size() == (d[from][to] == kFar ? 0 : d[from][to] + 1));
+    for (std::size_t i = 1; i < path.size(); ++i) REQUIRE(HasEdge(c.graph, path[i - 1], path[i]));
+  });
+}
+
+}  // namespace
+}  // namespace pygc::graph

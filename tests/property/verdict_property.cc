@@ -1,0 +1,135 @@
+// The verdict on random heaps against a second, naive collector that works as CPython's does: lists of objects, quadratic, nothing shared with the
+// first.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "core/analysis/verdict.h"
+#include "tests/property/rounds.h"
+#include "tests/support/graph_text.h"
+
+namespace pygc::analysis {
+namespace {
+
+using graph::NodeId;
+
+// One collection as written in CPython's comments: copy the counts, subtract internal references, move what is not reachable, set finalizers apart.
+struct NaiveCollector {
+  const heap::HeapSnapshot& heap;
+  std::set<NodeId> unreachable, finalizers;
+
+  NaiveCollector(const heap::HeapSnapshot& h, bool count_approximate, bool with_permanent, const std::set<NodeId>& emptied = {}) : heap(h) {
+    std::set<NodeId> young;
+    for (NodeId n = 0; n < h.size(); ++n) {
+      const bool permanent = h.Generation(n) == heap::kPermanent;
+      if (h.IsTracked(n) && h.refcount[n] != heap::kImmortal && (!permanent || with_permanent)) young.insert(n);
+    }
+    const auto interpreter = [&](NodeId n) { return h.interpreter.empty() ? 0 : h.interpreter[n]; };
+    std::vector<long> gc_refs(h.size());
+    for (const NodeId n : young) gc_refs[n] = h.refcount[n] >= heap::kSaturated ? 1'000'000'000L : static_cast<long>(h.refcount[n]);
+    for (const NodeId n : young) {
+      if ((h.flags[n] & heap::kApproximate) && !count_approximate) continue;
+      for (const NodeId to : h.graph.Successors(n)) {
+        if (young.count(to) && interpreter(n) == interpreter(to)) --gc_refs[to];
+      }
+    }
+    std::set<NodeId> reachable;
+    for (bool again = true; again;) {
+      again = false;
+      for (const NodeId n : young) {
+        if (reachable.count(n)) continue;
+        bool keep = gc_refs[n] != 0 || emptied.count(n);
+        for (const NodeId r : reachable) {
+          if (emptied.count(r)) continue;
+          for (const NodeId to : h.graph.Successors(r)) keep = keep || to == n;
+        }
+        if (keep) {
+          reachable.insert(n);
+          again = true;
+        }
+      }
+    }
+    for (const NodeId n : young) {
+      if (!reachable.count(n)) unreachable.insert(n);
+    }
+    for (const NodeId n : unreachable) {
+      if (h.flags[n] & heap::kLegacyFinalizer) finalizers.insert(n);
+    }
+    for (bool again = true; again;) {
+      again = false;
+      for (const NodeId n : std::set<NodeId>(finalizers)) {
+        for (const NodeId to : h.graph.Successors(n)) {
+          if (unreachable.count(to)) again = finalizers.insert(to).second || again;
+        }
+      }
+    }
+  }
+};
+
+// A heap of a dozen objects whose counts are right, but for some references from outside.
+testing::TextHeap RandomHeap(std::mt19937_64& random) {
+  const int n = static_cast<int>(1 + random() % 12);
+  std::vector<std::vector<int>> edges(static_cast<std::size_t>(n));
+  std::vector<int> count(static_cast<std::size_t>(n));
+  for (std::uint64_t i = random() % (2 * static_cast<unsigned>(n) + 1); i > 0; --i) {
+    const std::size_t from = random() % edges.size(), to = random() % edges.size();
+    edges[from].push_back(static_cast<int>(to));
+    ++count[to];
+  }
+  const bool interpreters = random() % 4 == 0;
+  std::string text;
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    const int outside = random() % 4 == 0 ? 1 : 0;
+    text += "n" + std::to_string(i) + ":T refs=";
+    text += random() % 16 == 0 ? "immortal" : random() % 16 == 0 ? "saturated" : std::to_string(count[i] + outside);
+    text += random() % 6 == 0 ? " gen=permanent" : random() % 12 == 0 ? " gen=none" : random() % 6 == 0 ? " gen=detached" : " gen=0";
+    if (random() % 8 == 0) text += " del";
+    if (random() % 6 == 0) text += " approx";
+    if (interpreters) text += " interp=" + std::to_string(random() % 2);
+    for (std::size_t k = 0; k < edges[i].size(); ++k) text += (k == 0 ? " -> n" : ", n") + std::to_string(edges[i][k]);
+    text += "\n";
+  }
+  if (random() % 2) {  // the first node plays gc.garbage, held by the collector
+    text += "garbage-list: n0\ngarbage:";
+    for (const int to : edges[0]) text += " n" + std::to_string(to);
+    text += "\n";
+  }
+  return testing::ParseHeap(text);
+}
+
+TEST_CASE("the replay finds what a naive collector finds") {
+  testing::ForSeeds(20000, [](std::mt19937_64& random) {
+    const testing::TextHeap text = RandomHeap(random);
+    const heap::HeapSnapshot& h = text.heap;
+    INFO(testing::GraphText(h.graph));
+    SilentProgress progress;
+    const auto verdict = ReplayCollection(h, progress);
+    REQUIRE(verdict);
+    const auto names = [&](const std::set<NodeId>& nodes) { return text.NamesWhere([&](NodeId n) { return nodes.count(n) > 0; }); };
+
+    const NaiveCollector lower(h, false, false), upper(h, true, false), all(h, false, true);
+    REQUIRE(text.Names(verdict->unreachable_set) == names(lower.unreachable));
+    REQUIRE(verdict->unreachable_upper == upper.unreachable.size());
+    REQUIRE((verdict->certainty == Certainty::kExact) == (upper.unreachable == lower.unreachable));
+    REQUIRE(verdict->kept_by_finalizer == lower.finalizers.size());
+    for (const NodeId n : lower.unreachable) {
+      const bool stuck = lower.finalizers.count(n) || verdict->in_garbage[n];
+      REQUIRE(verdict->state[n] == (stuck ? State::kUncollectable : State::kUnreachable));
+    }
+    std::set<NodeId> frozen;
+    for (const NodeId n : all.unreachable) {
+      if (h.Generation(n) == heap::kPermanent) frozen.insert(n);
+    }
+    REQUIRE(text.NamesWhere([&](NodeId n) { return verdict->frozen[n]; }) == names(frozen));
+    if (h.interpreters[0].garbage_list_node != graph::kNoNode && h.IsTracked(0) && h.refcount[0] != heap::kImmortal &&
+        h.Generation(0) != heap::kPermanent && !(h.flags[0] & heap::kApproximate) && h.interpreter.empty()) {
+      NaiveCollector emptied(h, false, false, {0});
+      for (const NodeId n : lower.unreachable) emptied.unreachable.erase(n);
+      emptied.unreachable.erase(0);
+      if (!h.interpreters[0].garbage.empty()) REQUIRE(text.Names(verdict->held_by_garbage) == names(emptied.unreachable));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace pygc::analysis

@@ -1,0 +1,205 @@
+#include "core/analysis/verdict.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/support/graph_text.h"
+
+namespace pygc::analysis {
+namespace {
+
+using testing::ParseHeap;
+using testing::TextHeap;
+
+Verdict Replay(const TextHeap& text) {
+  SilentProgress progress;
+  auto verdict = ReplayCollection(text.heap, progress);
+  REQUIRE(verdict);
+  return *std::move(verdict);
+}
+
+// "unreachable: ...", "uncollectable: ..." and, where there are such, "frozen: ..." for a heap as text.
+std::string VerdictText(const char* source) {
+  const TextHeap text = ParseHeap(source);
+  const Verdict v = Replay(text);
+  std::string out = "unreachable: " + text.Names(v.unreachable_set) + "\n";
+  const std::string stuck = text.NamesWhere([&](auto n) { return v.state[n] == State::kUncollectable; });
+  if (stuck != "none") out += "uncollectable: " + stuck + "\n";
+  const std::string frozen = text.NamesWhere([&](auto n) { return v.frozen[n]; });
+  if (frozen != "none") out += "frozen: " + frozen + "\n";
+  CHECK(v.unreachable == v.unreachable_set.Count());
+  CHECK(v.collectable + v.kept_by_finalizer == v.unreachable);
+  InterpreterTotals sum;
+  for (const InterpreterTotals& t : v.interpreters) {
+    sum.unreachable += t.unreachable;
+    sum.collectable += t.collectable;
+    sum.uncollectable += t.uncollectable;
+    sum.frozen += t.frozen;
+  }
+  CHECK(sum.unreachable == v.unreachable);
+  CHECK(sum.collectable == v.collectable);
+  CHECK(sum.uncollectable == v.uncollectable);
+  CHECK(sum.frozen == v.frozen_count);
+  return out;
+}
+
+TEST_CASE("a cycle with one reference from outside stays reachable") {
+  CHECK(VerdictText("a:list refs=2 -> b\n"
+                    "b:dict refs=1 -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("a cycle that only refers to itself is unreachable, and so is what hangs on it") {
+  CHECK(VerdictText("r:module refs=1 -> x\n"
+                    "x:dict\n"
+                    "a:list -> b\n"
+                    "b:dict -> a, c\n"
+                    "c:tuple -> x\n") == "unreachable: a b c\n");
+}
+
+TEST_CASE("what a reachable object refers to stays, also inside a cycle") {
+  CHECK(VerdictText("r:dict refs=1 -> a\n"
+                    "a:list -> b\n"
+                    "b:list -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("immortal and saturated counts keep their objects") {
+  CHECK(VerdictText("a:type refs=immortal -> b\nb:dict -> a\n") == "unreachable: none\n");
+  CHECK(VerdictText("a:type refs=saturated -> b\nb:dict -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("references of untracked and immortal objects are references from outside") {
+  CHECK(VerdictText("t:tuple gen=none refs=0 -> a\na:list -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("an object that a collection in progress has put aside is judged like any other") {
+  CHECK(VerdictText("a:list gen=detached -> b\nb:list gen=detached -> a\n") == "unreachable: a b\n");
+  CHECK(VerdictText("a:list gen=detached refs=2 -> b\nb:list gen=detached -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("a legacy finalizer keeps itself and everything it reaches from being freed") {
+  CHECK(VerdictText("a:P del -> b\n"
+                    "b:dict -> a, c\n"
+                    "c:file\n"
+                    "d:list -> d, a\n") == "unreachable: a b c d\nuncollectable: a b c\n");
+}
+
+TEST_CASE("a reachable object with a legacy finalizer is not uncollectable") {
+  CHECK(VerdictText("a:P del refs=2 -> b\nb:dict -> a\n") == "unreachable: none\n");
+}
+
+TEST_CASE("what only gc.garbage keeps alive is uncollectable, but not what a collection would find") {
+  CHECK(VerdictText("g:list refs=2 -> a\n"
+                    "a:P del -> d\n"
+                    "d:dict -> a, f\n"
+                    "f:file\n"
+                    "garbage: a\n"
+                    "garbage-list: g\n") == "unreachable: none\nuncollectable: a d f\n");
+  // The same where the list itself was not read.
+  CHECK(VerdictText("a:P del refs=2 -> d\n"
+                    "d:dict -> a, f\n"
+                    "f:file\n"
+                    "garbage: a\n") == "unreachable: none\nuncollectable: a d f\n");
+}
+
+TEST_CASE("an item of gc.garbage that something else holds is in gc.garbage and nothing more") {
+  CHECK(VerdictText("g:list refs=2 -> a\n"
+                    "a:P refs=3 -> d\n"
+                    "d:dict -> a\n"
+                    "garbage: a\n"
+                    "garbage-list: g\n") == "unreachable: none\nuncollectable: a\n");
+}
+
+TEST_CASE("what emptying gc.garbage would free by counting alone is no cycle and keeps its state") {
+  CHECK(VerdictText("g:list refs=2 -> a\n"
+                    "a:P -> d\n"
+                    "d:dict -> x\n"
+                    "x:list -> x\n"
+                    "garbage: a\n"
+                    "garbage-list: g\n") == "unreachable: none\nuncollectable: a x\n");
+}
+
+TEST_CASE("an item that lies in gc.garbage twice is held twice") {
+  CHECK(VerdictText("g:list refs=2 -> a, a\n"
+                    "a:P -> a\n"
+                    "garbage: a a\n"
+                    "garbage-list: g\n") == "unreachable: none\nuncollectable: a\n");
+}
+
+TEST_CASE("unreachable objects of the permanent generation are frozen and stay reachable by state") {
+  CHECK(VerdictText("a:list gen=permanent -> b\n"
+                    "b:list gen=permanent -> a, y\n"
+                    "y:dict\n"
+                    "k:list gen=permanent refs=2 -> k\n") == "unreachable: none\nfrozen: a b\n");
+}
+
+TEST_CASE("an interpreter's collector takes references from another interpreter for references from outside") {
+  CHECK(VerdictText("a:list interp=0 -> b\n"
+                    "b:list interp=1 -> a\n"
+                    "c:list interp=1 -> c\n") == "unreachable: c\n");
+}
+
+TEST_CASE("more references than counted: the object stays from 3.8 on, and falls before") {
+  TextHeap text = ParseHeap("a:list refs=1 -> b, b\nb:list refs=1 -> a\n");
+  Verdict v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "none");
+  CHECK(v.negative_counts == 1);
+  text.heap.deficit_stays_zero = true;
+  v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "a b");
+}
+
+TEST_CASE("an approximate reference that decides the verdict makes it a lower bound") {
+  const TextHeap text = ParseHeap(
+      "a:X approx -> b\n"
+      "b:list -> a\n"
+      "c:list -> c\n");
+  const Verdict v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "c");
+  CHECK(v.unreachable_upper == 3);
+  CHECK(v.certainty == Certainty::kLowerBound);
+}
+
+TEST_CASE("an approximate reference that decides nothing leaves the verdict exact") {
+  const TextHeap text = ParseHeap(
+      "a:X approx refs=1 -> b\n"
+      "b:list refs=2 -> b\n"
+      "c:list -> c\n");
+  const Verdict v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "c");
+  CHECK(v.certainty == Certainty::kExact);
+}
+
+TEST_CASE("an approximate reference is followed, so that nothing is called unreachable that it may reach") {
+  const TextHeap text = ParseHeap(
+      "a:X approx refs=1 -> b\n"
+      "b:list -> b\n");
+  CHECK(text.Names(Replay(text).unreachable_set) == "none");
+}
+
+TEST_CASE("objects that were not read make the verdict a lower bound") {
+  TextHeap text = ParseHeap("c:list -> c\n");
+  text.heap.coverage.lists_complete = false;
+  CHECK(Replay(text).certainty == Certainty::kLowerBound);
+}
+
+TEST_CASE("more than 255 references to one object are counted") {
+  std::string source = "hub:dict refs=1000 -> hub\n";
+  for (int i = 0; i < 999; ++i) source += "n" + std::to_string(i) + ":list refs=1 -> hub\n";
+  source += "o:list -> hub\n";  // not counted in hub's refs=1000: 1 + 999 + 1 found, one more than recorded
+  const TextHeap text = ParseHeap(source);
+  const Verdict v = Replay(text);
+  CHECK(v.negative_counts == 1);
+}
+
+TEST_CASE("a cancelled replay says so") {
+  class Stop final : public ProgressSink {
+   public:
+    bool Update(std::string_view, std::uint64_t, std::uint64_t) override { return false; }
+  } stop;
+  const TextHeap text = ParseHeap("a:list -> a\n");
+  const auto verdict = ReplayCollection(text.heap, stop);
+  REQUIRE_FALSE(verdict);
+  CHECK(verdict.error().code == ErrorCode::kCancelled);
+}
+
+}  // namespace
+}  // namespace pygc::analysis
