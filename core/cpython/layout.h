@@ -68,6 +68,9 @@ class Layout {
   PythonVersion version;
   BuildFlavor flavor;
   std::string name;  // of the layout file that it came from, for reports: "cpython-3.12.1-default-lp64"
+  std::string variant;                 // "debian" where a vendor's patch changes the layout; empty for upstream
+  std::vector<std::string> build_ids;  // hex, of the builds that it was derived from
+  bool tried = true;                   // false: derived from headers or foreign data, never run against such a process
 
   [[nodiscard]] bool Has(Field f) const noexcept { return fields_[static_cast<std::size_t>(f)].provenance != Provenance::kNone; }
   [[nodiscard]] bool Has(Struct s) const noexcept { return sizes_[static_cast<std::size_t>(s)].provenance != Provenance::kNone; }
@@ -98,8 +101,14 @@ class Layout {
 [[nodiscard]] FieldKind KindOf(Field f) noexcept;
 [[nodiscard]] Struct StructOf(Field f) noexcept;
 
-/// Parses the text of a layout file. Errors: kUsage with the line number and what was wrong with it.
-[[nodiscard]] Result<Layout> ParseLayout(std::string_view text, std::string_view name);
+/// Parses the text of a layout file; every fact gets `provenance`. Errors: kUsage with the line number and what was wrong with it.
+///
+///   version 0x030c01f0               flavor default            (or free-threaded; then debug, trace-refs)
+///   PyListObject 40                  size of a structure
+///   PyListObject.ob_item  24 8       offset and width of a field, in bytes
+///   FRAME_CLEARED = 4                a constant
+///   variant, source, build-id, derived, tried: see scripts/gen_layout.py.  # starts a comment.
+[[nodiscard]] Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provenance provenance = Provenance::kTableExact);
 
 /// The layouts that are built in, parsed at the first call.
 [[nodiscard]] const std::vector<Layout>& BuiltinLayouts();
