@@ -113,11 +113,18 @@ def compare_planted(database, truth):
 
 def check_claim(truth):
     """What a fixture claims to have built and has not, by the interpreter's own word: a fault of the fixture."""
-    if "planted" in truth:
+    if "planted" in truth or "counts" in truth:
         return []
     found = Counter(truth["tracked"][str(a)] for a in truth["unreachable"])
     return ["the fixture claims %d unreachable %s, the interpreter finds %d" % (n, name, found[name])
             for name, n in sorted(truth["expect"].items()) if found[name] != n]
+
+
+def check_counts(report, truth):
+    """The totals of `leaks --format json` of a heap whose truth is only counted."""
+    counts, result = truth["counts"], report["result"]
+    return ["leaks says %s %s, the interpreter %d" % (key, result[mine], counts[key])
+            for key, mine in (("unreachable", "unreachable"), ("garbage", "in_garbage")) if result[mine] != counts[key]]
 
 
 def check_leaks(report, code, truth):
