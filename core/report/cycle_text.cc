@@ -7,6 +7,8 @@
 #include <set>
 #include <string_view>
 
+#include "core/report/numbers.h"
+
 namespace pygc::report {
 namespace {
 
@@ -25,6 +27,7 @@ bool IsInstance(const CycleStep& s) { return s.type.find('.') != std::string::np
 bool IsClass(const CycleStep& s) { return IsOneOf(s.type, {"type", "classobj", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"}); }
 
 unsigned Rank(const CycleStep& s) {
+  if (s.elided != 0) return 9;
   if (IsInstance(s)) return 0;
   if (IsClass(s)) return 1;
   if (IsGenerator(s)) return 2;
@@ -55,7 +58,7 @@ struct FoldedStep {
 
 std::vector<FoldedStep> Fold(const Cycle& cycle) {
   std::vector<FoldedStep> out;
-  const bool only_containers = std::all_of(cycle.begin(), cycle.end(), IsContainer);
+  const bool only_containers = std::all_of(cycle.begin(), cycle.end(), [](const CycleStep& s) { return s.elided != 0 || IsContainer(s); });
   for (std::size_t i = 0; i < cycle.size(); ++i) {
     const CycleStep& s = cycle[i];
     if (i > 0 && IsAttributeDict(cycle, i)) {
@@ -66,6 +69,7 @@ std::vector<FoldedStep> Fold(const Cycle& cycle) {
       if (attribute && owner.attribute.empty()) owner.attribute = s.key;
       continue;
     }
+    if (i > 0 && s.type == "tuple" && Previous(cycle, i).kind == EdgeKind::kClosure) continue;
     if (i > 0 && IsContainer(s) && !only_containers) {
       out.back().label += s.label;
       out.back().direct = false;
@@ -130,6 +134,7 @@ std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts) {
   std::set<std::string> types;
   std::multiset<std::string> last_names;
   for (const CycleStep& s : cycle) {
+    if (s.elided != 0) continue;
     if (types.insert(s.type).second) last_names.insert(LastName(s.type));
   }
   const auto described = [&](const CycleStep& s) {
@@ -142,11 +147,18 @@ std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts) {
   };
   const std::vector<FoldedStep> folded = Fold(cycle);
   std::vector<std::string> parts;
-  for (const FoldedStep& s : folded) parts.push_back(s.label.empty() ? described(*s.from) : described(*s.from) + " " + s.label);
-  if (max_parts >= 4 && parts.size() > max_parts) {
-    const std::size_t head = max_parts / 2, tail = max_parts - head - 1, left_out = parts.size() - head - tail;
-    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(head), parts.end() - static_cast<std::ptrdiff_t>(tail));
-    parts.insert(parts.begin() + static_cast<std::ptrdiff_t>(head), fmt::format("… {} more …", left_out));
+  std::uint64_t left_out = 0;
+  const std::size_t head = max_parts / 2, tail = max_parts - head - 1;
+  const bool fold_middle = max_parts >= 4 && folded.size() > max_parts;
+  for (std::size_t i = 0; i < folded.size(); ++i) {
+    const FoldedStep& s = folded[i];
+    if (s.from->elided != 0 || (fold_middle && i >= head && i < folded.size() - tail)) {
+      left_out += s.from->elided != 0 ? s.from->elided : 1;
+      const bool last = i + 1 == folded.size() || (fold_middle ? i + 1 == folded.size() - tail : true);
+      if (last) parts.push_back(fmt::format("… {} more …", Thousands(left_out)));
+      continue;
+    }
+    parts.push_back(s.label.empty() ? described(*s.from) : described(*s.from) + " " + s.label);
   }
   parts.push_back(described(*folded.front().from));
   return parts;
@@ -174,7 +186,7 @@ Shape ShapeOf(const Cycle& cycle) {
   for (const FoldedStep& s : folded) {
     if (IsFunction(*s.from) && (s.label.starts_with(".__globals__") || s.label.starts_with(".func_globals"))) return Shape::kNamespace;
   }
-  if (std::all_of(cycle.begin(), cycle.end(), IsContainer)) return Shape::kContainerInItself;
+  if (std::all_of(cycle.begin(), cycle.end(), [](const CycleStep& s) { return s.elided != 0 || IsContainer(s); })) return Shape::kContainerInItself;
   if (folded.size() == 1) return Shape::kSelfReference;
   for (const FoldedStep& s : folded) {
     if (s.direct && IsParentName(s.attribute)) return Shape::kParentPointer;

@@ -22,6 +22,7 @@ struct CycleStep {
   EdgeKind kind = EdgeKind::kOther;
   std::string label;  // of the reference: ".isClosed", "['key']", "[3]", ".__self__", "closure handler", "local x"; raw
   std::string key;    // the bare name or key in the label, where there is one: "isClosed"
+  std::uint64_t elided = 0;  // not 0: stands for this many objects of a long cycle that are left out here; the other members are empty
 };
 
 using Cycle = std::vector<CycleStep>;
@@ -32,8 +33,8 @@ using Cycle = std::vector<CycleStep>;
 
 /// The cycle in words, to be joined by arrows: {"OsPipeHolder .isClosed", "bound method is_closed .__self__", "OsPipeHolder"}. Attribute dictionaries and
 /// containers between two objects are folded into the reference: "Node .children[0]". Types by their last name where that is not ambiguous.
-/// A cycle of more than `max_parts` parts is folded in the middle.
-[[nodiscard]] std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts = 12);
+/// A cycle of more than `max_parts` parts is folded in the middle (0: never).
+[[nodiscard]] std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts = 8);
 
 /// The last part of a dotted name: "app.pipes.OsPipeHolder" -> "OsPipeHolder"; "app.f.<locals>.C" -> "C".
 [[nodiscard]] std::string LastName(const std::string& type);

@@ -74,7 +74,7 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
                    row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized, row.exact, row.label);
     const auto successors = h.graph.Successors(n);
     for (std::size_t i = 0; i < successors.size() && reading; ++i) {
-      fmt::format_to(std::back_inserter(out), i == 0 ? "{}" : ",{}", successors[i]);
+      fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", successors[i]);
       reading = flush(kBlockBytes);
     }
     fmt::format_to(std::back_inserter(out), "]}}\n");

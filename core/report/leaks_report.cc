@@ -153,6 +153,10 @@ const char* ReasonName(Reason r) noexcept {
 void WriteCycle(JsonWriter& json, const Cycle& cycle) {
   json.Key("cycle").Array();
   for (const CycleStep& s : cycle) {
+    if (s.elided != 0) {
+      json.Object().Unsigned("elided", s.elided).EndObject();
+      continue;
+    }
     json.Object().String("type", s.type).Hex("address", s.address);
     if (!s.name.empty()) json.String("name", s.name);
     json.String("label", s.label).String("kind", EdgeKindName(s.kind)).EndObject();

@@ -1,0 +1,68 @@
+// One function a command: from what the session knows to a rendered report. Each lives in a file of its own, NAME_command.cc.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/analysis/verdict.h"
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "core/engine/command_table.h"
+#include "core/engine/session.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/objects/object_reader.h"
+#include "core/report/header.h"
+
+namespace pygc::engine {
+
+/// What a command works on. References outlive the call.
+struct CommandInput {
+  const Request& request;
+  const objects::ObjectReader& reader;
+  const heap::HeapSnapshot& heap;
+  const analysis::Verdict& verdict;
+  const report::Header& header;
+  ProgressSink& progress;
+  bool colour = false;
+};
+
+/// What a command found, and its report in the format asked for.
+struct Outcome {
+  std::string document;
+  bool definite = false, pending = false;  // findings by severity
+  bool interrupted = false;                // the document holds what was known when the user stopped it
+};
+
+[[nodiscard]] Outcome RunLeaks(const CommandInput& input);
+[[nodiscard]] Outcome RunCycles(const CommandInput& input);
+[[nodiscard]] Outcome RunGarbage(const CommandInput& input);
+[[nodiscard]] Outcome RunFinalizers(const CommandInput& input);
+/// `heap` and `verdict` of the header are missing where the heap could not be read: status says what is known all the same.
+[[nodiscard]] Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, const heap::HeapSnapshot* heap, const report::Header& header, bool colour);
+/// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
+[[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
+
+/// Shell-style match of a type name: * and ? and [abc]; a pattern without any of these also matches the last part of a dotted name.
+[[nodiscard]] bool MatchesGlob(std::string_view pattern, std::string_view name);
+/// True when --type and --ignore let a group through that is headed by `head` and holds objects of `types`.
+[[nodiscard]] bool PassesFilters(const Request& request, const std::string& head, const std::vector<std::string>& types);
+
+/// The document of a report struct: calls report::WriteText or the envelope with report::WriteJson.
+template <typename Report>
+std::string Render(const Request& request, const report::Header& header, const Report& report, bool colour) {
+  if (request.format == Format::kJson) {
+    report::JsonWriter json;
+    report::BeginEnvelope(json, header);
+    WriteJson(header, report, json);
+    report::EndEnvelope(json);
+    return json.Take() + "\n";
+  }
+  report::TextWriter out(colour);
+  WriteText(header, report, out);
+  return out.Take();
+}
+
+}  // namespace pygc::engine

@@ -1,0 +1,125 @@
+#include "core/engine/facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/report/numbers.h"
+
+namespace pygc::engine {
+namespace {
+
+const char* KindName(cpython::CollectorKind kind) {
+  switch (kind) {
+    case cpython::CollectorKind::kGenerational: return "generational";
+    case cpython::CollectorKind::kIncremental: return "incremental";
+    case cpython::CollectorKind::kFreeThreaded: return "free-threaded";
+  }
+  return "generational";
+}
+
+// CPython: gc.DEBUG_*, Modules/gcmodule.c; OBJECTS and INSTANCES exist in 2.x only.
+std::vector<std::string> DebugFlags(std::int32_t debug) {
+  static constexpr struct {
+    std::int32_t bit;
+    const char* name;
+  } kFlags[] = {{1, "DEBUG_STATS"}, {2, "DEBUG_COLLECTABLE"}, {4, "DEBUG_UNCOLLECTABLE"}, {8, "DEBUG_INSTANCES"}, {16, "DEBUG_OBJECTS"}, {32, "DEBUG_SAVEALL"}};
+  std::vector<std::string> out;
+  for (const auto& f : kFlags) {
+    if (debug & f.bit) out.emplace_back(f.name);
+  }
+  return out;
+}
+
+report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const heap::InterpreterRecord* record) {
+  report::CollectorFacts c;
+  c.id = interpreter.id;
+  c.kind = KindName(interpreter.collector);
+  c.enabled = interpreter.enabled;
+  c.collecting = interpreter.collecting;
+  c.debug_flags = DebugFlags(interpreter.debug);
+  c.long_lived_total = interpreter.long_lived_total;
+  c.long_lived_pending = interpreter.long_lived_pending;
+  c.threads = interpreter.threads.size();
+  for (const cpython::GcGeneration& g : interpreter.generations) {
+    c.thresholds.push_back(g.threshold);
+    c.counts.push_back(g.count);
+  }
+  if (record == nullptr) return c;
+  c.in_garbage = std::max(record->garbage.size(), record->garbage_addresses.size());
+  for (const std::uint64_t n : record->generation_counts) c.tracked += n;
+  // One row for each number that gc.get_objects(generation=N) takes, then the two lists that it never returns.
+  for (unsigned number = 0; number < 3; ++number) {
+    const auto& numbers = interpreter.generation_number;
+    if (std::find(numbers.begin(), numbers.end(), number) == numbers.end()) continue;
+    report::CollectorFacts::Generation g{std::to_string(number), record->generation_counts[number], false, 0, 0, 0};
+    if (number < interpreter.stats.size()) {
+      const cpython::Interpreter::Stats& s = interpreter.stats[number];
+      g = {g.name, g.objects, true, s.collections, s.collected, s.uncollectable};
+    }
+    c.generations.push_back(std::move(g));
+  }
+  if (interpreter.permanent || record->generation_counts[heap::kPermanent] > 0) {
+    c.generations.push_back({"permanent", record->generation_counts[heap::kPermanent], false, 0, 0, 0});
+  }
+  if (record->generation_counts[heap::kDetached] > 0) c.generations.push_back({"being collected", record->generation_counts[heap::kDetached], false, 0, 0, 0});
+  return c;
+}
+
+report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
+  switch (verdict.certainty) {
+    case analysis::Certainty::kExact: return report::Certainty::kExact;
+    case analysis::Certainty::kLowerBound: return report::Certainty::kLowerBound;
+    case analysis::Certainty::kUnverifiable: return report::Certainty::kUnverifiable;
+  }
+  return report::Certainty::kUnverifiable;
+}
+
+void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
+  if (!coverage.lists_complete) {
+    std::string why;
+    for (const std::string& note : coverage.notes) why += (why.empty() ? "" : "; ") + note;
+    header->missing.push_back({"objects of the generation lists", why.empty() ? "a list could not be followed to its end" : why, "The figures are lower bounds"});
+  }
+  if (coverage.unreadable_objects > 0) {
+    header->missing.push_back({report::Counted(coverage.unreadable_objects, "tracked object"), "in a generation list, but not readable", "The figures are lower bounds"});
+  }
+}
+
+}  // namespace
+
+bool HasLegacyInstances(const cpython::Runtime& runtime) { return runtime.layout.Has(cpython::Struct::PyInstanceObject); }
+
+report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process, const cpython::Runtime& runtime, const heap::HeapSnapshot* heap,
+                          const analysis::Verdict* verdict) {
+  report::Header h;
+  h.command = request.command;
+  h.host = host.host;
+  h.target.kind = process.kind == target::TargetKind::kCore ? "core" : "live";
+  h.target.path = process.path;
+  h.target.pid = process.pid;
+  h.target.python = runtime.version_text;
+  h.target.build = runtime.layout.flavor.free_threaded ? "free-threaded" : "default";
+  h.target.debug = runtime.layout.flavor.debug;
+  for (const target::MissingNote& m : process.missing) h.missing.push_back({m.what, m.reason, m.remedy});
+  h.warnings = process.warnings;
+  h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
+  if (!runtime.layout_tried_on_real_process) h.warnings.push_back(fmt::format("CPython {}: the layout is known, but was never tried on a real process of this version", runtime.version_text));
+  for (std::size_t i = 0; i < runtime.interpreters.size(); ++i) {
+    h.interpreters.push_back(FactsOf(runtime.interpreters[i], heap && i < heap->interpreters.size() ? &heap->interpreters[i] : nullptr));
+  }
+  if (process.kind == target::TargetKind::kLive && process.pause_seconds > 0) h.timing.emplace_back("pause_seconds", process.pause_seconds);
+  if (heap) {
+    AddMissingObjects(heap->coverage, &h);
+    for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
+    if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
+  }
+  h.complete = h.missing.empty();
+  if (verdict) {
+    h.certainty = CertaintyOf(*verdict);
+    if (!h.complete && h.certainty == report::Certainty::kExact) h.certainty = report::Certainty::kLowerBound;
+  }
+  return h;
+}
+
+}  // namespace pygc::engine

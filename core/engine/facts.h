@@ -1,0 +1,21 @@
+// What every report says first: which process, which Python, what its collectors do, what is missing. From process, runtime, snapshot and verdict.
+#pragma once
+
+#include "core/analysis/verdict.h"
+#include "core/cpython/runtime.h"
+#include "core/engine/command_table.h"
+#include "core/engine/session.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/report/header.h"
+#include "core/target/process.h"
+
+namespace pygc::engine {
+
+/// `heap` and `verdict` may be nullptr: then nothing is said of objects. Text of labels and types is raw; the writers escape.
+[[nodiscard]] report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process, const cpython::Runtime& runtime,
+                                        const heap::HeapSnapshot* heap, const analysis::Verdict* verdict);
+
+/// True where the collector never frees cycles with __del__: classic finalizers [2.7].
+[[nodiscard]] bool HasLegacyInstances(const cpython::Runtime& runtime);
+
+}  // namespace pygc::engine

@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <map>
+
+#include "core/engine/command.h"
+#include "core/engine/facts.h"
+#include "core/engine/labels.h"
+#include "core/graph/scc.h"
+#include "core/report/finalizers_report.h"
+
+namespace pygc::engine {
+namespace {
+
+struct Row {
+  report::FinalizerGroup group;
+  std::vector<heap::NodeId> unreachable, others;  // at most as many as will be shown
+};
+
+bool HasFinalizer(const heap::HeapSnapshot& heap, heap::NodeId n) {
+  return (heap.flags[n] & heap::kLegacyFinalizer) || heap.types[heap.type[n]].finalizer != heap::TypeRecord::Finalizer::kNone;
+}
+
+std::string KindOf(const heap::TypeRecord& type) {
+  switch (type.finalizer) {
+    case heap::TypeRecord::Finalizer::kTpFinalize: return "tp_finalize";
+    case heap::TypeRecord::Finalizer::kTpDel: return "tp_del";
+    case heap::TypeRecord::Finalizer::kDel:
+    case heap::TypeRecord::Finalizer::kNone: break;  // none by its type, but by the object itself: a classic instance with __del__ [2.7]
+  }
+  return "__del__";
+}
+
+}  // namespace
+
+Outcome RunFinalizers(const CommandInput& in) {
+  const heap::HeapSnapshot& heap = in.heap;
+  const Labels labels(in.reader, heap, in.request.redact);
+  const std::uint64_t shown = in.request.limit == 0 ? ~0ull : in.request.limit;
+  report::FinalizersReport r;
+  r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0;
+
+  // Order is undefined where two of them share a component, whether it is reachable now or not.
+  const graph::Components components = graph::StronglyConnectedComponents(heap.graph);
+  std::vector<std::uint8_t> finalizers_in(components.count(), 0);  // 0, 1, 2: two or more
+  for (heap::NodeId n = 0; n < heap.size(); ++n) {
+    const heap::NodeId c = components.component_of[n];
+    if (heap.IsTracked(n) && HasFinalizer(heap, n) && c != heap::kNoNode && finalizers_in[c] < 2) ++finalizers_in[c];
+  }
+  std::map<std::string, Row> rows;  // by type and kind
+  for (heap::NodeId n = 0; n < heap.size(); ++n) {
+    if (!heap.IsTracked(n) || !HasFinalizer(heap, n)) continue;
+    const heap::TypeRecord& type = heap.types[heap.type[n]];
+    // Classic instances share one type: their class's name has to be read. All others are named by their type.
+    const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(n) : type.name;
+    Row& row = rows[name + '\0' + KindOf(type)];
+    report::FinalizerGroup& g = row.group;
+    const bool legacy = type.legacy_finalizer || (heap.flags[n] & heap::kLegacyFinalizer);
+    if (g.objects++ == 0) {
+      g.type = name;
+      g.kind = KindOf(type);
+      g.legacy = legacy;
+    }
+    const analysis::State state = in.verdict.state[n];
+    const bool run = (heap.flags[n] & heap::kFinalized) != 0;
+    g.run += run;
+    g.pending += !run;
+    g.resurrected += run && state == analysis::State::kReachable;
+    g.unreachable += !run && state == analysis::State::kUnreachable;
+    g.uncollectable += !run && state == analysis::State::kUncollectable;
+    const heap::NodeId c = components.component_of[n];
+    if (c != heap::kNoNode && graph::IsCyclic(heap.graph, components, c)) ++g.in_cycles;
+    g.order_undefined += c != heap::kNoNode && finalizers_in[c] > 1 && components.Members(c).size() > 1;
+    std::vector<heap::NodeId>& list = state == analysis::State::kReachable ? row.others : row.unreachable;
+    if (list.size() < shown) list.push_back(n);
+  }
+  for (auto& [key, row] : rows) {
+    report::FinalizerGroup& g = row.group;
+    if (!PassesFilters(in.request, g.type, {})) {
+      ++r.groups_ignored;
+      continue;
+    }
+    r.objects += g.objects;
+    r.pending += g.pending;
+    r.run += g.run;
+    r.unreachable += g.unreachable;
+    r.uncollectable += g.uncollectable;
+    r.order_undefined += g.order_undefined;
+    for (const std::vector<heap::NodeId>* list : {&row.unreachable, &row.others}) {
+      for (const heap::NodeId n : *list) {
+        if (g.addresses.size() < shown) g.addresses.push_back(heap.AddressOf(n));
+      }
+    }
+    r.groups.push_back(std::move(g));
+  }
+  std::stable_sort(r.groups.begin(), r.groups.end(), [](const auto& a, const auto& b) {
+    const auto weight = [](const report::FinalizerGroup& g) { return std::tuple(g.uncollectable, g.unreachable, g.kind == "__del__", g.objects); };
+    return weight(a) > weight(b);
+  });
+  r.group_count = r.groups.size();
+  Outcome outcome;
+  if (r.groups.size() > shown) r.groups.resize(shown);
+  outcome.document = Render(in.request, in.header, r, in.colour);
+  return outcome;
+}
+
+}  // namespace pygc::engine

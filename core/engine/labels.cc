@@ -1,0 +1,198 @@
+#include "core/engine/labels.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace pygc::engine {
+namespace {
+
+using cpython::Field;
+using objects::LabelledReferent;
+using objects::SlotKind;
+
+constexpr std::size_t kMaxKey = 64, kMaxName = 200, kMaxSteps = 64;
+
+// Stack references of 3.14+ carry tags in the two low bits; object addresses have none there.
+constexpr Address kTagMask = ~Address{3};
+
+report::EdgeKind KindOf(const LabelledReferent& r) {
+  switch (r.kind) {
+    case SlotKind::kAttribute:
+    case SlotKind::kSlot: return report::EdgeKind::kAttribute;
+    case SlotKind::kField:
+    case SlotKind::kType: return report::EdgeKind::kField;
+    case SlotKind::kItem: return report::EdgeKind::kItem;
+    case SlotKind::kDictKey:
+    case SlotKind::kDictValue: return report::EdgeKind::kKey;
+    case SlotKind::kSetEntry: return report::EdgeKind::kElement;
+    case SlotKind::kLocal: return report::EdgeKind::kLocal;
+    case SlotKind::kStackItem:
+    case SlotKind::kUnknown: return report::EdgeKind::kOther;
+  }
+  return report::EdgeKind::kOther;
+}
+
+// Of several references to the same object the one that says most.
+unsigned Preference(SlotKind kind) {
+  switch (kind) {
+    case SlotKind::kAttribute:
+    case SlotKind::kSlot: return 0;
+    case SlotKind::kLocal: return 1;
+    case SlotKind::kField: return 2;
+    case SlotKind::kDictValue: return 3;
+    case SlotKind::kItem: return 4;
+    case SlotKind::kSetEntry: return 5;
+    case SlotKind::kDictKey: return 6;
+    case SlotKind::kStackItem: return 7;
+    case SlotKind::kType: return 8;
+    case SlotKind::kUnknown: return 9;
+  }
+  return 9;
+}
+
+bool IsFunctionType(const std::string& t) { return t == "function"; }
+bool IsMethodType(const std::string& t) { return t == "method" || t == "instancemethod"; }
+bool IsGeneratorType(const std::string& t) { return t == "generator" || t == "coroutine" || t == "async_generator"; }
+
+}  // namespace
+
+Address Labels::PointerIn(Address object, cpython::Field field) const {
+  if (object == 0 || !layout().Has(field)) return 0;
+  return reader_.process().memory.ReadPointer(object + layout().Offset(field)).value_or(0);
+}
+
+std::string Labels::TextField(Address object, cpython::Field field) const {
+  const Address text = PointerIn(object, field);
+  return text == 0 ? "" : reader_.Text(text, kMaxName).value_or("");
+}
+
+std::string Labels::TypeNameAt(Address object, const std::string& otherwise) const {
+  const Address type = PointerIn(object, Field::PyObject_ob_type);
+  const objects::TypeFacts* facts = type == 0 ? nullptr : reader_.Type(type);
+  return facts == nullptr ? otherwise : reader_.DisplayTypeName(object, *facts);
+}
+
+Address Labels::CodeOfFrame(Address frame) const {
+  if (layout().Has(Field::PyFrameObject_f_code)) return PointerIn(frame, Field::PyFrameObject_f_code);
+  return PointerIn(PointerIn(frame, Field::PyFrameObject_f_frame), Field::PyInterpreterFrame_f_executable) & kTagMask;
+}
+
+std::string Labels::NameOf(Address object, const std::string& type) const {
+  if (IsFunctionType(type)) return TextField(object, Field::PyFunctionObject_func_name);
+  if (IsMethodType(type)) return TextField(PointerIn(object, Field::PyMethodObject_im_func), Field::PyFunctionObject_func_name);
+  if (type == "frame") return TextField(CodeOfFrame(object), Field::PyCodeObject_co_name);
+  if (type == "code") return TextField(object, Field::PyCodeObject_co_name);
+  if (IsGeneratorType(type)) {
+    if (layout().Has(Field::PyGenObject_gi_name)) return TextField(object, Field::PyGenObject_gi_name);
+    return TextField(PointerIn(object, Field::PyGenObject_gi_code), Field::PyCodeObject_co_name);
+  }
+  if (type == "builtin_function_or_method" || type == "builtin_method") {
+    const Address name = PointerIn(PointerIn(object, Field::PyCFunctionObject_m_ml), Field::PyMethodDef_ml_name);
+    return name == 0 ? "" : reader_.process().memory.ReadCString(name, kMaxName).value_or("");
+  }
+  if (type == "module") return TextField(object, Field::PyModuleObject_md_name);
+  if (type == "classobj") return TextField(object, Field::PyClassObject_cl_name);
+  if (type == "getset_descriptor" || type == "member_descriptor" || type == "method_descriptor" || type == "wrapper_descriptor") {
+    return TextField(object, Field::PyDescrObject_d_name);
+  }
+  // Classes: the name of the type object itself.
+  const Address metatype = PointerIn(object, Field::PyObject_ob_type);
+  const objects::TypeFacts* meta = metatype == 0 ? nullptr : reader_.Type(metatype);
+  if (meta != nullptr && (type == "type" || type.ends_with("Meta"))) {
+    const objects::TypeFacts* self = reader_.Type(object);
+    if (self != nullptr) return self->name;
+  }
+  return {};
+}
+
+std::string Labels::FreeVariable(Address function, std::uint64_t index) const {
+  const Address code = PointerIn(function, Field::PyFunctionObject_func_code);
+  if (code == 0) return {};
+  const auto item = [&](Address tuple, std::uint64_t i) -> std::string {
+    const Address count_at = tuple + layout().Offset(Field::PyVarObject_ob_size);
+    const std::uint64_t count = reader_.process().memory.ReadValue<std::uint64_t>(count_at).value_or(0);
+    if (tuple == 0 || i >= count) return {};
+    const Address text = reader_.process().memory.ReadPointer(tuple + layout().Offset(Field::PyTupleObject_ob_item) + i * 8).value_or(0);
+    return text == 0 ? "" : reader_.Text(text, kMaxName).value_or("");
+  };
+  if (layout().Has(Field::PyCodeObject_co_freevars)) return item(PointerIn(code, Field::PyCodeObject_co_freevars), index);
+  // 3.11+: names of locals, cells and free variables in one tuple, the free ones last. CPython: _PyCode_New(), Objects/codeobject.c [3.11+].
+  const auto number = [&](cpython::Field f) -> std::uint64_t {
+    if (!layout().Has(f)) return 0;
+    return reader_.process().memory.ReadValue<std::uint32_t>(code + layout().Offset(f)).value_or(0);
+  };
+  const std::uint64_t all = number(Field::PyCodeObject_co_nlocalsplus), free = number(Field::PyCodeObject_co_nfreevars);
+  if (free > all || index >= free) return {};
+  return item(PointerIn(code, Field::PyCodeObject_co_localsplusnames), all - free + index);
+}
+
+report::CycleStep Labels::Step(heap::NodeId from, heap::NodeId to) const {
+  report::CycleStep step;
+  step.address = heap_.AddressOf(from);
+  step.type = TypeName(from);
+  step.name = NameOf(step.address, step.type);
+  const Address target = heap_.AddressOf(to);
+  const Address type = PointerIn(step.address, Field::PyObject_ob_type);
+  const objects::TypeFacts* facts = type == 0 ? nullptr : reader_.Type(type);
+  if (facts == nullptr) return step;
+  std::vector<LabelledReferent> referents;
+  reader_.LabelledReferents(step.address, *facts, referents);
+  const LabelledReferent* best = nullptr;
+  for (const LabelledReferent& r : referents) {
+    if (r.referent == target && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;
+  }
+  if (best == nullptr) return step;
+  step.kind = KindOf(*best);
+  step.label = reader_.LabelText(*best);
+  switch (best->kind) {
+    case SlotKind::kAttribute:
+    case SlotKind::kDictValue:
+    case SlotKind::kDictKey:
+    case SlotKind::kLocal:
+      if (best->key != 0) step.key = reader_.Text(best->key, kMaxKey).value_or("");
+      break;
+    case SlotKind::kSlot: step.key = !best->text.empty() ? best->text : best->name != nullptr ? best->name : ""; break;
+    case SlotKind::kItem: step.key = std::to_string(best->index); break;
+    default: break;
+  }
+  if (step.key.empty() && step.kind == report::EdgeKind::kLocal && step.label.starts_with("local ")) step.key = step.label.substr(6);
+  return step;
+}
+
+report::Cycle Labels::CycleOf(const std::vector<heap::NodeId>& nodes) const {
+  report::Cycle cycle;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes.size() > kMaxSteps && i == kMaxSteps / 2) {  // a ring of a million is understood from its ends
+      const std::size_t left_out = nodes.size() - kMaxSteps;
+      cycle.emplace_back().elided = left_out;
+      i += left_out - 1;
+      continue;
+    }
+    cycle.push_back(Step(nodes[i], nodes[(i + 1) % nodes.size()]));
+  }
+  for (std::size_t i = 0; i < cycle.size(); ++i) {
+    report::CycleStep& step = cycle[i];
+    const report::CycleStep& tuple = cycle[(i + 1) % cycle.size()];
+    // function -> tuple -> cell: the cell's variable says more than its place.
+    if (IsFunctionType(step.type) && step.label == ".__closure__" && tuple.type == "tuple" && tuple.kind == report::EdgeKind::kItem && &tuple != &step) {
+      const std::string variable = FreeVariable(step.address, std::strtoull(tuple.key.c_str(), nullptr, 10));
+      if (!variable.empty()) {
+        step.label = "closure " + variable;
+        step.key = variable;
+        step.kind = report::EdgeKind::kClosure;
+      }
+    }
+  }
+  if (redact_) {
+    for (std::size_t i = 0; i < cycle.size(); ++i) {
+      const report::CycleStep& before = cycle[(i + cycle.size() - 1) % cycle.size()];
+      if (cycle[i].kind != report::EdgeKind::kKey || before.label == ".__dict__") continue;
+      cycle[i].label = "['…']";
+      cycle[i].key.clear();
+    }
+  }
+  return report::StartWithBestKnown(std::move(cycle));
+}
+
+}  // namespace pygc::engine

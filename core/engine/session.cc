@@ -1,0 +1,256 @@
+// The river in code. Read Impl::Run from the top: locate the runtime, build the snapshot, replay the collection, run the command, write its report.
+#include "core/engine/session.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <exception>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "core/analysis/verdict.h"
+#include "core/cpython/runtime.h"
+#include "core/engine/command.h"
+#include "core/engine/facts.h"
+#include "core/objects/object_reader.h"
+#include "core/report/escape.h"
+#include "core/report/output_file.h"
+#include "core/snapshot/snapshot_builder.h"
+
+namespace pygc::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Exit status of the contract.
+enum ExitStatus : int { kDone = 0, kFindings = 1, kUsageOrOutput = 2, kPartial = 3, kNotAnalysable = 4, kNotPermitted = 5, kInternalFault = 6, kInterrupted = 130 };
+
+// Passes progress on, remembers the stage for messages, and cancels at the time limit.
+class WatchedProgress final : public ProgressSink {
+ public:
+  WatchedProgress(ProgressSink& next, double timeout_seconds) : next_(next) {
+    // A century is as good as any longer limit, and does not overflow the clock.
+    if (timeout_seconds > 0) deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(timeout_seconds, 3e9)));
+  }
+  bool Update(std::string_view stage, std::uint64_t done, std::uint64_t total) override {
+    if (stage_ != stage) stage_ = stage;
+    if (deadline_ && Clock::now() >= *deadline_) timed_out_ = true;
+    return next_.Update(stage, done, total) && !timed_out_;
+  }
+  [[nodiscard]] bool timed_out() const noexcept { return timed_out_; }
+  [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
+
+ private:
+  ProgressSink& next_;
+  std::optional<Clock::time_point> deadline_;
+  std::string stage_;
+  bool timed_out_ = false;
+};
+
+int StatusOf(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUsage:
+    case ErrorCode::kOutput: return kUsageOrOutput;
+    case ErrorCode::kNotAnalysable:
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kFault:
+    case ErrorCode::kCorrupt: return kNotAnalysable;
+    case ErrorCode::kNotPermitted: return kNotPermitted;
+    case ErrorCode::kLimit: return kPartial;
+    case ErrorCode::kCancelled: return kInterrupted;
+    case ErrorCode::kHost:
+    case ErrorCode::kInternal: return kInternalFault;
+  }
+  return kInternalFault;
+}
+
+bool WantsColour(const Request& request, const HostFacts& host) {
+  return request.output_file.empty() && (request.color == "always" || (request.color == "auto" && host.colour_terminal));
+}
+
+// One command's findings and completeness as an exit status (contract.md).
+int StatusOf(const Request& request, const report::Header& header, const Outcome& outcome) {
+  if (outcome.interrupted) return kInterrupted;
+  if (request.fail_on != FailOn::kNever && outcome.definite) return kFindings;
+  if (request.fail_on == FailOn::kPending && outcome.pending) return kFindings;
+  if (request.command == "status") return kDone;  // to say what is missing is its job
+  if (!header.complete) return kPartial;
+  const bool found = outcome.definite || outcome.pending;
+  const bool judges = request.command == "leaks" || request.command == "garbage";
+  return judges && !found && header.certainty != report::Certainty::kExact ? kPartial : kDone;
+}
+
+}  // namespace
+
+struct Session::Impl {
+  Impl(target::Process p, Limits l) : process(std::move(p)), limits(l) {}
+
+  struct Analysis {
+    heap::HeapSnapshot heap;
+    analysis::Verdict verdict;
+    double snapshot_seconds = 0, verdict_seconds = 0;
+  };
+
+  target::Process process;
+  Limits limits;
+  std::optional<cpython::Runtime> runtime;
+  std::optional<objects::ObjectReader> reader;
+  std::optional<Analysis> tracked, everything;  // without and with leaves
+  double locate_seconds = 0;
+
+  int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
+    if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
+    const bool colour = WantsColour(request, host);
+    const Result<const Analysis*> analysed = Analyse(request, progress);
+    if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, colour, progress, output);
+
+    const heap::HeapSnapshot& heap = (*analysed)->heap;
+    const analysis::Verdict& verdict = (*analysed)->verdict;
+    report::Header header = MakeHeader(request, host, process, *runtime, &heap, &verdict);
+    AddTiming(**analysed, &header);
+    const CommandInput input{request, *reader, heap, verdict, header, progress, colour};
+    if (request.command == "export") return Export(input, output, progress);
+    const Outcome outcome = RunCommand(input);
+    const int status = StatusOf(request, header, outcome);
+    const bool nothing_to_say = request.quiet && status == kDone && request.format == Format::kText && (request.command == "leaks" || request.command == "garbage");
+    if (!nothing_to_say) {
+      if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
+    }
+    if (outcome.interrupted) return Interrupted(progress, output);
+    return status;
+  }
+
+ private:
+  static double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+  Result<void> Locate(const Request& request, ProgressSink& progress) {
+    if (reader) return {};
+    if (!progress.Update("finding the interpreter", 0, 0)) return Fail(ErrorCode::kCancelled, "interrupted while finding the interpreter");
+    const Clock::time_point start = Clock::now();
+    Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, request.target.layout_file);
+    if (!found) return tl::unexpected(found.error());
+    runtime.emplace(std::move(*found));
+    reader.emplace(process, *runtime, limits);
+    locate_seconds = SecondsSince(start);
+    return {};
+  }
+
+  // The snapshot and its verdict: made once, kept for the next command. Leaves are wanted only for export; what has them serves every command.
+  Result<const Analysis*> Analyse(const Request& request, ProgressSink& progress) {
+    const bool with_leaves = request.command == "export";
+    std::optional<Analysis>& slot = with_leaves ? everything : tracked;
+    if (slot) return &*slot;
+    snapshot::SnapshotOptions options;
+    options.with_leaves = with_leaves;
+    options.limits = request.limits;
+    Analysis made;
+    Clock::time_point start = Clock::now();
+    Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
+    if (!heap) return tl::unexpected(heap.error());
+    made.heap = std::move(*heap);
+    made.snapshot_seconds = SecondsSince(start);
+    start = Clock::now();
+    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress);
+    if (!verdict) return tl::unexpected(verdict.error());
+    made.verdict = std::move(*verdict);
+    made.verdict_seconds = SecondsSince(start);
+    slot.emplace(std::move(made));
+    return &*slot;
+  }
+
+  void AddTiming(const Analysis& analysis, report::Header* header) const {
+    header->timing.emplace_back("locate_seconds", locate_seconds);
+    header->timing.emplace_back("snapshot_seconds", analysis.snapshot_seconds);
+    header->timing.emplace_back("verdict_seconds", analysis.verdict_seconds);
+  }
+
+  static Outcome RunCommand(const CommandInput& input) {
+    const std::string& name = input.request.command;
+    if (name == "leaks") return RunLeaks(input);
+    if (name == "cycles") return RunCycles(input);
+    if (name == "garbage") return RunGarbage(input);
+    if (name == "finalizers") return RunFinalizers(input);
+    if (name == "status") return RunStatus(input.request, input.reader, &input.heap, input.header, input.colour);
+    throw std::logic_error("command '" + name + "' stands in the command table but not in Session");
+  }
+
+  int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {
+    const Result<void> written = RunExport(input, [&](std::string_view bytes) { return output.Out(bytes); });
+    if (!written && written.error().code == ErrorCode::kCancelled && progress.timed_out()) return Interrupted(progress, output);
+    if (!written) return ReportError(written.error(), output);
+    if (!input.request.output_file.empty() && !input.request.quiet) {
+      output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(), report::Printable(input.request.output_file)));
+    }
+    return input.header.complete ? kDone : kPartial;
+  }
+
+  // No heap, but the interpreter was found: its collector's state is worth having. Text only: a JSON result without its figures would be a lie.
+  int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, bool colour, const WatchedProgress& progress, OutputSink& output) {
+    const bool stopped = error.code == ErrorCode::kCancelled;
+    report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
+    header.complete = false;
+    header.certainty = report::Certainty::kUnverifiable;
+    header.missing.push_back({"the objects", stopped ? fmt::format("stopped while {}", progress.stage()) : error.message, ""});
+    if (request.command == "status") {
+      const Outcome outcome = RunStatus(request, *reader, nullptr, header, colour);
+      if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
+    } else if (request.format == Format::kText) {
+      report::TextWriter text(colour);
+      report::WriteFirstLines(text, header);
+      if (Result<void> written = Write(text.Take(), request, output); !written) return ReportError(written.error(), output);
+    }
+    return stopped ? Interrupted(progress, output) : ReportError(error, output);
+  }
+
+  static int Interrupted(const WatchedProgress& progress, OutputSink& output) {
+    output.Err(progress.timed_out() ? "pygc: the time limit (--timeout) ended it: what was known is printed\n" : "pygc: interrupted: what was known is printed\n");
+    return progress.timed_out() ? kPartial : kInterrupted;
+  }
+
+  static Result<void> Write(std::string_view document, const Request& request, OutputSink& output) {
+    if (request.output_file.empty()) {
+      output.Out(document);  // nobody reading any more is no error
+      return {};
+    }
+    Result<report::OutputFile> file = report::OutputFile::Create(request.output_file, true);
+    if (!file) return tl::unexpected(file.error());
+    if (Result<void> r = file->Write(document); !r) return r;
+    return file->Commit();
+  }
+};
+
+Session::Session(target::Process process, Limits limits) : impl_(std::make_unique<Impl>(std::move(process), limits)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+int Session::Run(const Request& request, const HostFacts& host, OutputSink& output, ProgressSink& progress) {
+  WatchedProgress watched(progress, request.timeout_seconds);
+  const auto fault = [&](std::string_view what) {
+    const std::string where = watched.stage().empty() ? "" : fmt::format(" while {}", watched.stage());
+    output.Err(fmt::format("pygc: internal fault in {}{}: {}\n", request.command, report::Printable(where), report::Printable(what)));
+    return kInternalFault;
+  };
+  try {
+    return impl_->Run(request, host, output, watched);
+  } catch (const std::bad_alloc&) {
+    return fault("memory ran out; give --max-memory, or use a machine with more");
+  } catch (const std::exception& e) {
+    return fault(e.what());
+  } catch (...) {
+    return fault("an exception of unknown type");
+  }
+}
+
+int ReportError(const Error& error, OutputSink& output) {
+  const int status = StatusOf(error.code);
+  std::string message = report::Printable(error.message);
+  const char* prefix = error.code == ErrorCode::kInternal ? "internal fault: " : "";
+  output.Err(fmt::format("pygc: {}{}\n", prefix, message));
+  return status;
+}
+
+}  // namespace pygc::engine
