@@ -1,6 +1,431 @@
-// Live processes: placeholder until the next commit.
+// A live process as a Process: everything slow (reading maps, reserving and touching the buffer, opening files) is done before the threads are stopped or
+// after they run again; between the two only the list of mappings is read again and writable memory is copied.
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <thread>
+
+#include "core/target/copy_buffer.h"
+#include "core/target/memory_elf.h"
 #include "core/target/open.h"
+#include "core/target/page_runs.h"
+#include "core/target/proc_files.h"
+#include "core/target/process_draft.h"
+#include "core/target/thread_stopper.h"
+
 namespace pygc::target {
-Result<Process> CaptureLive(std::int32_t pid, const OpenOptions&, ProgressSink&) { return Fail(ErrorCode::kUnsupported, "cannot capture process {} yet", pid); }
-Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions&, ProgressSink&) { return Fail(ErrorCode::kUnsupported, "cannot capture process {} yet", pid); }
+namespace {
+
+constexpr std::chrono::milliseconds kStopTimeout{5000};
+constexpr std::uint64_t kChunk = 4u << 20;              // bytes of one system call
+constexpr std::uint64_t kParallelFrom = 64u << 20;      // bytes from which two threads copy faster than one
+
+/// Copies target memory; the number of bytes before the first page that cannot be read.
+std::uint64_t CopyFrom(std::int32_t pid, Address from, std::byte* to, std::uint64_t size) {
+  iovec local{to, size};
+  iovec remote{reinterpret_cast<void*>(from), size};
+  const ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+  return n < 0 ? 0 : static_cast<std::uint64_t>(n);
+}
+
+bool IsDeleted(const std::string& path) { return path.ends_with(" (deleted)"); }
+
+bool IsDevice(const std::string& path) { return path.starts_with("/dev/") && !path.starts_with("/dev/zero") && !path.starts_with("/dev/shm/"); }
+
+/// A stretch of target memory to be copied, and where to.
+struct CopyRun {
+  AddressRange range;
+  std::byte* host;
+  bool first;  // data of modules and the main stack: first, in case the pause gets too long
+};
+
+class Capture {
+ public:
+  Capture(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) : pid_(pid), options_(options), progress_(progress) {}
+
+  Result<Process> Run(bool stop) {
+    if (auto ok = Check(stop); !ok) return tl::unexpected(ok.error());
+    if (auto ok = Prepare(); !ok) return tl::unexpected(ok.error());
+    if (!progress_.Update("copying the process", 0, estimate_)) return Fail(ErrorCode::kCancelled, "stopped before process {} was touched", pid_);
+    if (auto ok = stop ? StopAndCopy() : CopyStopped(); !ok) return tl::unexpected(ok.error());
+    if (!progress_.Update("copying the process", estimate_, estimate_)) return Fail(ErrorCode::kCancelled, "stopped after process {} was copied", pid_);
+    draft_.backings.push_back(buffer_);
+    return CompleteProcess(std::move(draft_), options_, progress_);
+  }
+
+ private:
+  /// Is there such a process, has it memory, may it be read?
+  Result<void> Check(bool stop) {
+    if (pid_ <= 0) return Fail(ErrorCode::kNotPermitted, "no process {}: a process id is a positive number", pid_);
+    auto status = ReadStatus(pid_);
+    if (!status) return Fail(ErrorCode::kNotPermitted, "no process {}", pid_);
+    if (status->tgid > 0 && status->tgid != pid_) {
+      draft_.process.warnings.push_back(fmt::format("{} is a thread of process {}, which was read as a whole", pid_, status->tgid));
+      pid_ = status->tgid;
+      status = ReadStatus(pid_);
+      if (!status) return Fail(ErrorCode::kNotPermitted, "no process {}", pid_);
+    }
+    if (pid_ == static_cast<std::int32_t>(getpid())) return Fail(ErrorCode::kNotAnalysable, "process {} is pygc itself", pid_);
+    reader_ = pid_;
+    if (status->state == 'Z' || status->state == 'X') {
+      if (!FindLiveThread()) return Fail(ErrorCode::kNotAnalysable, "process {} ({}) is a zombie: it has ended, only its exit status is left", pid_, status->name);
+    } else if (!status->has_memory) {
+      return Fail(ErrorCode::kNotAnalysable, "process {} ({}) is a kernel thread: it has no memory of its own", pid_, status->name);
+    }
+    if (stop && status->tracer > 0) return Fail(ErrorCode::kNotPermitted, "{}", ExplainRefusal(pid_, *status));
+    start_time_ = StartTime(pid_);
+    const auto maps = ReadMaps();
+    if (!maps) return Fail(ErrorCode::kNotPermitted, "cannot read the memory map of process {}: {}", pid_, ExplainRefusal(pid_, *status));
+    if (maps->empty()) return Fail(ErrorCode::kNotAnalysable, "process {} ({}) has no memory: it is just ending", pid_, status->name);
+    // One byte tells whether memory can be read at all: better now than with everything stopped.
+    const auto readable = std::find_if(maps->begin(), maps->end(), [](const MapsLine& m) { return m.readable && m.writable && !IsDevice(m.path); });
+    std::byte probe{};
+    if (readable != maps->end() && CopyFrom(reader_, readable->range.begin, &probe, 1) != 1) {
+      if (errno == EPERM) return Fail(ErrorCode::kNotPermitted, "cannot read the memory of process {}: {}", pid_, ExplainRefusal(pid_, *status));
+      if (errno == ESRCH) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
+    }
+    return {};
+  }
+
+  /// A process whose main thread has ended goes on in its others.
+  bool FindLiveThread() {
+    const auto tids = ListThreads(pid_);
+    if (!tids) return false;
+    for (const std::int32_t tid : *tids) {
+      const auto text = ReadProcFile(fmt::format("/proc/{}/task/{}/status", pid_, tid));
+      if (!text || ParseStatus(*text).state == 'Z') continue;
+      reader_ = tid;
+      return true;
+    }
+    return false;
+  }
+
+  [[nodiscard]] Result<std::vector<MapsLine>> ReadMaps() const {
+    const auto text = ReadProcFile(fmt::format("/proc/{}/task/{}/maps", pid_, reader_));
+    if (!text) return tl::unexpected(text.error());
+    return ParseMaps(*text);
+  }
+
+  /// The program headers of the ELF file that is mapped at `begin`, read once.
+  const std::optional<MemoryElf>& ElfAt(const MapsLine& line) {
+    const auto [entry, is_new] = elf_.try_emplace({line.range.begin, line.identity.inode});
+    if (!is_new) return entry->second;
+    std::vector<std::byte> page(kPageSize);
+    const std::uint64_t n = CopyFrom(reader_, line.range.begin, page.data(), page.size());
+    Segment s;
+    s.range = {line.range.begin, line.range.begin + n};
+    s.bytes = page.data();
+    entry->second = ReadMemoryElf(MemoryImage({s}, {}), line.range.begin);
+    return entry->second;
+  }
+
+  /// What must be copied of each mapping: memory that the process may have written, and the first page of each module (its identity).
+  /// The same choice that the kernel makes for a core with coredump_filter 0x33.
+  std::vector<std::pair<AddressRange, const MapsLine*>> Wanted(const std::vector<MapsLine>& maps) {
+    std::vector<std::pair<AddressRange, const MapsLine*>> out;
+    std::map<std::string, const std::optional<MemoryElf>*> current;  // the module that each file was last seen to start
+    for (const MapsLine& m : maps) {
+      if (!m.readable || m.path == "[vvar]" || m.path == "[vvar_vclock]" || m.path == "[vsyscall]" || IsDevice(m.path)) continue;
+      const bool has_file = m.identity.inode != 0 && m.path.starts_with('/');
+      if (!has_file) {
+        out.emplace_back(m.range, &m);
+      } else if (m.shared) {
+        if (IsDeleted(m.path)) out.emplace_back(m.range, &m);  // shared anonymous memory, memfd
+      } else if (m.writable) {
+        out.emplace_back(m.range, &m);
+      } else {
+        if (m.file_offset == 0) current[m.path] = &ElfAt(m);
+        const auto elf = current.find(m.path);
+        if (elf == current.end()) continue;
+        if (IsGone(m) || WasWritable(*elf->second, m)) {
+          out.emplace_back(m.range, &m);
+        } else if (m.file_offset == 0) {
+          out.emplace_back(AddressRange{m.range.begin, std::min(m.range.end, m.range.begin + kPageSize)}, &m);
+        }
+      }
+    }
+    return out;
+  }
+
+  /// Constants after relocation (RELRO): mapped writable, made read-only later.
+  static bool WasWritable(const std::optional<MemoryElf>& elf, const MapsLine& m) {
+    if (!elf) return false;
+    return std::any_of(elf->program_headers.begin(), elf->program_headers.end(), [&](const elf::ProgramHeader& p) {
+      const Address begin = static_cast<std::uint64_t>(elf->load_bias) + PageFloor(p.address);
+      return p.type == PT_LOAD && (p.flags & PF_W) != 0 && m.range.begin < begin + (p.address % kPageSize) + p.memory_size && begin < m.range.end;
+    });
+  }
+
+  /// True when a deleted file cannot be opened through the process either (that needs more rights than reading memory does).
+  bool IsGone(const MapsLine& m) {
+    if (!IsDeleted(m.path)) return false;
+    const auto [entry, is_new] = gone_.try_emplace(m.identity.inode, false);
+    if (is_new) entry->second = !Descriptor(open(MapFile(m).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)).valid();
+    return entry->second;
+  }
+
+  [[nodiscard]] std::string MapFile(const MapsLine& m) const { return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.range.begin, m.range.end); }
+
+  /// Reserves and touches the buffer, for the layout as it is now: it changes little until the threads stand still.
+  Result<void> Prepare() {
+    draft_.process.kind = TargetKind::kLive;
+    draft_.process.pid = pid_;
+    if (const auto text = ReadProcFile(fmt::format("/proc/{}/cmdline", pid_))) TakeArguments(*text);
+    if (const auto text = ReadProcFile(fmt::format("/proc/{}/auxv", pid_))) TakeAuxv(*text);
+    NameRoot();
+    const auto maps = ReadMaps();
+    if (!maps) return tl::unexpected(maps.error());
+    PageRuns pages(reader_);
+    std::vector<AddressRange> ranges, runs;
+    for (const auto& [range, line] : Wanted(*maps)) {
+      ranges.push_back(range);
+      for (const AddressRange& run : line->identity.inode == 0 ? pages.Find(range) : std::vector{range}) runs.push_back(run);
+    }
+    for (const AddressRange& run : runs) estimate_ += run.size();
+    const std::uint64_t available = AvailableMemory(), limit = options_.limits.max_memory_bytes;
+    const std::uint64_t usable = std::min(available - available / 16, limit == 0 ? ~std::uint64_t{0} : limit);
+    if (estimate_ > usable) {
+      return Fail(ErrorCode::kLimit,
+                  "process {} has {} to copy and only {} of memory can be used{}: it was not stopped. Write a core to disk instead: gcore -o core {}, then pygc -c core.{}",
+                  pid_, SizeText(estimate_), SizeText(usable), limit != 0 && limit < available ? " (--max-memory)" : "", pid_, pid_);
+    }
+    if (auto ok = buffer_->Reserve(ranges); !ok) return ok;
+    std::uint64_t touched = 0;
+    for (const AddressRange& run : runs) {
+      for (Address at = run.begin; at < run.end; at += 64u << 20) {
+        buffer_->Touch({at, std::min<Address>(run.end, at + (64u << 20))});
+        touched += std::min<std::uint64_t>(run.end - at, 64u << 20);
+        if (!progress_.Update("making room for the copy", touched, estimate_)) return Fail(ErrorCode::kCancelled, "stopped before process {} was touched", pid_);
+      }
+    }
+    return {};
+  }
+
+  void TakeArguments(std::string_view text) {
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.find('\0'), text.size());
+      draft_.process.arguments.emplace_back(text.substr(0, end));
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+  }
+
+  void TakeAuxv(std::string_view text) {
+    ByteReader reader(std::as_bytes(std::span(text.data(), text.size())));
+    while (const auto pair = reader.Read<std::array<std::uint64_t, 2>>()) {
+      if ((*pair)[0] == AT_NULL) break;
+      draft_.auxv.emplace_back((*pair)[0], (*pair)[1]);
+    }
+  }
+
+  /// Paths of a process in a container are names in its own file system.
+  void NameRoot() {
+    const std::string directory = fmt::format("/proc/{}", pid_);
+    const auto link = [](const std::string& path) {
+      char text[4096];
+      const ssize_t n = readlink(path.c_str(), text, sizeof text);
+      return n < 0 ? std::string() : std::string(text, static_cast<std::size_t>(n));
+    };
+    const bool same_mounts = link(directory + "/ns/mnt") == link("/proc/self/ns/mnt");
+    if (!same_mounts || link(directory + "/root") != "/") draft_.root = directory + "/root";
+  }
+
+  Result<void> StopAndCopy() {
+    ThreadStopper stopper(pid_);
+    if (auto ok = stopper.Stop(kStopTimeout); !ok) return ok;
+    if (start_time_ != StartTime(pid_)) return Fail(ErrorCode::kNotPermitted, "process {} ended and another one took its number", pid_);
+    draft_.process.threads = stopper.threads();
+    if (reader_ != pid_ && !draft_.process.threads.empty()) reader_ = draft_.process.threads.front().tid;
+    const double limit = options_.max_pause_seconds;
+    const auto deadline = limit > 0 ? stopper.stopped_since() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(limit))
+                                    : std::chrono::steady_clock::time_point::max();
+    const auto copied = Copy(deadline);
+    stopper.Resume();
+    draft_.process.pause_seconds = stopper.stopped_seconds();
+    return copied;
+  }
+
+  Result<void> CopyStopped() {
+    const auto tids = ListThreads(pid_);
+    if (!tids) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
+    for (const std::int32_t tid : *tids) draft_.process.threads.push_back(ThreadFromProc(tid));
+    std::stable_partition(draft_.process.threads.begin(), draft_.process.threads.end(), [this](const Thread& t) { return t.tid == pid_; });
+    return Copy(std::chrono::steady_clock::time_point::max());
+  }
+
+  /// /proc/PID/task/TID/syscall ends in the stack pointer and the program counter of a thread that does not run. The other registers stay unknown.
+  [[nodiscard]] Thread ThreadFromProc(std::int32_t tid) const {
+    Thread t;
+    t.tid = tid;
+    const auto text = ReadProcFile(fmt::format("/proc/{}/task/{}/syscall", pid_, tid));
+    if (!text) return t;
+    const std::size_t pc = text->rfind(" 0x");
+    const std::size_t sp = pc == std::string::npos || pc == 0 ? std::string::npos : text->rfind(" 0x", pc - 1);
+    if (sp == std::string::npos) return t;
+    t.registers[19] = std::strtoull(text->c_str() + sp, nullptr, 16);
+    t.registers[16] = std::strtoull(text->c_str() + pc, nullptr, 16);
+    return t;
+  }
+
+  /// Reads the mappings again and copies. Everything here counts as pause.
+  Result<void> Copy(std::chrono::steady_clock::time_point deadline) {
+    const auto maps = ReadMaps();
+    if (!maps || maps->empty()) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
+    const auto wanted = Wanted(*maps);
+    if (!PlaceSegments(wanted)) return Fail(ErrorCode::kLimit, "cannot get memory for the copy of process {}", pid_);
+    PageRuns pages(reader_);
+    std::vector<CopyRun> runs;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const auto& [range, line] = wanted[i];
+      const bool first = line->identity.inode != 0 || line->path.starts_with('[');
+      for (const AddressRange& run : line->identity.inode == 0 ? pages.Find(range) : std::vector{range}) {
+        std::byte* host = const_cast<std::byte*>(draft_.segments[i].bytes) + (run.begin - range.begin);
+        for (Address at = run.begin; at < run.end; at += kChunk) {
+          runs.push_back({{at, std::min<Address>(run.end, at + kChunk)}, host + (at - run.begin), first && line->path != "[heap]"});
+        }
+      }
+    }
+    std::stable_partition(runs.begin(), runs.end(), [](const CopyRun& r) { return r.first; });
+    CopyRuns(runs, deadline);
+    TakeMaps(*maps);
+    return {};
+  }
+
+  /// One segment for each wanted range; ranges that touch get memory that touches.
+  bool PlaceSegments(const std::vector<std::pair<AddressRange, const MapsLine*>>& wanted) {
+    for (std::size_t i = 0; i < wanted.size();) {
+      std::size_t end = i + 1;
+      while (end < wanted.size() && wanted[end].first.begin == wanted[end - 1].first.end) ++end;
+      const AddressRange all = {wanted[i].first.begin, wanted[end - 1].first.end};
+      std::byte* host = buffer_->Place(all);
+      if (host == nullptr) return false;
+      for (; i < end; ++i) {
+        Segment s;
+        s.range = wanted[i].first;
+        s.bytes = host + (s.range.begin - all.begin);
+        s.readable = wanted[i].second->readable;
+        s.writable = wanted[i].second->writable;
+        s.executable = wanted[i].second->executable;
+        s.source = SegmentSource::kLiveCopy;
+        draft_.segments.push_back(s);
+      }
+    }
+    return true;
+  }
+
+  void CopyRuns(const std::vector<CopyRun>& runs, std::chrono::steady_clock::time_point deadline) {
+    std::uint64_t total = 0;
+    for (const CopyRun& r : runs) total += r.range.size();
+    std::atomic<std::size_t> next{0};
+    std::vector<MissingRange> missing[2];
+    const auto work = [&](std::vector<MissingRange>& lost) {
+      for (std::size_t i = next++; i < runs.size(); i = next++) CopyOne(runs[i], deadline, lost);
+    };
+    if (total >= kParallelFrom && std::thread::hardware_concurrency() > 1) {
+      std::thread second(work, std::ref(missing[1]));
+      work(missing[0]);
+      second.join();
+    } else {
+      work(missing[0]);
+    }
+    missing[0].insert(missing[0].end(), missing[1].begin(), missing[1].end());
+    TakeMissing(std::move(missing[0]));
+  }
+
+  void CopyOne(const CopyRun& run, std::chrono::steady_clock::time_point deadline, std::vector<MissingRange>& lost) const {
+    if (std::chrono::steady_clock::now() > deadline) {
+      lost.push_back({run.range, MissingReason::kNotCopied, kNoModule});
+      return;
+    }
+    for (Address at = run.range.begin; at < run.range.end;) {
+      const std::uint64_t n = CopyFrom(reader_, at, run.host + (at - run.range.begin), run.range.end - at);
+      at += n;
+      if (at >= run.range.end) return;
+      const Address next = std::min(run.range.end, PageFloor(at) + kPageSize);  // a page beyond the end of its file, or the process is gone
+      lost.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
+      at = next;
+    }
+  }
+
+  /// Takes lost ranges out of the segments and says why they are lost.
+  void TakeMissing(std::vector<MissingRange> lost) {
+    if (lost.empty()) return;
+    std::sort(lost.begin(), lost.end(), [](const MissingRange& a, const MissingRange& b) { return a.range.begin < b.range.begin; });
+    std::vector<Segment> kept;
+    std::uint64_t not_copied = 0, unreadable = 0;
+    auto next = lost.begin();
+    for (const Segment& s : draft_.segments) {
+      Address at = s.range.begin;
+      const auto keep = [&](Address end) {
+        if (at >= end) return;
+        Segment piece = s;
+        piece.range = {at, end};
+        piece.bytes = s.bytes + (at - s.range.begin);
+        kept.push_back(piece);
+      };
+      for (; next != lost.end() && next->range.begin < s.range.end; ++next) {
+        keep(next->range.begin);
+        at = next->range.end;
+        (next->reason == MissingReason::kNotCopied ? not_copied : unreadable) += next->range.size();
+      }
+      keep(s.range.end);
+    }
+    draft_.segments = std::move(kept);
+    Process& process = draft_.process;
+    process.missing_ranges.insert(process.missing_ranges.end(), lost.begin(), lost.end());
+    if (not_copied != 0) {
+      process.missing.push_back({SizeText(not_copied) + " of memory", fmt::format("not copied: the pause reached --max-pause ({:.0f} ms)", options_.max_pause_seconds * 1000),
+                                 fmt::format("allow a longer pause, or take a core: gcore {}", pid_)});
+    }
+    if (unreadable == 0) return;
+    if (!StartTime(pid_) || start_time_ != StartTime(pid_)) {
+      process.missing.push_back({SizeText(unreadable) + " of memory", "the process ended while it was copied", ""});
+    } else {
+      process.warnings.push_back(SizeText(unreadable) + " of mapped memory cannot be read by anyone (beyond the end of a file, or special)");
+    }
+  }
+
+  void TakeMaps(const std::vector<MapsLine>& maps) {
+    for (const MapsLine& m : maps) {
+      draft_.regions.push_back(m.range);
+      if (m.identity.inode == 0 || !m.path.starts_with('/')) continue;
+      FileMapping f;
+      f.range = m.range;
+      f.file_offset = m.file_offset;
+      f.path = m.path;
+      f.access_known = true;
+      f.readable = m.readable;
+      f.writable = m.writable;
+      f.executable = m.executable;
+      f.identity = m.identity;
+      f.direct_path = MapFile(m);
+      draft_.mappings.push_back(std::move(f));
+    }
+  }
+
+  std::int32_t pid_;
+  std::int32_t reader_ = 0;  // the thread through which memory is read
+  const OpenOptions& options_;
+  ProgressSink& progress_;
+  ProcessDraft draft_;
+  std::shared_ptr<CopyBuffer> buffer_ = std::make_shared<CopyBuffer>();
+  std::optional<std::uint64_t> start_time_;
+  std::uint64_t estimate_ = 0;  // bytes
+  std::map<std::pair<Address, std::uint64_t>, std::optional<MemoryElf>> elf_;  // by start and inode
+  std::map<std::uint64_t, bool> gone_;  // by inode
+};
+
+}  // namespace
+
+Result<Process> CaptureLive(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) { return Capture(pid, options, progress).Run(true); }
+
+Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) { return Capture(pid, options, progress).Run(false); }
+
 }  // namespace pygc::target

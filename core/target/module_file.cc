@@ -32,7 +32,6 @@ std::vector<Candidate> Candidates(const std::string& path, const std::string& bu
     if (wanted == path || wanted == clean || (wanted.find('/') == std::string::npos && wanted == name)) out.push_back({"", file});
   }
   if (!options.executable.empty() && (main || Basename(options.executable) == name)) out.push_back({"", options.executable});
-  if (mapping != nullptr && !mapping->direct_path.empty()) out.push_back({"", mapping->direct_path, true});
   if (!options.sysroot.empty() && !clean.empty()) out.push_back({options.sysroot, clean});
   for (const std::string& directory : options.debug_directories) {
     if (build_id.size() > 2) out.push_back({"", directory + "/.build-id/" + build_id.substr(0, 2) + "/" + build_id.substr(2)});
@@ -49,6 +48,7 @@ std::vector<Candidate> Candidates(const std::string& path, const std::string& bu
       out.push_back({"", clean});
     }
   }
+  if (mapping != nullptr && !mapping->direct_path.empty()) out.push_back({"", mapping->direct_path, true});
   return out;
 }
 
@@ -138,7 +138,8 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
       if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and {} differs from it at {:#x}", shown, *same.first_difference);
       continue;
     }
-    if (c.same_file || (first != nullptr && first->identity && *first->identity == identity)) {
+    // The device number of a mapping differs from that of stat() on overlay and Btrfs file systems, so a direct link needs only the inode.
+    if (first != nullptr && first->identity && (c.same_file ? first->identity->inode == identity.inode : *first->identity == identity)) {
       return Use(m, *file, ModuleMatch::kVerified, "the mapped file itself");
     }
     if (unverified == nullptr) {

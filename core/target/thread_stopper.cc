@@ -1,0 +1,136 @@
+#include "core/target/thread_stopper.h"
+
+#include <elf.h>
+#include <sched.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/target/proc_files.h"
+
+namespace pygc::target {
+namespace {
+
+constexpr int kMaxPasses = 1000;  // over the list of threads: a process that starts threads faster than they can be stopped
+
+/// The state letter of a thread, or X when it is gone.
+char StateOf(std::int32_t pid, std::int32_t tid) {
+  const auto text = ReadProcFile(fmt::format("/proc/{}/task/{}/status", pid, tid));
+  return text ? ParseStatus(*text).state : 'X';
+}
+
+}  // namespace
+
+Result<bool> ThreadStopper::Seize(std::int32_t tid) {
+  if (ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) {
+    const int error = errno;
+    const char state = StateOf(pid_, tid);
+    if (error == ESRCH || state == 'Z' || state == 'X') return false;  // it has just ended, or its leader has
+    const auto status = ReadStatus(pid_);
+    return Fail(ErrorCode::kNotPermitted, "cannot stop thread {} ({}): {}", tid, std::strerror(error), ExplainRefusal(pid_, status.value_or(ProcStatus{})));
+  }
+  if (held_.empty()) since_ = std::chrono::steady_clock::now();
+  held_.push_back({tid});
+  ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr);
+  return true;
+}
+
+Result<void> ThreadStopper::WaitForAll(std::chrono::steady_clock::time_point deadline) {
+  for (std::size_t i = 0; i < held_.size();) {
+    Held& h = held_[i];
+    if (h.stopped) {
+      ++i;
+      continue;
+    }
+    int status = 0;
+    const pid_t got = waitpid(h.tid, &status, __WALL | WNOHANG);
+    if (got == h.tid && WIFSTOPPED(status)) {
+      h.stopped = true;
+      const bool event = status >> 16 != 0;  // PTRACE_EVENT_STOP: the interrupt, or a group stop that was there before
+      h.signal = event ? 0 : WSTOPSIG(status);
+    } else if (got == h.tid || (got < 0 && errno != EINTR)) {
+      held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));  // it ended
+    } else if (std::chrono::steady_clock::now() > deadline) {
+      const char state = StateOf(pid_, h.tid);
+      return Fail(ErrorCode::kNotPermitted, "thread {} of process {} did not stop (state {}{}): try again when its system call is over, or use a core", h.tid,
+                  pid_, state, state == 'D' ? ": it waits for a device or a network file system" : "");
+    } else {
+      sched_yield();
+    }
+  }
+  return {};
+}
+
+Result<void> ThreadStopper::Stop(std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  since_ = std::chrono::steady_clock::now();
+  for (int pass = 0; pass < kMaxPasses; ++pass) {
+    const auto tids = ListThreads(pid_);
+    if (!tids) {
+      Resume();
+      return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
+    }
+    bool found_new = false;
+    for (const std::int32_t tid : *tids) {
+      if (std::any_of(held_.begin(), held_.end(), [&](const Held& h) { return h.tid == tid; })) continue;
+      const auto seized = Seize(tid);
+      if (!seized) {
+        Resume();
+        return tl::unexpected(seized.error());
+      }
+      found_new |= *seized;
+    }
+    if (const auto waited = WaitForAll(deadline); !waited) {
+      Resume();
+      return waited;
+    }
+    if (found_new) continue;
+    if (held_.empty()) return Fail(ErrorCode::kNotAnalysable, "process {} has no thread left to stop: it has ended", pid_);
+    const auto registers = ReadRegisters();
+    if (!registers) Resume();
+    return registers;
+  }
+  Resume();
+  return Fail(ErrorCode::kNotPermitted, "process {} starts threads faster than they can be stopped: use a core (gcore {})", pid_, pid_);
+}
+
+Result<void> ThreadStopper::ReadRegisters() {
+  for (const Held& h : held_) {
+    Thread t;
+    t.tid = h.tid;
+    iovec out{t.registers.data(), sizeof t.registers};
+    if (ptrace(PTRACE_GETREGSET, h.tid, NT_PRSTATUS, &out) == 0) {
+      if (out.iov_len != sizeof t.registers) return Fail(ErrorCode::kNotAnalysable, "process {} is a 32-bit program; pygc reads x86-64 only", pid_);
+      t.has_registers = true;
+    }
+    threads_.push_back(t);
+  }
+  return {};
+}
+
+void ThreadStopper::Resume() noexcept {
+  for (Held& h : held_) {
+    // A thread that has not stopped yet cannot be let go of; it is interrupted already, so it stops soon, or this program's end frees it.
+    if (!h.stopped) {
+      int status = 0;
+      for (int i = 0; i < 1000 && !h.stopped; ++i) {
+        if (waitpid(h.tid, &status, __WALL | WNOHANG) == h.tid && WIFSTOPPED(status)) {
+          h.stopped = true;
+          h.signal = status >> 16 != 0 ? 0 : WSTOPSIG(status);
+        } else {
+          usleep(100);
+        }
+      }
+    }
+    ptrace(PTRACE_DETACH, h.tid, nullptr, static_cast<std::uintptr_t>(h.signal));
+  }
+  if (!held_.empty()) stopped_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - since_).count();
+  held_.clear();
+}
+
+}  // namespace pygc::target
