@@ -2,9 +2,12 @@
 
 #include <unistd.h>
 
+#include <array>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "core/engine/command_table.h"
 #include "core/target/open.h"
@@ -66,12 +69,30 @@ Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink&
   return target::CaptureFromSource(source, options, host);
 }
 
+// Compares some dozens of places with what the debugger reads there: a core file that was replaced after the debugger opened it must not be taken for it.
+bool SameMemory(const target::MemoryImage& image, HostLink& host) {
+  constexpr std::size_t kPlaces = 32;
+  constexpr std::uint64_t kBytes = 256;
+  std::vector<const target::Segment*> own;  // those that come from the target itself, not from module files
+  for (const target::Segment& s : image.segments())
+    if (s.source != target::SegmentSource::kModuleFile && s.range.size() >= kBytes) own.push_back(&s);
+  std::array<std::byte, kBytes> there;
+  for (std::size_t i = 0; i < kPlaces && !own.empty(); ++i) {
+    const target::Segment& s = *own[(own.size() - 1) * i / (kPlaces - 1)];
+    const std::uint64_t offset = (s.range.size() - kBytes) / kPlaces * i;
+    const Result<std::size_t> n = host.Read(s.range.begin + offset, there);
+    if (n && *n == kBytes && std::memcmp(there.data(), s.bytes + offset, kBytes) != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<target::Process> EngineRunner::Open(const CommandRequest& request, const engine::Request& command, HostLink& host) const {
   const TargetDescription& t = request.target;
   target::OpenOptions options = command.target.open;
   options.limits = command.limits;
+  if (options.executable.empty()) options.executable = t.executable;
   options.module_files.insert(options.module_files.end(), t.module_files.begin(), t.module_files.end());
   switch (t.route) {
     case TargetRoute::kNone: return Fail(ErrorCode::kUsage, "{}", t.why_none);
@@ -80,10 +101,15 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
       if (command.target.pid != 0) return target::CaptureLive(command.target.pid, options, host);
       return Fail(ErrorCode::kUsage, "no target given: -c CORE for a core file, -p PID for a live process (pygc --help)");
     case TargetRoute::kServed: return OpenServed(options, host);
+    case TargetRoute::kLivePid: return target::CaptureLive(t.pid, options, host);
     case TargetRoute::kCore:
     case TargetRoute::kStoppedPid: break;
   }
   Result<target::Process> direct = t.route == TargetRoute::kCore ? target::OpenCore(t.path, options, host) : target::CaptureStopped(t.pid, options, host);
+  if (direct && t.can_serve && !SameMemory(direct->memory, host)) {
+    direct = Fail(ErrorCode::kNotAnalysable, "{} is not what the debugger has open: the file was replaced since; open it anew in the debugger",
+                  t.route == TargetRoute::kCore ? OneSafeLine(t.path) : fmt::format("process {}", t.pid));
+  }
   if (direct || !t.can_serve || direct.error().code == ErrorCode::kCancelled) return direct;
   Result<target::Process> served = OpenServed(options, host);
   if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));

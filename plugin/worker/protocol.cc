@@ -115,7 +115,7 @@ Frame Encode(const CommandRequest& m) {
   out.Number(static_cast<std::uint8_t>(m.standalone)).Text(m.host).Text(m.working_directory).Number(m.columns);
   out.Number(static_cast<std::uint8_t>(m.colour_terminal));
   const TargetDescription& t = m.target;
-  out.Number(static_cast<std::uint8_t>(t.route)).Text(t.path).Number(t.pid).Number(static_cast<std::uint8_t>(t.can_serve)).Number(t.generation).Text(t.why_none);
+  out.Number(static_cast<std::uint8_t>(t.route)).Text(t.path).Number(t.pid).Number(static_cast<std::uint8_t>(t.can_serve)).Number(t.generation).Text(t.why_none).Text(t.executable);
   out.Number(static_cast<std::uint32_t>(t.module_files.size()));
   for (const auto& [name, file] : t.module_files) out.Text(name).Text(file);
   return out.Take();
@@ -134,13 +134,14 @@ Result<CommandRequest> DecodeRequest(const Frame& frame) {
   m.colour_terminal = in.Flag();
   TargetDescription& t = m.target;
   const auto route = in.Number<std::uint8_t>();
-  if (route > static_cast<std::uint8_t>(TargetRoute::kServed)) return Fail(ErrorCode::kCorrupt, "a request message between pygc and its worker names target route {}", route);
+  if (route > static_cast<std::uint8_t>(TargetRoute::kLivePid)) return Fail(ErrorCode::kCorrupt, "a request message between pygc and its worker names target route {}", route);
   t.route = static_cast<TargetRoute>(route);
   t.path = in.Text();
   t.pid = in.Number<std::int32_t>();
   t.can_serve = in.Flag();
   t.generation = in.Number<std::uint64_t>();
   t.why_none = in.Text();
+  t.executable = in.Text();
   t.module_files.resize(in.Count(kMaxModuleFiles, 8));
   for (auto& [name, file] : t.module_files) {
     name = in.Text();

@@ -77,6 +77,7 @@ enum class TargetRoute : std::uint8_t {
   kCore,         // the worker opens `path` by itself
   kStoppedPid,   // a debugger of this machine holds `pid` stopped; the worker copies it by itself
   kServed,       // only the host can read it
+  kLivePid,      // nobody holds `pid`: the worker interrupts and copies it by itself
 };
 
 struct TargetDescription {
@@ -86,6 +87,7 @@ struct TargetDescription {
   bool can_serve = false;      // the host answers kDescribe and kRead: the way out when the direct route fails
   std::uint64_t generation = 0;  // another number: the target has changed, what was built for it is dropped
   std::string why_none;        // kNone: one line that says so and what to do
+  std::string executable;      // file here that the host takes for the main program; a candidate only
   std::vector<std::pair<std::string, std::string>> module_files;  // (name in the target, file here) that the host knows of; candidates only
 };
 

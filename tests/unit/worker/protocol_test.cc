@@ -18,7 +18,7 @@ CommandRequest SomeRequest() {
   m.working_directory = "/w";
   m.columns = 132;
   m.colour_terminal = true;
-  m.target = {TargetRoute::kStoppedPid, "/core", -5, true, 99, "none", {{"libc.so.6", "/lib/libc.so.6"}, {"", ""}}};
+  m.target = {TargetRoute::kStoppedPid, "/core", -5, true, 99, "none", "/exe", {{"libc.so.6", "/lib/libc.so.6"}, {"", ""}}};
   return m;
 }
 
@@ -70,6 +70,7 @@ TEST_CASE("a request survives the trip, with any bytes in its words") {
   CHECK(back->target.can_serve);
   CHECK(back->target.generation == 99);
   CHECK(back->target.why_none == "none");
+  CHECK(back->target.executable == "/exe");
   CHECK(back->target.module_files == m.target.module_files);
 }
 

@@ -1,0 +1,329 @@
+"""The command `pygc` inside GDB: `source pygc_gdb.py`, then `pygc leaks`.
+
+Says which process is meant, serves memory where only GDB can read it, prints what the engine rendered. The engine runs in a child process behind
+libpygc.so, which lies beside this file: a damaged core cannot harm GDB. Works with the Python of GDB 13 and newer.
+"""
+import ctypes
+import os
+import re
+import shutil
+import sys
+
+import gdb
+
+_HERE = os.path.dirname(os.path.abspath(os.path.realpath(__file__)))
+_ABI = 1
+_LINE = 512
+_NONE, _OUT, _ERR, _PROGRESS, _READ, _DONE, _DIED = range(7)
+_REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs").split()
+
+
+class _Region(ctypes.Structure):
+    _fields_ = [("begin", ctypes.c_uint64), ("end", ctypes.c_uint64), ("readable", ctypes.c_int), ("writable", ctypes.c_int),
+                ("executable", ctypes.c_int), ("file", ctypes.c_char_p), ("file_offset", ctypes.c_uint64)]
+
+
+class _Thread(ctypes.Structure):
+    _fields_ = [("tid", ctypes.c_int), ("signal", ctypes.c_int), ("has_registers", ctypes.c_int), ("registers", ctypes.c_uint64 * 27)]
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [("is_core", ctypes.c_int), ("pid", ctypes.c_int), ("path", ctypes.c_char_p), ("regions", ctypes.POINTER(_Region)),
+                ("region_count", ctypes.c_size_t), ("threads", ctypes.POINTER(_Thread)), ("thread_count", ctypes.c_size_t)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [("kind", ctypes.c_int), ("status", ctypes.c_int), ("bytes", ctypes.c_void_p), ("size", ctypes.c_size_t),
+                ("address", ctypes.c_uint64), ("done", ctypes.c_uint64), ("total", ctypes.c_uint64)]
+
+    def data(self):
+        return ctypes.string_at(self.bytes, self.size) if self.bytes and self.size else b""
+
+
+def _load():
+    """libpygc.so with its functions declared."""
+    path = os.path.join(_HERE, "libpygc.so")
+    try:
+        lib = ctypes.CDLL(path)
+    except OSError as e:
+        raise gdb.GdbError("pygc: cannot load %s: %s" % (path, e))
+    text, session, words = ctypes.c_char_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p)
+    for name, result, arguments in (
+            ("pygc_version", text, []), ("pygc_abi", ctypes.c_int, []),
+            ("pygc_command", ctypes.c_int, [ctypes.c_size_t, ctypes.POINTER(text), ctypes.POINTER(text)]),
+            ("pygc_open", session, [ctypes.c_char_p]), ("pygc_close", None, [session]), ("pygc_is_usable", ctypes.c_int, [session]),
+            ("pygc_set_core", None, [session, text]), ("pygc_set_stopped_pid", None, [session, ctypes.c_int]),
+            ("pygc_set_no_target", None, [session, text]), ("pygc_set_memory", None, [session, ctypes.POINTER(_Memory)]),
+            ("pygc_set_output", None, [session, text, ctypes.c_uint, ctypes.c_int]),
+            ("pygc_begin", ctypes.c_int, [session, ctypes.c_size_t, words]),
+            ("pygc_next", None, [session, ctypes.c_int, ctypes.POINTER(_Event)]),
+            ("pygc_reply", None, [session, ctypes.c_char_p, ctypes.c_size_t]), ("pygc_cancel", None, [session, ctypes.c_int])):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    if lib.pygc_abi() != _ABI:
+        raise gdb.GdbError("pygc: %s is pygc %s with interface %d, this file needs interface %d: install both from one build"
+                           % (path, lib.pygc_version().decode(), lib.pygc_abi(), _ABI))
+    return lib
+
+
+def _raw(s):
+    return os.fsencode(s)
+
+
+def _core_path():
+    """The core file that GDB has open, or None. `info files` names it; whatever the language, it is the one file named there that is a core."""
+    for path in re.findall(r"`([^'\n]+)'", gdb.execute("info files", to_string=True)):
+        try:
+            with open(path, "rb") as f:
+                head = f.read(18)
+        except OSError:
+            continue
+        if head[:4] == b"\x7fELF" and head[16:18] == b"\x04\x00":
+            return os.path.abspath(path)
+    return None
+
+
+def _regions(is_core):
+    """[(begin, end, permissions, offset, file)]; of a core only what it holds."""
+    found = []
+    try:
+        text = gdb.execute("info proc mappings", to_string=True) if not is_core else ""
+    except gdb.error:
+        text = ""
+    for line in text.splitlines():
+        m = re.match(r"\s*0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+)\s+([r-][w-][x-][ps-])\s*(.*)$", line)
+        if m:
+            found.append((int(m.group(1), 16), int(m.group(2), 16), m.group(4), int(m.group(3), 16), m.group(5).strip()))
+    if not found:
+        for line in gdb.execute("info files", to_string=True).splitlines():
+            m = re.match(r"\s*0x([0-9a-f]+) - 0x([0-9a-f]+) is load\d+", line)
+            if m:
+                found.append((int(m.group(1), 16), int(m.group(2), 16), "rw-p", 0, ""))
+    return found
+
+
+def _threads(inferior):
+    """Registers of each thread. The selected thread is selected again afterwards."""
+    selected = gdb.selected_thread()
+    out = []
+    try:
+        for thread in inferior.threads():
+            t = _Thread(tid=thread.ptid[1] or thread.ptid[0])
+            try:
+                thread.switch()
+                frame = gdb.newest_frame()
+                for i, name in enumerate(_REGISTERS):
+                    try:
+                        t.registers[i] = int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF
+                    except (gdb.error, ValueError):
+                        pass
+                t.has_registers = 1 if t.registers[19] else 0
+            except gdb.error:
+                pass
+            out.append(t)
+    finally:
+        if selected is not None and selected.is_valid():
+            selected.switch()
+    return out
+
+
+class _Engines:
+    """The sessions of this GDB, one for each inferior."""
+
+    def __init__(self):
+        self.lib = _load()
+        self.kept = {}  # inferior number -> (session, key of its target)
+
+    def session(self, inferior):
+        handle = self.kept.get(inferior.num, (None, None))[0]
+        if handle is not None and not self.lib.pygc_is_usable(handle):
+            self.lib.pygc_close(handle)
+            del self.kept[inferior.num]
+            handle = None
+        if handle is None:
+            line = ctypes.create_string_buffer(_LINE)
+            handle = self.lib.pygc_open(line)
+            if not handle:
+                raise gdb.GdbError("pygc: " + line.value.decode("utf-8", "replace"))
+            self.kept[inferior.num] = (handle, None)
+        return handle
+
+    def forget(self):
+        alive = {i.num for i in gdb.inferiors()}
+        for number in [n for n in self.kept if n not in alive]:
+            self.lib.pygc_close(self.kept.pop(number)[0])
+
+    def close(self):
+        for handle, _ in self.kept.values():
+            self.lib.pygc_close(handle)
+        self.kept.clear()
+
+    def set_target(self, session, inferior):
+        """Tells the engine which target is meant. A live process is read anew for every command: it may have run on."""
+        lib = self.lib
+        if not inferior.pid:
+            lib.pygc_set_no_target(session, b"no process: open a core (core-file CORE) or attach to a process (attach PID) first")
+            self.kept[inferior.num] = (session, None)
+            return
+        if any(t.is_running() for t in inferior.threads()):
+            lib.pygc_set_no_target(session, b"the process is running: stop it first (interrupt)")
+            self.kept[inferior.num] = (session, None)
+            return
+        connection = getattr(inferior, "connection", None)
+        kind = connection.type if connection is not None else "native"
+        path = _core_path() if kind == "core" else None
+        key = ("core", path, os.stat(path).st_mtime_ns) if path else None
+        if key is not None and key == self.kept[inferior.num][1]:
+            return
+        if path:
+            lib.pygc_set_core(session, _raw(path))
+        elif kind == "native":
+            lib.pygc_set_stopped_pid(session, inferior.pid)
+        else:
+            lib.pygc_set_no_target(session, b"")
+        self.serve(session, inferior, kind == "core", path)
+        self.kept[inferior.num] = (session, key)
+
+    def serve(self, session, inferior, is_core, path):
+        regions = _regions(is_core)
+        rows = (_Region * len(regions))()
+        for row, (begin, end, mode, offset, name) in zip(rows, regions):
+            row.begin, row.end, row.file_offset = begin, end, offset
+            row.readable, row.writable, row.executable = mode[0] == "r", mode[1] == "w", mode[2] == "x"
+            row.file = _raw(name) if name.startswith("/") else None
+        found = _threads(inferior)
+        threads = (_Thread * len(found))(*found)
+        memory = _Memory(is_core=int(is_core), pid=inferior.pid, path=_raw(path) if path else None, regions=rows, region_count=len(rows),
+                         threads=threads, thread_count=len(threads))
+        self.lib.pygc_set_memory(session, ctypes.byref(memory))
+
+    def read(self, inferior, address, size):
+        """The bytes before the first that cannot be read: by halves, then by pages."""
+        try:
+            return inferior.read_memory(address, size).tobytes()
+        except gdb.MemoryError:
+            pass
+        page = 4096
+        good = b""
+        while len(good) < size:
+            step = min(size - len(good), page - (address + len(good)) % page)
+            try:
+                good += inferior.read_memory(address + len(good), step).tobytes()
+            except gdb.MemoryError:
+                break
+        return good
+
+    def run(self, words):
+        self.forget()
+        inferior = gdb.selected_inferior()
+        session = self.session(inferior)
+        self.set_target(session, inferior)
+        to_terminal = sys.__stdout__ is not None and os.isatty(1)
+        columns = gdb.parameter("width") or (shutil.get_terminal_size().columns if to_terminal else 0)
+        colours = to_terminal and bool(gdb.parameter("style enabled"))
+        self.lib.pygc_set_output(session, b"gdb", columns if to_terminal else 0, int(colours))
+        array = (ctypes.c_char_p * len(words))(*[_raw(w) for w in words])
+        if self.lib.pygc_begin(session, len(words), array):
+            raise gdb.GdbError("pygc: the engine is gone; repeat the command to start another")
+        return self.converse(session, inferior)
+
+    def converse(self, session, inferior):
+        event = _Event()
+        errors = []
+        interrupts = 0
+        progress = _ProgressLine()
+        while True:
+            try:
+                self.lib.pygc_next(session, 100, ctypes.byref(event))
+                if event.kind == _OUT:
+                    progress.wipe()
+                    gdb.write(event.data().decode("utf-8", "replace"))
+                elif event.kind == _ERR:
+                    errors.append(event.data().decode("utf-8", "replace"))
+                elif event.kind == _PROGRESS:
+                    progress.show(event.data(), event.done, event.total)
+                elif event.kind == _READ:
+                    data = b"" if interrupts else self.read(inferior, event.address, event.size)
+                    self.lib.pygc_reply(session, data, len(data))
+                elif event.kind in (_DONE, _DIED):
+                    progress.wipe()
+                    if event.kind == _DIED:
+                        errors.append("pygc: " + event.data().decode("utf-8", "replace") + "\n")
+                    return event.status, "".join(errors).rstrip("\n")
+            except KeyboardInterrupt:
+                interrupts += 1
+                self.lib.pygc_cancel(session, int(interrupts > 1))
+                if event.kind == _READ:  # perhaps without its answer yet
+                    self.lib.pygc_cancel(session, 1)
+
+
+class _ProgressLine:
+    """One line on the terminal, after a moment."""
+
+    def __init__(self):
+        import time
+        self.clock = time.monotonic
+        self.next = self.clock() + 0.3
+        self.visible = False
+        self.on = os.isatty(2)
+
+    def show(self, stage, done, total):
+        if not self.on or self.clock() < self.next:
+            return
+        self.next = self.clock() + 0.1
+        stage = "".join(c if 32 <= ord(c) < 127 else "?" for c in stage.decode("ascii", "replace"))[:60]
+        os.write(2, ("\r%s  %s\x1b[K" % (stage, "%d %%" % (100 * min(done, total) // total) if total else done or "")).encode())
+        self.visible = True
+
+    def wipe(self):
+        if self.visible:
+            os.write(2, b"\r\x1b[K")
+            self.visible = False
+
+
+_engines = _Engines()
+
+
+def _invoke(words):
+    status, errors = _engines.run(words)
+    if status in (0, 1, 3):
+        if errors:
+            gdb.write(errors + "\n", gdb.STDERR)
+    else:
+        raise gdb.GdbError(errors or ("pygc: interrupted" if status == 130 else "pygc: the command ended with status %d" % status))
+
+
+class _Pygc(gdb.Command):
+    """Find leaks in the selected CPython process or core: pygc leaks, pygc status, ...
+
+pygc --help lists the commands and their options."""
+
+    def __init__(self):
+        super().__init__("pygc", gdb.COMMAND_DATA, prefix=True)
+
+    def invoke(self, argument, from_tty):
+        _invoke(gdb.string_to_argv(argument) or ["--help"])
+
+
+class _Subcommand(gdb.Command):
+    def __init__(self, name, summary):
+        self.name = name
+        self.__doc__ = "%s.\n\npygc %s --help lists the options." % (summary[:1].upper() + summary[1:], name)
+        super().__init__("pygc " + name, gdb.COMMAND_DATA)
+
+    def invoke(self, argument, from_tty):
+        _invoke([self.name] + gdb.string_to_argv(argument))
+
+
+def _register():
+    _Pygc()
+    name, summary = ctypes.c_char_p(), ctypes.c_char_p()
+    index = 0
+    while _engines.lib.pygc_command(index, ctypes.byref(name), ctypes.byref(summary)):
+        _Subcommand(name.value.decode(), summary.value.decode())
+        index += 1
+    if hasattr(gdb.events, "gdb_exiting"):
+        gdb.events.gdb_exiting.connect(lambda _: _engines.close())
+
+
+_register()

@@ -1,0 +1,210 @@
+#include "plugin/lldb/lldb_command.h"
+
+#include <lldb/API/SBCommandReturnObject.h>
+#include <lldb/API/SBDebugger.h>
+#include <lldb/API/SBProcess.h>
+#include <lldb/API/SBTarget.h>
+#if __has_include(<lldb/API/SBProgress.h>)
+#include <lldb/API/SBProgress.h>
+#define PYGC_HAS_SBPROGRESS 1
+#endif
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/engine/command_table.h"
+#include "plugin/lldb/lldb_target.h"
+#include "plugin/worker/client.h"
+#include "plugin/worker/terminal_progress.h"
+
+namespace pygc::lldb_host {
+namespace {
+
+/// The workers of one debugger, one for each process that was asked about.
+class Workers {
+ public:
+  /// A worker for the process with LLDB's unique id `process` (0: none), started where there is none that is fit for use.
+  Result<worker::WorkerClient*> For(std::uint32_t process) {
+    const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const Kept& k) { return k.process == process; });
+    if (found != kept_.end()) {
+      if (found->client->is_alive() && !found->client->is_busy()) return found->client.get();
+      kept_.erase(found);
+    }
+    auto started = worker::WorkerClient::Start({});
+    if (!started) return tl::unexpected(started.error());
+    kept_.push_back({process, std::move(*started)});
+    return kept_.back().client.get();
+  }
+
+  /// Ends the workers of processes that the debugger no longer has.
+  void Forget(lldb::SBDebugger& debugger) {
+    std::vector<std::uint32_t> there;
+    for (std::uint32_t i = 0; i < debugger.GetNumTargets(); ++i) {
+      lldb::SBProcess process = debugger.GetTargetAtIndex(i).GetProcess();
+      const bool over = !process.IsValid() || process.GetState() == lldb::eStateExited || process.GetState() == lldb::eStateDetached;
+      if (!over) there.push_back(process.GetUniqueID());
+    }
+    std::erase_if(kept_, [&](const Kept& k) { return k.process != 0 && std::find(there.begin(), there.end(), k.process) == there.end(); });
+  }
+
+  std::mutex mutex;
+
+ private:
+  struct Kept {
+    std::uint32_t process;
+    std::unique_ptr<worker::WorkerClient> client;
+  };
+  std::vector<Kept> kept_;
+};
+
+// InterruptRequested() came with LLDB 17; WasInterrupted() is older.
+template <typename Debugger>
+bool InterruptRequested(Debugger& debugger) {
+  bool asked = debugger.GetCommandInterpreter().WasInterrupted();
+  if constexpr (requires { debugger.InterruptRequested(); }) asked = asked || debugger.InterruptRequested();
+  return asked;
+}
+
+/// One command's conversation with LLDB.
+class LldbHost final : public worker::CommandHost {
+ public:
+  LldbHost(lldb::SBDebugger debugger, lldb::SBProcess process, bool quiet)
+      : debugger_(debugger), process_(process), progress_(quiet ? -1 : ErrorTerminal(debugger), debugger.GetTerminalWidth()) {}
+
+  bool Out(std::string_view bytes) override {
+    out_ += bytes;
+    return true;
+  }
+  void Err(std::string_view bytes) override { err_ += bytes; }
+  void ShowProgress(const worker::Progress& p) override {
+#ifdef PYGC_HAS_SBPROGRESS
+    if (p.stage != stage_) {
+      stage_ = p.stage;
+      reported_ = std::make_unique<lldb::SBProgress>("pygc", worker::OneSafeLine(p.stage).c_str(), debugger_);
+    }
+#endif
+    progress_.Show(p);
+  }
+  int InterruptCount() override { return InterruptRequested(debugger_) ? 1 : 0; }
+  worker::ServedDescription Describe() override { return DescribeForServing(process_); }
+  std::size_t Read(Address address, std::span<std::byte> out) override { return ReadMemory(process_, address, out); }
+
+  /// Gives all that was said to LLDB. Findings and partial reports are a success of the command; the statuses of contract.md that mean "no report" are not.
+  bool Finish(int status, lldb::SBCommandReturnObject& result) {
+    progress_.Wipe();
+    if (!out_.empty()) result.Printf("%s", out_.c_str());
+    while (!err_.empty() && err_.back() == '\n') err_.pop_back();
+    const bool done = status == 0 || status == 1 || status == 3;
+    if (!done) {
+      if (err_.empty()) err_ = status == 130 ? "pygc: interrupted" : fmt::format("pygc: the command ended with status {}", status);
+      result.SetError(err_.c_str());
+      result.SetStatus(lldb::eReturnStatusFailed);
+      return false;
+    }
+    if (!err_.empty()) result.AppendWarning(err_.c_str());
+    result.SetStatus(out_.empty() ? lldb::eReturnStatusSuccessFinishNoResult : lldb::eReturnStatusSuccessFinishResult);
+    return true;
+  }
+
+ private:
+  static int ErrorTerminal(lldb::SBDebugger& debugger) {
+    std::FILE* file = debugger.GetErrorFileHandle();
+    const int fd = file != nullptr ? fileno(file) : -1;
+    return fd >= 0 && isatty(fd) != 0 ? fd : -1;
+  }
+
+  lldb::SBDebugger debugger_;
+  lldb::SBProcess process_;
+  worker::TerminalProgress progress_;
+  std::string out_, err_;
+#ifdef PYGC_HAS_SBPROGRESS
+  std::string stage_;
+  std::unique_ptr<lldb::SBProgress> reported_;
+#endif
+};
+
+bool OutputIsTerminal(lldb::SBDebugger& debugger) {
+  std::FILE* file = debugger.GetOutputFileHandle();
+  return file != nullptr && fileno(file) >= 0 && isatty(fileno(file)) != 0;
+}
+
+worker::CommandRequest MakeRequest(lldb::SBDebugger& debugger, const std::string& command, char** words) {
+  worker::CommandRequest request;
+  request.words.push_back(command);
+  for (char** w = words; w != nullptr && *w != nullptr; ++w) request.words.emplace_back(*w);
+  request.host = "lldb";
+  char path[PATH_MAX];
+  if (getcwd(path, sizeof path) != nullptr) request.working_directory = path;
+  if (OutputIsTerminal(debugger)) {
+    request.columns = debugger.GetTerminalWidth();
+    request.colour_terminal = debugger.GetUseColor();
+  }
+  request.target = DescribeTarget(debugger.GetSelectedTarget());
+  return request;
+}
+
+bool Fails(lldb::SBCommandReturnObject& result, const std::string& line) {
+  result.SetError(line.c_str());
+  result.SetStatus(lldb::eReturnStatusFailed);
+  return false;
+}
+
+/// `pygc COMMAND`.
+class PygcCommand final : public lldb::SBCommandPluginInterface {
+ public:
+  PygcCommand(std::string command, std::shared_ptr<Workers> workers) : command_(std::move(command)), workers_(std::move(workers)) {}
+
+  bool DoExecute(lldb::SBDebugger debugger, char** words, lldb::SBCommandReturnObject& result) override {
+    try {
+      return Run(debugger, words, result);
+    } catch (const std::exception& e) {  // the debugger must survive want of memory in its own process too
+      return Fails(result, std::string("pygc: internal fault in the plugin: ") + e.what());
+    }
+  }
+
+ private:
+  bool Run(lldb::SBDebugger& debugger, char** words, lldb::SBCommandReturnObject& result) {
+    const std::unique_lock lock(workers_->mutex, std::try_to_lock);
+    if (!lock) return Fails(result, "pygc: another pygc command is still running in this debugger");
+    workers_->Forget(debugger);
+    const worker::CommandRequest request = MakeRequest(debugger, command_, words);
+    lldb::SBProcess process = debugger.GetSelectedTarget().GetProcess();
+    const bool has_target = request.target.route != worker::TargetRoute::kNone;
+    const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0);
+    if (!client) return Fails(result, "pygc: " + client.error().message);
+    const bool quiet = std::find(request.words.begin(), request.words.end(), "--quiet") != request.words.end();
+    LldbHost host(debugger, process, quiet);
+    return host.Finish(worker::RunCommand(**client, request, host), result);
+  }
+
+  std::string command_;
+  std::shared_ptr<Workers> workers_;
+};
+
+}  // namespace
+
+bool AddCommands(lldb::SBDebugger debugger) {
+  lldb::SBCommandInterpreter interpreter = debugger.GetCommandInterpreter();
+  lldb::SBCommand pygc = interpreter.AddMultiwordCommand("pygc", "Find leaks in the selected CPython process or core: pygc leaks, pygc status, ...");
+  if (!pygc.IsValid()) return false;
+  const auto workers = std::make_shared<Workers>();
+  // LLDB owns each command object and deletes it with the debugger.
+  const auto add = [&](const std::string& name, const std::string& summary) {
+    const std::string syntax = "pygc " + name + " [OPTIONS] [ARGS]   (pygc " + name + " --help lists them)";
+    return pygc.AddCommand(name.c_str(), new PygcCommand(name, workers), summary.c_str(), syntax.c_str()).IsValid();
+  };
+  bool added = true;
+  for (const engine::CommandSummary& command : engine::Commands()) added = add(std::string(command.name), std::string(command.summary)) && added;
+  added = add("--help", "what pygc can do, and all its options") && added;
+  added = add("--version", "the version of pygc") && added;
+  return added;
+}
+
+}  // namespace pygc::lldb_host
