@@ -122,6 +122,18 @@ std::string ReadSoname(const MemoryImage& memory, const MemoryElf& module) {
   return {};
 }
 
+bool IsProgram(const MemoryImage& memory, const MemoryElf& module) {
+  if (module.type == ET_EXEC) return true;
+  bool has_interpreter = false;
+  const elf::ProgramHeader* dynamic = nullptr;
+  for (const elf::ProgramHeader& p : module.program_headers) {
+    has_interpreter |= p.type == PT_INTERP;
+    if (p.type == PT_DYNAMIC) dynamic = &p;
+  }
+  if (!has_interpreter || dynamic == nullptr) return false;
+  return (DynamicValue(memory, static_cast<std::uint64_t>(module.load_bias) + dynamic->address, DT_FLAGS_1).value_or(0) & DF_1_PIE) != 0;
+}
+
 std::vector<LinkMapEntry> ReadLinkMap(const MemoryImage& memory, Address phdr_address, std::uint64_t phdr_count) {
   std::vector<LinkMapEntry> out;
   const auto headers = ReadProgramHeaders(memory, phdr_address, phdr_count);

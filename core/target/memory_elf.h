@@ -28,6 +28,9 @@ struct MemoryElf {
 /// The DT_SONAME in memory, or empty.
 [[nodiscard]] std::string ReadSoname(const MemoryImage& memory, const MemoryElf& module);
 
+/// True for a program (fixed address, or PIE by its DT_FLAGS_1), as against a library; the C library can be run too, but is none.
+[[nodiscard]] bool IsProgram(const MemoryImage& memory, const MemoryElf& module);
+
 /// One entry of the dynamic linker's list.
 struct LinkMapEntry {
   Address load_bias = 0, dynamic = 0;

@@ -167,9 +167,16 @@ class Completion {
 
   void NameExecutable() {
     Process& process = draft_.process;
+    // A program that is started as an argument of the dynamic linker (ld.so PROGRAM) is not what AT_PHDR names.
+    const FoundModule* main = nullptr;
     for (const FoundModule& f : found_) {
-      if (IsMain(f)) process.executable = f.module.path;
+      if (IsMain(f)) main = &f;
     }
+    if (main == nullptr || (main->elf && !IsProgram(process.memory, *main->elf))) {
+      const auto program = std::find_if(found_.begin(), found_.end(), [&](const FoundModule& f) { return f.elf && IsProgram(process.memory, *f.elf); });
+      if (program != found_.end()) main = &*program;
+    }
+    if (main != nullptr) process.executable = main->module.path;
     if (!process.executable.empty()) return;
     if (const auto name = draft_.Auxiliary(AT_EXECFN)) process.executable = process.memory.ReadCString(*name, 4096).value_or("");
   }
