@@ -1,0 +1,156 @@
+// Memory as one run of the machine sees it: the target's image below, a small copy-on-write overlay that is thrown away after the run, and a private
+// shadow stack at an address where the target has nothing. The target itself is never written.
+// For each byte of the shadow stack it is known whether it was written in this run, and for each of its words where the value in it was loaded from.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/base/byte_reader.h"
+#include "core/machine/stop_reason.h"
+#include "core/target/memory_image.h"
+
+namespace pygc::machine {
+
+/// One read of target memory, for finding where a function takes its answer from.
+struct TracedRead {
+  Address address = 0;
+  std::uint64_t value = 0;  // zero-extended; the low 8 bytes of wider reads
+  std::uint8_t size = 0;    // bytes
+};
+
+/// The reads of one run in order, at most `limit` of them.
+struct ReadTrace {
+  std::vector<TracedRead> reads;
+  std::size_t limit = 4096;
+};
+
+class MemoryView {
+ public:
+  static constexpr std::uint64_t kPageBytes = 4096;
+  static constexpr std::uint64_t kStackBytes = 256u << 10;
+  static constexpr std::size_t kMaxOverlayPages = 16;
+
+  /// `stack_base` is the lowest address of the shadow stack, 16-aligned; the target must have nothing in [stack_base, stack_base + kStackBytes).
+  MemoryView(const target::MemoryImage& image, Address stack_base, std::size_t max_overlay_pages = kMaxOverlayPages);
+
+  /// Forgets everything that the last run wrote. Cost: what it touched. `trace` may be nullptr.
+  void Reset(ReadTrace* trace);
+
+  /// Reads a value. False: reason() and fault_address() say why.
+  template <typename T>
+  [[nodiscard]] bool Load(Address a, T& value) noexcept {
+    const TlbEntry& e = tlb_[(a / kPageBytes) % kTlbEntries];
+    if (e.page == (a & ~(kPageBytes - 1)) && (a & (kPageBytes - 1)) <= kPageBytes - sizeof(T)) [[likely]] {
+      value = LoadUnchecked<T>(e.bytes + (a & (kPageBytes - 1)));
+      return true;
+    }
+    std::array<std::byte, sizeof(T)> bytes;
+    if (!LoadSlow(a, bytes)) return false;
+    value = LoadUnchecked<T>(bytes.data());
+    return true;
+  }
+  /// The same for bytes of a known buffer, up to a page.
+  [[nodiscard]] bool LoadBytes(Address a, std::span<std::byte> out) noexcept { return LoadSlow(a, out); }
+
+  /// Reads a word with the address that the value came from: for a word of the shadow stack the one stored with it, else `a` itself.
+  [[nodiscard]] bool LoadWord(Address a, std::uint64_t& value, Address& provenance) noexcept {
+    const std::uint64_t offset = a - stack_base_;
+    if (offset < kStackBytes) {
+      if ((offset & 7) == 0 && written_[offset / 8] == 0xff) [[likely]] {
+        value = stack_[offset / 8];
+        provenance = stack_provenance_[offset / 8];
+        return true;
+      }
+      provenance = 0;
+    } else {
+      provenance = a;
+    }
+    return Load(a, value);
+  }
+  /// Writes a word with the address that its value came from.
+  [[nodiscard]] bool StoreWord(Address a, std::uint64_t value, Address provenance) noexcept {
+    const std::uint64_t offset = a - stack_base_;
+    if (offset < kStackBytes && (offset & 7) == 0) [[likely]] {
+      stack_[offset / 8] = value;
+      stack_provenance_[offset / 8] = provenance;
+      written_[offset / 8] = 0xff;
+      if (offset < lowest_written_) lowest_written_ = offset;
+      return true;
+    }
+    return StoreSlow(a, std::as_bytes(std::span<const std::uint64_t, 1>(&value, 1)));
+  }
+  /// Writes a value. False: reason() and fault_address() say why.
+  template <typename T>
+  [[nodiscard]] bool Store(Address a, T value) noexcept {
+    return StoreSlow(a, std::as_bytes(std::span<const T, 1>(&value, 1)));
+  }
+  [[nodiscard]] bool StoreBytes(Address a, std::span<const std::byte> bytes) noexcept { return StoreSlow(a, bytes); }
+
+  /// Everything below `stack_pointer` counts as never written again: what a callee outside the machine would have done to it.
+  void TrashBelow(Address stack_pointer) noexcept;
+
+  /// True when [a, a + size) can be read, without a fault being recorded and without a trace.
+  [[nodiscard]] bool IsReadable(Address a, std::uint64_t size) const noexcept { return image_->At(a, size) != nullptr; }
+
+  [[nodiscard]] Address stack_base() const noexcept { return stack_base_; }
+  [[nodiscard]] Address stack_top() const noexcept { return stack_base_ + kStackBytes; }
+  [[nodiscard]] StopReason reason() const noexcept { return reason_; }
+  [[nodiscard]] Address fault_address() const noexcept { return fault_address_; }
+  [[nodiscard]] bool wrote_target() const noexcept { return overlay_count_ != 0; }
+  [[nodiscard]] bool read_uninitialised() const noexcept { return read_uninitialised_; }
+  [[nodiscard]] const target::MemoryImage& image() const noexcept { return *image_; }
+
+ private:
+  static constexpr std::size_t kTlbEntries = 512;
+  static constexpr Address kNoPage = 1;  // no page starts there
+  struct TlbEntry {
+    Address page = kNoPage;  // address of the page
+    const std::byte* bytes = nullptr;
+  };
+  // A page that this run wrote to. Only [valid.begin, valid.end) of it stands for target memory.
+  struct OverlayPage {
+    Address page = kNoPage;
+    AddressRange valid;
+  };
+
+  [[nodiscard]] bool LoadSlow(Address a, std::span<std::byte> out) noexcept;
+  [[nodiscard]] bool StoreSlow(Address a, std::span<const std::byte> bytes) noexcept;
+  [[nodiscard]] bool LoadStack(Address a, std::span<std::byte> out) noexcept;
+  void StoreStack(Address a, std::span<const std::byte> bytes) noexcept;
+  [[nodiscard]] bool LoadTarget(Address a, std::span<std::byte> out) noexcept;
+  [[nodiscard]] std::size_t LoadPiece(Address a, std::span<std::byte> out) noexcept;
+  [[nodiscard]] std::byte* WritablePage(Address a, std::size_t& available) noexcept;
+  [[nodiscard]] std::byte* OverlayBytes(std::size_t i) noexcept { return overlay_bytes_.get() + i * kPageBytes; }
+  void Remember(Address page) noexcept;
+  bool Fault(StopReason reason, Address a) noexcept {
+    reason_ = reason;
+    fault_address_ = a;
+    return false;
+  }
+  [[nodiscard]] bool TouchesStack(Address a, std::uint64_t size) const noexcept {
+    return a - stack_base_ < kStackBytes || stack_base_ - a < size;
+  }
+
+  const target::MemoryImage* image_;
+  Address stack_base_;
+  std::array<TlbEntry, kTlbEntries> tlb_;
+  std::unique_ptr<std::uint64_t[]> stack_;
+  std::unique_ptr<Address[]> stack_provenance_;
+  std::unique_ptr<std::uint8_t[]> written_;  // a bit for each byte of a word
+  std::uint64_t lowest_written_ = kStackBytes;
+  std::array<OverlayPage, kMaxOverlayPages> overlay_;
+  std::unique_ptr<std::byte[]> overlay_bytes_;
+  std::size_t overlay_count_ = 0, max_overlay_pages_;
+  ReadTrace* trace_ = nullptr;
+  StopReason reason_ = StopReason::kNone;
+  Address fault_address_ = 0;
+  bool read_uninitialised_ = false;
+};
+
+}  // namespace pygc::machine
