@@ -72,7 +72,7 @@ std::string JsonSafe(std::string_view raw) {
   out.reserve(raw.size());
   while (!raw.empty()) {
     const Decoded d = Decode(raw);
-    if (d.bytes == 0) {
+    if (d.bytes == 0 || d.code_point == 0x7F) {
       fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(raw[0]));
       raw.remove_prefix(1);
       continue;

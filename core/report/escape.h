@@ -11,7 +11,7 @@ namespace pygc::report {
 /// bidirectional marks, noncharacters, and bytes that are not UTF-8. A backslash stays one. The result is valid UTF-8.
 [[nodiscard]] std::string Printable(std::string_view raw);
 
-/// `raw` as valid UTF-8 for a JSON string: bytes that are not UTF-8 become the four characters \xNN; the JSON writer escapes the rest (all of it to ASCII).
+/// `raw` as valid UTF-8 for a JSON string: bytes that are not UTF-8, and DEL, become the four characters \xNN; the JSON writer escapes the rest (all of it to ASCII).
 [[nodiscard]] std::string JsonSafe(std::string_view raw);
 
 /// The number of code points of UTF-8 text: good enough for columns, as wide characters are rare in reports.

@@ -111,7 +111,7 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
     Label(out, "generation");
     std::vector<std::string> parts;
     for (const auto& [generation, objects] : g.generations) {
-      parts.push_back(g.generations.size() == 1 ? generation : fmt::format("{} in {}", Thousands(objects), generation));
+      parts.push_back(g.generations.size() == 1 ? generation : fmt::format("{} in {}", parts.empty() ? Counted(objects, "object") : Thousands(objects), generation));
     }
     out.Flow(parts, ", ", kTextColumn);
   }

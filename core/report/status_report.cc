@@ -24,7 +24,8 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   bool first = true;
   for (const TargetDetails::Module& m : d.modules) {
     if (first) Label(out, "modules");
-    out.To(kTextColumn).Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : " (" + m.detail + ")"), kTextColumn + 2);
+    if (!first) out.To(kTextColumn);
+    out.Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : " (" + m.detail + ")"), kTextColumn + 2);
     first = false;
   }
 }

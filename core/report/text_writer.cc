@@ -70,10 +70,13 @@ TextWriter& TextWriter::Flow(const std::vector<std::string>& parts, std::string_
   bool first = true;
   for (const std::string& part : parts) {
     if (!first && column_ + CodePoints(separator) + CodePoints(Printable(part)) > kWidth) {
+      // A comma ends the line before, an arrow starts the next one.
+      const std::size_t start = separator.find_first_not_of(' '), end = separator.find_last_not_of(' ');
+      const bool trailing = start == 0 && end != std::string_view::npos;
+      if (trailing) Add(separator.substr(0, end + 1));
       Line();
       To(column);
-      const std::size_t start = separator.find_first_not_of(' ');
-      if (start != std::string_view::npos) Add(separator.substr(start));
+      if (!trailing && start != std::string_view::npos) Add(separator.substr(start));
     } else if (first) {
       if (column_ < column) To(column);
     } else {
@@ -94,6 +97,7 @@ void Table::Write(TextWriter& out, std::size_t indent) const {
     std::size_t column = indent;
     if (indent > 0) out.To(indent);
     for (std::size_t i = 0; i < row.size() && i < width.size(); ++i) {
+      if (std::all_of(row.begin() + static_cast<std::ptrdiff_t>(i), row.end(), [](const std::string& cell) { return cell.empty(); })) break;
       const std::size_t own = CodePoints(Printable(row[i]));
       const std::size_t start = right[i] ? column + width[i] - own : column;
       if (start > indent) out.To(start);

@@ -1,0 +1,271 @@
+// The wording of every report, on reports made by hand: the figures here come from nowhere but this file.
+#include "core/report/cycles_report.h"
+#include "core/report/finalizers_report.h"
+#include "core/report/garbage_report.h"
+#include "core/report/leaks_report.h"
+#include "core/report/status_report.h"
+#include "tests/golden/golden.h"
+
+using namespace pygc::report;
+using pygc::test::CheckGolden;
+
+namespace {
+
+CycleStep Attribute(const std::string& type, const std::string& name) { return {type, "", 0x7fe84a3bc110, EdgeKind::kAttribute, "." + name, name, 0}; }
+
+Header HeaderOf(const std::string& command) {
+  Header h;
+  h.command = command;
+  h.target = {"core", "/var/crash/core.4711", 4711, "2.7.18", "default", false};
+  h.tracked = 5610;
+  CollectorFacts c;
+  c.tracked = 5610;
+  c.in_garbage = 602;
+  c.thresholds = {700, 10, 10};
+  c.counts = {411, 3, 8};
+  c.generations = {{"0", 411, true, 120, 10, 0}, {"1", 199, true, 11, 2, 0}, {"2", 5000, true, 1, 0, 602}};
+  c.long_lived_total = 5000;
+  c.long_lived_pending = 120;
+  c.threads = 2;
+  h.interpreters = {c};
+  h.timing = {{"locate_seconds", 0.001}, {"snapshot_seconds", 0.002}};
+  return h;
+}
+
+Header Modern(const std::string& command) {
+  Header h = HeaderOf(command);
+  h.target = {"live", "", 4711, "3.12.1", "default", false};
+  h.interpreters[0].in_garbage = 0;
+  return h;
+}
+
+LeakGroup PipeHolders() {
+  LeakGroup g;
+  g.severity = Severity::kDefinite;
+  g.uncollectable = true;
+  g.reason = Reason::kLegacyFinalizer;
+  g.type = "app.pipes.OsPipeHolder";
+  g.count = 602;
+  g.objects = 1806;
+  g.in_garbage = 602;
+  g.bytes = 250000;
+  g.bytes_with_held = 1900000;
+  g.cycle = {{"app.pipes.OsPipeHolder", "", 0x7fe84a3bc110, EdgeKind::kField, ".__dict__", "", 0},
+             {"dict", "", 0x7fe84a3bc200, EdgeKind::kKey, "['isClosed']", "isClosed", 0},
+             {"instancemethod", "is_closed", 0x7fe84a3bc300, EdgeKind::kField, ".__self__", "", 0}};
+  g.members = {{"app.pipes.OsPipeHolder", 1, 64, ""}, {"dict", 1, 280, ""}, {"instancemethod", 1, 80, ""}};
+  g.held = {{"file", 1204, 173376, "open"}, {"str", 301, 12000, ""}};
+  g.finalizers = {{"app.pipes.OsPipeHolder", "__del__", 602, 0}};
+  g.generations = {{"2", 1806}};
+  g.addresses = {0x7fe84a3bc110, 0x7fe84a3bc1d0};
+  return g;
+}
+
+LeakGroup Trees() {
+  LeakGroup g;
+  g.type = "app.tree.Node";
+  g.count = 24;
+  g.objects = 96;
+  g.bytes = g.bytes_with_held = 9600;
+  g.cycle = {Attribute("app.tree.Node", "children"), {"list", "", 0x7fe84a3bc400, EdgeKind::kItem, "[0]", "0", 0}, Attribute("app.tree.Node", "parent")};
+  g.members = {{"app.tree.Node", 3, 200, ""}, {"list", 1, 200, ""}};
+  g.generations = {{"0", 40}, {"1", 56}};
+  g.addresses = {0x7fe84a3bc500};
+  return g;
+}
+
+LeaksReport TwoGroups() {
+  LeaksReport r;
+  r.unreachable = 96;
+  r.collectable = 96;
+  r.uncollectable = 1806;
+  r.in_garbage = 602;
+  r.unreachable_upper = 96;
+  r.group_count = 2;
+  r.legacy_instances = true;
+  r.groups = {PipeHolders(), Trees()};
+  return r;
+}
+
+template <typename Report>
+std::string Text(const Header& h, const Report& r) {
+  TextWriter out;
+  WriteText(h, r, out);
+  return out.Take();
+}
+template <typename Report>
+std::string Json(const Header& h, const Report& r) {
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  return json.Take() + "\n";
+}
+
+}  // namespace
+
+TEST_CASE("leaks: stuck and waiting groups") {
+  CheckGolden("leaks.txt", Text(HeaderOf("leaks"), TwoGroups()));
+  CheckGolden("leaks.json", Json(HeaderOf("leaks"), TwoGroups()));
+}
+
+TEST_CASE("leaks: nothing found") {
+  LeaksReport r;
+  CheckGolden("leaks-none.txt", Text(Modern("leaks"), r));
+  CheckGolden("leaks-none.json", Json(Modern("leaks"), r));
+}
+
+TEST_CASE("leaks: the collector is off, and a cycle of every other reason") {
+  Header h = Modern("leaks");
+  h.interpreters[0].enabled = false;
+  h.interpreters[0].debug_flags = {"DEBUG_SAVEALL"};
+  LeaksReport r;
+  r.unreachable = r.collectable = r.unreachable_upper = 97;
+  r.frozen = 2;
+  LeakGroup waiting = Trees();
+  waiting.reason = Reason::kFinalizer;
+  waiting.finalizers = {{"app.tree.Node", "__del__", 24, 0}, {"app.tree.Leaf", "__del__", 20, 4}};
+  waiting.order_undefined = true;
+  LeakGroup frozen = Trees();
+  frozen.severity = Severity::kDefinite;
+  frozen.reason = Reason::kFrozen;
+  frozen.generations = {{"permanent", 96}};
+  LeakGroup saved = Trees(), by_hand = Trees(), held = Trees();
+  for (LeakGroup* g : {&saved, &by_hand, &held}) {
+    g->severity = Severity::kDefinite;
+    g->uncollectable = true;
+  }
+  saved.reason = Reason::kSaveAll;
+  saved.in_garbage = saved.objects;
+  by_hand.reason = Reason::kInGarbage;
+  by_hand.cycle.clear();
+  held.reason = Reason::kHeldByGarbage;
+  LeakGroup alone;
+  alone.type = "app.Alone";
+  alone.count = alone.objects = 1;
+  alone.bytes = 48;
+  alone.bytes_with_held = 1000000048;
+  alone.held = {{"bytearray", 1, 1000000000, ""}};
+  alone.addresses = {0x7f0000000010};
+  r.groups = {frozen, saved, by_hand, held, waiting, alone};
+  r.group_count = 9;
+  r.groups_ignored = 3;
+  CheckGolden("leaks-off.txt", Text(h, r));
+  CheckGolden("leaks-off.json", Json(h, r));
+}
+
+TEST_CASE("leaks: partial data and guessed references") {
+  Header h = HeaderOf("leaks");
+  h.complete = false;
+  h.certainty = Certainty::kLowerBound;
+  h.missing = {{"412 MiB of memory", "the core file is truncated: 1.2 of 3.9 GiB present", "Copy the whole core, or raise ulimit -c"}};
+  h.warnings = {"file /usr/lib/libfoo.so.1: no build-id in the core"};
+  LeaksReport r = TwoGroups();
+  r.unreachable_upper = 110;
+  r.groups[1].approximate = true;
+  CheckGolden("leaks-partial.txt", Text(h, r));
+  LeaksReport none;
+  CheckGolden("leaks-partial-none.txt", Text(h, none));
+  h.missing.clear();
+  h.complete = true;
+  none.unreachable_upper = 14;
+  CheckGolden("leaks-guessed-none.txt", Text(h, none));
+}
+
+TEST_CASE("leaks: hostile names reach neither the terminal nor the JSON raw") {
+  Header h = HeaderOf("leaks");
+  h.target.path = "/tmp/\x1b]0;x\x07/core";
+  LeaksReport r = TwoGroups();
+  r.groups[0].type = r.groups[0].cycle[0].type = "app.\x1b[2J\xe2\x80\xae\xff";
+  r.groups[0].held = {{"a\nb", 1, 1, ""}};
+  const std::string text = Text(h, r), json = Json(h, r);
+  for (const char c : text) CHECK((static_cast<unsigned char>(c) >= 0x20 || c == '\n'));
+  CHECK(text.find("\xe2\x80\xae") == std::string::npos);
+  for (const char c : json) CHECK(((c >= 0x20 && c < 0x7f) || c == '\n'));
+  CheckGolden("leaks-hostile.json", json);
+}
+
+TEST_CASE("status: everything known") {
+  Header h = HeaderOf("status");
+  StatusReport r;
+  r.build_text = "2.7.18 (default, Apr 20 2020, 20:30:41) [GCC 9.3.0]";
+  r.exact_objects = 5600;
+  r.approximate_objects = 10;
+  r.types = 320;
+  r.references = 21000;
+  r.approximate_types = {{"lxml.etree._Element", "approximate", "tp_traverse is not known", "/usr/lib/python2.7/lxml/etree.so", 10}};
+  r.details.executable = "/usr/bin/python2.7";
+  r.details.layout = "cpython-2.7.18-default-lp64";
+  r.details.explanation = {"version 2.7.18 from the symbol Py_Version", "layout from the built-in table"};
+  r.details.memory_bytes = 123456789;
+  r.details.modules = {{"/usr/bin/python2.7", "verified by build-id", "build-id 0123abcd"}};
+  h.interpreters[0].debug_flags = {"DEBUG_STATS", "DEBUG_SAVEALL"};
+  CheckGolden("status.txt", Text(h, r));
+  JsonWriter json;
+  WriteStatusDocument(h, r, json);
+  CheckGolden("status.json", json.Take() + "\n");
+}
+
+TEST_CASE("status: two interpreters, a live process, damage") {
+  Header h = Modern("status");
+  h.interpreters.push_back(h.interpreters[0]);
+  h.interpreters[1].id = 1;
+  h.interpreters[1].enabled = false;
+  h.interpreters[1].collecting = true;
+  h.interpreters[1].generations.push_back({"permanent", 375, false, 0, 0, 0});
+  h.complete = false;
+  h.missing = {{"3 tracked objects", "in a generation list, but not readable", ""}};
+  StatusReport r;
+  r.tried_on_real_process = false;
+  r.details.pause_seconds = 0.0231;
+  r.details.core_bytes_expected = 100;
+  r.details.core_bytes_present = 90;
+  r.unreadable_objects = 3;
+  r.dangling_references = 1;
+  r.notes = {"generation 2 of interpreter 0: _gc_next of 0x7f3a10c2e4d0 is 0x18, not in any region"};
+  CheckGolden("status-damaged.txt", Text(h, r));
+}
+
+TEST_CASE("cycles") {
+  CyclesReport r;
+  r.unreachable_components = 24;
+  r.unreachable_objects = 96;
+  r.reachable_components = 3;
+  r.reachable_objects = 2400;
+  r.group_count = 3;
+  r.groups = {{"unreachable", "app.tree.Node", 24, 96, Trees().cycle, Trees().members, {0x7fe84a3bc500}},
+              {"reachable", "module", 1, 2000, {}, {{"function", 1500, 0, ""}, {"dict", 400, 0, ""}, {"module", 100, 0, ""}}, {0x7fe84a3bc600}}};
+  CheckGolden("cycles.txt", Text(Modern("cycles"), r));
+  CheckGolden("cycles.json", Json(Modern("cycles"), r));
+}
+
+TEST_CASE("garbage") {
+  GarbageReport r;
+  r.in_garbage = 605;
+  r.held = 1204;
+  r.legacy_instances = true;
+  r.group_count = 3;
+  r.groups = {{"app.pipes.OsPipeHolder", Reason::kLegacyFinalizer, "__del__", 0, 602, 38528, {0x7fe84a3bc110, 0x7fe84a3bc1d0}},
+              {"dict", Reason::kSaveAll, "", 0, 2, 560, {0x7fe84a3bc200, 0x7fe84a3bc300}},
+              {"str", Reason::kInGarbage, "", 0, 1, 40, {0x7fe84a3bc400}}};
+  CheckGolden("garbage.txt", Text(HeaderOf("garbage"), r));
+  CheckGolden("garbage.json", Json(HeaderOf("garbage"), r));
+  CheckGolden("garbage-none.txt", Text(Modern("garbage"), GarbageReport{}));
+}
+
+TEST_CASE("finalizers") {
+  FinalizersReport r;
+  r.objects = 30;
+  r.pending = 26;
+  r.run = 4;
+  r.unreachable = 20;
+  r.order_undefined = 2;
+  r.callbacks = 1;
+  r.callbacks_known = true;
+  r.group_count = 2;
+  r.groups = {{"app.tree.Node", "__del__", false, 24, 20, 4, 1, 20, 0, 24, 2, {0x7fe84a3bc500, 0x7fe84a3bc600, 0x7fe84a3bc700, 0x7fe84a3bc800, 0x7fe84a3bc900}},
+              {"_io.FileIO", "tp_finalize", false, 6, 6, 0, 0, 0, 0, 0, 0, {0x7fe84a3bd000}}};
+  CheckGolden("finalizers.txt", Text(Modern("finalizers"), r));
+  CheckGolden("finalizers.json", Json(Modern("finalizers"), r));
+  CheckGolden("finalizers-none.txt", Text(Modern("finalizers"), FinalizersReport{}));
+}
