@@ -19,7 +19,10 @@ using heap::HeapSnapshot;
 // approximate ones too, the permanent generation too) costs one marking pass and not a new count.
 class Replay {
  public:
-  explicit Replay(const HeapSnapshot& heap) : heap_(heap), found_(heap.size()), several_interpreters_(!heap.interpreter.empty()) {}
+  explicit Replay(const HeapSnapshot& heap)
+      : heap_(heap), found_(heap.size()), not_gc_(heap.size()), several_interpreters_(!heap.interpreter.empty()) {
+    for (const NodeId n : heap.not_gc) not_gc_.Insert(n);
+  }
 
   // CPython: subtract_refs(). Counts the references that the sources hold. `sign`: +1 adds them, -1 takes them back.
   template <typename IsSource>
@@ -43,10 +46,13 @@ class Replay {
   [[nodiscard]] bool HeldFromOutside(NodeId n) const {
     const std::uint32_t refcount = heap_.refcount[n];
     if (refcount >= heap::kSaturated) return true;
+    if (not_gc_.Contains(n)) return refcount != 0;
     const std::uint64_t found = found_.Count(n);
     return found > refcount ? !heap_.deficit_stays_zero : found < refcount;
   }
-  [[nodiscard]] bool HasDeficit(NodeId n) const { return heap_.refcount[n] < heap::kSaturated && found_.Count(n) > heap_.refcount[n]; }
+  [[nodiscard]] bool HasDeficit(NodeId n) const {
+    return !not_gc_.Contains(n) && heap_.refcount[n] < heap::kSaturated && found_.Count(n) > heap_.refcount[n];
+  }
 
   // CPython: move_unreachable(). The candidates that nothing outside reaches. `emptied`: nodes taken as reachable but not followed.
   [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}) const {
@@ -71,6 +77,7 @@ class Replay {
 
   const HeapSnapshot& heap_;
   InDegree found_;
+  NodeSet not_gc_;
   bool several_interpreters_;
 };
 

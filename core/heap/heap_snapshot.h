@@ -85,6 +85,9 @@ struct HeapSnapshot {
   // What the collector does when it finds more references to an object than its count says: up to 3.7 its copy of the count stays at zero (the object
   // can be found unreachable), later it wraps round (the object stays). CPython: visit_decref(), Modules/gcmodule.c [2.7-3.7]; gc_decref() [3.8+].
   bool deficit_stays_zero = false;
+  // Tracked nodes whose type's tp_is_gc says no (rising; a running greenlet): the collector passes over references to them, so nothing explains their
+  // counts and they stay. CPython: visit_decref(), visit_reachable() ask _PyObject_IS_GC.
+  std::vector<NodeId> not_gc;
 
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }

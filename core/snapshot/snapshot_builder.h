@@ -16,7 +16,8 @@ struct SnapshotOptions {
 
 /// All tracked objects of every interpreter (generation lists, the permanent one, and lists headed on a C stack where a collection was in progress),
 /// their headers and references.
-/// Errors: kCancelled, kLimit (does not fit the given memory), kCorrupt (no list could be followed at all). Damage to a part is Coverage, not an error.
+/// Errors: kCancelled, kLimit (does not fit the given memory), kCorrupt (no list could be followed at all). Damage to a part is Coverage, not an
+/// error.
 [[nodiscard]] Result<heap::HeapSnapshot> BuildSnapshot(const objects::ObjectReader& reader, const SnapshotOptions& options, ProgressSink& progress);
 
 }  // namespace pygc::snapshot

@@ -45,7 +45,7 @@ struct Case {
 
 Case RandomCase(std::mt19937_64& random) {
   const NodeId n = static_cast<NodeId>(1 + random() % 14);
-  Case c{testing::RandomGraph(random, n, random() % (3 * n)), NodeSet(n)};
+  Case c{test::RandomGraph(random, n, random() % (3 * n)), NodeSet(n)};
   const bool all = random() % 2;
   for (NodeId i = 0; i < n; ++i) {
     if (all || random() % 4) c.within.Insert(i);
@@ -59,9 +59,9 @@ bool HasEdge(const CsrGraph& g, NodeId from, NodeId to) {
 }
 
 TEST_CASE("components are the classes of mutual reachability, in reverse topological order") {
-  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+  test::ForSeeds(3000, [](std::mt19937_64& random) {
     const Case c = RandomCase(random);
-    INFO(testing::GraphText(c.graph));
+    INFO(test::GraphText(c.graph));
     const Components components = StronglyConnectedComponents(c.graph, &c.within);
     const auto d = Distances(c.graph, c.within);
     std::size_t seen = 0;
@@ -87,9 +87,9 @@ TEST_CASE("components are the classes of mutual reachability, in reverse topolog
 }
 
 TEST_CASE("the shortest cycle of a component has the length that all pairs give, and is a cycle") {
-  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+  test::ForSeeds(3000, [](std::mt19937_64& random) {
     const Case c = RandomCase(random);
-    INFO(testing::GraphText(c.graph));
+    INFO(test::GraphText(c.graph));
     const Components components = StronglyConnectedComponents(c.graph, &c.within);
     const auto d = Distances(c.graph, c.within);
     ShortestCycleSearch search(c.graph, components);
@@ -126,9 +126,9 @@ TEST_CASE("the shortest cycle of a component has the length that all pairs give,
 }
 
 TEST_CASE("a node dominates what cannot be reached without it") {
-  testing::ForSeeds(3000, [](std::mt19937_64& random) {
+  test::ForSeeds(3000, [](std::mt19937_64& random) {
     const Case c = RandomCase(random);
-    INFO(testing::GraphText(c.graph));
+    INFO(test::GraphText(c.graph));
     const NodeId n = c.graph.node_count();
     std::vector<NodeId> roots;
     for (int i = 0; i < 1 + static_cast<int>(random() % 3); ++i) roots.push_back(static_cast<NodeId>(random() % n));
@@ -163,9 +163,9 @@ TEST_CASE("a node dominates what cannot be reached without it") {
 }
 
 TEST_CASE("the reverse of the reverse is the graph with sorted edges, and paths are shortest") {
-  testing::ForSeeds(1000, [](std::mt19937_64& random) {
+  test::ForSeeds(1000, [](std::mt19937_64& random) {
     const Case c = RandomCase(random);
-    INFO(testing::GraphText(c.graph));
+    INFO(test::GraphText(c.graph));
     const auto once = Transpose(c.graph);
     REQUIRE(once);
     const auto twice = Transpose(*once);

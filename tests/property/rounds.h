@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <random>
 
-namespace pygc::testing {
+namespace pygc::test {
 
 template <typename Property>
 void ForSeeds(std::uint64_t count, Property&& property) {
@@ -19,4 +19,4 @@ void ForSeeds(std::uint64_t count, Property&& property) {
   }
 }
 
-}  // namespace pygc::testing
+}  // namespace pygc::test

@@ -67,7 +67,7 @@ struct NaiveCollector {
 };
 
 // A heap of a dozen objects whose counts are right, but for some references from outside.
-testing::TextHeap RandomHeap(std::mt19937_64& random) {
+test::TextHeap RandomHeap(std::mt19937_64& random) {
   const int n = static_cast<int>(1 + random() % 12);
   std::vector<std::vector<int>> edges(static_cast<std::size_t>(n));
   std::vector<int> count(static_cast<std::size_t>(n));
@@ -94,14 +94,14 @@ testing::TextHeap RandomHeap(std::mt19937_64& random) {
     for (const int to : edges[0]) text += " n" + std::to_string(to);
     text += "\n";
   }
-  return testing::ParseHeap(text);
+  return test::ParseHeap(text);
 }
 
 TEST_CASE("the replay finds what a naive collector finds") {
-  testing::ForSeeds(20000, [](std::mt19937_64& random) {
-    const testing::TextHeap text = RandomHeap(random);
+  test::ForSeeds(20000, [](std::mt19937_64& random) {
+    const test::TextHeap text = RandomHeap(random);
     const heap::HeapSnapshot& h = text.heap;
-    INFO(testing::GraphText(h.graph));
+    INFO(test::GraphText(h.graph));
     SilentProgress progress;
     const auto verdict = ReplayCollection(h, progress);
     REQUIRE(verdict);

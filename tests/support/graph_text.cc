@@ -6,7 +6,7 @@
 #include <sstream>
 #include <utility>
 
-namespace pygc::testing {
+namespace pygc::test {
 namespace {
 
 using graph::kNoNode;
@@ -264,4 +264,4 @@ std::string GraphText(const graph::CsrGraph& graph) {
   return text;
 }
 
-}  // namespace pygc::testing
+}  // namespace pygc::test

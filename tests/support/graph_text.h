@@ -18,7 +18,7 @@
 #include "core/heap/excerpt.h"
 #include "core/heap/heap_snapshot.h"
 
-namespace pygc::testing {
+namespace pygc::test {
 
 /// A snapshot with the names that the text gave its nodes.
 struct TextHeap {
@@ -59,4 +59,4 @@ struct TextGraph {
 /// "0 -> 1 2\n1 -> ...": for failure messages.
 [[nodiscard]] std::string GraphText(const graph::CsrGraph& graph);
 
-}  // namespace pygc::testing
+}  // namespace pygc::test

@@ -7,8 +7,8 @@
 namespace pygc::analysis {
 namespace {
 
-using testing::ParseHeap;
-using testing::TextHeap;
+using test::ParseHeap;
+using test::TextHeap;
 
 Verdict Replay(const TextHeap& text) {
   SilentProgress progress;

@@ -8,8 +8,8 @@
 namespace pygc::graph {
 namespace {
 
-using testing::GraphText;
-using testing::ParseGraph;
+using test::GraphText;
+using test::ParseGraph;
 
 std::vector<CsrGraph::Block> Blocks(std::initializer_list<std::vector<std::vector<NodeId>>> blocks) {
   std::vector<CsrGraph::Block> result;

@@ -14,8 +14,8 @@
 namespace pygc::graph {
 namespace {
 
-using testing::ParseGraph;
-using testing::TextGraph;
+using test::ParseGraph;
+using test::TextGraph;
 
 std::string ComponentsText(const TextGraph& text, const NodeSet* within = nullptr) {
   const Components components = StronglyConnectedComponents(text.graph, within);

@@ -1,0 +1,375 @@
+// Tracked objects from the collector's doubly linked lists.
+//
+// CPython: GC_NEXT, GC_PREV, gc_list_* in Modules/gcmodule.c [2.7-3.12], Python/gc.c [3.13+]. A list is a ring through a head that is no object:
+//
+//     head -> a -> b -> c -> head          forward by _gc_next is always whole;
+//     head <- a <- b <- c <- head          backward by _gc_prev is not, while a collection keeps its counts there.
+//
+// Every object is marked in the index when it is met; meeting a mark again is a loop or a merge of two lists, and the list is cut there.
+#include <algorithm>
+
+#include "core/snapshot/gc_links.h"
+#include "core/snapshot/object_source.h"
+
+namespace pygc::snapshot {
+namespace {
+
+using heap::ObjectIndex;
+
+constexpr std::uint64_t kProgressSteps = 1u << 18;
+
+std::string GenerationName(std::uint8_t generation) {
+  if (generation == heap::kPermanent) return "the permanent generation";
+  if (generation == heap::kDetached) return "a list on a C stack";
+  return fmt::format("generation {}", generation);
+}
+
+// Why a link cannot be followed.
+enum class LinkFault : std::uint8_t { kNone, kUnreadable, kNull, kMisaligned, kOutside, kSeenBefore };
+
+class ListWalker {
+ public:
+  ListWalker(const target::Process& process, const cpython::Runtime& runtime, const SourceOptions& options,
+             const std::function<bool(Address)>& is_object, ProgressSink& progress, std::uint8_t gc_shift)
+      : process_(process),
+        runtime_(runtime),
+        options_(options),
+        is_object_(is_object),
+        progress_(progress),
+        links_(process.memory, runtime.gc_head),
+        gc_shift_(gc_shift) {}
+
+  Result<FoundObjects> Run() {
+    const std::vector<ObjectIndex::Range> ranges = ObjectRanges(process_, gc_shift_, options_.with_leaves);
+    found_.index = ObjectIndex(ranges);
+    AddLists();
+    bool any = false;
+    for (std::size_t i = 0; i < found_.lists.size() && !cancelled_; ++i) any = FollowRing(found_.lists[i]) || any;
+    if (!any && !cancelled_ && !found_.lists.empty()) {
+      const ObjectList& list = found_.lists.front();
+      return FailAt(ErrorCode::kCorrupt, list.head, "cannot follow any of the collector's lists: {}",
+                    found_.coverage.notes.empty() ? "their heads cannot be read" : found_.coverage.notes.front());
+    }
+    if (std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const auto& i) { return i.collecting; })) FindDetachedLists();
+    if (cancelled_) return Fail(ErrorCode::kCancelled, "stopped while following the generation lists");
+    if (found_.objects > options_.limits.max_objects) {
+      return Fail(ErrorCode::kLimit, "the heap has {} tracked objects; at most {} can be numbered", found_.objects, options_.limits.max_objects);
+    }
+    found_.coverage.lists_complete = !incomplete_;
+    return std::move(found_);
+  }
+
+  // An object that is aligned to 8 bytes only was met: the index must be made again with a finer granularity.
+  [[nodiscard]] bool needs_finer_index() const noexcept { return needs_finer_; }
+
+ private:
+  void AddLists() {
+    for (std::size_t i = 0; i < runtime_.interpreters.size(); ++i) {
+      const cpython::Interpreter& interpreter = runtime_.interpreters[i];
+      const auto add = [&](Address head, std::uint8_t generation) {
+        if (head == 0) return;
+        const auto known = std::find_if(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head == head; });
+        const std::uint8_t number = i < heap::kNoInterpreter ? static_cast<std::uint8_t>(i) : heap::kNoInterpreter;
+        if (known != found_.lists.end()) {
+          known->interpreter = heap::kNoInterpreter;  // up to 3.8 all interpreters share the lists
+          return;
+        }
+        found_.lists.push_back({number, generation, head, 0, {}});
+      };
+      for (std::size_t g = 0; g < interpreter.generations.size(); ++g) {
+        add(interpreter.generations[g].head,
+            g < interpreter.generation_number.size() ? interpreter.generation_number[g] : static_cast<std::uint8_t>(std::min<std::size_t>(g, 2)));
+      }
+      if (interpreter.permanent) add(interpreter.permanent->head, heap::kPermanent);
+    }
+  }
+
+  [[nodiscard]] LinkFault Check(const std::optional<Address>& head) {
+    if (!head) return LinkFault::kUnreadable;
+    if (*head == 0) return LinkFault::kNull;
+    const Address object = links_.ObjectOf(*head);
+    if (!found_.index.Accepts(object)) {
+      if (process_.memory.At(*head, links_.format().size) == nullptr) return LinkFault::kOutside;
+      if (gc_shift_ > 3 && object % 16 == 8 && is_object_(object)) needs_finer_ = true;
+      return LinkFault::kMisaligned;
+    }
+    if (process_.memory.At(*head, links_.format().size + 16) == nullptr) return LinkFault::kOutside;
+    return found_.index.IsMarked(object) ? LinkFault::kSeenBefore : LinkFault::kNone;
+  }
+
+  [[nodiscard]] std::string FaultText(LinkFault fault, const std::optional<Address>& link) const {
+    switch (fault) {
+      case LinkFault::kNull:
+        return "is NULL";
+      case LinkFault::kMisaligned:
+        return fmt::format("is {:#x}, which is not aligned like an object", *link);
+      case LinkFault::kOutside:
+        return fmt::format("is {:#x}, not in any region", *link);
+      case LinkFault::kSeenBefore:
+        return fmt::format("is {:#x}, an object that was met before (the list loops or two lists merge)", *link);
+      default:
+        return "cannot be read";
+    }
+  }
+  [[nodiscard]] std::string ListName(const ObjectList& list) const {
+    if (list.interpreter == heap::kNoInterpreter || list.interpreter >= runtime_.interpreters.size()) return GenerationName(list.generation);
+    return fmt::format("{} of interpreter {}", GenerationName(list.generation), runtime_.interpreters[list.interpreter].id);
+  }
+  void Note(std::string text) { found_.coverage.notes.push_back(std::move(text)); }
+  [[nodiscard]] std::string HeadOrObject(const ObjectList& list, Address head) const {
+    return head == list.head ? fmt::format("the list head at {:#x}", head) : fmt::format("the object at {:#x}", links_.ObjectOf(head));
+  }
+
+  bool Tick() {
+    if (++steps_ % kProgressSteps == 0 && !progress_.Update("following the generation lists", steps_, 0)) cancelled_ = true;
+    return !cancelled_;
+  }
+
+  [[nodiscard]] bool BackLinksHold(const ObjectList& list) const {
+    if (list.interpreter < runtime_.interpreters.size()) return !runtime_.interpreters[list.interpreter].collecting;
+    return std::none_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const auto& i) { return i.collecting; });
+  }
+
+  // Follows one ring; returns false when not even its head can be read.
+  bool FollowRing(ObjectList& list) {
+    const bool check_back_links = BackLinksHold(list);
+    std::uint64_t wrong_back_links = 0;
+    Address first_wrong = 0;
+    ListStretch stretch;
+    Address current = list.head, before = list.head;
+    for (;;) {
+      if (!Tick()) return true;
+      const std::optional<Address> next = links_.Next(current);
+      if (next == list.head) break;
+      const LinkFault fault = Check(next);
+      if (fault == LinkFault::kNone) {
+        found_.index.Mark(links_.ObjectOf(*next));
+        if (stretch.count++ == 0) stretch.first_head = *next;
+        if (check_back_links && links_.Previous(*next) != current && wrong_back_links++ == 0) first_wrong = *next;
+        before = current;
+        current = *next;
+        continue;
+      }
+      if (fault == LinkFault::kUnreadable && current == list.head) {
+        Note(fmt::format("cannot follow {}: its head at {:#x} cannot be read", ListName(list), list.head));
+        incomplete_ = true;
+        return false;
+      }
+      if (fault == LinkFault::kNull && current != list.head && check_back_links && IsHalfLinked(list, before, current)) {
+        found_.index.Unmark(links_.ObjectOf(current));
+        --stretch.count;
+        ++found_.coverage.in_flight_objects;
+        Note(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is not counted", links_.ObjectOf(current),
+                         ListName(list)));
+        break;
+      }
+      Keep(list, stretch);
+      Cut(list, current, next, fault, check_back_links);
+      stretch = {};
+      break;
+    }
+    Keep(list, stretch);
+    if (wrong_back_links > 0) {
+      Note(fmt::format("{}: _gc_prev of {} object{} does not lead back, first at {:#x}", ListName(list), wrong_back_links,
+                       wrong_back_links == 1 ? "" : "s", links_.ObjectOf(first_wrong)));
+    }
+    return true;
+  }
+
+  void Keep(ObjectList& list, const ListStretch& stretch) {
+    if (stretch.count == 0) return;
+    list.stretches.push_back(stretch);
+    list.count += stretch.count;
+    found_.objects += stretch.count;
+  }
+
+  // The state in the middle of PyObject_GC_Track: the last object refers to the new one, whose own links are not set yet.
+  // CPython: _PyObject_GC_TRACK(), Include/internal/pycore_object.h [3.8+]; stores in program order: last->next, new->prev, new->next, head->prev.
+  [[nodiscard]] bool IsHalfLinked(const ObjectList& list, Address last, Address added) const {
+    const std::optional<Address> tail = links_.Previous(list.head);
+    return tail == last || tail == added;
+  }
+
+  // The forward chain ends at `last_good`: goes on from the other side.
+  void Cut(ObjectList& list, Address last_good, const std::optional<Address>& link, LinkFault fault, bool follow_back_links) {
+    std::string text = fmt::format("cannot follow {}: _gc_next of {} {} ({} objects read before it)", ListName(list), HeadOrObject(list, last_good),
+                                   FaultText(fault, link), list.count);
+    bool closed = false;
+    ListStretch stretch;
+    stretch.backwards = true;
+    Address current = list.head;
+    while (follow_back_links && Tick()) {
+      const std::optional<Address> previous = links_.Previous(current);
+      if (previous == last_good || previous == list.head) {
+        closed = previous == last_good && last_good != list.head;
+        break;
+      }
+      if (Check(previous) != LinkFault::kNone || links_.Next(*previous) != current) break;
+      found_.index.Mark(links_.ObjectOf(*previous));
+      if (stretch.count++ == 0) stretch.first_head = *previous;
+      current = *previous;
+    }
+    Keep(list, stretch);
+    if (!follow_back_links) {
+      text += "; back links hold the collector's counts now, so what follows is lost";
+    } else if (closed) {
+      text += fmt::format("; followed from its end by _gc_prev to the same object, {} more: none is missing", stretch.count);
+    } else {
+      text += fmt::format("; {} more found from its end by _gc_prev, those between are lost", stretch.count);
+    }
+    Note(std::move(text));
+    incomplete_ = incomplete_ || !closed;
+  }
+
+  // Lists headed in local variables of the collector: `unreachable`, `finalizers`, `seen`, `increment`, ... A head is told by its links, which both
+  // lead back to it. CPython: gc_collect_main(), deduce_unreachable(), finalize_garbage(), handle_weakrefs(). HEURISTIC: words on a stack that look
+  // like a head. A wrong yes would take objects that are in no list for tracked ones: excluded by asking each for a valid type and by the ring having
+  // to close over objects not met before. A wrong no loses the objects under collection: said by the count of lists found.
+  void FindDetachedLists() {
+    std::vector<std::pair<AddressRange, std::uint8_t>> stacks;
+    for (const target::Thread& thread : process_.threads) {
+      const target::Segment* const segment = thread.has_registers ? process_.memory.Find(thread.stack_pointer()) : nullptr;
+      if (segment == nullptr || !segment->writable) continue;
+      const Address red_zone = std::min<Address>(128, thread.stack_pointer() - segment->range.begin);
+      stacks.push_back({{thread.stack_pointer() - red_zone, segment->range.end}, InterpreterOf(thread)});
+    }
+    if (stacks.empty()) {  // no registers in the dump: any writable memory may be a stack
+      for (const target::Segment& segment : process_.memory.segments()) {
+        if (segment.writable) stacks.push_back({segment.range, CollectingInterpreter()});
+      }
+    }
+    std::sort(stacks.begin(), stacks.end(), [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
+    // Debian's 3.13 aligns PyGC_Head to 4 bytes only; the generation heads show it.
+    const bool four = std::any_of(found_.lists.begin(), found_.lists.end(), [](const ObjectList& l) { return l.head % 8 != 0; });
+    const Address step = four ? 4 : 8;
+    Address done = 0;
+    for (const auto& [range, interpreter] : stacks) {
+      Address at = (std::max(range.begin, done) + step - 1) & ~(step - 1);
+      for (; at < range.end && Tick(); at += step) {
+        if (LooksLikeHead(at)) FollowDetached(at, interpreter);
+      }
+      done = std::max(done, range.end);
+    }
+  }
+  [[nodiscard]] std::uint8_t CollectingInterpreter() const {
+    std::uint8_t only = heap::kNoInterpreter;
+    for (std::size_t i = 0; i < runtime_.interpreters.size() && i < heap::kNoInterpreter; ++i) {
+      if (!runtime_.interpreters[i].collecting) continue;
+      if (only != heap::kNoInterpreter) return heap::kNoInterpreter;
+      only = static_cast<std::uint8_t>(i);
+    }
+    // Lists that all interpreters share (up to 3.8) belong to none; so do these.
+    const bool shared = !found_.lists.empty() && found_.lists.front().interpreter == heap::kNoInterpreter;
+    return shared ? heap::kNoInterpreter : only;
+  }
+  [[nodiscard]] std::uint8_t InterpreterOf(const target::Thread& thread) const {
+    const std::uint8_t only = CollectingInterpreter();
+    if (only != heap::kNoInterpreter || (!found_.lists.empty() && found_.lists.front().interpreter == heap::kNoInterpreter)) return only;
+    for (std::size_t i = 0; i < runtime_.interpreters.size() && i < heap::kNoInterpreter; ++i) {
+      for (const cpython::PyThread& t : runtime_.interpreters[i].threads) {
+        const bool same = t.native_thread_id ? *t.native_thread_id == static_cast<std::uint64_t>(thread.tid) : t.thread_id == thread.fs_base();
+        if (same) return static_cast<std::uint8_t>(i);
+      }
+    }
+    return heap::kNoInterpreter;
+  }
+
+  [[nodiscard]] bool LooksLikeHead(Address at) const {
+    const std::optional<Address> next = links_.Next(at), previous = links_.Previous(at);
+    if (!next || !previous || *next == at || *previous == at) return false;
+    if (!found_.index.Accepts(links_.ObjectOf(*next)) || !found_.index.Accepts(links_.ObjectOf(*previous))) return false;
+    if (links_.Previous(*next) != at || links_.Next(*previous) != at) return false;
+    return std::none_of(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head == at; });
+  }
+  void FollowDetached(Address head, std::uint8_t interpreter) {
+    ListStretch stretch;
+    Address current = head;
+    bool closed = false;
+    while (Tick()) {
+      const std::optional<Address> next = links_.Next(current);
+      closed = next == head;
+      if (closed || Check(next) != LinkFault::kNone || !is_object_(links_.ObjectOf(*next))) break;
+      found_.index.Mark(links_.ObjectOf(*next));
+      if (stretch.count++ == 0) stretch.first_head = *next;
+      current = *next;
+    }
+    if (closed && stretch.count > 0) {
+      ObjectList& list = found_.lists.emplace_back(ObjectList{interpreter, heap::kDetached, head, 0, {}});
+      Keep(list, stretch);
+      ++found_.coverage.detached_lists;
+      return;
+    }
+    current = stretch.first_head;  // not a list: take the marks back
+    for (std::uint64_t i = 0; i < stretch.count; ++i) {
+      found_.index.Unmark(links_.ObjectOf(current));
+      current = links_.Next(current).value_or(0);
+    }
+  }
+
+  const target::Process& process_;
+  const cpython::Runtime& runtime_;
+  const SourceOptions& options_;
+  const std::function<bool(Address)>& is_object_;
+  ProgressSink& progress_;
+  GcLinks links_;
+  std::uint8_t gc_shift_;
+  FoundObjects found_;
+  std::uint64_t steps_ = 0;
+  bool cancelled_ = false, incomplete_ = false, needs_finer_ = false;
+};
+
+}  // namespace
+
+std::vector<ObjectIndex::Range> ObjectRanges(const target::Process& process, std::uint8_t gc_shift, bool with_leaves) {
+  std::vector<ObjectIndex::Range> ranges;
+  Address module_end = 0;  // .bss follows the module's last file mapping as anonymous memory
+  for (const target::Segment& segment : process.memory.segments()) {
+    if (!segment.readable || segment.range.empty()) continue;
+    const bool of_module = segment.module != 0xFFFFFFFFu || segment.range.begin == module_end;
+    if (of_module) module_end = segment.range.end;
+    const std::uint8_t shift = with_leaves && of_module ? 2 : gc_shift;
+    if (!ranges.empty() && ranges.back().shift == shift && ranges.back().range.end == segment.range.begin) {
+      ranges.back().range.end = segment.range.end;
+    } else {
+      ranges.push_back({segment.range, shift});
+    }
+  }
+  return ranges;
+}
+
+Result<FoundObjects> FindObjectsInLists(const target::Process& process, const cpython::Runtime& runtime, const SourceOptions& options,
+                                        const std::function<bool(Address)>& is_object, ProgressSink& progress) {
+  // 2.7 keeps ints and floats, which are leaves, in blocks of 8-byte granularity; its head of 32 bytes tells it from 3.8+ (3.6 and 3.7 pay for it
+  // too).
+  const std::uint8_t shift = options.with_leaves && runtime.gc_head.size > 16 ? 3 : 4;
+  ListWalker walker(process, runtime, options, is_object, progress, shift);
+  Result<FoundObjects> found = walker.Run();
+  if (!walker.needs_finer_index()) return found;
+  return ListWalker(process, runtime, options, is_object, progress, 3).Run();
+}
+
+void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFormat& format, const FoundObjects& found,
+                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter) {
+  if (found.lists.empty()) return;
+  const GcLinks links(memory, format);
+  const auto largest =
+      std::max_element(found.lists.begin(), found.lists.end(), [](const ObjectList& a, const ObjectList& b) { return a.count < b.count; });
+  const bool leaves = found.objects < found.index.size();  // the index holds untracked objects too: there is no default
+  std::fill(flags.begin(), flags.end(), leaves ? heap::kUntracked : static_cast<std::uint8_t>(heap::kTracked | largest->generation));
+  std::fill(interpreter.begin(), interpreter.end(), leaves ? heap::kNoInterpreter : largest->interpreter);
+  for (auto list = found.lists.begin(); list != found.lists.end(); ++list) {
+    if (list == largest && !leaves) continue;
+    for (const ListStretch& stretch : list->stretches) {
+      Address head = stretch.first_head;
+      for (std::uint64_t i = 0; i < stretch.count; ++i) {
+        const heap::NodeId node = found.index.Find(links.ObjectOf(head));
+        if (node == heap::kNoNode) break;
+        flags[node] = static_cast<std::uint8_t>(heap::kTracked | list->generation);
+        if (!interpreter.empty()) interpreter[node] = list->interpreter;
+        head = (stretch.backwards ? links.Previous(head) : links.Next(head)).value_or(0);
+      }
+    }
+  }
+}
+
+}  // namespace pygc::snapshot

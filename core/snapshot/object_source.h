@@ -1,0 +1,65 @@
+// Where tracked objects come from. In builds with a GIL: the collector's lists (gc_list_source.cc). The seam for free-threaded builds, which have no
+// lists. Not for references, types or sizes: only which addresses are tracked objects, and in which generation.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/base/limits.h"
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "core/cpython/runtime.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/heap/object_index.h"
+#include "core/target/process.h"
+
+namespace pygc::snapshot {
+
+/// A stretch of a list that was followed without a gap, so that it can be followed again.
+struct ListStretch {
+  Address first_head = 0;   // PyGC_Head of the first object
+  std::uint64_t count = 0;  // objects
+  bool backwards = false;   // by _gc_prev
+};
+
+/// One list of the collector and what of it was found.
+struct ObjectList {
+  std::uint8_t interpreter = heap::kNoInterpreter;
+  std::uint8_t generation = 0;  // as in the flag column: 0, 1, 2, heap::kPermanent, heap::kDetached
+  Address head = 0;             // of the PyGC_Head that anchors it
+  std::uint64_t count = 0;
+  std::vector<ListStretch> stretches;
+};
+
+/// All tracked objects, marked in an index that is not sealed yet.
+struct FoundObjects {
+  heap::ObjectIndex index;
+  std::vector<ObjectList> lists;
+  std::uint64_t objects = 0;
+  heap::Coverage coverage;  // lists_complete, detached_lists, in_flight_objects, notes
+};
+
+/// Where objects may lie, by address, for an index over the whole image. `gc_shift`: granularity of heap memory (4, for old builds 3).
+/// `with_leaves`: static data of modules gets a granularity of 4 bytes, because static objects need not be aligned to 16.
+[[nodiscard]] std::vector<heap::ObjectIndex::Range> ObjectRanges(const target::Process& process, std::uint8_t gc_shift, bool with_leaves);
+
+struct SourceOptions {
+  bool with_leaves = false;
+  Limits limits;
+};
+
+/// Follows every generation list of every interpreter, the permanent ones, and, where a collection was in progress, the lists headed on C stacks.
+/// `is_object`: whether an address holds an object with a valid type; asked for objects of detached lists only.
+/// Damage is noted in Coverage; the list is then followed from the other side too. Several lists that share a head are followed once.
+/// Errors: kCancelled, kCorrupt (no list could be followed at all), kLimit.
+[[nodiscard]] Result<FoundObjects> FindObjectsInLists(const target::Process& process, const cpython::Runtime& runtime, const SourceOptions& options,
+                                                      const std::function<bool(Address)>& is_object, ProgressSink& progress);
+
+/// Writes generation (as flag bits, with heap::kTracked) and interpreter of every object into the columns, which have one entry for each id of
+/// `found.index` (sealed). The largest list is the default, the others are followed once more. `interpreter` may be empty: not wanted.
+void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFormat& format, const FoundObjects& found,
+                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter);
+
+}  // namespace pygc::snapshot

@@ -1,0 +1,343 @@
+// BuildSnapshot in phases, each one pass in address order over columns:
+//   1  which addresses are objects             object_source.h; with leaves also the closure over what they refer to
+//   2  header: refcount, type, flags           sequential reads
+//   3  references                              decoded in batches, so that the lookups of a batch overlap; one CSR block a piece
+// Pieces are runs of 2^kPieceShift ids, so a block is found by a shift, and the result is the same for any number of threads.
+#include "core/snapshot/snapshot_builder.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "core/cpython/object_header.h"
+#include "core/snapshot/gc_links.h"
+#include "core/snapshot/object_source.h"
+#include "core/snapshot/parallel.h"
+#include "core/snapshot/type_columns.h"
+
+namespace pygc::snapshot {
+namespace {
+
+using heap::NodeId;
+using objects::ReferentQuality;
+using objects::TypeFacts;
+
+constexpr unsigned kPieceShift = 16;
+constexpr std::size_t kBatchReferents = 1u << 16;
+constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
+
+class Builder {
+ public:
+  Builder(const objects::ObjectReader& reader, const SnapshotOptions& options, ProgressSink& progress)
+      : reader_(reader),
+        process_(reader.process()),
+        runtime_(reader.runtime()),
+        options_(options),
+        progress_(progress),
+        header_(reader.runtime()),
+        links_(process_.memory, runtime_.gc_head) {}
+
+  Result<heap::HeapSnapshot> Run() {
+    const auto is_object = [this](Address a) { return TypeAt(a) != nullptr; };
+    const SourceOptions source{options_.with_leaves, options_.limits};
+    Result<FoundObjects> found = FindObjectsInLists(process_, runtime_, source, is_object, progress_);
+    if (!found) return tl::unexpected(found.error());
+    found_ = *std::move(found);
+    heap_.coverage = std::move(found_.coverage);
+    heap_.with_leaves = options_.with_leaves;
+    heap_.deficit_stays_zero = runtime_.gc_head.refs_offset != 0;
+    if (options_.with_leaves && !CloseOverLeaves()) return Stopped();
+    found_.index.Seal();
+    if (found_.index.size() > options_.limits.max_objects) {
+      return Fail(ErrorCode::kLimit, "the heap has {} objects; at most {} can be numbered", found_.index.size(), options_.limits.max_objects);
+    }
+    if (!ReadHeaders() || !DecodeReferences()) return Stopped();
+    MakeTypeRecords();
+    MakeInterpreterRecords();
+    heap_.index = std::move(found_.index);
+    return std::move(heap_);
+  }
+
+ private:
+  struct PieceCounts {
+    std::vector<TypeUse> types;  // by TypeFacts::id
+    std::vector<NodeId> not_gc;
+    std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
+  };
+
+  [[nodiscard]] static tl::unexpected<Error> Stopped() { return Fail(ErrorCode::kCancelled, "stopped while reading the heap"); }
+  [[nodiscard]] const TypeFacts* TypeAt(Address object) const {
+    const std::byte* const p = process_.memory.At(object, header_.size());
+    return p == nullptr ? nullptr : reader_.Type(header_.Type(p));
+  }
+  [[nodiscard]] std::size_t Pieces() const noexcept {
+    return (std::size_t{found_.index.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
+  }
+  [[nodiscard]] std::pair<NodeId, NodeId> Piece(std::size_t piece) const noexcept {
+    const std::uint64_t begin = std::uint64_t{piece} << kPieceShift;
+    return {static_cast<NodeId>(begin), static_cast<NodeId>(std::min<std::uint64_t>(begin + (1u << kPieceShift), found_.index.size()))};
+  }
+
+  // True when the collector or gc.get_referents would call the type's tp_traverse for the object.
+  [[nodiscard]] bool HasReferents(Address object, const TypeFacts& type, bool tracked) const {
+    return tracked || (type.have_gc && reader_.IsGc(object, type));
+  }
+
+  // Marks everything that tracked objects lead to: untracked containers are followed, leaves are not.
+  bool CloseOverLeaves() {
+    std::vector<Address> work;
+    objects::ReferentBuffer referents;
+    std::uint64_t steps = 0;
+    const auto expand = [&](Address object, const TypeFacts& type) {
+      referents.clear();
+      reader_.Referents(object, type, referents);
+      for (const Address r : referents) {
+        if (found_.index.IsMarked(r)) continue;
+        const TypeFacts* const of = TypeAt(r);
+        if (of == nullptr || !found_.index.Mark(r)) continue;
+        if (HasReferents(r, *of, false)) work.push_back(r);
+      }
+      return ++steps % 65536 != 0 || progress_.Update("finding untracked objects", steps, 0);
+    };
+    for (const ObjectList& list : found_.lists) {
+      for (const ListStretch& stretch : list.stretches) {
+        Address head = stretch.first_head;
+        for (std::uint64_t i = 0; i < stretch.count; ++i) {
+          const Address object = links_.ObjectOf(head);
+          if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type)) return false;
+          head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
+        }
+      }
+    }
+    while (!work.empty()) {
+      const Address object = work.back();
+      work.pop_back();
+      if (!expand(object, *TypeAt(object))) return false;
+    }
+    return true;
+  }
+
+  bool ReadHeaders() {
+    const NodeId count = found_.index.size();
+    heap_.refcount.resize(count);
+    heap_.type.resize(count);
+    heap_.flags.resize(count);
+    if (runtime_.interpreters.size() > 1) heap_.interpreter.resize(count);
+    FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
+    counts_.resize(Pieces());
+    return ForEachPiece(
+        Pieces(), ThreadCount(options_.limits.threads, Pieces()), [this](std::size_t piece, unsigned) { return ReadHeadersOf(piece); },
+        [this](std::size_t done) { return progress_.Update("reading object headers", done << kPieceShift, found_.index.size()); });
+  }
+  bool ReadHeadersOf(std::size_t piece) {
+    const auto [begin, end] = Piece(piece);
+    PieceCounts& counts = counts_[piece];
+    const cpython::GcHeadFormat& format = runtime_.gc_head;
+    const std::uint32_t finalized_offset = format.refs_offset != 0 ? format.refs_offset : format.prev_offset;
+    found_.index.ForEach(begin, end, [&](NodeId n, Address object) {
+      const bool tracked = heap_.flags[n] & heap::kTracked;
+      const std::byte* const p = process_.memory.At(object, header_.size());
+      const TypeFacts* const type = p != nullptr ? reader_.Type(header_.Type(p)) : nullptr;
+      if (type == nullptr) {
+        heap_.refcount[n] = heap::kSaturated;  // nothing is known of it, so it stays
+        heap_.type[n] = p == nullptr ? TypeUse::kUnreadable : TypeUse::kNoType;
+        heap_.flags[n] |= heap::kFault;
+        ++counts.unreadable;
+        counts.type_errors += p != nullptr;
+        return;
+      }
+      heap_.refcount[n] = header_.Refcount(p);
+      heap_.type[n] = type->id;
+      if (type->legacy_finalizer || (type->object_decides_legacy_finalizer && reader_.HasLegacyFinalizer(object, *type)))
+        heap_.flags[n] |= heap::kLegacyFinalizer;
+      if (!tracked) return;
+      if (type->tp_is_gc != 0 && !type->is_type_object && !reader_.IsGc(object, *type)) counts.not_gc.push_back(n);
+      if (format.finalized_bit == 0) return;
+      const std::byte* const word = process_.memory.At(object - format.size + finalized_offset, sizeof(std::uint64_t));
+      if (word != nullptr && (LoadUnchecked<std::uint64_t>(word) & format.finalized_bit)) heap_.flags[n] |= heap::kFinalized;
+    });
+    return true;
+  }
+
+  bool DecodeReferences() {
+    facts_.clear();
+    for (const TypeFacts* facts : reader_.Types()) {
+      if (facts->id >= facts_.size()) facts_.resize(std::size_t{facts->id} + 1);
+      facts_[facts->id] = facts;
+    }
+    if (options_.with_leaves) heap_.size_bytes.assign(found_.index.size(), heap::kUnknownSize);
+    std::vector<graph::CsrGraph::Block> blocks(Pieces());
+    // A reference takes a word of the target's memory, so more references than words mean containers that share one table, and no end in any memory.
+    // Then the work is done again on one thread, which makes the place of the cut the same every time.
+    std::uint64_t bytes = 0;
+    for (const target::Segment& s : process_.memory.segments()) bytes += s.range.size();
+    max_edges_ = std::max<std::uint64_t>(kMinEdgeBudget, bytes / 4);
+    const auto decode = [&](unsigned threads) {
+      return ForEachPiece(
+          Pieces(), threads, [&](std::size_t piece, unsigned) { return DecodePiece(piece, threads == 1, blocks[piece]); },
+          [this](std::size_t pieces) { return progress_.Update("reading references", pieces << kPieceShift, found_.index.size()); });
+    };
+    const unsigned threads = ThreadCount(options_.limits.threads, Pieces());
+    bool done = decode(threads);
+    if (!done && edges_ >= max_edges_ && threads > 1) {
+      edges_ = 0;
+      for (PieceCounts& c : counts_) {
+        c.types.clear();
+        c.unreadable -= c.unreadable_referents;
+        c.approximate = c.dangling = c.unreadable_referents = 0;
+      }
+      for (std::uint8_t& flags : heap_.flags) flags &= static_cast<std::uint8_t>(~heap::kApproximate);
+      std::fill(blocks.begin(), blocks.end(), graph::CsrGraph::Block{});
+      done = decode(1);
+    }
+    if (!done) return false;
+    heap_.graph = graph::CsrGraph(std::move(blocks));
+    if (edges_ >= max_edges_) {
+      heap_.coverage.notes.push_back(
+          fmt::format("stopped reading references after {}: more than {} bytes of memory can hold, so containers share their tables",
+                      heap_.graph.edge_count(), bytes));
+    }
+    return true;
+  }
+
+  // `cut`: objects beyond the bound of all references are left without; otherwise the work stops there.
+  bool DecodePiece(std::size_t piece, bool cut, graph::CsrGraph::Block& block) {
+    const auto [begin, end] = Piece(piece);
+    PieceCounts& counts = counts_[piece];
+    block.first_node = begin;
+    block.offsets.reserve(end - begin + 1);
+    block.offsets.push_back(0);
+    objects::ReferentBuffer referents;
+    std::array<std::size_t, kBatch> ends{};
+    std::size_t batched = 0;
+    const auto resolve = [&] {
+      edges_.fetch_add(referents.size(), std::memory_order_relaxed);
+      std::size_t at = 0;
+      for (std::size_t i = 0; i < batched; ++i) {
+        for (; at < ends[i]; ++at) {
+          const NodeId target = found_.index.Find(referents[at]);
+          if (target != heap::kNoNode) {
+            block.edges.push_back(target);
+          } else {
+            counts.dangling += options_.with_leaves;
+          }
+        }
+        block.offsets.push_back(static_cast<std::uint32_t>(block.edges.size()));
+      }
+      referents.clear();
+      batched = 0;
+    };
+    found_.index.ForEach(begin, end, [&](NodeId n, Address object) {
+      const std::size_t before = referents.size();
+      if (heap_.type[n] < TypeUse::kFirstSpecial) DecodeObject(n, object, edges_.load(std::memory_order_relaxed) < max_edges_, referents, counts);
+      for (std::size_t i = before; i < referents.size(); ++i) found_.index.Prefetch(referents[i]);
+      ends[batched++] = referents.size();
+      if (batched == kBatch || referents.size() > kBatchReferents) resolve();
+    });
+    resolve();
+    block.edges.shrink_to_fit();
+    return cut || edges_.load(std::memory_order_relaxed) < max_edges_;
+  }
+
+  void DecodeObject(NodeId n, Address object, bool room, objects::ReferentBuffer& referents, PieceCounts& counts) {
+    const TypeFacts& type = *facts_[heap_.type[n]];
+    ReferentQuality quality = ReferentQuality::kExact;
+    if (HasReferents(object, type, heap_.flags[n] & heap::kTracked)) {
+      quality = room ? reader_.Referents(object, type, referents) : ReferentQuality::kUnknown;
+    }
+    if (type.id >= counts.types.size()) counts.types.resize(std::max<std::size_t>(facts_.size(), std::size_t{type.id} + 1));
+    counts.types[type.id].Add(quality);
+    if (!objects::IsExact(quality)) {
+      heap_.flags[n] |= heap::kApproximate;
+      ++counts.approximate;
+      if (quality == ReferentQuality::kUnknown) {
+        heap_.flags[n] |= heap::kFault;
+        ++counts.unreadable;
+        ++counts.unreadable_referents;
+      }
+    }
+    if (options_.with_leaves) heap_.size_bytes[n] = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
+  }
+
+  void MakeTypeRecords() {
+    TypeColumn column(facts_);
+    for (const PieceCounts& c : counts_) {
+      column.Use(c.types);
+      heap_.coverage.unreadable_objects += c.unreadable;
+      heap_.coverage.type_errors += c.type_errors;
+      heap_.coverage.approximate_objects += c.approximate;
+      heap_.coverage.dangling_references += c.dangling;
+      heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
+    }
+    heap_.coverage.objects = found_.objects;
+    heap_.types = column.Records(process_);
+    column.Translate(heap_.type);
+    counts_.clear();
+  }
+
+  void MakeInterpreterRecords() {
+    for (std::size_t i = 0; i < runtime_.interpreters.size(); ++i) {
+      const cpython::Interpreter& from = runtime_.interpreters[i];
+      heap::InterpreterRecord& to = heap_.interpreters.emplace_back();
+      to.id = from.id;
+      to.address = from.address;
+      to.collecting = from.collecting;
+      to.debug = from.debug;
+      to.garbage_list = from.garbage;
+      if (from.garbage == 0) continue;
+      const bool seen = std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.begin() + static_cast<std::ptrdiff_t>(i),
+                                    [&](const cpython::Interpreter& other) { return other.garbage == from.garbage; });
+      if (seen) continue;  // up to 3.8 one list for all interpreters
+      to.garbage_list_node = found_.index.Find(from.garbage);
+      if (to.garbage_list_node != heap::kNoNode && !heap_.IsTracked(to.garbage_list_node)) to.garbage_list_node = heap::kNoNode;
+      const Result<std::vector<Address>> items = reader_.ListItems(from.garbage, kMaxGarbageItems);
+      if (!items) {
+        heap_.coverage.notes.push_back(fmt::format("cannot read gc.garbage of interpreter {}: {}", from.id, items.error().message));
+        continue;
+      }
+      to.garbage_addresses = *items;
+      for (const Address item : *items) {
+        const NodeId n = found_.index.Find(item);
+        to.garbage.push_back(n);
+      }
+    }
+    for (const ObjectList& list : found_.lists) {
+      const std::size_t of = list.interpreter < heap_.interpreters.size() ? list.interpreter : 0;
+      if (list.generation < 5 && of < heap_.interpreters.size()) heap_.interpreters[of].generation_counts[list.generation] += list.count;
+    }
+  }
+
+  static constexpr std::uint64_t kMinEdgeBudget = 1u << 22;
+  static constexpr std::size_t kMaxGarbageItems = 0xFFFFFFF0u;  // bounded by the list's own memory, see ObjectReader::ListItems
+
+  const objects::ObjectReader& reader_;
+  const target::Process& process_;
+  const cpython::Runtime& runtime_;
+  const SnapshotOptions& options_;
+  ProgressSink& progress_;
+  cpython::ObjectHeaderReader header_;
+  GcLinks links_;
+  FoundObjects found_;
+  heap::HeapSnapshot heap_;
+  std::vector<const TypeFacts*> facts_;
+  std::vector<PieceCounts> counts_;
+  std::uint64_t max_edges_ = 0;
+  std::atomic<std::uint64_t> edges_{0};
+};
+
+}  // namespace
+
+Result<heap::HeapSnapshot> BuildSnapshot(const objects::ObjectReader& reader, const SnapshotOptions& options, ProgressSink& progress) {
+  try {
+    return Builder(reader, options, progress).Run();
+  } catch (const std::bad_alloc&) {
+    return Fail(ErrorCode::kLimit, "not enough memory to read the heap; try --max-memory, or a machine with more memory");
+  } catch (const std::length_error&) {
+    return Fail(ErrorCode::kLimit, "not enough memory to read the heap; try --max-memory, or a machine with more memory");
+  }
+}
+
+}  // namespace pygc::snapshot

@@ -1,0 +1,92 @@
+#include "core/snapshot/type_columns.h"
+
+#include <algorithm>
+
+namespace pygc::snapshot {
+namespace {
+
+using objects::FinalizerKind;
+using objects::TypeFacts;
+
+heap::TypeRecord::Finalizer FinalizerOf(FinalizerKind kind) {
+  switch (kind) {
+    case FinalizerKind::kDel:
+      return heap::TypeRecord::Finalizer::kDel;
+    case FinalizerKind::kTpFinalize:
+      return heap::TypeRecord::Finalizer::kTpFinalize;
+    case FinalizerKind::kTpDel:
+      return heap::TypeRecord::Finalizer::kTpDel;
+    case FinalizerKind::kNone:
+      break;
+  }
+  return heap::TypeRecord::Finalizer::kNone;
+}
+
+heap::TypeRecord RecordOf(const TypeFacts& facts, const TypeUse& use, const target::Process& process) {
+  heap::TypeRecord record;
+  record.address = facts.address;
+  record.name = facts.name;
+  // A class made by a class statement has the interpreter's own subtype_traverse; its module is not where that lies.
+  const target::Module* const module = facts.is_heap_type && facts.reader == objects::ReaderKind::kInstance ? nullptr
+                                       : process.FindModule(facts.address) != nullptr                       ? process.FindModule(facts.address)
+                                                                                                            : process.FindModule(facts.tp_traverse);
+  if (module != nullptr) record.module_file = module->path;
+  record.finalizer = FinalizerOf(facts.finalizer);
+  record.legacy_finalizer = facts.legacy_finalizer;
+  record.may_have_legacy_finalizer = facts.object_decides_legacy_finalizer;
+  const auto most = std::max_element(use.by_quality.begin(), use.by_quality.end());
+  record.reader_label = static_cast<std::uint8_t>(most - use.by_quality.begin());
+  std::uint64_t not_exact = 0;
+  for (std::size_t q = 0; q < use.by_quality.size(); ++q) {
+    if (!objects::IsExact(static_cast<objects::ReferentQuality>(q))) not_exact += use.by_quality[q];
+  }
+  if (not_exact > 0) record.approximate_reason = facts.reason.empty() ? "some of its objects could not be read" : facts.reason;
+  return record;
+}
+
+}  // namespace
+
+void TypeColumn::Use(std::span<const TypeUse> uses) {
+  if (uses.size() > use_.size()) use_.resize(uses.size());
+  for (std::size_t id = 0; id < uses.size(); ++id) {
+    for (std::size_t q = 0; q < uses[id].by_quality.size(); ++q) use_[id].by_quality[q] += uses[id].by_quality[q];
+  }
+}
+
+std::vector<heap::TypeRecord> TypeColumn::Records(const target::Process& process) {
+  std::vector<const TypeFacts*> used;
+  for (std::size_t id = 0; id < facts_.size(); ++id) {
+    const auto& counts = use_[id].by_quality;
+    if (facts_[id] != nullptr && std::any_of(counts.begin(), counts.end(), [](std::uint64_t n) { return n > 0; })) used.push_back(facts_[id]);
+  }
+  std::sort(used.begin(), used.end(), [](const TypeFacts* a, const TypeFacts* b) { return a->address < b->address; });
+  index_.assign(facts_.size(), 0);
+  std::vector<heap::TypeRecord> records;
+  records.reserve(used.size() + 2);
+  for (const TypeFacts* facts : used) {
+    index_[facts->id] = static_cast<std::uint32_t>(records.size());
+    records.push_back(RecordOf(*facts, use_[facts->id], process));
+  }
+  no_type_ = static_cast<std::uint32_t>(records.size());
+  for (const char* name : {"<not a type>", "<unreadable>"}) {
+    heap::TypeRecord& record = records.emplace_back();
+    record.name = name;
+    record.reader_label = static_cast<std::uint8_t>(objects::ReferentQuality::kUnknown);
+    record.approximate_reason = "the object or its type could not be read";
+  }
+  return records;
+}
+
+void TypeColumn::Translate(std::span<std::uint32_t> column) const {
+  for (std::uint32_t& type : column) {
+    if (type == TypeUse::kNoType) {
+      type = no_type_;
+    } else if (type == TypeUse::kUnreadable) {
+      type = no_type_ + 1;
+    } else {
+      type = index_[type];
+    }
+  }
+}
+
+}  // namespace pygc::snapshot
