@@ -202,6 +202,31 @@ bool HasNoAnonymousMemory(const elf::ElfFile& core, const elf::CoreNotes& notes)
   return std::none_of(notes.threads.begin(), notes.threads.end(), [&](const elf::CoreThread& t) { return dumped(t.registers[19]); });
 }
 
+/// gcore (gdb 13 to 16) gives up on a mapping at its first unreadable page and leaves zeroes for the rest, without a trace in the file. The guard pages
+/// that glibc 2.42 puts inside thread stacks on Linux 6.13 do that to every thread but the main one. A running thread's stack is never zero where its
+/// stack pointer points, so such a segment is taken out rather than believed.
+void DropUnreadStacks(ProcessDraft& draft) {
+  constexpr std::uint64_t kLook = 512;
+  Process& process = draft.process;
+  std::size_t dropped = 0;
+  std::vector<std::size_t> order(draft.segments.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return draft.segments[a].range.begin < draft.segments[b].range.begin; });
+  for (const Thread& t : process.threads) {
+    const Address sp = t.stack_pointer();
+    const auto after = std::partition_point(order.begin(), order.end(), [&](std::size_t i) { return draft.segments[i].range.begin <= sp; });
+    if (after == order.begin()) continue;
+    Segment& s = draft.segments[*(after - 1)];
+    if (s.bytes == nullptr || !s.range.Contains(sp, kLook) || !AllZero({s.bytes + (sp - s.range.begin), kLook})) continue;
+    process.missing_ranges.push_back({s.range, MissingReason::kUnreadable, kNoModule});
+    s.bytes = nullptr;
+    ++dropped;
+  }
+  if (dropped == 0) return;
+  process.warnings.push_back(fmt::format(
+      "the stacks of {} threads are zeroes in the core: gcore could not read them (guard pages inside the mapping); a core by the kernel or pygc -p has them", dropped));
+}
+
 void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
   Process& process = draft.process;
   process.pid = notes.pid;
@@ -257,6 +282,7 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
   WarnAboutOverlaps(draft);
   WarnAboutLeftOut(**core, draft);
   TakeNotes(std::move(notes), draft);
+  DropUnreadStacks(draft);
   draft.backings.push_back(std::make_shared<CoreBacking>(*core));
   return CompleteProcess(std::move(draft), options, progress);
 }

@@ -147,7 +147,7 @@ class Capture {
         if (elf == current.end()) continue;
         if (IsGone(m) || WasWritable(*elf->second, m)) {
           out.emplace_back(m.range, &m);
-        } else if (m.file_offset == 0) {
+        } else if (m.file_offset == 0 && elf->second->has_value()) {
           out.emplace_back(AddressRange{m.range.begin, std::min(m.range.end, m.range.begin + kPageSize)}, &m);
         }
       }
