@@ -49,6 +49,8 @@ STRUCT_NAMES = {
     "DebugOffsets": ["_Py_DebugOffsets"],
     "PyErr_StackItem": ["_PyErr_StackItem"],
     "PyStackChunk": ["_PyStackChunk", "struct _stack_chunk"],
+    "listiterobject": ["listiterobject", "_PyListIterObject"],
+    "tupleiterobject": ["tupleiterobject", "_PyTupleIterObject"],
     "mi_heap": ["struct mi_heap_s", "mi_heap_s"],
     "mi_page": ["struct mi_page_s", "mi_page_s"],
     "mi_segment": ["struct mi_segment_s", "mi_segment_s"],
@@ -311,7 +313,7 @@ def from_layout(path):
 def add_missing(found, other, free_threaded):
     """Structures of .c files that `found` (headers only) lacks, from another build of the series."""
     for s, t in other.items():
-        if s in found or s.startswith("mi_") or s in ("PyGC_Head", "PyThreadStateImpl", "mimalloc_thread_state", "mimalloc_interp_state"):
+        if s in found or (free_threaded and (s.startswith("mi_") or s in ("PyGC_Head", "PyThreadStateImpl"))):
             continue
         shift = 16 if free_threaded and s not in NOT_OBJECTS else 0
         found[s] = dict(t, size=t["size"] + shift, fields={p: [o + shift if o >= 16 else o, z] for p, (o, z) in t["fields"].items()})

@@ -37,7 +37,9 @@ class ObjectHeaderReader {
   [[nodiscard]] std::uint32_t Biased(const std::byte* object) const noexcept;
 
   RefcountFormat format_;
-  std::uint32_t refcnt_offset_, type_offset_, size_, local_offset_ = 0, shared_offset_ = 0;
+  std::uint32_t refcnt_offset_, type_offset_, size_, local_offset_ = 0, shared_offset_ = 0, gc_bits_offset_ = 0;
+  std::uint8_t gc_bits_deferred_ = 0, shared_shift_ = 2;
+  std::int64_t deferred_bias_ = 0;  // what a deferred object's count has too much (free-threaded)
 };
 
 }  // namespace pygc::cpython

@@ -78,6 +78,7 @@ struct Runtime {
   GcHeadFormat gc_head;
   RefcountFormat refcount = RefcountFormat::kPlain;
   Address runtime_address = 0;                // _PyRuntime, 0 up to 3.6
+  std::size_t module_index = ~std::size_t{0};  // of the interpreter's module (libpython or the executable) in Process::modules
   std::vector<Interpreter> interpreters;      // the main one first, then by id
   std::vector<std::string> explanation;       // how each fact was found, for `status`
   std::vector<std::string> warnings;          // disagreements between sources, with both values and the chosen one
@@ -93,6 +94,8 @@ struct Runtime {
 [[nodiscard]] Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file = {});
 
 /// Run-time address of a symbol of the interpreter's own module (libpython or the executable), by .symtab, .dynsym; nullopt where none.
+/// Where several modules carry a CPython this is the first one's; with a Runtime at hand give its module_index to the other form.
 [[nodiscard]] std::optional<Address> FindInterpreterSymbol(const target::Process& process, std::string_view name);
+[[nodiscard]] std::optional<Address> FindInterpreterSymbol(const target::Process& process, const Runtime& runtime, std::string_view name);
 
 }  // namespace pygc::cpython

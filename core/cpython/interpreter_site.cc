@@ -1,0 +1,321 @@
+// See interpreter_site.h.
+#include "core/cpython/interpreter_site.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+
+#include "core/cpython/layout_resolver.h"
+#include "core/disasm/instruction_stream.h"
+
+namespace pygc::cpython {
+namespace {
+
+constexpr std::uint32_t kLoad = 1, kWritable = 2;  // PT_LOAD, PF_W
+
+std::string_view BaseName(std::string_view path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+bool NamedLikePython(std::string_view path) {
+  const std::string_view base = BaseName(path);
+  return base.find("python") != std::string_view::npos && base.find(".cpython-") == std::string_view::npos;
+}
+
+// "3.8" in libpython3.8.so.1.0, python3.13t, python2.7-dbg: a hint only.
+std::optional<std::pair<int, int>> SeriesOfName(std::string_view path) {
+  const std::string_view base = BaseName(path);
+  const std::size_t at = base.find("python");
+  if (at == std::string_view::npos) return std::nullopt;
+  std::string_view rest = base.substr(at + 6);
+  if (rest.size() < 3 || (rest[0] != '2' && rest[0] != '3') || rest[1] != '.' || std::isdigit(static_cast<unsigned char>(rest[2])) == 0) return std::nullopt;
+  int minor = 0;
+  for (std::size_t i = 2; i < rest.size() && i < 4 && std::isdigit(static_cast<unsigned char>(rest[i])) != 0; ++i) minor = minor * 10 + (rest[i] - '0');
+  return std::pair(rest[0] - '0', minor);
+}
+
+// Parses "3.8.18", "3.15.0rc2+" at the start of `text`; the number of bytes taken, or 0.
+std::size_t ParseVersionText(std::string_view text, PythonVersion& version) {
+  std::array<int, 3> parts{};
+  std::size_t i = 0;
+  for (std::size_t part = 0; part < 3; ++part) {
+    const std::size_t begin = i;
+    while (i < text.size() && i - begin < 3 && std::isdigit(static_cast<unsigned char>(text[i])) != 0) parts[part] = parts[part] * 10 + (text[i++] - '0');
+    if (i == begin || parts[part] > 255) return 0;
+    if (part < 2 && (i >= text.size() || text[i++] != '.')) return 0;
+  }
+  version = PythonVersion{static_cast<std::uint8_t>(parts[0]), static_cast<std::uint8_t>(parts[1]), static_cast<std::uint8_t>(parts[2]), 0xF, 0};
+  const std::string_view rest = text.substr(i);
+  const auto serial = [&](std::size_t skip, std::uint8_t level) {
+    version.level = level;
+    i += skip;
+    while (i < text.size() && std::isdigit(static_cast<unsigned char>(text[i])) != 0) version.serial = static_cast<std::uint8_t>((version.serial * 10 + (text[i++] - '0')) & 0xF);
+  };
+  if (rest.starts_with("rc")) serial(2, 0xC);
+  else if (rest.starts_with("a")) serial(1, 0xA);
+  else if (rest.starts_with("b")) serial(1, 0xB);
+  if (i < text.size() && text[i] == '+') ++i;
+  return i;
+}
+
+// The static buffer of Py_GetVersion(): "3.8.18 (default, ...) \n[GCC ...]". CPython: Python/getversion.c.
+std::optional<std::pair<PythonVersion, std::string>> ScanVersionBuffer(const target::Process& process, const target::Module& module) {
+  constexpr std::size_t kLongest = 320;
+  for (const AddressRange& range : WritableData(process, module)) {
+    for (Address at = range.begin; at < range.end;) {
+      const target::Segment* segment = process.memory.Find(at);
+      if (segment == nullptr) {
+        at = (at + 4096) & ~Address{4095};
+        continue;
+      }
+      const Address end = std::min(range.end, segment->range.end);
+      const char* bytes = reinterpret_cast<const char*>(segment->bytes + (at - segment->range.begin));
+      const std::size_t size = end - at;
+      std::string_view all(bytes, size);
+      for (std::size_t dot = all.find('.'); dot != std::string_view::npos; dot = all.find('.', dot + 1)) {
+        if (dot == 0 || (all[dot - 1] != '2' && all[dot - 1] != '3') || (dot >= 2 && all[dot - 2] != '\0')) continue;
+        const std::string_view text = all.substr(dot - 1, kLongest);
+        PythonVersion version;
+        const std::size_t used = ParseVersionText(text, version);
+        if (used == 0 || !text.substr(used).starts_with(" (")) continue;
+        const std::size_t length = std::min(text.find('\0'), text.size());
+        if (text.substr(0, length).find('[') == std::string_view::npos) continue;
+        return std::pair(version, std::string(text.substr(0, length)));
+      }
+      at = end;
+    }
+  }
+  return std::nullopt;
+}
+
+// .PyRuntime [3.11+]: GENERATE_DEBUG_SECTION in Python/pylifecycle.c, pycore_debug_offsets.h.
+std::optional<Address> RuntimeSection(const target::Module& module) {
+  if (!module.file) return std::nullopt;
+  for (const elf::Section& s : module.file->sections()) {
+    if (s.name == ".PyRuntime" && s.address != 0) return s.address + static_cast<std::uint64_t>(module.load_bias);
+  }
+  return std::nullopt;
+}
+
+std::optional<Address> ScanCookie(const target::Process& process, const target::Module& module) {
+  for (const AddressRange& range : WritableData(process, module)) {
+    for (Address at = (range.begin + 7) & ~Address{7}; at < range.end;) {
+      const target::Segment* segment = process.memory.Find(at);
+      if (segment == nullptr) {
+        at = (at + 4096) & ~Address{4095};
+        continue;
+      }
+      const Address end = std::min(range.end, segment->range.end);
+      const std::string_view all(reinterpret_cast<const char*>(segment->bytes + (at - segment->range.begin)), end - at);
+      for (std::size_t hit = all.find("xdebugpy"); hit != std::string_view::npos; hit = all.find("xdebugpy", hit + 8)) {
+        if (ReadDebugOffsetsHead(process.memory, at + hit)) return at + hit;
+      }
+      at = end;
+    }
+  }
+  return std::nullopt;
+}
+
+// tp_basicsize of `object` is sizeof(PyObject) and stands at sizeof(PyVarObject) + 8: 16 at 32; with 16 more bytes of head, 32 at 48.
+bool HasWideHead(const target::MemoryImage& memory, Address base_object_type) {
+  const auto wide = memory.ReadValue<std::uint64_t>(base_object_type + 48), plain = memory.ReadValue<std::uint64_t>(base_object_type + 32);
+  return wide && plain && *wide == 32 && *plain != 16;
+}
+
+// Version and flavour of a module that has the runtime's symbols. False: no version to be found anywhere.
+bool Identify(const target::Process& process, InterpreterSite& site) {
+  const target::Module& module = *site.module;
+  bool known = false;
+  if (site.runtime != 0) {
+    if (const auto head = ReadDebugOffsetsHead(process.memory, site.runtime)) {
+      site.debug_offsets = site.runtime;
+      site.version = head->version;
+      site.flavor.free_threaded = head->free_threaded;
+      site.explanation.push_back(fmt::format("version {} from _Py_DebugOffsets at {:#x}", site.version.text(), site.runtime));
+      known = true;
+    }
+  }
+  if (!known) {
+    if (const auto symbol = SymbolAddress(module, "Py_Version")) {  // 3.11+
+      if (const auto hex = process.memory.ReadValue<std::uint64_t>(*symbol); hex && *hex >> 24 == 3 && *hex >> 32 == 0) {
+        site.version = PythonVersion::FromHex(static_cast<std::uint32_t>(*hex));
+        site.explanation.push_back(fmt::format("version {} from Py_Version at {:#x}", site.version.text(), *symbol));
+        known = true;
+      }
+    }
+  }
+  if (const auto buffer = ScanVersionBuffer(process, module)) {
+    site.build_text = buffer->second;
+    if (!known) {
+      site.version = buffer->first;
+      site.explanation.push_back(fmt::format("version {} from the text of Py_GetVersion", site.version.text()));
+      known = true;
+    } else if (buffer->first != site.version) {
+      site.explanation.push_back(fmt::format("the text of Py_GetVersion says {}: not taken", buffer->first.text()));
+    }
+  }
+  if (!known) return false;
+
+  const auto base_object = SymbolAddress(module, "PyBaseObject_Type");
+  const bool wide = base_object && HasWideHead(process.memory, *base_object);
+  if (wide && site.version >= PythonVersion{3, 13, 0, 0, 0}) site.flavor.free_threaded = true;
+  if (wide && site.version < PythonVersion{3, 13, 0, 0, 0}) site.flavor.trace_refs = true;
+  if (!module.file) {
+    site.explanation.push_back("release build assumed: the module's file is missing");
+  } else if (SymbolAddress(module, "_Py_NegativeRefcount")) {  // Py_REF_DEBUG
+    site.flavor.debug = true;
+  }
+  return true;
+}
+
+std::optional<InterpreterSite> SiteOf(const target::Process& process, const target::Module& module) {
+  InterpreterSite site;
+  site.module = &module;
+  if (const auto runtime = SymbolAddress(module, "_PyRuntime")) {
+    site.runtime = *runtime;
+    site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by symbol of {}", *runtime, module.path));
+  } else if (const auto generation0 = SymbolAddress(module, "_PyGC_generation0")) {
+    site.generation0_variable = *generation0;
+    if (const auto head = SymbolAddress(module, "interp_head")) {
+      site.interpreters_variable = *head;
+      site.explanation.push_back(fmt::format("interp_head at {:#x} by symbol of {}", *head, module.path));
+    } else if (const auto accessor = SymbolAddress(module, "PyInterpreterState_Head")) {
+      if (const auto found = FirstStaticOf(process.memory, *accessor, 8, 4)) {
+        site.interpreters_variable = *found;
+        site.explanation.push_back(fmt::format("interp_head at {:#x} from the code of PyInterpreterState_Head in {}", *found, module.path));
+      }
+    }
+  } else if (const auto section = RuntimeSection(module)) {
+    site.runtime = *section;
+    site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by section .PyRuntime of {}", *section, module.path));
+  } else if (!module.file || module.file->symbols().empty()) {
+    if (const auto cookie = ScanCookie(process, module)) {
+      site.runtime = *cookie;
+      site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by the cookie of _Py_DebugOffsets in {}", *cookie, module.path));
+    } else if (!NamedLikePython(module.path)) {
+      return std::nullopt;
+    }
+  } else {
+    return std::nullopt;
+  }
+  if (!Identify(process, site)) return std::nullopt;
+  return site;
+}
+
+// The executable first: its symbols win over those of libraries. Then what is called python. Apart from these the rest, which is looked into only
+// where they have nothing: reading the symbols of every library costs most of the start-up time.
+std::array<std::vector<const target::Module*>, 2> ModulesByLikelihood(const target::Process& process) {
+  std::array<std::vector<const target::Module*>, 2> groups;
+  for (const target::Module& m : process.modules) {
+    if (!m.is_elf) continue;
+    if (!process.executable.empty() && m.path == process.executable) groups[0].insert(groups[0].begin(), &m);
+    else groups[NamedLikePython(m.path) ? 0 : 1].push_back(&m);
+  }
+  return groups;
+}
+
+}  // namespace
+
+std::optional<Address> SymbolAddress(const target::Module& module, std::string_view name) {
+  if (!module.file) return std::nullopt;
+  const auto symbol = module.file->FindSymbol(name);
+  if (!symbol || symbol->is_undefined || symbol->is_tls) return std::nullopt;
+  return symbol->address + static_cast<std::uint64_t>(module.load_bias);
+}
+
+std::optional<Address> FirstStaticOf(const target::MemoryImage& memory, Address function, std::uint8_t bytes, int max_instructions) {
+  const auto stream = disasm::MakeInstructionStream(disasm::Architecture::kX86_64);
+  if (stream == nullptr) return std::nullopt;
+  Address at = function;
+  for (int i = 0; i < max_instructions; ++i) {
+    const target::Segment* segment = memory.Find(at);
+    if (segment == nullptr) return std::nullopt;
+    const std::size_t available = std::min<std::uint64_t>(disasm::kMaxInstructionBytes, segment->range.end - at);
+    disasm::Instruction instruction;
+    if (!stream->Decode({segment->bytes + (at - segment->range.begin), available}, at, instruction) || instruction.length == 0) return std::nullopt;
+    if (instruction.base == disasm::kNoRegister && instruction.index == disasm::kNoRegister && !instruction.uses_fs) {
+      for (std::size_t o = 0; o < instruction.operand_count && o < instruction.operands.size(); ++o) {
+        const disasm::Operand& operand = instruction.operands[o];
+        if (operand.kind == disasm::OperandKind::kMemory && operand.size == bytes && instruction.opcode != disasm::Opcode::kLea) {
+          return static_cast<Address>(instruction.displacement);
+        }
+      }
+    }
+    if (instruction.opcode == disasm::Opcode::kRet || instruction.opcode == disasm::Opcode::kJmp) return std::nullopt;
+    at += instruction.length;
+  }
+  return std::nullopt;
+}
+
+std::vector<AddressRange> WritableData(const target::Process& process, const target::Module& module) {
+  std::vector<AddressRange> ranges;
+  if (module.file) {
+    for (const elf::ProgramHeader& p : module.file->program_headers()) {
+      if (p.type != kLoad || (p.flags & kWritable) == 0 || p.memory_size > (1ull << 32)) continue;
+      const Address begin = p.address + static_cast<std::uint64_t>(module.load_bias);
+      ranges.push_back({begin, begin + p.memory_size});
+    }
+    return ranges;
+  }
+  for (const AddressRange& range : module.ranges) {
+    const target::Segment* segment = process.memory.Find(range.begin);
+    if (segment == nullptr || !segment->writable) continue;
+    AddressRange data = range;
+    // .bss continues the last writable mapping as anonymous memory.
+    if (const target::Segment* next = process.memory.Find(range.end); next != nullptr && next->writable && next->range.begin == range.end) {
+      data.end = std::min(next->range.end, range.end + (16u << 20));
+    }
+    ranges.push_back(data);
+  }
+  return ranges;
+}
+
+std::vector<InterpreterSite> FindInterpreterSites(const target::Process& process) {
+  std::vector<InterpreterSite> sites;
+  for (const auto& group : ModulesByLikelihood(process)) {
+    for (const target::Module* m : group) {
+      if (auto site = SiteOf(process, *m)) sites.push_back(std::move(*site));
+    }
+    if (!sites.empty()) break;
+  }
+  return sites;
+}
+
+const target::Module* InterpreterModule(const target::Process& process) {
+  for (const auto& group : ModulesByLikelihood(process)) {
+    for (const target::Module* m : group) {
+      if (SymbolAddress(*m, "_PyRuntime") || SymbolAddress(*m, "_PyGC_generation0")) return m;
+    }
+  }
+  return nullptr;
+}
+
+std::string DescribeProgram(const target::Process& process) {
+  std::string name = process.executable.empty() ? std::string("the program") : process.executable;
+  for (const target::Module& m : process.modules) {
+    const std::string_view base = BaseName(m.path);
+    if (base.find("pypy") != std::string_view::npos) return fmt::format("{} is PyPy ({}), whose objects pygc does not read", name, m.path);
+  }
+  std::size_t absent = 0;
+  std::string example;
+  for (const target::Module& m : process.modules) {
+    if (m.is_elf && !m.file) {
+      ++absent;
+      if (example.empty() || NamedLikePython(m.path)) example = m.path;
+    }
+  }
+  if (process.modules.empty()) return fmt::format("{}: the dump names no files, and no _Py_DebugOffsets were found", name);
+  std::string text = fmt::format("{} has no CPython in it: none of its {} files defines _PyRuntime or _PyGC_generation0", name, process.modules.size());
+  if (absent != 0) text += fmt::format(" ({} of them could not be looked into, {} among them: --sysroot or --module NAME=FILE may help)", absent, example);
+  for (const target::Module& m : process.modules) {
+    if (const auto series = SeriesOfName(m.path)) {
+      return fmt::format("{} looks like CPython {}.{} by the name of {}, but its runtime was not found; its file is {}", name, series->first, series->second, m.path,
+                         m.file ? "here but has no symbols" : "missing: give --sysroot or --module NAME=FILE");
+    }
+  }
+  return text;
+}
+
+}  // namespace pygc::cpython

@@ -1,0 +1,212 @@
+// Finds the interpreter of a process: sites (interpreter_site), layout (layout_resolver), state (interpreter_state), then the few addresses that readers of
+// objects need. The order matters: nothing is read through a layout before the layout was tested on the process.
+#include "core/cpython/runtime.h"
+
+#include <algorithm>
+
+#include "core/cpython/interpreter_site.h"
+#include "core/cpython/interpreter_state.h"
+#include "core/cpython/layout_resolver.h"
+#include "core/cpython/target_objects.h"
+
+namespace pygc::cpython {
+namespace {
+
+struct Attempt {
+  InterpreterSite site;
+  LayoutChoice choice;
+  std::size_t interpreters = 0;
+};
+
+std::string SiteBuildId(const InterpreterSite& site) {
+  return site.module->build_id.empty() ? site.module->file_build_id : site.module->build_id;
+}
+
+Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, const Limits& limits, const std::string& user_layout_file) {
+  const BuildIdentity build{site.version, site.flavor, SiteBuildId(site), site.debug_offsets};
+  const bool located = site.runtime != 0 || (site.interpreters_variable != 0 && site.generation0_variable != 0);
+  const LayoutTest test = [&](const Layout& layout) {
+    if (located) return LayoutFits(process, layout, site, limits);
+    InterpreterSite guess = site;
+    return FindRuntimeByStructure(process, layout, limits, guess) && LayoutFits(process, layout, guess, limits);
+  };
+  Result<LayoutChoice> choice = ResolveLayout(build, process.memory, test, user_layout_file);
+  if (!choice) return tl::unexpected(choice.error());
+  if (!located) (void)FindRuntimeByStructure(process, choice->layout, limits, site);
+  if (!choice->fits) {
+    choice->fits = CorrectByStructure(process, site, limits, choice->layout, choice->warnings);
+    if (!choice->fits) {
+      choice->warnings.push_back(fmt::format("the process read through layout {} does not look right in all places: results may be wrong; "
+                                             "scripts/gen_layout.py derives the layout of a build with debug information, --layout FILE uses it",
+                                             choice->layout.name));
+    }
+  }
+  Attempt attempt{std::move(site), std::move(*choice), 0};
+  attempt.interpreters = ListInterpreters(process.memory, attempt.choice.layout, attempt.site, limits).size();
+  return attempt;
+}
+
+GcHeadFormat HeadFormat(const Layout& layout) {
+  GcHeadFormat format;
+  format.size = layout.Size(Struct::PyGC_Head);
+  format.next_offset = layout.Offset(Field::PyGC_Head_gc_next);
+  format.prev_offset = layout.Offset(Field::PyGC_Head_gc_prev);
+  format.refs_offset = layout.Offset(Field::PyGC_Head_gc_refs);
+  format.pointer_mask = static_cast<std::uint64_t>(layout.Value(Constant::GC_POINTER_MASK, -1));
+  format.finalized_bit = static_cast<std::uint64_t>(
+      layout.Value(layout.Has(Constant::GC_PREV_FINALIZED) ? Constant::GC_PREV_FINALIZED : Constant::GC_REFS_FINALIZED));
+  format.collecting_bit = static_cast<std::uint64_t>(layout.Value(Constant::GC_PREV_COLLECTING));
+  format.unreachable_bit = static_cast<std::uint64_t>(layout.Value(Constant::GC_NEXT_UNREACHABLE));
+  return format;
+}
+
+// The function that dicts with a non-str key use for look-ups, out of such a dict: lookdict is a file static, and in a stripped file without a name.
+// CPython: lookdict_unicode in Objects/dictobject.c [3.3-3.10] falls back to lookdict for good when it meets such a key.
+Address LookdictOfSomeDict(const target::MemoryImage& memory, const Runtime& runtime) {
+  constexpr std::size_t kMaxObjects = 1u << 18;
+  const Layout& layout = runtime.layout;
+  const TargetObjects objects(memory, layout);
+  const Address dict_type = runtime.interpreters.empty() ? 0 : objects.TypeOf(runtime.interpreters.front().sysdict).value_or(0);
+  if (dict_type == 0) return 0;
+  std::size_t steps = 0;
+  for (const Interpreter& interpreter : runtime.interpreters) {
+    for (auto g = interpreter.generations.rbegin(); g != interpreter.generations.rend(); ++g) {
+      auto node = memory.ReadPointer(g->head + runtime.gc_head.next_offset);
+      while (node && (*node & runtime.gc_head.pointer_mask) != g->head && *node != 0 && ++steps < kMaxObjects) {
+        const Address head = *node & runtime.gc_head.pointer_mask;
+        const Address object = head + runtime.gc_head.size;
+        const auto type = objects.Get(object, Field::PyObject_ob_type);
+        if (type && *type == dict_type) {
+          bool other_key = false;
+          objects.VisitDict(object, 64, [&](Address key, Address) {
+            other_key = !objects.HasTypeFlags(key, Constant::TPFLAGS_UNICODE_SUBCLASS);
+            return !other_key;
+          });
+          const auto keys = other_key ? objects.Get(object, Field::PyDictObject_ma_keys) : std::nullopt;
+          const auto lookup = keys ? objects.Get(*keys, Field::PyDictKeysObject_dk_lookup) : std::nullopt;
+          if (lookup && *lookup != 0) return *lookup;
+        }
+        node = memory.ReadPointer(head + runtime.gc_head.next_offset);
+      }
+    }
+  }
+  return 0;
+}
+
+void FindLookdict(const target::Process& process, const InterpreterSite& site, Runtime& runtime) {
+  if (!runtime.layout.Has(Constant::RULE_DICT_VISITS_KEYS_BY_LOOKDICT)) return;
+  runtime.lookdict = SymbolAddress(*site.module, "lookdict").value_or(0);
+  const Address seen = LookdictOfSomeDict(process.memory, runtime);
+  if (runtime.lookdict != 0 && seen != 0 && seen != runtime.lookdict) {
+    runtime.warnings.push_back(fmt::format("lookdict: the symbol says {:#x}, a dict with other keys than str uses {:#x}; taken: {:#x}", runtime.lookdict, seen, seen));
+  }
+  if (seen != 0 && runtime.lookdict == 0) runtime.explanation.push_back(fmt::format("lookdict at {:#x} by a dict that has other keys than str (no symbol)", seen));
+  if (seen != 0) runtime.lookdict = seen;
+  if (runtime.lookdict == 0) runtime.explanation.push_back("lookdict not found: no symbol, and no dict with other keys than str");
+}
+
+// 3.4+: _PySet_Dummy is a pointer to _dummy_struct. 2.7: a static str, made when the first set is; dictobject.c has a static of the same name and
+// comes before setobject.c in the link, so the set's one has the higher address.
+void FindSetDummy(const target::Process& process, const InterpreterSite& site, Runtime& runtime) {
+  if (const auto pointer = SymbolAddress(*site.module, "_PySet_Dummy")) {
+    runtime.set_dummy = process.memory.ReadPointer(*pointer).value_or(0);
+    return;
+  }
+  if (runtime.layout.version.major != 2 || !site.module->file) return;
+  const TargetObjects objects(process.memory, runtime.layout);
+  for (const elf::Symbol& s : site.module->file->symbols()) {  // sorted by address: the last one wins
+    if (s.is_function || s.is_undefined || s.name.substr(0, s.name.find('.')) != "dummy") continue;
+    const auto value = process.memory.ReadPointer(s.address + static_cast<std::uint64_t>(site.module->load_bias));
+    if (value && *value != 0 && objects.TextIs(*value, "<dummy key>")) runtime.set_dummy = *value;
+  }
+  if (runtime.set_dummy == 0) runtime.explanation.push_back("the dummy entry of sets has no symbol");
+}
+
+void FindWellKnown(const target::Process& process, const InterpreterSite& site, Runtime& runtime) {
+  const TargetObjects objects(process.memory, runtime.layout);
+  runtime.none_object = SymbolAddress(*site.module, "_Py_NoneStruct").value_or(0);
+  if (const auto type = SymbolAddress(*site.module, "PyType_Type")) runtime.type_type = *type;
+  if (runtime.type_type == 0 && !runtime.interpreters.empty()) {
+    // The type of dict is type.
+    const auto dict_type = objects.TypeOf(runtime.interpreters.front().modules);
+    if (dict_type) runtime.type_type = objects.Get(*dict_type, Field::PyObject_ob_type).value_or(0);
+  }
+  if (runtime.none_object == 0 && !runtime.interpreters.empty()) {
+    runtime.none_object = objects.Find(runtime.interpreters.front().builtins, "None");  // 2.7 and 3.x both have it there
+  }
+  FindSetDummy(process, site, runtime);
+  FindLookdict(process, site, runtime);
+}
+
+// sys.hexversion against what was found: an independent source, read through the layout.
+void CheckHexVersion(const target::Process& process, Runtime& runtime) {
+  if (runtime.interpreters.empty()) return;
+  const TargetObjects objects(process.memory, runtime.layout);
+  const Address value = objects.Find(runtime.interpreters.front().sysdict, "hexversion");
+  const auto hex = value != 0 ? objects.SmallInt(value) : std::nullopt;
+  if (!hex) {
+    runtime.explanation.push_back("sys.hexversion could not be read");
+  } else if (*hex != static_cast<std::int64_t>(runtime.layout.version.hex())) {
+    runtime.warnings.push_back(fmt::format("version: {:#010x} found, sys.hexversion says {:#010x}; taken: {:#010x}", runtime.layout.version.hex(), *hex,
+                                           runtime.layout.version.hex()));
+  } else {
+    runtime.explanation.push_back("sys.hexversion agrees");
+  }
+}
+
+}  // namespace
+
+Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file) {
+  std::vector<InterpreterSite> sites = FindInterpreterSites(process);
+  if (sites.empty()) return Fail(ErrorCode::kNotAnalysable, "not CPython: {}", DescribeProgram(process));
+
+  // Several images may carry an interpreter (an executable that embeds one, and a library that does too); the used one has interpreters.
+  std::optional<Attempt> best;
+  std::optional<Error> first_error;
+  std::vector<std::string> unused;
+  for (InterpreterSite& site : sites) {
+    Result<Attempt> attempt = TrySite(process, std::move(site), limits, user_layout_file);
+    if (!attempt) {
+      if (!first_error) first_error = attempt.error();
+      continue;
+    }
+    const auto rank = [](const Attempt& a) { return (a.choice.fits ? 2 : 0) + (a.interpreters != 0 ? 1 : 0); };
+    const bool better = !best || rank(*attempt) > rank(*best);
+    if (best && rank(*attempt) == rank(*best) && attempt->interpreters != 0) {
+      unused.push_back(fmt::format("a second CPython {} with interpreters is in {}; only the one in {} is analysed", attempt->site.version.text(),
+                                   attempt->site.module->path, best->site.module->path));
+    }
+    if (better) best = std::move(*attempt);
+  }
+  if (!best) return tl::unexpected(*first_error);
+
+  Runtime runtime;
+  runtime.layout = std::move(best->choice.layout);
+  runtime.version_text = runtime.layout.version.text();
+  runtime.build_text = best->site.build_text;
+  runtime.runtime_address = best->site.runtime;
+  runtime.module_index = static_cast<std::size_t>(best->site.module - process.modules.data());
+  runtime.gc_head = HeadFormat(runtime.layout);
+  runtime.refcount = static_cast<RefcountFormat>(std::clamp<std::int64_t>(runtime.layout.Value(Constant::REFCOUNT_FORMAT), 0, 3));
+  runtime.layout_tried_on_real_process = runtime.layout.tried;
+  runtime.explanation = std::move(best->site.explanation);
+  runtime.explanation.insert(runtime.explanation.end(), best->choice.explanation.begin(), best->choice.explanation.end());
+  runtime.warnings = std::move(best->choice.warnings);
+  runtime.warnings.insert(runtime.warnings.end(), unused.begin(), unused.end());
+  if (const Result<void> read = ReadInterpreters(process, best->site, limits, runtime); !read) return tl::unexpected(read.error());
+  FindWellKnown(process, best->site, runtime);
+  CheckHexVersion(process, runtime);
+  return runtime;
+}
+
+std::optional<Address> FindInterpreterSymbol(const target::Process& process, std::string_view name) {
+  const target::Module* module = InterpreterModule(process);
+  return module == nullptr ? std::nullopt : SymbolAddress(*module, name);
+}
+
+std::optional<Address> FindInterpreterSymbol(const target::Process& process, const Runtime& runtime, std::string_view name) {
+  if (runtime.module_index >= process.modules.size()) return std::nullopt;
+  return SymbolAddress(process.modules[runtime.module_index], name);
+}
+
+}  // namespace pygc::cpython
