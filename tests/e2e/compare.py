@@ -146,3 +146,102 @@ def check_leaks(report, code, truth):
     if not definite and code not in (0, 3):
         wrong.append("nothing definite, exit status %s" % code)
     return wrong
+
+
+DEBUG_FLAGS = ((1, "DEBUG_STATS"), (2, "DEBUG_COLLECTABLE"), (4, "DEBUG_UNCOLLECTABLE"), (32, "DEBUG_SAVEALL"))
+
+
+def check_status(report, truth):
+    """The collector's settings as `status --format json` reads them, against gc's own answers."""
+    main = report["result"]["interpreters"][0]
+    want = {"enabled": truth["enabled"], "debug_flags": [name for bit, name in DEBUG_FLAGS if truth["debug"] & bit],
+            "in_garbage": len(truth["garbage"]), "collecting": False}
+    wrong = ["status says %s %s, gc says %s" % (k, main[k], v) for k, v in want.items() if main[k] != v]
+    # 3.12 and 3.13 ignore the third threshold, and gc.get_threshold() of some versions says 0 for it.
+    if list(main["thresholds"])[:2] != list(truth["threshold"])[:2]:
+        wrong.append("status says thresholds %s, gc says %s" % (main["thresholds"], truth["threshold"]))
+    permanent = sum(g["objects"] for g in main["generations"] if g["generation"] == "permanent")
+    if permanent != truth["freeze_count"]:
+        wrong.append("status says %d objects in the permanent generation, gc says %d" % (permanent, truth["freeze_count"]))
+    return wrong
+
+
+def components(nodes, refs):
+    """Sizes of the strongly connected components of more than one node, or of one that refers to itself. Kosaraju, no recursion."""
+    nodes = set(nodes)
+    forward = {a: [b for b in refs[str(a)] if b in nodes] for a in nodes}
+    backward = {a: [] for a in nodes}
+    for a, targets in forward.items():
+        for b in targets:
+            backward[b].append(a)
+    order, seen = [], set()
+    for root in sorted(nodes):
+        if root in seen:
+            continue
+        seen.add(root)
+        stack = [(root, iter(forward[root]))]
+        while stack:
+            a, rest = stack[-1]
+            b = next((x for x in rest if x not in seen), None)
+            if b is None:
+                order.append(a)
+                stack.pop()
+            else:
+                seen.add(b)
+                stack.append((b, iter(forward[b])))
+    sizes, seen = [], set()
+    for root in reversed(order):
+        if root in seen:
+            continue
+        seen.add(root)
+        members, stack = [], [root]
+        while stack:
+            a = stack.pop()
+            members.append(a)
+            for b in backward[a]:
+                if b not in seen:
+                    seen.add(b)
+                    stack.append(b)
+        if len(members) > 1 or root in forward[root]:
+            sizes.append(len(members))
+    return sorted(sizes)
+
+
+def check_cycles(report, truth):
+    """The number and size of the unreachable components, against components computed from gc.get_referents()."""
+    if truth["garbage"] or truth["freeze_count"]:
+        return []           # what gc.garbage keeps alive is neither here nor there for this sum
+    sizes = components(truth["unreachable"], truth["refs"])
+    result = report["result"]
+    wrong = []
+    if result["unreachable_components"] != len(sizes):
+        wrong.append("cycles says %d unreachable components, the references make %d" % (result["unreachable_components"], len(sizes)))
+    if result["unreachable_objects"] != sum(sizes):
+        wrong.append("cycles says %d objects in unreachable components, the references make %d" % (result["unreachable_objects"], sum(sizes)))
+    return wrong
+
+
+def check_garbage(report, truth):
+    result = report["result"]
+    wrong = []
+    if result["in_garbage"] != len(truth["garbage"]):
+        wrong.append("garbage says %d, gc.garbage holds %d" % (result["in_garbage"], len(truth["garbage"])))
+    listed = {int(a, 16) for g in result["groups"] for a in g["addresses"]}
+    if listed != set(truth["garbage"]):
+        wrong.append("garbage lists other objects than gc.garbage: missed %s, false %s" % (
+            _some(hex(a) for a in set(truth["garbage"]) - listed), _some(hex(a) for a in listed - set(truth["garbage"]))))
+    saved = sum(g["objects"] for g in result["groups"] if g["reason"] == "debug-saveall")
+    if truth["debug"] & 32 and truth["garbage"] and not saved:
+        wrong.append("gc.garbage was filled by DEBUG_SAVEALL, no group says so")
+    return wrong
+
+
+def check_finalizers(report, truth):
+    result = report["result"]
+    listed = sum(g["objects"] for g in result["groups"] if g["kind"] == "__del__")
+    if listed != len(truth["has_del"]):
+        return ["finalizers lists %d objects with __del__, there are %d" % (listed, len(truth["has_del"]))]
+    return []
+
+
+REPORTS = {"status": check_status, "cycles": check_cycles, "garbage": check_garbage, "finalizers": check_finalizers}

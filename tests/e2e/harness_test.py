@@ -112,6 +112,12 @@ class TheJudge(unittest.TestCase):
         change = "update objects set exact = 0 where id = 1; delete from refs where src = 1"
         self.assertFalse([f for f in self.differences(change) if "references" in f])
 
+    def test_components_of_the_references(self):
+        refs = {"1": [2], "2": [3, 9], "3": [1], "4": [4], "5": [6], "6": [], "7": [8, 8], "8": [7], "9": []}
+        self.assertEqual(compare.components(range(1, 10), refs), [1, 2, 3])
+        ring = {str(i): [(i + 1) % 20000] for i in range(20000)}
+        self.assertEqual(compare.components(range(20000), ring), [20000])
+
     def test_result_bytes_are_those_of_the_result_alone(self):
         one = '{"schema": "x", "timing": {"a": 1}, "result": {"unreachable": 1}}'
         self.assertEqual(process.result_bytes(one), process.result_bytes(one.replace('"a": 1', '"a": 2')))

@@ -83,6 +83,31 @@ def leaks(target, truth, kind):
         return None, ["leaks: no readable report: %s" % e]
 
 
+def reports(target, truth, folder):
+    """[what is wrong] with the other commands' reports on the same process, their schemas included."""
+    wrong, files = [], []
+    for command, check in sorted(compare.REPORTS.items()):
+        ran = process.pygc(*target, command, "--format", "json", *([] if command == "status" else ["--limit", "0"]))
+        if ran.code not in (0, 1, 3):
+            wrong.append("%s: exit %s: %s" % (command, ran.code, ran.tail()))
+            continue
+        files.append(os.path.join(folder, command + ".json"))
+        with open(files[-1], "w") as f:
+            f.write(ran.out)
+        try:
+            wrong += check(json.loads(ran.out), truth)
+        except (ValueError, KeyError, IndexError) as e:
+            wrong.append("%s: no readable report: %s: %s" % (command, type(e).__name__, e))
+    with open(os.path.join(folder, "leaks.json"), "w") as f:
+        f.write(process.pygc(*target, "leaks", "--format", "json").out)
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    checked = process.run([python, os.path.join(process.TESTS, "golden", "check_schemas.py"), os.path.join(process.ROOT, "core", "report", "schema"),
+                           os.path.join(folder, "leaks.json")] + files)
+    if checked.code:
+        wrong.append("schemas: exit %s: %s" % (checked.code, checked.tail()))
+    return wrong
+
+
 def same(results, name, one, other, tally):
     if results.get(one) is None or results.get(other) is None:
         tally.check(name, ["no result by %s" % ", ".join(w for w in (one, other) if results.get(w) is None)])
@@ -126,6 +151,8 @@ def run_case(interpreter, case, options, tally):
                     same(results, "%s [%s = gcore]" % (name, way), "gcore", way, tally)
             return
         same(results, name + " [live = gcore]", "gcore", "live", tally)
+        if case.kind == "exact":
+            tally.check(name + " [status, cycles, garbage, finalizers]", reports(["-c", core], truth, program.folder))
         for twin, coredump_filter in zip(program.twins, (0x33, 0x7F)):
             way = "kernel 0x%x" % coredump_filter
             path = program.kernel_core(twin, coredump_filter)
