@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <exception>
@@ -28,6 +29,8 @@ struct pygc_session {
   std::string host = "c";
   unsigned columns = 0;
   bool colours = false;
+  bool cancelled = false;
+  std::chrono::steady_clock::time_point kill_at{};  // where cancelled
   WorkerEvent event;  // keeps the bytes of the last one alive
 };
 
@@ -207,6 +210,7 @@ int pygc_run(pygc_session* session, size_t word_count, const char* const* words,
 
 int pygc_begin(pygc_session* session, size_t word_count, const char* const* words) {
   try {
+    session->cancelled = false;
     return session->client->Begin(RequestOf(*session, word_count, words)) ? 0 : 6;
   } catch (const std::exception&) {
     return 6;
@@ -216,6 +220,7 @@ int pygc_begin(pygc_session* session, size_t word_count, const char* const* word
 void pygc_next(pygc_session* session, int timeout_ms, pygc_event* event) {
   *event = {};
   try {
+    if (session->cancelled && std::chrono::steady_clock::now() >= session->kill_at) session->client->Kill();
     session->event = session->client->Next(timeout_ms);
   } catch (const std::exception&) {
     session->client->Kill();
@@ -249,7 +254,7 @@ void pygc_next(pygc_session* session, int timeout_ms, pygc_event* event) {
       break;
     case WorkerEvent::Kind::kDied:
       event->kind = PYGC_EVENT_DIED;
-      event->status = 6;
+      event->status = session->cancelled ? 130 : 6;
       break;
   }
 }
@@ -263,6 +268,8 @@ void pygc_cancel(pygc_session* session, int now) {
   Quietly([&] {
     if (now != 0) session->client->Kill();
     else session->client->Cancel();
+    if (!session->cancelled) session->kill_at = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    session->cancelled = true;
   });
 }
 

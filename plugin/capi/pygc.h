@@ -99,7 +99,7 @@ enum pygc_event_kind {
   PYGC_EVENT_PROGRESS = 3, /* bytes (the stage), done, total */
   PYGC_EVENT_READ = 4,     /* address, size: answer with pygc_reply */
   PYGC_EVENT_DONE = 5,     /* status */
-  PYGC_EVENT_DIED = 6,     /* bytes: one line; status is 6 */
+  PYGC_EVENT_DIED = 6,     /* bytes: one line; status is 6, or 130 after pygc_cancel */
 };
 typedef struct pygc_event {
   int kind;
@@ -114,7 +114,7 @@ int pygc_begin(pygc_session *session, size_t word_count, const char *const *word
 /* Waits up to `timeout_ms`. */
 void pygc_next(pygc_session *session, int timeout_ms, pygc_event *event);
 void pygc_reply(pygc_session *session, const void *bytes, size_t size);
-/* Asks the command to finish with what is known; `now`: ends the engine at once. */
+/* Asks the command to finish with what is known; an engine that does not within 5 s is ended by pygc_next. `now`: ends it at once. */
 void pygc_cancel(pygc_session *session, int now);
 
 #ifdef __cplusplus

@@ -99,6 +99,13 @@ class LldbHost final : public worker::CommandHost {
   /// Gives all that was said to LLDB. Findings and partial reports are a success of the command; the statuses of contract.md that mean "no report" are not.
   bool Finish(int status, lldb::SBCommandReturnObject& result) {
     progress_.Wipe();
+    // What an interrupted command leaves in its result LLDB replaces by "... Interrupted."; what is known must be seen all the same.
+    if (InterruptCount() > 0) {
+      PrintNow(debugger_.GetOutputFileHandle(), out_);
+      PrintNow(debugger_.GetErrorFileHandle(), err_.empty() ? "pygc: interrupted\n" : err_);
+      result.SetStatus(lldb::eReturnStatusFailed);
+      return false;
+    }
     if (!out_.empty()) result.Printf("%s", out_.c_str());
     while (!err_.empty() && err_.back() == '\n') err_.pop_back();
     const bool done = status == 0 || status == 1 || status == 3;
@@ -114,6 +121,11 @@ class LldbHost final : public worker::CommandHost {
   }
 
  private:
+  static void PrintNow(std::FILE* file, const std::string& text) {
+    if (file == nullptr || text.empty()) return;
+    std::fwrite(text.data(), 1, text.size(), file);
+    std::fflush(file);
+  }
   static int ErrorTerminal(lldb::SBDebugger& debugger) {
     std::FILE* file = debugger.GetErrorFileHandle();
     const int fd = file != nullptr ? fileno(file) : -1;

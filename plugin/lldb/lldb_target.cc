@@ -6,6 +6,7 @@
 #include <lldb/API/SBMemoryRegionInfo.h>
 #include <lldb/API/SBMemoryRegionInfoList.h>
 #include <lldb/API/SBModule.h>
+#include <lldb/API/SBSection.h>
 #include <lldb/API/SBThread.h>
 #include <lldb/API/SBValue.h>
 #include <unistd.h>
@@ -16,7 +17,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "plugin/lldb/core_path.h"
 
@@ -88,6 +91,39 @@ void AddCandidates(lldb::SBTarget& target, worker::TargetDescription* out) {
   }
 }
 
+// Parts of module files in memory, as LLDB knows them: the SB API tells the name of a region's file, not the offset into it.
+struct MappedPart {
+  std::uint64_t begin, end, file_offset;
+};
+
+std::vector<MappedPart> MappedParts(lldb::SBTarget target) {
+  std::vector<MappedPart> out;
+  const std::uint32_t module_count = std::min(target.GetNumModules(), kMaxModules);
+  for (std::uint32_t i = 0; i < module_count; ++i) {
+    lldb::SBModule module = target.GetModuleAtIndex(i);
+    const std::size_t section_count = std::min<std::size_t>(module.GetNumSections(), 256);
+    for (std::size_t k = 0; k < section_count; ++k) {
+      lldb::SBSection section = module.GetSectionAtIndex(k);
+      const char* name = section.GetName();
+      if (name == nullptr || std::strncmp(name, "PT_LOAD", 7) != 0) continue;
+      const std::uint64_t at = section.GetLoadAddress(target);
+      if (at != LLDB_INVALID_ADDRESS) out.push_back({at, at + section.GetByteSize(), section.GetFileOffset()});
+    }
+  }
+  std::sort(out.begin(), out.end(), [](const MappedPart& a, const MappedPart& b) { return a.begin < b.begin; });
+  return out;
+}
+
+// The offset into its file at which `region` begins; nothing where no module of LLDB's covers it.
+std::optional<std::uint64_t> FileOffsetOf(const AddressRange& region, const std::vector<MappedPart>& parts) {
+  constexpr std::uint64_t kPageMask = 4095;
+  const auto first_behind = std::upper_bound(parts.begin(), parts.end(), region.begin | kPageMask, [](std::uint64_t a, const MappedPart& p) { return a < p.begin; });
+  if (first_behind == parts.begin()) return std::nullopt;
+  const MappedPart& p = *(first_behind - 1);
+  if (region.begin >= p.end) return std::nullopt;
+  return (p.file_offset & ~kPageMask) + (region.begin - (p.begin & ~kPageMask));
+}
+
 // Order of target::Thread::registers, with LLDB's names.
 constexpr const char* kRegisterNames[27] = {"r15", "r14", "r13", "r12",      "rbp", "rbx",    "r11", "r10", "r9",      "r8",      "rax", "rcx", "rdx", "rsi",
                                             "rdi", "orig_rax", "rip", "cs", "rflags", "rsp", "ss",  "fs_base", "gs_base", "ds",  "es",  "fs",  "gs"};
@@ -130,6 +166,7 @@ worker::ServedDescription DescribeForServing(lldb::SBProcess process) {
   out.is_core = plugin != "gdb-remote";
   out.path = CoreFileOf(process);
   out.pid = static_cast<std::int32_t>(process.GetProcessID());
+  const std::vector<MappedPart> parts = MappedParts(process.GetTarget());
   lldb::SBMemoryRegionInfoList regions = process.GetMemoryRegions();
   const auto region_count = std::min<std::uint32_t>(regions.GetSize(), worker::kMaxRegions);
   for (std::uint32_t i = 0; i < region_count; ++i) {
@@ -140,7 +177,13 @@ worker::ServedDescription DescribeForServing(lldb::SBProcess process) {
     region.readable = r.IsReadable();
     region.writable = r.IsWritable();
     region.executable = r.IsExecutable();
-    if (const char* name = r.GetName(); name != nullptr && *name == '/') region.file = name;
+    // A file without its offset would put a module at the wrong place; the engine finds modules by their headers too.
+    if (const char* name = r.GetName(); name != nullptr && *name == '/') {
+      if (const auto offset = FileOffsetOf(region.range, parts)) {
+        region.file = name;
+        region.file_offset = *offset;
+      }
+    }
     out.regions.push_back(std::move(region));
   }
   const auto thread_count = std::min<std::uint32_t>(process.GetNumThreads(), worker::kMaxThreads);

@@ -24,6 +24,11 @@ int ShareIfLiblldb(dl_phdr_info* info, std::size_t, void*) {
   return 0;
 }
 
+// For scripts that look for the lldb program that fits this file: `strings pygc_lldb.so | grep pygc-lldb-major`.
+#define PYGC_TEXT_OF(x) #x
+#define PYGC_TEXT(x) PYGC_TEXT_OF(x)
+[[gnu::used, gnu::retain]] constexpr char kBuiltFor[] = "pygc-lldb-major=" PYGC_TEXT(PYGC_LLDB_MAJOR);
+
 // "lldb version 14.0.6\n..." or empty.
 std::string HostVersion() {
   constexpr const char* kSymbol = "_ZN4lldb10SBDebugger16GetVersionStringEv";  // static const char* lldb::SBDebugger::GetVersionString()

@@ -58,7 +58,10 @@ class FakeEngine final : public Engine {
     if (what == "leave") _exit(9);
     if (what == "read") {
       const auto described = host.Describe();
-      if (!described) return 4;
+      if (!described || described->regions.empty()) {
+        host.Err("no regions\n");
+        return 4;
+      }
       host.Out(fmt::format("pid {} regions {} file {} tid {} sp {:#x}\n", described->pid, described->regions.size(), described->regions.at(0).file, described->threads.at(0).tid,
                            described->threads.at(0).registers[19]));
       const AddressRange range = described->regions.at(0).range;
