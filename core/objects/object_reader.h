@@ -19,6 +19,8 @@ namespace pygc::objects {
 /// Grows, is cleared and reused: the referents of one object.
 using ReferentBuffer = std::vector<Address>;
 
+class TraverseInterpreter;
+
 /// What a referent is to its owner, for labels.
 enum class SlotKind : std::uint8_t {
   kField,       // a C field: `name`
@@ -47,7 +49,8 @@ struct LabelledReferent {
 /// Reads objects of one target.
 class ObjectReader {
  public:
-  ObjectReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits);
+  /// `machine`: who reads types that no native reader knows; nullptr: their memory is scanned. Must outlive the reader, as must `process` and `runtime`.
+  ObjectReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits, const TraverseInterpreter* machine = nullptr);
   ~ObjectReader();
 
   /// Facts of the type at `type`, read at the first call. nullptr when it is not a type object (fault, metatype chain does not end in `type`, nonsense fields).
@@ -80,8 +83,9 @@ class ObjectReader {
   [[nodiscard]] const cpython::Runtime& runtime() const noexcept;
   [[nodiscard]] const target::Process& process() const noexcept;
 
+  struct Impl;  // core/objects only
+
  private:
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,8 +1,12 @@
 // PyTypeObject facts, read once for each type, and the choice of how its instances' referents are read.
+// TypeTable maps the address of a type to its facts: reading is lock-free and a few nanoseconds, so that any number of threads can decode objects;
+// a type that is met for the first time is read under a lock.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -10,6 +14,9 @@
 #include "core/base/limits.h"
 #include "core/base/result.h"
 #include "core/cpython/runtime.h"
+#include "core/objects/offsets.h"
+#include "core/objects/values.h"
+#include "core/target/process.h"
 
 namespace pygc::objects {
 
@@ -17,11 +24,57 @@ namespace pygc::objects {
 enum class ReferentQuality : std::uint8_t { kExact, kExactTls, kExactWrote, kPartial, kApproximate, kUnknown };
 [[nodiscard]] constexpr bool IsExact(ReferentQuality q) noexcept { return q <= ReferentQuality::kExactWrote; }
 [[nodiscard]] const char* QualityName(ReferentQuality q) noexcept;  // "exact", "exact-tls", ...
+/// The less exact of the two.
+[[nodiscard]] constexpr ReferentQuality Worse(ReferentQuality a, ReferentQuality b) noexcept { return a > b ? a : b; }
 
 /// Which reader serves a type. kNone: no traverse, no referents. kScan: the fallback. kMachine: interpretation of its tp_traverse.
-enum class ReaderKind : std::uint8_t;
+enum class ReaderKind : std::uint8_t {
+  kNone,
+  kFields,          // TypeFacts::fields in order, then TypeFacts::tail
+  kInstance,        // subtype_traverse: slots, dict, type, then base_reader
+  kList,
+  kTuple,
+  kStructSequence,
+  kDict,
+  kSet,
+  kType,            // fields, of heap types only
+  kModule,
+  kFrame,           // PyFrameObject up to 3.10
+  kFrameProxy,      // PyFrameObject from 3.11 on
+  kGenerator,       // generators, coroutines and async generators from 3.11 on (before: kFields)
+  kDeque,
+  kOrderedDict,
+  kTeeData,
+  kLruCache,
+  kMachine,
+  kScan,
+};
 
 enum class FinalizerKind : std::uint8_t { kNone, kDel, kTpFinalize, kTpDel };
+
+/// How sys.getsizeof computes the size of instances: which type's __sizeof__ serves them.
+enum class SizeRule : std::uint8_t {
+  kUnknown,     // a __sizeof__ that is not known here, or Python code
+  kObject,      // object.__sizeof__: tp_basicsize + ob_size * tp_itemsize (+ inline values)
+  kList,
+  kDict,
+  kSet,
+  kType,
+  kFrame,
+  kGenerator,
+  kDeque,
+  kOrderedDict,
+  kInt,
+  kStr,         // 3.x str, 2.7 unicode
+  kBytes,       // 2.7 str
+  kByteArray,
+};
+
+/// A field that a tp_traverse visits.
+struct VisitedField {
+  std::uint32_t offset = 0;
+  const char* name = nullptr;  // as Python code sees it where it does ("__closure__"), else the C name; static text
+};
 
 /// What a type says of its instances. Filled once; immutable afterwards.
 struct TypeFacts {
@@ -45,6 +98,100 @@ struct TypeFacts {
   std::vector<Address> slot_names;          // char* of each, for labels
   bool visits_dict = false, visits_type = false;  // subtype_traverse steps 2-4
   Address cached_keys = 0;          // ht_cached_keys
+
+  std::string qualname;             // the name without the module; `module` + '.' + `qualname` == `name` except for builtins
+  std::string module;
+  const TypeFacts* traverse_base = nullptr;  // kInstance: the base whose own tp_traverse runs last; nullptr where none
+  std::vector<VisitedField> fields;          // kFields, kType, kModule, kFrame, kFrameProxy, kGenerator
+  ReaderKind tail = ReaderKind::kNone;       // kFields: what the function does after its own fields
+  std::uint32_t fixed_bytes = 0;             // bytes from the object's address that hold every field and slot; at least PyObject
+  std::uint32_t struct_sequence_fields = 0;  // kStructSequence: n_fields
+  bool managed_dict = false, inline_values = false, has_preheader = false;
+  bool is_type_object = false;               // instances are types (metatypes)
+  bool is_classic_instance = false, is_generator = false;  // 2.7: how object_decides_legacy_finalizer is decided
+  SizeRule size_rule = SizeRule::kUnknown;
+  std::int64_t size_base = 0;                // tp_basicsize that the rule adds: of the type itself, or of the builtin one (2.7)
+};
+
+/// All types of one target. Thread-safe.
+class TypeTable {
+ public:
+  /// `unknown_reader`: who reads the types that are not known here, kMachine or kScan.
+  TypeTable(const target::Process& process, const cpython::Runtime& runtime, const Offsets& offsets, const Values& values, const Limits& limits,
+            ReaderKind unknown_reader);
+  ~TypeTable();
+  TypeTable(const TypeTable&) = delete;
+  TypeTable& operator=(const TypeTable&) = delete;
+
+  /// Facts of the type at `type`; nullptr when it is not a type object.
+  [[nodiscard]] const TypeFacts* Find(Address type) const {
+    const Table* t = table_.load(std::memory_order_acquire);
+    for (std::size_t i = Hash(type) & t->mask;; i = (i + 1) & t->mask) {
+      const Address key = t->entries[i].key.load(std::memory_order_acquire);
+      if (key == type) return t->entries[i].value.load(std::memory_order_relaxed);
+      if (key == 0) return type == 0 ? nullptr : FindSlow(type);
+    }
+  }
+  [[nodiscard]] std::vector<const TypeFacts*> All() const;
+  /// PyType_Type.
+  [[nodiscard]] Address type_type() const noexcept { return type_type_; }
+  /// subtype_traverse, the tp_traverse of classes made by a class statement; 0 where no such class was found.
+  [[nodiscard]] Address subtype_traverse() const;
+ private:
+  struct Entry {
+    std::atomic<Address> key{0};
+    std::atomic<const TypeFacts*> value{nullptr};
+  };
+  struct Table {
+    explicit Table(std::size_t size) : mask(size - 1), entries(new Entry[size]) {}
+    std::size_t mask;
+    std::unique_ptr<Entry[]> entries;
+  };
+  struct Raw;  // the words of a PyTypeObject
+
+  static std::size_t Hash(Address a) noexcept { return static_cast<std::size_t>((a >> 4) * 0x9E3779B97F4A7C15ull >> 20); }
+  const TypeFacts* FindSlow(Address type) const;
+  const TypeFacts* FindLocked(Address type) const;
+  void InsertLocked(Address type, const TypeFacts* facts) const;
+
+  [[nodiscard]] bool ReadRaw(Address type, Raw& out) const noexcept;
+  [[nodiscard]] bool IsTypeObject(Address object) const noexcept;
+  [[nodiscard]] bool HasClassStatementName(const Raw& raw) const noexcept;
+  [[nodiscard]] std::unique_ptr<TypeFacts> Read(Address type) const;
+  void ReadName(const Raw& raw, TypeFacts& facts) const;
+  void ReadFinalizer(const Raw& raw, TypeFacts& facts) const;
+  void ReadSizeRule(const Raw& raw, TypeFacts& facts) const;
+  void ChooseReader(const Raw& raw, TypeFacts& facts) const;
+  void ReadInstance(const Raw& raw, TypeFacts& facts) const;
+  void ReadSlots(const Raw& raw, TypeFacts& facts) const;
+  bool ApplyKnownType(const Raw& raw, TypeFacts& facts) const;
+  bool ApplyStructSequence(const Raw& raw, TypeFacts& facts) const;
+  [[nodiscard]] std::string RawName(const Raw& raw) const;
+  [[nodiscard]] Address DictOf(const Raw& raw) const;
+  [[nodiscard]] bool IsTrustedCode(Address function, const char* extension) const;
+  void FindSubtypeTraverse();
+  void ReadNamesFromModules();
+
+  const target::Process* process_;
+  const cpython::Runtime* runtime_;
+  const Offsets* o_;
+  Values values_;
+  Limits limits_;
+  ReaderKind unknown_reader_;
+  Address type_type_ = 0;
+  const target::Module* interpreter_module_ = nullptr;
+  std::unordered_map<Address, std::string> names_from_modules_;  // static types by what module dicts call them, where .rodata is missing
+  std::unordered_map<std::string, std::vector<std::size_t>> known_by_name_;
+  std::uint32_t static_type_size_ = 0, static_type_type_ = 0, static_type_dict_ = 0;
+  std::vector<Address> static_type_arrays_;  // of static_type_state, 3.12+
+
+  mutable std::mutex mutex_;
+  mutable std::atomic<Table*> table_;
+  mutable std::vector<std::unique_ptr<Table>> tables_;  // the last one is in use; the earlier ones may still be read
+  mutable std::size_t used_ = 0, negative_ = 0;
+  mutable std::vector<std::unique_ptr<TypeFacts>> facts_;
+  mutable std::unordered_map<Address, Address> own_sizeof_;  // type -> the __sizeof__ in its dict, 0 where there is none
+  mutable Address subtype_traverse_ = 0;
 };
 
 }  // namespace pygc::objects

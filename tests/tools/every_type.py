@@ -166,7 +166,7 @@ def containers():
     K(l)
     K([None, [], None])
     for klass in (ListChild, TupleChild, SetChild, DequeChild):
-        x = klass([(), [], 1])
+        x = klass([(), (2, len), 1])
         x.attr = []
         K(x)
     x = ListSlots([[], []])
@@ -542,7 +542,7 @@ def iterators():
     list(exhausted)
     K(exhausted)
     it = itertools
-    K([it.chain(l, t), it.count([] and 1), it.count(1 << 70), it.cycle(l), it.repeat([]), it.starmap(len, l), it.takewhile(len, l), it.dropwhile(len, l),
+    K([it.chain(l, t), it.count(1 << 70), it.cycle(l), it.repeat([]), it.starmap(len, l), it.takewhile(len, l), it.dropwhile(len, l),
        it.islice(l, 5), it.groupby(l), it.compress(l, t), it.product(l, t), it.combinations(l, 2), it.combinations_with_replacement(l, 2), it.permutations(l),
        it.tee(l)])
     c = it.chain(l, t)

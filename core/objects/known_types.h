@@ -1,0 +1,32 @@
+// The types whose tp_traverse is known here, as data: how to recognise one, which fields its function visits and in which order.
+// A type is recognised by the address of its exported type object where there are symbols, else by its tp_name, and then only when its tp_traverse lies
+// in the interpreter's own module or in the extension module of the standard library that defines it. Never by the name of a Python class.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/cpython/layout.h"
+#include "core/objects/type_table.h"
+
+namespace pygc::objects {
+
+/// One visited field; fields that a release does not have are left out.
+struct KnownField {
+  cpython::Field field;
+  const char* label;  // as Python code sees it where it does; nullptr: the C name
+};
+
+struct KnownType {
+  const char* symbol;    // exported type object, or nullptr
+  const char* name;      // tp_name
+  ReaderKind reader;
+  ReaderKind tail;       // kFields: what runs after the fields
+  std::span<const KnownField> fields;
+  cpython::Field needs;  // the entry holds only where the layout has this field
+  const char* module;    // extension module that may define it when it is not built in, or nullptr
+};
+
+[[nodiscard]] std::span<const KnownType> KnownTypes() noexcept;
+
+}  // namespace pygc::objects

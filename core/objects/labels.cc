@@ -1,0 +1,123 @@
+// References with their places, and how a report writes them.
+#include "core/objects/object_reader_impl.h"
+
+namespace pygc::objects {
+
+namespace {
+
+constexpr std::size_t kMaxKeyText = 120;  // code points of one key in a label
+
+/// Stores each reference with its place.
+class LabelSink {
+ public:
+  static constexpr bool kLabels = true;
+  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory) noexcept : out_(&out), memory_(&memory) {}
+  void Reserve(std::uint64_t) {}
+  void Put(Address a) { Add(a, SlotKind::kUnknown); }
+  void Field(Address a, const char* name) {
+    if (LabelledReferent* r = Add(a, SlotKind::kField)) r->name = name;
+  }
+  void Item(Address a, std::uint64_t i) { Add(a, SlotKind::kItem, i); }
+  void Key(Address a, std::uint64_t i) {
+    if (LabelledReferent* r = Add(a, SlotKind::kDictKey, i)) r->key = a;
+  }
+  void Value(Address a, Address key, std::uint64_t i) {
+    if (LabelledReferent* r = Add(a, SlotKind::kDictValue, i)) r->key = key;
+  }
+  void Element(Address a, std::uint64_t i) { Add(a, SlotKind::kSetEntry, i); }
+  void Attribute(Address a, Address key, std::uint64_t i) {
+    if (LabelledReferent* r = Add(a, SlotKind::kAttribute, i)) r->key = key;
+  }
+  void Slot(Address a, Address name) {
+    if (LabelledReferent* r = Add(a, SlotKind::kSlot)) r->text = memory_->ReadCString(name, 256).value_or("");
+  }
+  void Local(Address a, Address name, std::uint64_t i) {
+    if (LabelledReferent* r = Add(a, SlotKind::kLocal, i)) r->key = name;
+  }
+  void Stack(Address a, std::uint64_t i) { Add(a, SlotKind::kStackItem, i); }
+  void Type(Address a) {
+    if (LabelledReferent* r = Add(a, SlotKind::kType)) r->name = "__class__";
+  }
+  void Unknown(Address a, std::uint64_t i) { Add(a, SlotKind::kUnknown, i); }
+
+  ReferentQuality RunMachine(const TraverseInterpreter& machine, const TypeFacts& type, Address object) {
+    std::vector<Address> addresses;
+    std::vector<SlotOrigin> slots;
+    const ReferentQuality q = machine.Run(type, object, addresses, &slots);
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      const Address slot = i < slots.size() ? slots[i].slot : 0;
+      Add(addresses[i], SlotKind::kUnknown, slot >= object ? slot - object : 0);
+    }
+    return q;
+  }
+
+ private:
+  LabelledReferent* Add(Address a, SlotKind kind, std::uint64_t index = 0) {
+    if (a == 0) return nullptr;
+    LabelledReferent& r = out_->emplace_back();
+    r.referent = a;
+    r.kind = kind;
+    r.index = index;
+    return &r;
+  }
+
+  std::vector<LabelledReferent>* out_;
+  const target::MemoryImage* memory_;
+};
+
+/// A key as Python would write it, as far as it can be told without running anything.
+std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) {
+  if (const std::optional<std::string> text = impl.values.Text(key, kMaxKeyText)) {
+    std::string out = "'";
+    for (const char c : *text) {
+      if (c == '\'' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out + "'";
+  }
+  if (const std::optional<std::int64_t> number = impl.values.Int(key)) {
+    const TypeFacts* type = impl.types.Find(impl.values.TypeOf(key));
+    if (type && type->name == "bool") return *number ? "True" : "False";
+    return std::to_string(*number);
+  }
+  const TypeFacts* type = impl.types.Find(impl.values.TypeOf(key));
+  if (!type) return fmt::format("{:#x}", key);
+  if (type->name == "NoneType") return "None";
+  if (type->name == "tuple" && depth == 0) {
+    std::string out = "(";
+    const std::vector<Address> items = impl.values.TupleItems(key, 9);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      if (i) out += ", ";
+      out += i == 8 ? "..." : KeyText(impl, items[i], depth + 1);
+    }
+    return out + (items.size() == 1 ? ",)" : ")");
+  }
+  return fmt::format("<{} at {:#x}>", type->name, key);
+}
+
+}  // namespace
+
+ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const {
+  LabelSink sink(out, impl_->process->memory);
+  return Visitor<LabelSink>(impl_->context, sink).Object(object, type);
+}
+
+std::string ObjectReader::LabelText(const LabelledReferent& r) const {
+  const auto name_of = [this](Address name) { return name ? impl_->values.Text(name, kMaxKeyText) : std::nullopt; };
+  switch (r.kind) {
+    case SlotKind::kField:
+    case SlotKind::kType: return std::string(".") + (r.name ? r.name : "?");
+    case SlotKind::kItem: return fmt::format("[{}]", r.index);
+    case SlotKind::kDictKey: return fmt::format("key {}", KeyText(*impl_, r.key));
+    case SlotKind::kDictValue: return fmt::format("[{}]", KeyText(*impl_, r.key));
+    case SlotKind::kSetEntry: return "element";
+    case SlotKind::kAttribute: return "." + name_of(r.key).value_or(fmt::format("attribute {}", r.index));
+    case SlotKind::kSlot: return "." + (r.text.empty() ? std::string("?") : r.text);
+    case SlotKind::kLocal: return "local " + name_of(r.key).value_or(std::to_string(r.index));
+    case SlotKind::kStackItem: return fmt::format("stack[{}]", r.index);
+    case SlotKind::kUnknown: return fmt::format("+{:#x}", r.index);
+  }
+  return {};
+}
+
+}  // namespace pygc::objects

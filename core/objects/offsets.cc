@@ -1,0 +1,245 @@
+#include "core/objects/offsets.h"
+
+namespace pygc::objects {
+
+using cpython::Constant;
+using cpython::Field;
+using cpython::Layout;
+using cpython::Struct;
+
+Offsets::Offsets(const Layout& layout) {
+  const auto at = [&layout](Field f) { return layout.Has(f) ? layout.Offset(f) : kNoField; };
+  const auto size = [&layout](Struct s) { return layout.Has(s) ? layout.Size(s) : 0u; };
+  const auto flag = [&layout](Constant c) { return static_cast<std::uint64_t>(layout.Value(c)); };
+  const auto rule = [&layout](Constant c) { return layout.Value(c) != 0; };
+
+  object_size = size(Struct::PyObject);
+  ob_type = layout.Offset(Field::PyObject_ob_type);
+  ob_size = layout.Offset(Field::PyVarObject_ob_size);
+
+  type_size = size(Struct::PyTypeObject);
+  tp_name = layout.Offset(Field::PyTypeObject_tp_name);
+  tp_basicsize = layout.Offset(Field::PyTypeObject_tp_basicsize);
+  tp_itemsize = layout.Offset(Field::PyTypeObject_tp_itemsize);
+  tp_dealloc = layout.Offset(Field::PyTypeObject_tp_dealloc);
+  tp_flags = layout.Offset(Field::PyTypeObject_tp_flags);
+  tp_traverse = layout.Offset(Field::PyTypeObject_tp_traverse);
+  tp_weaklistoffset = layout.Offset(Field::PyTypeObject_tp_weaklistoffset);
+  tp_base = layout.Offset(Field::PyTypeObject_tp_base);
+  tp_dict = layout.Offset(Field::PyTypeObject_tp_dict);
+  tp_dictoffset = layout.Offset(Field::PyTypeObject_tp_dictoffset);
+  tp_is_gc = layout.Offset(Field::PyTypeObject_tp_is_gc);
+  tp_bases = layout.Offset(Field::PyTypeObject_tp_bases);
+  tp_mro = layout.Offset(Field::PyTypeObject_tp_mro);
+  tp_subclasses = layout.Offset(Field::PyTypeObject_tp_subclasses);
+  tp_del = layout.Offset(Field::PyTypeObject_tp_del);
+  tp_finalize = at(Field::PyTypeObject_tp_finalize);
+  heap_type_size = size(Struct::PyHeapTypeObject);
+  ht_name = at(Field::PyHeapTypeObject_ht_name);
+  ht_qualname = at(Field::PyHeapTypeObject_ht_qualname);
+  ht_cached_keys = at(Field::PyHeapTypeObject_ht_cached_keys);
+  member_size = size(Struct::PyMemberDef);
+  member_name = layout.Offset(Field::PyMemberDef_name);
+  member_type = layout.Offset(Field::PyMemberDef_type);
+  member_offset = layout.Offset(Field::PyMemberDef_offset);
+
+  list_size = size(Struct::PyListObject);
+  list_item = at(Field::PyListObject_ob_item);
+  list_allocated = at(Field::PyListObject_allocated);
+  tuple_item = at(Field::PyTupleObject_ob_item);
+  set_size = size(Struct::PySetObject);
+  set_fill = at(Field::PySetObject_fill);
+  set_used = at(Field::PySetObject_used);
+  set_mask = at(Field::PySetObject_mask);
+  set_table = at(Field::PySetObject_table);
+  set_smalltable = at(Field::PySetObject_smalltable);
+  setentry_size = size(Struct::setentry);
+  setentry_key = at(Field::setentry_key);
+  setentry_hash = at(Field::setentry_hash);
+
+  dict_size = size(Struct::PyDictObject);
+  ma_used = at(Field::PyDictObject_ma_used);
+  ma_keys = at(Field::PyDictObject_ma_keys);
+  ma_values = at(Field::PyDictObject_ma_values);
+  ma_fill = at(Field::PyDictObject_ma_fill);
+  ma_mask = at(Field::PyDictObject_ma_mask);
+  ma_table = at(Field::PyDictObject_ma_table);
+  ma_smalltable = at(Field::PyDictObject_ma_smalltable);
+  old_entry_size = size(Struct::PyDictEntry);
+  old_entry_key = at(Field::PyDictEntry_me_key);
+  old_entry_value = at(Field::PyDictEntry_me_value);
+  dk_refcnt = at(Field::PyDictKeysObject_dk_refcnt);
+  dk_size = at(Field::PyDictKeysObject_dk_size);
+  dk_lookup = at(Field::PyDictKeysObject_dk_lookup);
+  dk_log2_size = at(Field::PyDictKeysObject_dk_log2_size);
+  dk_log2_index_bytes = at(Field::PyDictKeysObject_dk_log2_index_bytes);
+  dk_kind = at(Field::PyDictKeysObject_dk_kind);
+  dk_usable = at(Field::PyDictKeysObject_dk_usable);
+  dk_nentries = at(Field::PyDictKeysObject_dk_nentries);
+  dk_indices = at(Field::PyDictKeysObject_dk_indices);
+  entry_size = size(Struct::PyDictKeyEntry);
+  entry_key = at(Field::PyDictKeyEntry_me_key);
+  entry_value = at(Field::PyDictKeyEntry_me_value);
+  unicode_entry_size = size(Struct::PyDictUnicodeEntry);
+  unicode_entry_key = at(Field::PyDictUnicodeEntry_me_key);
+  unicode_entry_value = at(Field::PyDictUnicodeEntry_me_value);
+  values_capacity = at(Field::PyDictValues_capacity);
+  values_embedded = at(Field::PyDictValues_embedded);
+  values_valid = at(Field::PyDictValues_valid);
+  values_array = layout.Has(Field::PyDictValues_values) ? layout.Offset(Field::PyDictValues_values) : 0;
+
+  deque_leftblock = at(Field::dequeobject_leftblock);
+  deque_rightblock = at(Field::dequeobject_rightblock);
+  deque_leftindex = at(Field::dequeobject_leftindex);
+  deque_rightindex = at(Field::dequeobject_rightindex);
+  deque_len = layout.Has(Field::dequeobject_len) ? layout.Offset(Field::dequeobject_len) : ob_size;
+  block_size = size(Struct::dequeblock);
+  block_data = at(Field::dequeblock_data);
+  block_right = at(Field::dequeblock_rightlink);
+  block_items = layout.Has(Field::dequeblock_data) ? layout.Width(Field::dequeblock_data) / kPointerBytes : 0;
+  od_fast_nodes_size = at(Field::PyODictObject_od_fast_nodes_size);
+  od_first = at(Field::PyODictObject_od_first);
+  od_inst_dict = at(Field::PyODictObject_od_inst_dict);
+  od_weakreflist = at(Field::PyODictObject_od_weakreflist);
+  odnode_size = size(Struct::odictnode);
+  odnode_key = at(Field::odictnode_key);
+  odnode_next = at(Field::odictnode_next);
+  tee_it = at(Field::teedataobject_it);
+  tee_numread = at(Field::teedataobject_numread);
+  tee_values = at(Field::teedataobject_values);
+  tee_nextlink = at(Field::teedataobject_nextlink);
+  tee_items = layout.Has(Field::teedataobject_values) ? layout.Width(Field::teedataobject_values) / kPointerBytes : 0;
+  lru_size = size(Struct::lru_cache_object);
+  lru_maxsize_o = at(Field::lru_cache_object_maxsize_O);
+  lru_func = at(Field::lru_cache_object_func);
+  lru_cache = at(Field::lru_cache_object_cache);
+  lru_kwd_mark = at(Field::lru_cache_object_kwd_mark);
+  lru_elem_type = at(Field::lru_cache_object_lru_list_elem_type);
+  lru_cache_info_type = at(Field::lru_cache_object_cache_info_type);
+  lru_dict = at(Field::lru_cache_object_dict);
+  lru_root = at(Field::lru_cache_object_root);
+  link_next = at(Field::lru_list_elem_next);
+  link_key = at(Field::lru_list_elem_key);
+  link_result = at(Field::lru_list_elem_result);
+
+  md_dict = at(Field::PyModuleObject_md_dict);
+  md_def = at(Field::PyModuleObject_md_def);
+  md_state = at(Field::PyModuleObject_md_state);
+  md_state_size = at(Field::PyModuleObject_md_state_size);
+  md_state_traverse = at(Field::PyModuleObject_md_state_traverse);
+  def_m_size = at(Field::PyModuleDef_m_size);
+  def_m_traverse = at(Field::PyModuleDef_m_traverse);
+
+  f_code = at(Field::PyFrameObject_f_code);
+  f_valuestack = at(Field::PyFrameObject_f_valuestack);
+  f_stacktop = at(Field::PyFrameObject_f_stacktop);
+  f_stackdepth = at(Field::PyFrameObject_f_stackdepth);
+  f_localsplus = at(Field::PyFrameObject_f_localsplus);
+  f_iblock = at(Field::PyFrameObject_f_iblock);
+  f_blockstack = at(Field::PyFrameObject_f_blockstack);
+  frame_size = size(Struct::PyFrameObject);
+  try_block_size = size(Struct::PyTryBlock);
+  b_type = at(Field::PyTryBlock_b_type);
+  f_frame = at(Field::PyFrameObject_f_frame);
+  frame_data = at(Field::PyFrameObject_f_frame_data);
+  if_executable = at(Field::PyInterpreterFrame_f_executable);
+  if_funcobj = at(Field::PyInterpreterFrame_f_funcobj);
+  if_locals = at(Field::PyInterpreterFrame_f_locals);
+  if_frame_obj = at(Field::PyInterpreterFrame_frame_obj);
+  if_stacktop = at(Field::PyInterpreterFrame_stacktop);
+  if_stackpointer = at(Field::PyInterpreterFrame_stackpointer);
+  if_owner = at(Field::PyInterpreterFrame_owner);
+  if_localsplus = at(Field::PyInterpreterFrame_localsplus);
+
+  co_nlocals = at(Field::PyCodeObject_co_nlocals);
+  co_stacksize = at(Field::PyCodeObject_co_stacksize);
+  co_varnames = at(Field::PyCodeObject_co_varnames);
+  co_freevars = at(Field::PyCodeObject_co_freevars);
+  co_cellvars = at(Field::PyCodeObject_co_cellvars);
+  co_nlocalsplus = at(Field::PyCodeObject_co_nlocalsplus);
+  co_localsplusnames = at(Field::PyCodeObject_co_localsplusnames);
+
+  gi_frame = at(Field::PyGenObject_gi_frame);
+  gi_code = at(Field::PyGenObject_gi_code);
+  gi_name = at(Field::PyGenObject_gi_name);
+  gi_qualname = at(Field::PyGenObject_gi_qualname);
+  gi_exc_value = at(Field::PyGenObject_gi_exc_state_exc_value);
+  gi_frame_state = at(Field::PyGenObject_gi_frame_state);
+  gi_iframe = at(Field::PyGenObject_gi_iframe);
+  gen_size = size(Struct::PyGenObject);
+
+  in_class = at(Field::PyInstanceObject_in_class);
+  in_dict = at(Field::PyInstanceObject_in_dict);
+  cl_bases = at(Field::PyClassObject_cl_bases);
+  cl_dict = at(Field::PyClassObject_cl_dict);
+  cl_name = at(Field::PyClassObject_cl_name);
+
+  int_ival = at(Field::PyIntObject_ob_ival);
+  lv_tag = at(Field::PyLongObject_lv_tag);
+  ob_digit = at(Field::PyLongObject_ob_digit);
+  digit_bits = static_cast<std::uint32_t>(layout.Value(Constant::INT_DIGIT_BITS, 30));
+  digit_bytes = digit_bits == 15 ? 2 : 4;
+  tag_shift = static_cast<std::uint32_t>(layout.Value(Constant::INT_TAG_DIGITS_SHIFT, 3));
+  bytes_data = at(Field::PyBytesObject_ob_sval);
+  bytearray_alloc = at(Field::PyByteArrayObject_ob_alloc);
+  str_length = at(Field::PyASCIIObject_length);
+  str_state = at(Field::PyASCIIObject_state);
+  str_wstr = at(Field::PyASCIIObject_wstr);
+  ascii_size = size(Struct::PyASCIIObject);
+  compact_size = size(Struct::PyCompactUnicodeObject);
+  unicode_size = size(Struct::PyUnicodeObject);
+  utf8_length = at(Field::PyCompactUnicodeObject_utf8_length);
+  utf8 = at(Field::PyCompactUnicodeObject_utf8);
+  wstr_length = at(Field::PyCompactUnicodeObject_wstr_length);
+  str_data = at(Field::PyUnicodeObject_data);
+  kind_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_KIND_SHIFT, 2));
+  compact_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_COMPACT_SHIFT, 5));
+  ascii_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_ASCII_SHIFT, 6));
+  old_unicode_length = at(Field::PyUnicodeObject_length);
+  old_unicode_str = at(Field::PyUnicodeObject_str);
+  old_unicode_defenc = at(Field::PyUnicodeObject_defenc);
+
+  flag_have_gc = flag(Constant::TPFLAGS_HAVE_GC);
+  flag_heap_type = flag(Constant::TPFLAGS_HEAPTYPE);
+  flag_managed_dict = flag(Constant::TPFLAGS_MANAGED_DICT);
+  flag_inline_values = flag(Constant::TPFLAGS_INLINE_VALUES);
+  flag_preheader = flag(Constant::TPFLAGS_PREHEADER);
+  flag_static_builtin = flag(Constant::TPFLAGS_STATIC_BUILTIN);
+  flag_type_subclass = flag(Constant::TPFLAGS_TYPE_SUBCLASS);
+  flag_unicode_subclass = flag(Constant::TPFLAGS_UNICODE_SUBCLASS);
+  flag_bytes_subclass = flag(Constant::TPFLAGS_BYTES_SUBCLASS);
+  flag_long_subclass = flag(Constant::TPFLAGS_LONG_SUBCLASS);
+  flag_int_subclass = flag(Constant::TPFLAGS_INT_SUBCLASS);
+  flag_tuple_subclass = flag(Constant::TPFLAGS_TUPLE_SUBCLASS);
+  flag_have_finalize = flag(Constant::TPFLAGS_HAVE_FINALIZE);
+
+  managed_dict_offset = static_cast<std::int32_t>(layout.Value(Constant::MANAGED_DICT_OFFSET));
+  managed_values_offset = static_cast<std::int32_t>(layout.Value(Constant::MANAGED_VALUES_OFFSET));
+  managed_dict_tagged = rule(Constant::MANAGED_DICT_TAG_VALUES);
+  managed_prefers_dict = rule(Constant::RULE_MANAGED_DICT_PREFERS_DICT);
+  has_inline_values = layout.Has(Constant::RULE_INLINE_VALUES_AT);
+  inline_values_at_basicsize = layout.Value(Constant::RULE_INLINE_VALUES_AT) == 2;
+  gc_head_bytes = size(Struct::PyGC_Head);
+  preheader_bytes = static_cast<std::uint32_t>(layout.Value(Constant::PREHEADER_BYTES));
+  head_size_by_type = flag_preheader != 0;
+
+  dict_old = ma_table != kNoField;
+  dict_keys_by_lookdict = rule(Constant::RULE_DICT_VISITS_KEYS_BY_LOOKDICT);
+  dict_skips_embedded = rule(Constant::RULE_DICT_SKIPS_EMBEDDED_VALUES);
+  kind_general = layout.Value(Constant::DICT_KEYS_GENERAL);
+  heap_type_visited_always = rule(Constant::RULE_HEAP_TYPE_VISITED_ALWAYS);
+  heap_traverse_visits_type = rule(Constant::RULE_HEAP_TYPE_VISITED_UNLESS_BASE_DOES);
+  structseq_visits_type = rule(Constant::RULE_STRUCTSEQ_VISITS_TYPE);
+  odict_visits_weakreflist = rule(Constant::RULE_ODICT_VISITS_WEAKREFLIST);
+  module_needs_state = rule(Constant::RULE_MODULE_STATE_NEEDS_STATE);
+  gen_cleared_visits_executable = rule(Constant::RULE_GEN_CLEARED_VISITS_EXECUTABLE);
+  finalize_needs_flag = rule(Constant::RULE_FINALIZE_NEEDS_FLAG);
+  legacy_del = rule(Constant::RULE_LEGACY_DEL);
+  frame_cleared = layout.Value(Constant::FRAME_CLEARED);
+  frame_owned_by_object = layout.Value(Constant::RULE_FRAME_OBJECT_OWNS_WHEN, layout.Value(Constant::FRAME_OWNED_BY_FRAME_OBJECT, 2));
+  setup_loop = layout.Value(Constant::GEN_BLOCK_SETUP_LOOP, 120);
+  member_object_ex = layout.Value(Constant::T_OBJECT_EX, 16);
+  stackref_tagged = rule(Constant::STACKREF_TAGGED);
+}
+
+}  // namespace pygc::objects

@@ -1,0 +1,231 @@
+// What sys.getsizeof() says: the __sizeof__ of the builtin types, plus the collector's heads. CPython: _PySys_GetSizeOf() in Python/sysmodule.c.
+#include "core/objects/object_reader_impl.h"
+
+namespace pygc::objects {
+
+namespace {
+
+/// Bytes of an object by the rule of its type; nullopt where something it needs cannot be read.
+class SizeReader {
+ public:
+  SizeReader(const ObjectReader::Impl& impl, Address object, const TypeFacts& type, const std::byte* p)
+      : impl_(impl), o_(impl.offsets), object_(object), type_(type), p_(p) {}
+
+  std::optional<std::uint64_t> Read() const {
+    const auto base = static_cast<std::uint64_t>(type_.size_base);
+    switch (type_.size_rule) {
+      case SizeRule::kUnknown: return std::nullopt;
+      case SizeRule::kObject: return Plain();
+      case SizeRule::kList: return (o_.dict_old ? o_.list_size : base) + Unsigned(p_, o_.list_allocated) * 8;
+      case SizeRule::kDict: return Dict();
+      case SizeRule::kSet: {
+        const std::uint64_t own = o_.dict_old ? o_.set_size : base;
+        return Unsigned(p_, o_.set_table) == object_ + o_.set_smalltable ? own : own + (Unsigned(p_, o_.set_mask) + 1) * o_.setentry_size;
+      }
+      case SizeRule::kType: return Type();
+      case SizeRule::kFrame: return Frame();
+      case SizeRule::kGenerator: return Generator();
+      case SizeRule::kDeque: {
+        const std::uint64_t own = base;
+        if (o_.block_items == 0) return std::nullopt;
+        const std::uint64_t blocks = (Unsigned(p_, o_.deque_leftindex) + Unsigned(p_, o_.deque_len) + o_.block_items - 1) / o_.block_items;
+        return own + blocks * o_.block_size;
+      }
+      case SizeRule::kOrderedDict: {
+        const std::optional<std::uint64_t> dict = Dict();
+        if (!dict) return std::nullopt;
+        const std::uint64_t used = Unsigned(p_, o_.ma_used);
+        return *dict + 8 * Unsigned(p_, o_.od_fast_nodes_size) + (Unsigned(p_, o_.od_first) != 0 ? used * o_.odnode_size : 0);
+      }
+      case SizeRule::kInt: {
+        std::uint64_t digits = impl_.values.IntDigits(p_);
+        if (o_.lv_tag != kNoField) digits = std::max<std::uint64_t>(digits, 1);
+        return o_.ob_digit + digits * o_.digit_bytes;
+      }
+      case SizeRule::kStr: return Str();
+      case SizeRule::kBytes: return static_cast<std::uint64_t>(type_.basicsize) + Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize);
+      case SizeRule::kByteArray: return base + Unsigned(p_, o_.bytearray_alloc);
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static std::uint64_t Unsigned(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
+  const std::byte* At(Address a, std::uint64_t n) const { return impl_.process->memory.At(a, n); }
+
+  /// CPython: object___sizeof___impl() in Objects/typeobject.c.
+  std::uint64_t Plain() const {
+    std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
+    if (type_.itemsize > 0) size += static_cast<std::uint64_t>(LoadUnchecked<std::int64_t>(p_ + o_.ob_size) * type_.itemsize);
+    if (o_.has_inline_values && type_.inline_values) {
+      const std::uint32_t at = o_.inline_values_at_basicsize ? static_cast<std::uint32_t>(type_.basicsize) : o_.object_size;
+      const std::byte* values = At(object_ + at, o_.values_array);
+      if (values && LoadUnchecked<std::uint8_t>(values + o_.values_valid) != 0) {
+        // _PyInlineValuesSize(): the values, one more word in front, and the order of insertion behind.
+        if (const std::optional<std::uint64_t> n = SharedKeysUsable(type_.cached_keys)) size += (*n + 7) / 8 * 8 + (*n + 1) * 8;
+      }
+    }
+    return size;
+  }
+
+  std::optional<std::uint64_t> SharedKeysUsable(Address keys) const {
+    const std::byte* k = At(keys, o_.dk_indices);
+    if (!k) return std::nullopt;
+    return Unsigned(k, o_.dk_nentries) + Unsigned(k, o_.dk_usable);
+  }
+
+  /// CPython: _PyDict_KeysSize() in Objects/dictobject.c.
+  std::optional<std::uint64_t> KeysSize(Address keys) const {
+    const std::byte* k = At(keys, o_.dk_indices);
+    if (!k) return std::nullopt;
+    if (o_.dk_log2_size != kNoField) {
+      const auto log2_size = LoadUnchecked<std::uint8_t>(k + o_.dk_log2_size), log2_bytes = LoadUnchecked<std::uint8_t>(k + o_.dk_log2_index_bytes);
+      if (log2_size > 40 || log2_bytes > 44) return std::nullopt;
+      const bool general = LoadUnchecked<std::uint8_t>(k + o_.dk_kind) == o_.kind_general;
+      return o_.dk_indices + (std::uint64_t{1} << log2_bytes) +
+             ((std::uint64_t{1} << log2_size) << 1) / 3 * (general ? o_.entry_size : o_.unicode_entry_size);
+    }
+    const std::uint64_t size = Unsigned(k, o_.dk_size);
+    if (size > (std::uint64_t{1} << 40)) return std::nullopt;
+    return o_.dk_indices + size * (size <= 0xFF ? 1 : size <= 0xFFFF ? 2 : size <= 0xFFFFFFFF ? 4 : 8) + (size << 1) / 3 * o_.entry_size;
+  }
+
+  /// CPython: _PyDict_SizeOf() in Objects/dictobject.c.
+  std::optional<std::uint64_t> Dict() const {
+    if (o_.dict_old) {
+      std::uint64_t size = o_.dict_size;
+      if (Unsigned(p_, o_.ma_table) != object_ + o_.ma_smalltable) size += (Unsigned(p_, o_.ma_mask) + 1) * o_.old_entry_size;
+      return size;
+    }
+    std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
+    const Address keys = Unsigned(p_, o_.ma_keys), values = Unsigned(p_, o_.ma_values);
+    const std::byte* k = At(keys, o_.dk_indices);
+    if (!k) return std::nullopt;
+    if (values != 0) {
+      if (o_.dk_log2_size == kNoField) {
+        size += (Unsigned(k, o_.dk_size) << 1) / 3 * 8;
+      } else {
+        size += (Unsigned(k, o_.dk_nentries) + Unsigned(k, o_.dk_usable)) * 8;
+      }
+      if (o_.dk_log2_size != kNoField) return size;
+    }
+    if (Unsigned(k, o_.dk_refcnt) != 1) return size;  // shared keys count for the type
+    const std::optional<std::uint64_t> keys_size = KeysSize(keys);
+    return keys_size ? std::optional<std::uint64_t>(size + *keys_size) : std::nullopt;
+  }
+
+  /// CPython: type___sizeof___impl() in Objects/typeobject.c [3.x].
+  std::optional<std::uint64_t> Type() const {
+    const std::byte* flags = At(object_ + o_.tp_flags, 8);
+    if (!flags) return std::nullopt;
+    if (!(Unsigned(flags, 0) & o_.flag_heap_type)) return o_.type_size;
+    std::uint64_t size = o_.heap_type_size;
+    if (const Address keys = impl_.values.Pointer(object_ + o_.ht_cached_keys)) {
+      const std::optional<std::uint64_t> n = KeysSize(keys);
+      if (!n) return std::nullopt;
+      size += *n;
+    }
+    return size;
+  }
+
+  std::optional<std::uint64_t> CodePlaces(Address code) const {  // locals, cells, free variables and stack
+    const std::byte* stack = At(code + o_.co_stacksize, 4);
+    if (!stack || code == 0) return std::nullopt;
+    std::uint64_t n = LoadUnchecked<std::uint32_t>(stack);
+    if (o_.co_nlocalsplus != kNoField) {
+      const std::byte* locals = At(code + o_.co_nlocalsplus, 4);
+      return locals ? std::optional<std::uint64_t>(n + LoadUnchecked<std::uint32_t>(locals)) : std::nullopt;
+    }
+    const std::byte* locals = At(code + o_.co_nlocals, 4);
+    if (!locals) return std::nullopt;
+    n += LoadUnchecked<std::uint32_t>(locals);
+    for (const std::uint32_t field : {o_.co_cellvars, o_.co_freevars}) {
+      if (const Address tuple = impl_.values.Pointer(code + field)) n += impl_.values.Pointer(tuple + o_.ob_size);
+    }
+    return n;
+  }
+
+  Address StackReference(Address bits) const { return o_.stackref_tagged ? bits & ~Address{3} : bits; }
+
+  std::optional<std::uint64_t> Frame() const {
+    if (o_.f_frame == kNoField) {
+      const std::optional<std::uint64_t> places = CodePlaces(Unsigned(p_, o_.f_code));
+      if (!places) return std::nullopt;
+      return o_.frame_size + (*places - 1) * 8;
+    }
+    const Address frame = Unsigned(p_, o_.f_frame);
+    const std::optional<std::uint64_t> places = CodePlaces(StackReference(impl_.values.Pointer(frame + o_.if_executable)));
+    return places ? std::optional<std::uint64_t>(o_.frame_data + o_.if_localsplus + *places * 8) : std::nullopt;
+  }
+
+  std::optional<std::uint64_t> Generator() const {
+    if (o_.gi_iframe == kNoField) return std::nullopt;
+    const std::byte* frame = At(object_ + o_.gi_iframe, o_.if_localsplus);
+    if (!frame) return std::nullopt;
+    const Address code = o_.gi_code != kNoField ? Unsigned(p_, o_.gi_code) : StackReference(Unsigned(frame, o_.if_executable));
+    const std::optional<std::uint64_t> places = CodePlaces(code);
+    return places ? std::optional<std::uint64_t>(o_.gi_iframe + o_.if_localsplus + *places * 8) : std::nullopt;
+  }
+
+  /// CPython: unicode_sizeof() in Objects/unicodeobject.c.
+  std::optional<std::uint64_t> Str() const {
+    if (o_.str_state == kNoField) {  // 2.7
+      const std::uint64_t length = Unsigned(p_, o_.old_unicode_length);
+      // Width of Py_UNICODE: wide builds are what Linux has; narrow ones are told by Text() only.
+      std::uint64_t size = o_.unicode_size + 4 * (length + 1);
+      if (const Address bytes = Unsigned(p_, o_.old_unicode_defenc)) size += impl_.values.Pointer(bytes + o_.ob_size) + o_.bytes_data + 1;
+      return size;
+    }
+    const std::byte* p = At(object_, o_.ascii_size);
+    if (!p) return std::nullopt;
+    const auto state = LoadUnchecked<std::uint32_t>(p + o_.str_state);
+    const std::uint64_t kind = (state >> o_.kind_shift) & 7, length = Unsigned(p, o_.str_length);
+    const bool compact = (state >> o_.compact_shift) & 1, ascii = (state >> o_.ascii_shift) & 1;
+    std::uint64_t size;
+    if (compact && ascii) {
+      size = o_.ascii_size + length + 1;
+    } else if (compact) {
+      size = o_.compact_size + (length + 1) * kind;
+    } else {
+      size = o_.unicode_size;
+      const std::byte* u = At(object_, o_.unicode_size);
+      if (!u) return std::nullopt;
+      if (Unsigned(u, o_.str_data) != 0) size += (length + 1) * kind;
+    }
+    if (o_.str_wstr != kNoField) {
+      const Address wstr = Unsigned(p, o_.str_wstr);
+      const Address data = compact ? object_ + (ascii ? o_.ascii_size : o_.compact_size) : impl_.values.Pointer(object_ + o_.str_data);
+      if (wstr != 0 && wstr != data) size += ((compact && ascii ? length : impl_.values.Pointer(object_ + o_.wstr_length)) + 1) * 4;
+    }
+    if (!(compact && ascii)) {
+      const std::byte* u = At(object_, o_.compact_size);
+      if (!u) return std::nullopt;
+      const Address utf8 = Unsigned(u, o_.utf8);
+      const Address data = compact ? object_ + o_.compact_size : impl_.values.Pointer(object_ + o_.str_data);
+      if (utf8 != 0 && utf8 != data) size += Unsigned(u, o_.utf8_length) + 1;
+    }
+    if (type_.is_heap_type) size += static_cast<std::uint64_t>(type_.basicsize) - o_.unicode_size;  // a subclass: what it adds
+    return size;
+  }
+
+  const ObjectReader::Impl& impl_;
+  const Offsets& o_;
+  Address object_;
+  const TypeFacts& type_;
+  const std::byte* p_;
+};
+
+}  // namespace
+
+std::optional<std::uint64_t> ObjectReader::SizeOf(Address object, const TypeFacts& type) const {
+  const Offsets& o = impl_->offsets;
+  const std::uint32_t readable = type.itemsize > 0 ? std::max(type.fixed_bytes, o.ob_size + 8) : type.fixed_bytes;
+  const std::byte* p = impl_->process->memory.At(object, readable);
+  if (!p) return std::nullopt;
+  const std::optional<std::uint64_t> own = SizeReader(*impl_, object, type, p).Read();
+  if (!own || static_cast<std::int64_t>(*own) < 0) return std::nullopt;
+  if (o.head_size_by_type) return *own + (type.have_gc ? o.gc_head_bytes : 0) + (type.has_preheader ? o.preheader_bytes : 0);
+  return *own + (IsGc(object, type) ? o.gc_head_bytes : 0);
+}
+
+}  // namespace pygc::objects
