@@ -22,7 +22,9 @@ heap::TypeRecord::Finalizer FinalizerOf(FinalizerKind kind) {
   return heap::TypeRecord::Finalizer::kNone;
 }
 
-heap::TypeRecord RecordOf(const TypeFacts& facts, const TypeUse& use, const target::Process& process) {
+}  // namespace
+
+heap::TypeRecord MakeTypeRecord(const TypeFacts& facts, const TypeUse& use, const target::Process& process) {
   heap::TypeRecord record;
   record.address = facts.address;
   record.name = facts.name;
@@ -44,8 +46,6 @@ heap::TypeRecord RecordOf(const TypeFacts& facts, const TypeUse& use, const targ
   return record;
 }
 
-}  // namespace
-
 void TypeColumn::Use(std::span<const TypeUse> uses) {
   if (uses.size() > use_.size()) use_.resize(uses.size());
   for (std::size_t id = 0; id < uses.size(); ++id) {
@@ -65,7 +65,7 @@ std::vector<heap::TypeRecord> TypeColumn::Records(const target::Process& process
   records.reserve(used.size() + 2);
   for (const TypeFacts* facts : used) {
     index_[facts->id] = static_cast<std::uint32_t>(records.size());
-    records.push_back(RecordOf(*facts, use_[facts->id], process));
+    records.push_back(MakeTypeRecord(*facts, use_[facts->id], process));
   }
   no_type_ = static_cast<std::uint32_t>(records.size());
   for (const char* name : {"<not a type>", "<unreadable>"}) {

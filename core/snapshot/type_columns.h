@@ -24,6 +24,9 @@ struct TypeUse {
   void Add(objects::ReferentQuality q) noexcept { ++by_quality[static_cast<std::size_t>(q)]; }
 };
 
+/// What a snapshot keeps of a type. `use`: of its objects.
+[[nodiscard]] heap::TypeRecord MakeTypeRecord(const objects::TypeFacts& facts, const TypeUse& use, const target::Process& process);
+
 /// Makes TypeRecords of the types that were used, and translates a column to them.
 class TypeColumn {
  public:

@@ -1,0 +1,57 @@
+#include "core/analysis/fingerprint.h"
+
+#include <algorithm>
+
+namespace pygc::analysis {
+
+using graph::NodeId;
+
+std::uint64_t StableHash(std::string_view text) noexcept {
+  std::uint64_t h = 0xCBF29CE484222325ull;  // FNV-1a
+  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
+  return Mix(h);
+}
+
+Fingerprinter::Fingerprinter(const heap::Excerpt& excerpt) : excerpt_(excerpt), colour_(excerpt.size()), next_(excerpt.size()) {
+  for (const heap::TypeRecord& type : excerpt.types) type_hash_.push_back(StableHash(type.name));
+  for (const std::string& label : excerpt.label_texts) label_hash_.push_back(StableHash(label));
+}
+
+std::uint64_t Fingerprinter::Of(NodeId component, int rounds) {
+  const std::span<const NodeId> members = excerpt_.components.Members(component);
+  for (const NodeId n : members) colour_[n] = type_hash_[excerpt_.type[n]];
+  const auto count_colours = [&] {
+    distinct_.clear();
+    for (const NodeId n : members) distinct_.push_back(colour_[n]);
+    std::sort(distinct_.begin(), distinct_.end());
+    return static_cast<std::size_t>(std::unique(distinct_.begin(), distinct_.end()) - distinct_.begin());
+  };
+  std::size_t colours = count_colours();
+  std::uint64_t edges = 0;
+  for (int round = 0; round < rounds; ++round) {
+    for (const NodeId n : members) next_[n] = Mix(colour_[n]);
+    edges = 0;
+    for (const NodeId n : members) {
+      const std::span<const NodeId> successors = excerpt_.graph.Successors(n);
+      const std::uint64_t first = excerpt_.graph.FirstEdge(n);
+      for (std::size_t i = 0; i < successors.size(); ++i) {
+        const NodeId to = successors[i];
+        if (excerpt_.components.component_of[to] != component) continue;
+        const std::uint64_t label = label_hash_[excerpt_.label[first + i]];
+        // Sums, because the order of a set's elements says nothing; order where it matters stands in the labels ([0], [1]).
+        next_[n] += Mix(colour_[to] + Mix(label));
+        next_[to] += Mix(colour_[n] ^ Mix(label + 1));
+        ++edges;
+      }
+    }
+    for (const NodeId n : members) colour_[n] = Mix(next_[n]);
+    const std::size_t now = count_colours();
+    if (now == colours) break;
+    colours = now;
+  }
+  std::uint64_t sum = 0;
+  for (const NodeId n : members) sum += Mix(colour_[n]);
+  return Mix(sum + Mix(members.size()) + Mix(edges ^ 0x5555));
+}
+
+}  // namespace pygc::analysis
