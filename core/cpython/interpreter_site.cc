@@ -259,13 +259,17 @@ std::vector<AddressRange> WritableData(const target::Process& process, const tar
     }
     return ranges;
   }
-  for (const AddressRange& range : module.ranges) {
-    const target::Segment* segment = process.memory.Find(range.begin);
-    if (segment == nullptr || !segment->writable) continue;
-    AddressRange data = range;
+  constexpr std::uint64_t kMaxBss = 16u << 20;
+  for (const target::Segment& segment : process.memory.segments()) {
+    if (!segment.writable) continue;
+    const auto inside = std::find_if(module.ranges.begin(), module.ranges.end(), [&](const AddressRange& r) {
+      return segment.range.begin < r.end && r.begin < segment.range.end;
+    });
+    if (inside == module.ranges.end()) continue;
+    AddressRange data{std::max(segment.range.begin, inside->begin), segment.range.end};
     // .bss continues the last writable mapping as anonymous memory.
-    if (const target::Segment* next = process.memory.Find(range.end); next != nullptr && next->writable && next->range.begin == range.end) {
-      data.end = std::min(next->range.end, range.end + (16u << 20));
+    if (const target::Segment* next = process.memory.Find(data.end); next != nullptr && next->writable && next->module >= process.modules.size()) {
+      data.end = std::min(next->range.end, data.end + kMaxBss);
     }
     ranges.push_back(data);
   }

@@ -32,7 +32,16 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
   };
   Result<LayoutChoice> choice = ResolveLayout(build, process.memory, test, user_layout_file);
   if (!choice) return tl::unexpected(choice.error());
-  if (!located) (void)FindRuntimeByStructure(process, choice->layout, limits, site);
+  if (!choice->fits && !located && !site.flavor.trace_refs && site.version < PythonVersion{3, 8, 0, 0, 0}) {
+    // Without a file nothing tells a Py_TRACE_REFS build (Debian's python2.7-dbg) from a release build but that nothing is found.
+    InterpreterSite other = site;
+    other.flavor.trace_refs = other.flavor.debug = true;
+    if (Result<Attempt> attempt = TrySite(process, std::move(other), limits, user_layout_file); attempt && attempt->choice.fits) return attempt;
+  }
+  if (!located && !FindRuntimeByStructure(process, choice->layout, limits, site)) {
+    return Fail(ErrorCode::kNotAnalysable, "CPython {} is mapped from {}, but its interpreters were not found: {}", site.version.text(), site.module->path,
+                site.module->file ? "no symbols, and nothing in its data looks like them" : "its file is missing; give --sysroot DIR or --module NAME=FILE");
+  }
   if (!choice->fits) {
     choice->fits = CorrectByStructure(process, site, limits, choice->layout, choice->warnings);
     if (!choice->fits) {
