@@ -458,7 +458,7 @@ def constants(version, free_threaded, rows, variant=""):
         put("RULE_PARTIAL_VISITS_TYPE", 1, "Modules/_functoolsmodule.c: partial_traverse")
     if v >= (3, 12):
         put("RULE_DEQUE_VISITS_TYPE", 1, "Modules/_collectionsmodule.c: deque_traverse")
-    if (3, 5) <= v <= (3, 8):
+    if v in ((3, 5), (3, 6)) or (3, 7) <= tuple(version[:3]) < (3, 7, 7) or (3, 8) <= tuple(version[:3]) < (3, 8, 3):  # bpo-39778
         put("RULE_ODICT_VISITS_WEAKREFLIST", 1, "Objects/odictobject.c: odict_traverse")
     if v >= (3, 14):
         put("RULE_GEN_CLEARED_VISITS_EXECUTABLE", 1, "Objects/genobject.c: gen_traverse")
