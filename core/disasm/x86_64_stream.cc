@@ -495,6 +495,8 @@ bool X86_64Stream::Decode(std::span<const std::byte> bytes, Address at, Instruct
     out.is_locked = true;
   }
   if (IsStringOperation(out.opcode)) {
+    // From the bytes: Capstone 4 overlooks an operand size prefix that stands before the repeat prefix.
+    out.lane = (prefixes.opcode & 1) == 0 ? 1 : prefixes.rex_w ? 8 : prefixes.operand_16 ? 2 : 4;
     const bool compares = out.opcode == Opcode::kScas || out.opcode == Opcode::kCmps;
     out.repeats = prefixes.rep;
     out.repeats_while_not_equal = prefixes.repne;

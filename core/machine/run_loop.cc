@@ -85,6 +85,18 @@ RunOutcome RunLoop::Run(Address entry, std::span<const std::uint64_t> arguments,
   visits_ = visits;
   SetUp(arguments, max_steps, trace);
   Loop(entry);
+  return Outcome();
+}
+
+RunOutcome RunLoop::RunFrom(const CpuState& cpu, Address entry) {
+  visits_ = nullptr;
+  SetUp({}, options_.base_steps, nullptr);
+  cpu_ = cpu;
+  Loop(entry);
+  return Outcome();
+}
+
+RunOutcome RunLoop::Outcome() const {
   RunOutcome out;
   out.label = returned_ ? RunLabel::kExact : RunLabel::kPartial;
   out.reason = execution_.stop;

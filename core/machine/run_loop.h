@@ -29,9 +29,13 @@ class RunLoop {
   /// The label of the outcome is kExact where it returned, kPartial where it stopped; traverse.cc refines it.
   RunOutcome Run(Address entry, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits, ReadTrace* trace);
 
+  /// Goes on at `entry` with any registers, until control comes to magic().returned. For tests: nothing is set up.
+  RunOutcome RunFrom(const CpuState& cpu, Address entry);
+
   [[nodiscard]] const MagicAddresses& magic() const noexcept { return magic_; }
   [[nodiscard]] const BlockCache& blocks() const noexcept { return blocks_; }
   [[nodiscard]] const Execution& execution() const noexcept { return execution_; }
+  [[nodiscard]] MemoryView& memory() noexcept { return memory_; }
   /// True when the registers that a function must keep are as they were at the start of the last run.
   [[nodiscard]] bool SavedRegistersIntact() const noexcept;
   /// True when the stack pointer is where a return from the outermost function leaves it.
@@ -40,6 +44,7 @@ class RunLoop {
  private:
   void SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_steps, ReadTrace* trace);
   void Loop(Address entry);
+  [[nodiscard]] RunOutcome Outcome() const;
   [[nodiscard]] bool DoVisit() noexcept;
   [[nodiscard]] bool LooksLikeObject(Address a) const noexcept;
   [[nodiscard]] bool RunModel(LibraryFunction function, std::uint16_t name) noexcept;

@@ -21,18 +21,22 @@ constexpr unsigned kLaneGroup = 16;  // most operations work within 128 bits
 
 static_assert(std::endian::native == std::endian::little, "lanes are addressed in memory order");
 
+// An index beyond the register wraps: whatever an instruction says, nothing outside of it is touched.
+template <typename T>
+unsigned LaneOffset(unsigned index) noexcept { return index % (sizeof(VectorRegister) / sizeof(T)) * sizeof(T); }
+
 template <typename T>
 T Lane(const VectorRegister& v, unsigned index) noexcept {
   T value;
-  std::memcpy(&value, reinterpret_cast<const std::byte*>(v.words.data()) + index * sizeof(T), sizeof(T));
+  std::memcpy(&value, reinterpret_cast<const std::byte*>(v.words.data()) + LaneOffset<T>(index), sizeof(T));
   return value;
 }
 template <typename T>
 void SetLane(VectorRegister& v, unsigned index, T value) noexcept {
-  std::memcpy(reinterpret_cast<std::byte*>(v.words.data()) + index * sizeof(T), &value, sizeof(T));
+  std::memcpy(reinterpret_cast<std::byte*>(v.words.data()) + LaneOffset<T>(index), &value, sizeof(T));
 }
 void ClearFrom(VectorRegister& v, unsigned first_byte) noexcept {
-  std::memset(reinterpret_cast<std::byte*>(v.words.data()) + first_byte, 0, sizeof v.words - first_byte);
+  if (first_byte < sizeof v.words) std::memset(reinterpret_cast<std::byte*>(v.words.data()) + first_byte, 0, sizeof v.words - first_byte);
 }
 
 std::span<std::byte> Bytes(VectorRegister& v, unsigned size) noexcept { return std::as_writable_bytes(std::span(v.words)).first(size); }
