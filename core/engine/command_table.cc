@@ -87,7 +87,7 @@ const CommandRow* FindRow(std::string_view name) {
 std::string CommandList() {
   std::string out;
   for (const CommandRow& row : kRows) {
-    if (row.can_run) out += (out.empty() ? "" : ", ") + std::string(row.name);
+    if (row.can_run) out += fmt::format("{}{}", out.empty() ? "" : ", ", row.name);
   }
   return out;
 }
@@ -122,7 +122,7 @@ std::string_view Nearest(std::string_view word, const std::vector<std::string>& 
   return found;
 }
 
-std::string Quoted(std::string_view word) { return "'" + report::Printable(word.substr(0, 80)) + "'"; }
+std::string Quoted(std::string_view word) { return fmt::format("'{}'", report::Printable(word.substr(0, 80))); }
 
 // "512M", "4G", "1048576". Powers of 1024, as all tools that take such a limit.
 std::optional<std::uint64_t> ParseSize(std::string_view text) {
@@ -317,11 +317,11 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
     for (const CLI::App* app : {command, &g.app}) {
       if (app == nullptr) continue;
       for (const CLI::Option* option : app->get_options()) {
-        for (const std::string& longer : option->get_lnames()) names.push_back("--" + longer);
+        for (const std::string& longer : option->get_lnames()) names.push_back(fmt::format("--{}", longer));
       }
     }
     const std::string_view nearest = Nearest(name, names);
-    const std::string where = command ? " of " + command->get_name() : "";
+    const std::string where = command ? fmt::format(" of {}", command->get_name()) : "";
     const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
     return error(fmt::format("unknown option {}{}{} (pygc {}--help lists them)", Quoted(name), where, hint, command ? command->get_name() + " " : ""));
   }

@@ -61,7 +61,7 @@ NodeId HeadOf(const CommandInput& in, std::span<const NodeId> members, const Loo
 }
 
 // A shortest cycle through `head` inside its component.
-std::vector<NodeId> CycleThrough(const CommandInput& in, const Components& components, NodeId head) {
+std::vector<Address> CycleThrough(const CommandInput& in, const Components& components, NodeId head) {
   const NodeId c = components.component_of[head];
   graph::NodeSet within(in.heap.size());
   for (const NodeId n : components.Members(c)) within.Insert(n);
@@ -71,14 +71,16 @@ std::vector<NodeId> CycleThrough(const CommandInput& in, const Components& compo
   }
   std::vector<NodeId> path = graph::ShortestPath(in.heap.graph, starts, head, &within);
   if (!path.empty()) std::rotate(path.begin(), path.end() - 1, path.end());  // from ... -> head becomes head -> from ...
-  return path;
+  std::vector<Address> addresses;
+  for (const NodeId n : path) addresses.push_back(in.heap.AddressOf(n));
+  return addresses;
 }
 
 }  // namespace
 
 Outcome RunCycles(const CommandInput& in) {
   const heap::HeapSnapshot& heap = in.heap;
-  const Labels labels(in.reader, heap, in.request.redact);
+  const Labels labels(in.reader, in.request.redact);
   const std::uint64_t shown = in.request.limit == 0 ? ~0ull : in.request.limit;
   report::CyclesReport r;
 
@@ -98,7 +100,7 @@ Outcome RunCycles(const CommandInput& in) {
   for (const auto& [look, group] : looks) {
     std::vector<std::string> types;
     for (const auto& [type, count] : look.types) types.push_back(heap.types[type].name);
-    const std::string head = labels.TypeName(HeadOf(in, components.Members(group.components.front()), look));
+    const std::string head = labels.TypeName(heap.AddressOf(HeadOf(in, components.Members(group.components.front()), look)));
     if (PassesFilters(in.request, head, types)) {
       sorted.emplace_back(&look, &group);
     } else {
@@ -124,7 +126,7 @@ Outcome RunCycles(const CommandInput& in) {
     std::sort(heads.begin(), heads.end());
     report::ComponentGroup g;
     g.state = StateName(look->order);
-    g.type = labels.TypeName(heads.front());
+    g.type = labels.TypeName(heap.AddressOf(heads.front()));
     g.count = group->components.size();
     g.objects = group->objects;
     g.cycle = labels.CycleOf(CycleThrough(in, components, heads.front()));

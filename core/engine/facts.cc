@@ -78,7 +78,7 @@ report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
 void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
   if (!coverage.lists_complete) {
     std::string why;
-    for (const std::string& note : coverage.notes) why += (why.empty() ? "" : "; ") + note;
+    for (const std::string& note : coverage.notes) why += fmt::format("{}{}", why.empty() ? "" : "; ", note);
     header->missing.push_back({"objects of the generation lists", why.empty() ? "a list could not be followed to its end" : why, "The figures are lower bounds"});
   }
   if (coverage.unreadable_objects > 0) {

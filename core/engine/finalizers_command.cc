@@ -33,7 +33,7 @@ std::string KindOf(const heap::TypeRecord& type) {
 
 Outcome RunFinalizers(const CommandInput& in) {
   const heap::HeapSnapshot& heap = in.heap;
-  const Labels labels(in.reader, heap, in.request.redact);
+  const Labels labels(in.reader, in.request.redact);
   const std::uint64_t shown = in.request.limit == 0 ? ~0ull : in.request.limit;
   report::FinalizersReport r;
   r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0;
@@ -50,7 +50,7 @@ Outcome RunFinalizers(const CommandInput& in) {
     if (!heap.IsTracked(n) || !HasFinalizer(heap, n)) continue;
     const heap::TypeRecord& type = heap.types[heap.type[n]];
     // Classic instances share one type: their class's name has to be read. All others are named by their type.
-    const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(n) : type.name;
+    const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(heap.AddressOf(n)) : type.name;
     Row& row = rows[name + '\0' + KindOf(type)];
     report::FinalizerGroup& g = row.group;
     const bool legacy = type.legacy_finalizer || (heap.flags[n] & heap::kLegacyFinalizer);

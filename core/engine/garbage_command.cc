@@ -16,7 +16,7 @@ constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all ve
 
 Outcome RunGarbage(const CommandInput& in) {
   const heap::HeapSnapshot& heap = in.heap;
-  const Labels labels(in.reader, heap, in.request.redact);
+  const Labels labels(in.reader, in.request.redact);
   report::GarbageReport r;
   r.legacy_instances = HasLegacyInstances(in.reader.runtime());
   r.in_garbage = in.verdict.garbage_count;
@@ -26,7 +26,7 @@ Outcome RunGarbage(const CommandInput& in) {
     for (std::size_t i = 0; i < std::max(interpreter.garbage.size(), interpreter.garbage_addresses.size()); ++i) {
       const heap::NodeId node = i < interpreter.garbage.size() ? interpreter.garbage[i] : heap::kNoNode;
       const Address address = node != heap::kNoNode ? heap.AddressOf(node) : interpreter.garbage_addresses[i];
-      const std::string type = node != heap::kNoNode ? labels.TypeName(node) : labels.TypeNameAt(address, "(unreadable)");
+      const std::string type = labels.TypeName(address);
       const bool legacy = node != heap::kNoNode && ((heap.flags[node] & heap::kLegacyFinalizer) || heap.types[heap.type[node]].legacy_finalizer);
       const report::Reason reason = legacy                                ? report::Reason::kLegacyFinalizer
                                     : interpreter.debug & kDebugSaveAll ? report::Reason::kSaveAll
@@ -38,9 +38,7 @@ Outcome RunGarbage(const CommandInput& in) {
         g.interpreter = interpreter.id;
         if (legacy) g.finalizer = r.legacy_instances ? "__del__" : "tp_del";
       }
-      const Address type_address = in.reader.process().memory.ReadPointer(address + in.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type)).value_or(0);
-      const objects::TypeFacts* facts = type_address == 0 ? nullptr : in.reader.Type(type_address);
-      if (facts != nullptr) g.bytes += in.reader.SizeOf(address, *facts).value_or(0);
+      g.bytes += labels.SizeOf(address);
       g.addresses.push_back(address);
     }
   }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/report/escape.h"
+
 namespace pygc::engine {
 namespace {
 
@@ -67,10 +69,28 @@ std::string Labels::TextField(Address object, cpython::Field field) const {
   return text == 0 ? "" : reader_.Text(text, kMaxName).value_or("");
 }
 
-std::string Labels::TypeNameAt(Address object, const std::string& otherwise) const {
+const objects::TypeFacts* Labels::FactsOf(Address object) const {
   const Address type = PointerIn(object, Field::PyObject_ob_type);
-  const objects::TypeFacts* facts = type == 0 ? nullptr : reader_.Type(type);
+  return type == 0 ? nullptr : reader_.Type(type);
+}
+
+std::string Labels::TypeName(Address object, const std::string& otherwise) const {
+  const objects::TypeFacts* facts = FactsOf(object);
   return facts == nullptr ? otherwise : reader_.DisplayTypeName(object, *facts);
+}
+
+std::uint64_t Labels::SizeOf(Address object) const {
+  const objects::TypeFacts* facts = FactsOf(object);
+  return facts == nullptr ? 0 : reader_.SizeOf(object, *facts).value_or(0);
+}
+
+std::optional<bool> Labels::IsOpenFile(Address object, const std::string& type) const {
+  if (type == "file" && layout().Has(Field::PyFileObject_f_fp)) return PointerIn(object, Field::PyFileObject_f_fp) != 0;
+  if (type != "_io.FileIO") return std::nullopt;
+  // CPython: struct fileio, Modules/_io/fileio.c [2.7-3.15]: PyObject_HEAD, then `int fd`, -1 once closed. The same in every release.
+  const Result<std::int32_t> fd = reader_.process().memory.ReadValue<std::int32_t>(object + layout().Size(cpython::Struct::PyObject));
+  if (!fd) return std::nullopt;
+  return *fd >= 0;
 }
 
 Address Labels::CodeOfFrame(Address frame) const {
@@ -97,9 +117,7 @@ std::string Labels::NameOf(Address object, const std::string& type) const {
     return TextField(object, Field::PyDescrObject_d_name);
   }
   // Classes: the name of the type object itself.
-  const Address metatype = PointerIn(object, Field::PyObject_ob_type);
-  const objects::TypeFacts* meta = metatype == 0 ? nullptr : reader_.Type(metatype);
-  if (meta != nullptr && (type == "type" || type.ends_with("Meta"))) {
+  if (FactsOf(object) != nullptr && (type == "type" || type.ends_with("Meta"))) {
     const objects::TypeFacts* self = reader_.Type(object);
     if (self != nullptr) return self->name;
   }
@@ -127,20 +145,18 @@ std::string Labels::FreeVariable(Address function, std::uint64_t index) const {
   return item(PointerIn(code, Field::PyCodeObject_co_localsplusnames), all - free + index);
 }
 
-report::CycleStep Labels::Step(heap::NodeId from, heap::NodeId to) const {
+report::CycleStep Labels::Step(Address from, Address to) const {
   report::CycleStep step;
-  step.address = heap_.AddressOf(from);
+  step.address = from;
   step.type = TypeName(from);
-  step.name = NameOf(step.address, step.type);
-  const Address target = heap_.AddressOf(to);
-  const Address type = PointerIn(step.address, Field::PyObject_ob_type);
-  const objects::TypeFacts* facts = type == 0 ? nullptr : reader_.Type(type);
+  step.name = NameOf(from, step.type);
+  const objects::TypeFacts* facts = FactsOf(from);
   if (facts == nullptr) return step;
   std::vector<LabelledReferent> referents;
-  reader_.LabelledReferents(step.address, *facts, referents);
+  reader_.LabelledReferents(from, *facts, referents);
   const LabelledReferent* best = nullptr;
   for (const LabelledReferent& r : referents) {
-    if (r.referent == target && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;
+    if (r.referent == to && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;
   }
   if (best == nullptr) return step;
   step.kind = KindOf(*best);
@@ -150,7 +166,11 @@ report::CycleStep Labels::Step(heap::NodeId from, heap::NodeId to) const {
     case SlotKind::kDictValue:
     case SlotKind::kDictKey:
     case SlotKind::kLocal:
-      if (best->key != 0) step.key = reader_.Text(best->key, kMaxKey).value_or("");
+      if (best->key != 0) step.key = reader_.Text(best->key, kMaxKey + 1).value_or("");
+      if (report::CodePoints(step.key) > kMaxKey) {
+        step.key = reader_.Text(best->key, kMaxKey).value_or("") + "…";
+        if (best->kind == SlotKind::kDictValue) step.label = fmt::format("['{}']", step.key);
+      }
       break;
     case SlotKind::kSlot: step.key = !best->text.empty() ? best->text : best->name != nullptr ? best->name : ""; break;
     case SlotKind::kItem: step.key = std::to_string(best->index); break;
@@ -160,7 +180,7 @@ report::CycleStep Labels::Step(heap::NodeId from, heap::NodeId to) const {
   return step;
 }
 
-report::Cycle Labels::CycleOf(const std::vector<heap::NodeId>& nodes) const {
+report::Cycle Labels::CycleOf(const std::vector<Address>& nodes) const {
   report::Cycle cycle;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     if (nodes.size() > kMaxSteps && i == kMaxSteps / 2) {  // a ring of a million is understood from its ends

@@ -6,28 +6,31 @@
 #include <string>
 #include <vector>
 
-#include "core/heap/heap_snapshot.h"
 #include "core/objects/object_reader.h"
 #include "core/report/cycle_text.h"
 
 namespace pygc::engine {
 
-/// Describes objects of one snapshot. All texts are raw.
+/// Describes objects of one target. All texts are raw.
 class Labels {
  public:
   /// `redact`: keys of containers are hidden, attribute names stay (they are part of the program, not of its data).
-  Labels(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap, bool redact) : reader_(reader), heap_(heap), redact_(redact) {}
+  Labels(const objects::ObjectReader& reader, bool redact) : reader_(reader), redact_(redact) {}
 
-  /// The type that a report shows for the object: "app.Node", "dict"; the class for classic instances [2.7].
-  [[nodiscard]] std::string TypeName(heap::NodeId n) const { return TypeNameAt(heap_.AddressOf(n), heap_.types[heap_.type[n]].name); }
-  [[nodiscard]] std::string TypeNameAt(Address object, const std::string& otherwise) const;
+  /// The type that a report shows for the object: "app.Node", "dict"; the class for classic instances [2.7]. `otherwise` where it cannot be read.
+  [[nodiscard]] std::string TypeName(Address object, const std::string& otherwise = "(unreadable)") const;
   /// What the object is called, where it has a name of its own: functions, bound methods, frames, generators, classes, modules. Empty otherwise.
   [[nodiscard]] std::string NameOf(Address object, const std::string& type) const;
-  /// The closed path `nodes` (each refers to the next, the last to the first) as a cycle with labels.
-  [[nodiscard]] report::Cycle CycleOf(const std::vector<heap::NodeId>& nodes) const;
+  /// The closed path `objects` (each refers to the next, the last to the first) as a cycle with labels.
+  [[nodiscard]] report::Cycle CycleOf(const std::vector<Address>& objects) const;
+  /// What sys.getsizeof says, 0 where it is not known.
+  [[nodiscard]] std::uint64_t SizeOf(Address object) const;
+  /// True, false for a file object that is open, closed; nullopt for all else.
+  [[nodiscard]] std::optional<bool> IsOpenFile(Address object, const std::string& type) const;
 
  private:
-  [[nodiscard]] report::CycleStep Step(heap::NodeId from, heap::NodeId to) const;
+  [[nodiscard]] report::CycleStep Step(Address from, Address to) const;
+  [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;
   [[nodiscard]] Address PointerIn(Address object, cpython::Field field) const;
   [[nodiscard]] std::string TextField(Address object, cpython::Field field) const;
   [[nodiscard]] Address CodeOfFrame(Address frame) const;
@@ -35,7 +38,6 @@ class Labels {
   [[nodiscard]] const cpython::Layout& layout() const { return reader_.runtime().layout; }
 
   const objects::ObjectReader& reader_;
-  const heap::HeapSnapshot& heap_;
   bool redact_;
 };
 

@@ -174,7 +174,7 @@ struct Session::Impl {
     if (name == "garbage") return RunGarbage(input);
     if (name == "finalizers") return RunFinalizers(input);
     if (name == "status") return RunStatus(input.request, input.reader, &input.heap, input.header, input.colour);
-    throw std::logic_error("command '" + name + "' stands in the command table but not in Session");
+    throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 
   int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {

@@ -258,7 +258,7 @@ std::string FixFor(const Cycle& cycle) {
     case Shape::kClosureOnSelf: {
       const FoldedStep* f = find([](const FoldedStep& s) { return IsFunction(*s.from); });
       const FoldedStep& holder = before(f);
-      const std::string variable = f->label.starts_with("closure ") ? "`" + f->label.substr(8, f->label.find_first_of(".[ ", 8) - 8) + "`" : "the object";
+      const std::string variable = f->label.starts_with("closure ") ? fmt::format("`{}`", f->label.substr(8, f->label.find_first_of(".[ ", 8) - 8)) : "the object";
       return fmt::format("the function {} kept in {} closes over {}; close over a weakref, or pass the object as an argument", f->from->name, SubjectOf(holder), variable);
     }
     case Shape::kGenerator: return "a suspended generator or coroutine holds its locals, which lead back to it; run it to its end or close() it, and do not store it where its own locals can reach it";

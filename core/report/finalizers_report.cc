@@ -29,7 +29,7 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
       std::size_t shown = 0;
       for (const Address a : g.addresses) {
         if (shown++ == 3 && g.addresses.size() > 4) break;
-        addresses += (addresses.empty() ? "" : " ") + fmt::format("{:#x}", a);
+        addresses += fmt::format("{}{:#x}", addresses.empty() ? "" : " ", a);
       }
       if (g.objects > std::min<std::uint64_t>(shown, 3)) addresses += " …";
       table.rows.push_back({Thousands(g.objects), g.type, g.kind + (g.legacy ? " (legacy)" : ""), Thousands(g.pending), r.runs_known ? Thousands(g.run) : "", Thousands(g.unreachable),

@@ -9,7 +9,7 @@ namespace {
 
 std::string Joined(const std::vector<std::int64_t>& numbers) {
   std::string out;
-  for (const std::int64_t n : numbers) out += (out.empty() ? "" : "/") + std::to_string(n);
+  for (const std::int64_t n : numbers) out += fmt::format("{}{}", out.empty() ? "" : "/", n);
   return out;
 }
 
@@ -107,7 +107,7 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
     out.Line();
   }
   if (!h.complete && h.missing.empty()) out.Add("PARTIAL: ", Style::kBad).Line("not everything could be read");
-  out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : " " + h.target.build, h.target.debug ? " debug" : ""), Style::kHeading);
+  out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : fmt::format(" {}", h.target.build), h.target.debug ? " debug" : ""), Style::kHeading);
   out.Add(fmt::format(" · {} · {} tracked", TargetName(h.target), Counted(h.tracked, "object")));
   if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
   if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));

@@ -16,27 +16,30 @@ bool CollectorOn(const Header& header, std::int64_t interpreter) {
   return found == header.interpreters.end() || found->enabled;
 }
 
+// "2.7" of "2.7.18"
+std::string MinorVersion(const std::string& python) { return python.substr(0, python.rfind('.')); }
+
+std::string WhyWaiting(const Header& header, const LeakGroup& g) {
+  std::string out = g.cycle.empty() ? "nothing reaches it any more, but only the collector can find that out" : "each keeps the next alive, so no reference count falls to zero";
+  if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
+  return out + (CollectorOn(header, g.interpreter) ? "; the next full collection frees it" : "; the collector is off, so it stays until gc.collect() is called");
+}
+
 std::string Because(const Header& header, const LeaksReport& report, const LeakGroup& g) {
   const std::string in_garbage =
       g.in_garbage == 0 ? "" : g.in_garbage == g.objects ? "; they lie in gc.garbage" : fmt::format(" ({} of them lie in gc.garbage)", Thousands(g.in_garbage));
+  if (g.also_referenced) return "gc.garbage holds it, and something else refers to it too: emptying gc.garbage alone does not free it";
   switch (g.reason) {
     case Reason::kCycle:
-    case Reason::kFinalizer: {
-      std::string out = g.cycle.empty() ? "nothing reaches it any more, but the collector has to find out" : "each keeps the next alive, so no count falls to zero";
-      if (g.reason == Reason::kFinalizer && g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
-      out += CollectorOn(header, g.interpreter) ? "; the next full collection frees it" : "; the collector is off, so it stays until gc.collect() is called";
-      return out;
-    }
-    case Reason::kLegacyFinalizer: {
-      if (report.legacy_instances) {
-        return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", header.target.python.substr(0, header.target.python.rfind('.')), in_garbage);
-      }
-      return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}", in_garbage);
-    }
-    case Reason::kHeldByLegacy: return "only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it" + in_garbage;
-    case Reason::kSaveAll: return "gc.set_debug(gc.DEBUG_SAVEALL or DEBUG_LEAK) is in force: the collector puts everything it finds into gc.garbage instead of freeing it" + in_garbage;
-    case Reason::kInGarbage: return "gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set" + in_garbage;
-    case Reason::kHeldByGarbage: return "only items of gc.garbage still refer to it" + in_garbage;
+    case Reason::kFinalizer: return WhyWaiting(header, g);
+    case Reason::kLegacyFinalizer:
+      if (!report.legacy_instances) return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}", in_garbage);
+      return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", MinorVersion(header.target.python), in_garbage);
+    case Reason::kHeldByLegacy: return fmt::format("only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it{}", in_garbage);
+    case Reason::kSaveAll:
+      return fmt::format("gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts what it finds into gc.garbage instead of freeing it{}", in_garbage);
+    case Reason::kInGarbage: return fmt::format("gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set{}", in_garbage);
+    case Reason::kHeldByGarbage: return fmt::format("only items of gc.garbage still refer to it{}", in_garbage);
     case Reason::kFrozen: return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
   }
   return {};
@@ -50,15 +53,17 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
       return shape;
     case Reason::kSaveAll: return shape.empty() ? "gc.set_debug(0) and del gc.garbage[:]" : shape + " (and gc.set_debug(0), del gc.garbage[:])";
     case Reason::kInGarbage:
-    case Reason::kHeldByGarbage: return "del gc.garbage[:] frees it" + (shape.empty() ? "" : "; the cycle itself: " + shape);
-    case Reason::kFrozen: return "gc.unfreeze(), or gc.collect() before gc.freeze()" + (shape.empty() ? "" : "; the cycle itself: " + shape);
+    case Reason::kHeldByGarbage:
+      if (g.also_referenced) return "del gc.garbage[:], and drop the other reference";
+      return fmt::format("del gc.garbage[:] frees it{}{}", shape.empty() ? "" : "; the cycle itself: ", shape);
+    case Reason::kFrozen: return fmt::format("gc.unfreeze(), or gc.collect() before gc.freeze(){}{}", shape.empty() ? "" : "; the cycle itself: ", shape);
     default: return shape;
   }
 }
 
 void Label(TextWriter& out, std::string_view label) { out.To(kLabelColumn).Add(label, Style::kFaint).To(kTextColumn); }
 
-std::string HeldText(const TypeCount& t) { return fmt::format("{} {}{}", Thousands(t.objects), t.type, t.note.empty() ? "" : " (" + t.note + ")"); }
+std::string HeldText(const TypeCount& t) { return fmt::format("{} {}{}", Thousands(t.objects), t.type, t.note.empty() ? "" : fmt::format(" ({})", t.note)); }
 
 void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup& g, std::size_t number, std::uint64_t shown_types, TextWriter& out) {
   const bool definite = g.severity == Severity::kDefinite;
@@ -96,6 +101,11 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
       parts.push_back(HeldText(t));
     }
     out.Flow(parts, ", ", kTextColumn);
+    if (g.shared_objects > 0) {
+      std::string with;
+      for (const std::uint64_t other : g.shared_with) with += fmt::format("{}#{}", with.empty() ? " (" : ", ", other);
+      out.To(kTextColumn).Line(fmt::format("{} of these {} on other groups too{}", Thousands(g.shared_objects), g.shared_objects == 1 ? "hangs" : "hang", with.empty() ? "" : with + ")"));
+    }
   }
   if (!g.finalizers.empty()) {
     Label(out, "finalizer");
@@ -163,7 +173,7 @@ void WriteCycle(JsonWriter& json, const Cycle& cycle) {
   }
   json.EndArray();
   std::string words;
-  for (const std::string& part : CycleParts(cycle, 0)) words += (words.empty() ? "" : " → ") + part;
+  for (const std::string& part : CycleParts(cycle, 0)) words += fmt::format("{}{}", words.empty() ? "" : " → ", part);
   json.String("cycle_text", words).String("shape", ShapeName(ShapeOf(cycle)));
 }
 
@@ -183,8 +193,8 @@ void WriteAddresses(JsonWriter& json, const std::vector<Address>& addresses) {
   json.EndArray();
 }
 
-void WriteFinalizers(JsonWriter& json, const std::vector<FinalizerCount>& finalizers) {
-  json.Key("finalizers").Array();
+void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<FinalizerCount>& finalizers) {
+  json.Key(key).Array();
   for (const FinalizerCount& f : finalizers) {
     json.Object().String("type", f.type).String("kind", f.kind).Unsigned("pending", f.pending).Unsigned("run", f.run).EndObject();
   }
@@ -211,7 +221,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     return "nothing is unreachable and gc.garbage is empty: a full collection would free nothing now";
   }
   std::string out;
-  for (const std::string& part : parts) out += (out.empty() ? "" : " · ") + part;
+  for (const std::string& part : parts) out += fmt::format("{}{}", out.empty() ? "" : " · ", part);
   if (header.certainty == Certainty::kLowerBound && r.unreachable_upper != r.unreachable) {
     out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as some referents could only be guessed)", Thousands(r.unreachable), Thousands(r.unreachable_upper));
   }
@@ -249,7 +259,9 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     json.String("because", Because(header, r, g)).String("fix", Fix(r, g));
     WriteTypeCounts(json, "members", g.members);
     WriteTypeCounts(json, "held", g.held);
-    WriteFinalizers(json, g.finalizers);
+    json.Unsigned("shared_objects", g.shared_objects);
+    WriteFinalizers(json, "finalizers", g.finalizers);
+    WriteFinalizers(json, "held_finalizers", g.held_finalizers);
     json.Bool("order_undefined", g.order_undefined);
     json.Key("generations").Object();
     for (const auto& [generation, objects] : g.generations) json.Unsigned(generation, objects);

@@ -60,6 +60,10 @@ struct LeakGroup {
   std::map<std::string, std::uint64_t> generations;  // objects by generation
   std::vector<Address> addresses; // of the object that the group is named after, one for each structure, sorted; at most as many as asked for
   bool approximate = false;       // a member's referents were guessed
+  bool also_referenced = false;   // items of gc.garbage that something else refers to as well
+  std::vector<FinalizerCount> held_finalizers;  // among what hangs on the group
+  std::uint64_t shared_objects = 0;             // of what hangs on it: hang on other groups too, and are counted here alone
+  std::vector<std::uint64_t> shared_with;       // numbers (#2, ...) of those groups, as far as known
 };
 
 struct LeaksReport {
@@ -78,8 +82,8 @@ void WriteCycle(JsonWriter& json, const Cycle& cycle);
 void WriteTypeCounts(JsonWriter& json, std::string_view key, const std::vector<TypeCount>& counts);
 /// Key "addresses".
 void WriteAddresses(JsonWriter& json, const std::vector<Address>& addresses);
-/// Key "finalizers".
-void WriteFinalizers(JsonWriter& json, const std::vector<FinalizerCount>& finalizers);
+/// Key `key` with an array of type, kind, pending, run.
+void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<FinalizerCount>& finalizers);
 
 /// The verdict in one sentence.
 [[nodiscard]] std::string VerdictText(const Header& header, const LeaksReport& report);

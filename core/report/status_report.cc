@@ -25,7 +25,7 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   for (const TargetDetails::Module& m : d.modules) {
     if (first) Label(out, "modules");
     if (!first) out.To(kTextColumn);
-    out.Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : " (" + m.detail + ")"), kTextColumn + 2);
+    out.Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : fmt::format(" ({})", m.detail)), kTextColumn + 2);
     first = false;
   }
 }
@@ -51,7 +51,7 @@ void WriteCollector(const Header& h, const CollectorFacts& c, TextWriter& out) {
   }
   table.Write(out, kTextColumn);
   std::string flags;
-  for (const std::string& f : c.debug_flags) flags += (flags.empty() ? "" : " | ") + f;
+  for (const std::string& f : c.debug_flags) flags += fmt::format("{}{}", flags.empty() ? "" : " | ", f);
   out.To(kTextColumn).Line(fmt::format("gc.garbage holds {} · debug flags: {}", Counted(c.in_garbage, "object"), flags.empty() ? "none" : flags));
   if (c.long_lived_total > 0 || c.long_lived_pending > 0) {
     // CPython: collect() skips a full collection while long_lived_pending < long_lived_total / 4 [2.7-3.12, 3.14.5+].
@@ -81,7 +81,7 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
     Label(out, "guessed").Line("types whose references are taken from a scan of their memory:");
     Table table;
     table.right = {true, false, false, false};
-    for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : t.reason + " (" + t.module + ")"});
+    for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module)});
     table.Write(out, kTextColumn);
   }
   for (const std::string& note : r.notes) Label(out, "note").Line(note);

@@ -1,0 +1,233 @@
+// Leaks: the unreachable part in full detail (excerpt), equal structures as groups, and for the groups that are shown the names behind the numbers.
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "core/analysis/groups.h"
+#include "core/engine/command.h"
+#include "core/engine/facts.h"
+#include "core/engine/labels.h"
+#include "core/report/leaks_report.h"
+#include "core/snapshot/excerpt_builder.h"
+
+namespace pygc::engine {
+namespace {
+
+constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
+constexpr const char* kGenerationNames[] = {"0", "1", "2", "permanent", "being collected"};
+
+class LeaksCommand {
+ public:
+  explicit LeaksCommand(const CommandInput& in)
+      : in_(in), labels_(in.reader, in.request.redact), shown_(in.request.limit == 0 ? ~0ull : in.request.limit) {}
+
+  Outcome Run() {
+    const analysis::Verdict& v = in_.verdict;
+    report_.unreachable = v.unreachable;
+    report_.collectable = v.collectable;
+    report_.uncollectable = v.uncollectable;
+    report_.in_garbage = v.garbage_count;
+    report_.frozen = v.frozen_count;
+    report_.unreachable_upper = v.unreachable_upper;
+    report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
+    if (Result<void> grouped = AddGroups(); !grouped) {
+      if (grouped.error().code != ErrorCode::kCancelled) notes_.push_back(grouped.error().message);
+      outcome_.interrupted = grouped.error().code == ErrorCode::kCancelled;
+    }
+    AddSharedGarbage();
+    report_.group_count = report_.groups.size() + not_shown_;
+    report::Header header = in_.header;
+    for (const std::string& note : notes_) header.missing.push_back({"the groups", note, ""});
+    if (outcome_.interrupted) header.missing.push_back({"the groups", "interrupted before they were made", ""});
+    header.complete = header.missing.empty();
+    outcome_.document = Render(in_.request, header, report_, in_.colour);
+    return std::move(outcome_);
+  }
+
+ private:
+  Result<void> AddGroups() {
+    const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
+    if (leaked.Empty()) return {};
+    Result<heap::Excerpt> excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
+    if (!excerpt) return tl::unexpected(excerpt.error());
+    Result<analysis::Groups> groups = analysis::GroupStructures(in_.heap, in_.verdict, *excerpt, in_.progress);
+    if (!groups) return tl::unexpected(groups.error());
+    excerpt_ = &*excerpt;
+
+    // Numbers of the groups as they are shown, for "hangs on #2 too".
+    std::vector<std::size_t> chosen;
+    std::unordered_map<std::size_t, std::uint64_t> number;
+    for (std::size_t i = 0; i < groups->groups.size(); ++i) {
+      const analysis::Group& g = groups->groups[i];
+      if (!Passes(g)) {
+        ++report_.groups_ignored;
+        continue;
+      }
+      (g.definite ? outcome_.definite : outcome_.pending) = true;
+      chosen.push_back(i);
+      if (chosen.size() <= shown_) number[i] = chosen.size();
+    }
+    if (chosen.size() > shown_) {
+      not_shown_ = chosen.size() - shown_;
+      chosen.resize(shown_);
+    }
+    NoteOpenFiles(*groups, number);
+    for (const std::size_t i : chosen) {
+      if (!in_.progress.Update("describing groups", report_.groups.size(), chosen.size())) return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
+      report_.groups.push_back(Describe(groups->groups[i], i));
+      for (const std::uint32_t other : groups->groups[i].shared_with) {
+        const auto found = number.find(other);
+        if (found != number.end()) report_.groups.back().shared_with.push_back(found->second);
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] const std::string& TypeName(std::uint32_t type) const { return excerpt_->types[type].name; }
+
+  [[nodiscard]] bool Passes(const analysis::Group& g) const {
+    if (in_.request.type_globs.empty() && in_.request.ignore_globs.empty()) return true;
+    std::vector<std::string> types;
+    for (const auto* counts : {&g.members, &g.held}) {
+      for (const analysis::GroupTypeCount& c : *counts) types.push_back(TypeName(c.type));
+    }
+    return PassesFilters(in_.request, TypeName(g.type), types);
+  }
+
+  [[nodiscard]] report::Reason ReasonOf(const analysis::Group& g) const {
+    switch (g.reason) {
+      case analysis::GroupReason::kCycle: return report::Reason::kCycle;
+      case analysis::GroupReason::kFinalizer: return report::Reason::kFinalizer;
+      case analysis::GroupReason::kLegacyFinalizer: return report::Reason::kLegacyFinalizer;
+      case analysis::GroupReason::kHeldByLegacy: return report::Reason::kHeldByLegacy;
+      case analysis::GroupReason::kInGarbage: return SavesAll(g.interpreter) ? report::Reason::kSaveAll : report::Reason::kInGarbage;
+      case analysis::GroupReason::kHeldByGarbage: return report::Reason::kHeldByGarbage;
+      case analysis::GroupReason::kFrozen: return report::Reason::kFrozen;
+    }
+    return report::Reason::kCycle;
+  }
+  [[nodiscard]] bool SavesAll(std::size_t interpreter) const {
+    return interpreter < in_.heap.interpreters.size() && (in_.heap.interpreters[interpreter].debug & kDebugSaveAll);
+  }
+
+  [[nodiscard]] report::LeakGroup Describe(const analysis::Group& g, std::size_t index) const {
+    report::LeakGroup out;
+    out.severity = g.definite ? report::Severity::kDefinite : report::Severity::kPending;
+    out.reason = ReasonOf(g);
+    out.uncollectable = g.definite && out.reason != report::Reason::kFrozen;
+    out.interpreter = g.interpreter < in_.heap.interpreters.size() ? in_.heap.interpreters[g.interpreter].id : 0;
+    out.type = TypeName(g.type);
+    out.count = g.count;
+    out.objects = g.objects;
+    out.in_garbage = g.in_garbage;
+    out.bytes = g.bytes;
+    out.bytes_with_held = g.bytes + g.held_bytes;
+    std::vector<Address> cycle;
+    for (const analysis::CycleStep& step : g.cycle) cycle.push_back(excerpt_->address[step.node]);
+    out.cycle = labels_.CycleOf(cycle);
+    for (const analysis::GroupTypeCount& c : g.members) out.members.push_back({TypeName(c.type), c.objects, c.bytes, ""});
+    for (const analysis::GroupTypeCount& c : g.held) {
+      const auto note = file_notes_.find({index, c.type});
+      out.held.push_back({TypeName(c.type), c.objects, c.bytes, note == file_notes_.end() ? "" : note->second.Text()});
+    }
+    for (const analysis::GroupFinalizerCount& c : g.finalizers) out.finalizers.push_back(FinalizerOf(c));
+    for (const analysis::GroupFinalizerCount& c : g.held_finalizers) out.held_finalizers.push_back(FinalizerOf(c));
+    out.order_undefined = g.order_undefined;
+    for (std::size_t i = 0; i < g.generations.size(); ++i) {
+      if (g.generations[i] > 0) out.generations[kGenerationNames[i]] = g.generations[i];
+    }
+    for (const graph::NodeId n : g.heads) {
+      if (out.addresses.size() == shown_) break;
+      out.addresses.push_back(excerpt_->address[n]);
+    }
+    out.approximate = g.approximate;
+    out.shared_objects = g.shared_objects;
+    return out;
+  }
+
+  [[nodiscard]] report::FinalizerCount FinalizerOf(const analysis::GroupFinalizerCount& c) const {
+    const heap::TypeRecord& type = excerpt_->types[c.type];
+    const char* kind = type.finalizer == heap::TypeRecord::Finalizer::kTpFinalize ? "tp_finalize" : type.finalizer == heap::TypeRecord::Finalizer::kTpDel ? "tp_del" : "__del__";
+    return {type.name, kind, c.pending, c.run};
+  }
+
+  // "3 open, 2 closed": file descriptors are what a leak of files costs.
+  struct FileNote {
+    std::uint64_t open = 0, closed = 0;
+    [[nodiscard]] std::string Text() const {
+      return closed == 0 ? "open" : open == 0 ? "closed" : fmt::format("{} open, {} closed", open, closed);
+    }
+  };
+  void NoteOpenFiles(const analysis::Groups& groups, const std::unordered_map<std::size_t, std::uint64_t>& shown) {
+    std::vector<bool> is_file(excerpt_->types.size());
+    for (std::size_t t = 0; t < excerpt_->types.size(); ++t) is_file[t] = excerpt_->types[t].name == "file" || excerpt_->types[t].name == "_io.FileIO";
+    for (graph::NodeId n = 0; n < excerpt_->size(); ++n) {
+      if (!is_file[excerpt_->type[n]] || !shown.contains(groups.group_of[n])) continue;
+      const std::optional<bool> open = labels_.IsOpenFile(excerpt_->address[n], TypeName(excerpt_->type[n]));
+      if (!open) continue;
+      FileNote& note = file_notes_[{groups.group_of[n], excerpt_->type[n]}];
+      ++(*open ? note.open : note.closed);
+    }
+  }
+
+  // Items of gc.garbage that are in no group, because something else refers to them as well, or because the collector does not know them (a str put there
+  // by hand). They are findings all the same.
+  void AddSharedGarbage() {
+    const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
+    std::map<std::pair<std::int64_t, std::string>, report::LeakGroup> found;
+    for (std::size_t i = 0; i < in_.heap.interpreters.size(); ++i) {
+      const heap::InterpreterRecord& interpreter = in_.heap.interpreters[i];
+      for (std::size_t item = 0; item < interpreter.garbage_addresses.size(); ++item) {
+        const heap::NodeId node = item < interpreter.garbage.size() ? interpreter.garbage[item] : heap::kNoNode;
+        if (node != heap::kNoNode && leaked.Contains(node)) continue;
+        const Address address = interpreter.garbage_addresses[item];
+        const std::string type = labels_.TypeName(address);
+        report::LeakGroup& g = found[{interpreter.id, type}];
+        g.severity = report::Severity::kDefinite;
+        g.uncollectable = true;
+        g.reason = SavesAll(i) ? report::Reason::kSaveAll : report::Reason::kInGarbage;
+        g.interpreter = interpreter.id;
+        g.type = type;
+        ++g.count;
+        ++g.objects;
+        ++g.in_garbage;
+        g.bytes += labels_.SizeOf(address);
+        g.bytes_with_held = g.bytes;
+        g.also_referenced = node != heap::kNoNode;
+        if (node != heap::kNoNode && in_.heap.Generation(node) < std::size(kGenerationNames)) ++g.generations[kGenerationNames[in_.heap.Generation(node)]];
+        g.addresses.push_back(address);
+      }
+    }
+    for (auto& [key, g] : found) {
+      if (!PassesFilters(in_.request, g.type, {})) {
+        ++report_.groups_ignored;
+        continue;
+      }
+      outcome_.definite = true;
+      std::sort(g.addresses.begin(), g.addresses.end());
+      if (g.addresses.size() > shown_) g.addresses.resize(shown_);
+      g.members.push_back({g.type, 1, g.bytes / g.count, ""});
+      if (report_.groups.size() == shown_) {
+        ++not_shown_;
+      } else {
+        report_.groups.push_back(std::move(g));
+      }
+    }
+  }
+
+  const CommandInput& in_;
+  const Labels labels_;
+  const std::uint64_t shown_;
+  const heap::Excerpt* excerpt_ = nullptr;  // valid during AddGroups
+  std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
+  std::vector<std::string> notes_;
+  std::uint64_t not_shown_ = 0;
+  report::LeaksReport report_;
+  Outcome outcome_;
+};
+
+}  // namespace
+
+Outcome RunLeaks(const CommandInput& in) { return LeaksCommand(in).Run(); }
+
+}  // namespace pygc::engine
