@@ -552,6 +552,8 @@ def version_tuple(hexversion):
 
 def text_of(hexversion, flavor, variant, found, source, build_ids, derived, tried):
     """The layout file's text. Only lines that Parse reads, and comments."""
+    if flavor.startswith("free-threaded"):
+        found = {s: t for s, t in found.items() if s != "PyGC_Head"}  # declared there too, but no object has one
     rows = resolve(found)
     version = version_tuple(hexversion)
     lines = ["# Layout of CPython %d.%d.%d%s. Made by scripts/gen_layout.py; do not edit, derive it again." % (version + (" " + variant if variant else "",))]

@@ -13,15 +13,10 @@ namespace {
 constexpr std::uint64_t kCookie = 0x7970677562656478ull;  // "xdebugpy"
 constexpr std::uint64_t kMaxOffset = 8u << 20;            // sizeof(PyInterpreterState) of 3.12 is 383,552
 
-// Which field or size each member of the block gives. What is left out (tp_repr, statuses, ...) nobody reads.
-struct OffsetRow {
-  Field member;
-  Field field = Field::kCount;
-  Struct size = Struct::kCount;
-};
+// What is left out (tp_repr, statuses, ...) nobody reads.
 using F = Field;
 using S = Struct;
-constexpr OffsetRow kRows[] = {
+constexpr DebugOffsetsRow kRows[] = {
     {F::DebugOffsets_runtime_state_size, F::kCount, S::PyRuntimeState},
     {F::DebugOffsets_runtime_state_interpreters_head, F::PyRuntimeState_interpreters_head},
     {F::DebugOffsets_interpreter_state_size, F::kCount, S::PyInterpreterState},
@@ -194,6 +189,8 @@ Result<void> ApplyUserFile(const std::string& path, const BuildIdentity& build, 
 
 }  // namespace
 
+std::span<const DebugOffsetsRow> DebugOffsetsRows() noexcept { return kRows; }
+
 std::optional<DebugOffsetsHead> ReadDebugOffsetsHead(const target::MemoryImage& memory, Address address) {
   const auto cookie = memory.ReadValue<std::uint64_t>(address), version = memory.ReadValue<std::uint64_t>(address + 8),
              threaded = memory.ReadValue<std::uint64_t>(address + 16);
@@ -208,7 +205,7 @@ bool ApplyDebugOffsets(const target::MemoryImage& memory, Address address, bool 
   const auto head = ReadDebugOffsetsHead(memory, address);
   if (!head || !layout.Has(Struct::DebugOffsets)) return false;
   std::size_t agree = 0, changed = 0, refused = 0;
-  for (const OffsetRow& row : kRows) {
+  for (const DebugOffsetsRow& row : kRows) {
     if (!layout.Has(row.member)) continue;
     const auto value = memory.ReadValue<std::uint64_t>(address + layout.Offset(row.member));
     if (!value || *value > kMaxOffset) {

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,14 @@ using LayoutTest = std::function<bool(const Layout&)>;
 /// `exact`: the layout claims to be of this very version, so that differences become warnings. False (and no change) where the block is not valid.
 bool ApplyDebugOffsets(const target::MemoryImage& memory, Address address, bool exact, Layout& layout, std::vector<std::string>& explanation,
                        std::vector<std::string>& warnings);
+
+/// Which member of _Py_DebugOffsets gives which field, or which structure's size (the other is kCount).
+struct DebugOffsetsRow {
+  Field member;
+  Field field = Field::kCount;
+  Struct size = Struct::kCount;
+};
+[[nodiscard]] std::span<const DebugOffsetsRow> DebugOffsetsRows() noexcept;
 
 /// The head of _Py_DebugOffsets, where the cookie is right.
 struct DebugOffsetsHead {
