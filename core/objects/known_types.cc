@@ -163,7 +163,7 @@ constexpr F kReversed[] = {{Field::reversedobject_seq, nullptr}};
 constexpr F kZip[] = {{Field::zipobject_ittuple, nullptr}, {Field::zipobject_result, nullptr}};
 constexpr F kMap[] = {{Field::mapobject_iters, nullptr}, {Field::mapobject_func, nullptr}};
 constexpr F kFilter[] = {{Field::filterobject_it, nullptr}, {Field::filterobject_func, nullptr}};
-constexpr F kChain[] = {{Field::chainobject_active, nullptr}, {Field::chainobject_source, nullptr}};
+constexpr F kChain[] = {{Field::chainobject_source, nullptr}, {Field::chainobject_active, nullptr}};
 constexpr F kCount[] = {{Field::countobject_long_cnt, nullptr}, {Field::countobject_long_step, nullptr}};
 constexpr F kCycle[] = {{Field::cycleobject_it, nullptr}, {Field::cycleobject_saved, nullptr}};
 constexpr F kRepeat[] = {{Field::repeatobject_element, nullptr}};
@@ -224,6 +224,7 @@ constexpr KnownType kKnownTypes[] = {
     Reader("PyDict_Type", "dict", ReaderKind::kDict),
     Reader("PySet_Type", "set", ReaderKind::kSet),
     Reader("PyFrozenSet_Type", "frozenset", ReaderKind::kSet),
+    Reader("PyFrozenDict_Type", "frozendict", ReaderKind::kDict),
     Reader("PyODict_Type", "collections.OrderedDict", ReaderKind::kOrderedDict, {}, Field::PyODictObject_od_first),
     Reader(nullptr, "collections.deque", ReaderKind::kDeque, {}, Field::dequeobject_leftblock, "_collections"),
     {nullptr, "collections.defaultdict", ReaderKind::kFields, ReaderKind::kDict, kDefaultDict, Field::defdictobject_default_factory, "_collections"},

@@ -12,24 +12,22 @@ class SizeReader {
       : impl_(impl), o_(impl.offsets), object_(object), type_(type), p_(p) {}
 
   std::optional<std::uint64_t> Read() const {
-    const auto base = static_cast<std::uint64_t>(type_.size_base);
+    const auto base = static_cast<std::uint64_t>(type_.basicsize);
     switch (type_.size_rule) {
       case SizeRule::kUnknown: return std::nullopt;
       case SizeRule::kObject: return Plain();
-      case SizeRule::kList: return (o_.dict_old ? o_.list_size : base) + Unsigned(p_, o_.list_allocated) * 8;
+      case SizeRule::kList: return base + Unsigned(p_, o_.list_allocated) * 8;
       case SizeRule::kDict: return Dict();
       case SizeRule::kSet: {
-        const std::uint64_t own = o_.dict_old ? o_.set_size : base;
-        return Unsigned(p_, o_.set_table) == object_ + o_.set_smalltable ? own : own + (Unsigned(p_, o_.set_mask) + 1) * o_.setentry_size;
+        return Unsigned(p_, o_.set_table) == object_ + o_.set_smalltable ? base : base + (Unsigned(p_, o_.set_mask) + 1) * o_.setentry_size;
       }
       case SizeRule::kType: return Type();
       case SizeRule::kFrame: return Frame();
       case SizeRule::kGenerator: return Generator();
       case SizeRule::kDeque: {
-        const std::uint64_t own = base;
         if (o_.block_items == 0) return std::nullopt;
         const std::uint64_t blocks = (Unsigned(p_, o_.deque_leftindex) + Unsigned(p_, o_.deque_len) + o_.block_items - 1) / o_.block_items;
-        return own + blocks * o_.block_size;
+        return base + blocks * o_.block_size;
       }
       case SizeRule::kOrderedDict: {
         const std::optional<std::uint64_t> dict = Dict();
@@ -39,11 +37,11 @@ class SizeReader {
       }
       case SizeRule::kInt: {
         std::uint64_t digits = impl_.values.IntDigits(p_);
-        if (o_.lv_tag != kNoField) digits = std::max<std::uint64_t>(digits, 1);
+        if (o_.dk_kind != kNoField) digits = std::max<std::uint64_t>(digits, 1);  // 3.11+: room for one digit even for 0
         return o_.ob_digit + digits * o_.digit_bytes;
       }
       case SizeRule::kStr: return Str();
-      case SizeRule::kBytes: return static_cast<std::uint64_t>(type_.basicsize) + Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize);
+      case SizeRule::kBytes: return o_.bytes_data + 1 + Unsigned(p_, o_.ob_size);
       case SizeRule::kByteArray: return base + Unsigned(p_, o_.bytearray_alloc);
     }
     return std::nullopt;
@@ -55,23 +53,10 @@ class SizeReader {
 
   /// CPython: object___sizeof___impl() in Objects/typeobject.c.
   std::uint64_t Plain() const {
+    // Inline values (3.13+) are not counted, in no release so far.
     std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
     if (type_.itemsize > 0) size += static_cast<std::uint64_t>(LoadUnchecked<std::int64_t>(p_ + o_.ob_size) * type_.itemsize);
-    if (o_.has_inline_values && type_.inline_values) {
-      const std::uint32_t at = o_.inline_values_at_basicsize ? static_cast<std::uint32_t>(type_.basicsize) : o_.object_size;
-      const std::byte* values = At(object_ + at, o_.values_array);
-      if (values && LoadUnchecked<std::uint8_t>(values + o_.values_valid) != 0) {
-        // _PyInlineValuesSize(): the values, one more word in front, and the order of insertion behind.
-        if (const std::optional<std::uint64_t> n = SharedKeysUsable(type_.cached_keys)) size += (*n + 7) / 8 * 8 + (*n + 1) * 8;
-      }
-    }
     return size;
-  }
-
-  std::optional<std::uint64_t> SharedKeysUsable(Address keys) const {
-    const std::byte* k = At(keys, o_.dk_indices);
-    if (!k) return std::nullopt;
-    return Unsigned(k, o_.dk_nentries) + Unsigned(k, o_.dk_usable);
   }
 
   /// CPython: _PyDict_KeysSize() in Objects/dictobject.c.
@@ -93,7 +78,7 @@ class SizeReader {
   /// CPython: _PyDict_SizeOf() in Objects/dictobject.c.
   std::optional<std::uint64_t> Dict() const {
     if (o_.dict_old) {
-      std::uint64_t size = o_.dict_size;
+      std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
       if (Unsigned(p_, o_.ma_table) != object_ + o_.ma_smalltable) size += (Unsigned(p_, o_.ma_mask) + 1) * o_.old_entry_size;
       return size;
     }
@@ -171,7 +156,7 @@ class SizeReader {
   std::optional<std::uint64_t> Str() const {
     if (o_.str_state == kNoField) {  // 2.7
       const std::uint64_t length = Unsigned(p_, o_.old_unicode_length);
-      // Width of Py_UNICODE: wide builds are what Linux has; narrow ones are told by Text() only.
+      // ASSUMES: Py_UNICODE is 4 bytes wide, as in every Linux distribution's build.
       std::uint64_t size = o_.unicode_size + 4 * (length + 1);
       if (const Address bytes = Unsigned(p_, o_.old_unicode_defenc)) size += impl_.values.Pointer(bytes + o_.ob_size) + o_.bytes_data + 1;
       return size;
@@ -204,7 +189,6 @@ class SizeReader {
       const Address data = compact ? object_ + o_.compact_size : impl_.values.Pointer(object_ + o_.str_data);
       if (utf8 != 0 && utf8 != data) size += Unsigned(u, o_.utf8_length) + 1;
     }
-    if (type_.is_heap_type) size += static_cast<std::uint64_t>(type_.basicsize) - o_.unicode_size;  // a subclass: what it adds
     return size;
   }
 

@@ -250,6 +250,14 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
   ReadName(raw, f);
   ReadFinalizer(raw, f);
   ChooseReader(raw, f);
+  f.traverse_reader = f.reader;
+  f.traverse_quality = f.quality;
+  f.traverse_reason = f.reason;
+  if (!f.have_gc) {  // no referents that the collector sees. CPython: gc_get_referents(), visit_decref()
+    f.reader = ReaderKind::kNone;
+    f.quality = ReferentQuality::kExact;
+    f.reason.clear();
+  }
   ReadSizeRule(raw, f);
   return facts;
 }
@@ -388,7 +396,7 @@ bool TypeTable::IsTrustedCode(Address function, const char* extension) const {
 
 void TypeTable::ChooseReader(const Raw& raw, TypeFacts& f) const {
   f.reader = ReaderKind::kNone;
-  if (!f.have_gc || raw.tp_traverse == 0) return;  // no referents that the collector sees
+  if (raw.tp_traverse == 0) return;
   if (subtype_traverse_ == 0 && HasClassStatementName(raw) && IsTrustedCode(raw.tp_traverse, nullptr)) subtype_traverse_ = raw.tp_traverse;
   if (raw.tp_traverse == subtype_traverse_) {
     ReadInstance(raw, f);
@@ -515,11 +523,11 @@ void TypeTable::ReadInstance(const Raw& raw, TypeFacts& f) const {
     f.reason = "its base class cannot be read";
     return;
   }
-  f.base_reader = f.traverse_base->reader;
+  f.base_reader = f.traverse_base->traverse_reader;
   f.fixed_bytes = std::max(f.fixed_bytes, f.traverse_base->fixed_bytes);
-  if (f.traverse_base->quality != ReferentQuality::kExact) {
-    f.quality = Worse(f.quality, f.traverse_base->quality);
-    f.reason = fmt::format("its base {}: {}", f.traverse_base->name, f.traverse_base->reason);
+  if (f.traverse_base->traverse_quality != ReferentQuality::kExact) {
+    f.quality = Worse(f.quality, f.traverse_base->traverse_quality);
+    f.reason = fmt::format("its base {}: {}", f.traverse_base->name, f.traverse_base->traverse_reason);
   }
 }
 
@@ -566,7 +574,10 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       {"int", SizeRule::kInt},          {"long", SizeRule::kInt},            {"str", SizeRule::kStr},
       {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict}};
   f.size_rule = SizeRule::kUnknown;
-  f.size_base = raw.basicsize;
+  if (!f.is_heap_type && raw.tp_mro == 0 && raw.tp_base == 0) {
+    f.size_rule = SizeRule::kObject;  // a static type of 2.7 that was never made ready: sys.getsizeof makes it a child of object
+    return;
+  }
   for (const Address type : values_.TupleItems(raw.tp_mro, limits_.max_type_depth)) {
     Raw r;
     if (!ReadRaw(type, r) || !IsTypeObject(type)) {
@@ -578,13 +589,11 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
     if (is_new) own->second = values_.DictGet(DictOf(r), "__sizeof__");
     if (own->second == 0) continue;
     if (HasClassStatementName(r)) return;  // Python code
-    std::string name = RawName(r);
-    const bool text = name == "str" && o_->dict_old;
+    const std::string name = RawName(r);
     for (const Named& rule : kRules) {
       if (name == rule.name) f.size_rule = rule.rule;
     }
-    if (text) f.size_rule = SizeRule::kBytes;
-    if (o_->dict_old && name == "frame" && r.address != raw.address) f.size_rule = SizeRule::kUnknown;
+    if (o_->dict_old && name == "str") f.size_rule = SizeRule::kBytes;
     return;
   }
 }

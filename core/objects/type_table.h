@@ -104,13 +104,16 @@ struct TypeFacts {
   const TypeFacts* traverse_base = nullptr;  // kInstance: the base whose own tp_traverse runs last; nullptr where none
   std::vector<VisitedField> fields;          // kFields, kType, kModule, kFrame, kFrameProxy, kGenerator
   ReaderKind tail = ReaderKind::kNone;       // kFields: what the function does after its own fields
+  // What tp_traverse does, also where the type has no Py_TPFLAGS_HAVE_GC (then `reader` is kNone): subtype_traverse of a derived class calls it anyway.
+  ReaderKind traverse_reader = ReaderKind::kNone;
+  ReferentQuality traverse_quality = ReferentQuality::kExact;
+  std::string traverse_reason;
   std::uint32_t fixed_bytes = 0;             // bytes from the object's address that hold every field and slot; at least PyObject
   std::uint32_t struct_sequence_fields = 0;  // kStructSequence: n_fields
   bool managed_dict = false, inline_values = false, has_preheader = false;
   bool is_type_object = false;               // instances are types (metatypes)
   bool is_classic_instance = false, is_generator = false;  // 2.7: how object_decides_legacy_finalizer is decided
   SizeRule size_rule = SizeRule::kUnknown;
-  std::int64_t size_base = 0;                // tp_basicsize that the rule adds: of the type itself, or of the builtin one (2.7)
 };
 
 /// All types of one target. Thread-safe.

@@ -299,9 +299,6 @@ class Visitor {
     const std::byte* q = memory_->At(object, o_->lru_size);
     if (!q) return Damaged();
     const bool links_are_objects = o_->lru_maxsize_o != kNoField;  // 3.6
-    if (links_are_objects) sink_->Field(Pointer(q, o_->lru_maxsize_o), "maxsize");
-    if (links_are_objects) sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
-    if (links_are_objects) sink_->Field(Pointer(q, o_->lru_cache), "cache");
     const Address root = object + o_->lru_root;
     Address link = Pointer(q + o_->lru_root, o_->link_next), seen = 0;
     for (std::uint64_t i = 0, limit = 16; link != root && link != 0; ++i) {
@@ -323,16 +320,15 @@ class Visitor {
       }
       link = Pointer(n, o_->link_next);
     }
-    if (!links_are_objects) {
-      if (o_->lru_elem_type == kNoField) {  // 3.7 - 3.9
-        sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
-        sink_->Field(Pointer(q, o_->lru_cache), "cache");
-      } else {
-        sink_->Field(Pointer(q, o_->lru_cache), "cache");
-        sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
-        sink_->Field(Pointer(q, o_->lru_kwd_mark), "kwd_mark");
-        sink_->Field(Pointer(q, o_->lru_elem_type), "lru_list_elem_type");
-      }
+    if (o_->lru_elem_type == kNoField) {  // 3.6 - 3.9
+      if (links_are_objects) sink_->Field(Pointer(q, o_->lru_maxsize_o), "maxsize");
+      sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
+      sink_->Field(Pointer(q, o_->lru_cache), "cache");
+    } else {
+      sink_->Field(Pointer(q, o_->lru_cache), "cache");
+      sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
+      sink_->Field(Pointer(q, o_->lru_kwd_mark), "kwd_mark");
+      sink_->Field(Pointer(q, o_->lru_elem_type), "lru_list_elem_type");
     }
     sink_->Field(Pointer(q, o_->lru_cache_info_type), "cache_info_type");
     sink_->Field(Pointer(q, o_->lru_dict), "__dict__");

@@ -1,0 +1,156 @@
+#include "core/objects/machine_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <thread>
+
+namespace pygc::objects {
+namespace {
+
+// The thread whose thread-local data the machine reads: one that runs Python, else the first that has registers.
+std::optional<Address> ChooseFsBase(const target::Process& process, const cpython::Runtime& runtime) {
+  const auto runs_python = [&](Address fs_base) {
+    return std::any_of(runtime.interpreters.begin(), runtime.interpreters.end(), [&](const cpython::Interpreter& i) {
+      return std::any_of(i.threads.begin(), i.threads.end(), [&](const cpython::PyThread& t) { return t.thread_id == fs_base; });
+    });
+  };
+  std::optional<Address> first;
+  for (const target::Thread& t : process.threads) {
+    if (!t.has_registers || t.fs_base() == 0) continue;
+    if (runs_python(t.fs_base())) return t.fs_base();
+    if (!first) first = t.fs_base();
+  }
+  // pthread_self() is the thread pointer on x86-64 Linux: glibc's and musl's ABI. It serves where the core has no registers.
+  for (const cpython::Interpreter& i : runtime.interpreters)
+    for (const cpython::PyThread& t : i.threads)
+      if (t.thread_id != 0 && process.memory.At(t.thread_id, 8) != nullptr) return t.thread_id;
+  return first;
+}
+
+ReferentQuality QualityOf(machine::RunLabel label) {
+  switch (label) {
+    case machine::RunLabel::kExact: return ReferentQuality::kExact;
+    case machine::RunLabel::kExactTls: return ReferentQuality::kExactTls;
+    case machine::RunLabel::kExactWrote: return ReferentQuality::kExactWrote;
+    case machine::RunLabel::kApproximate:
+    case machine::RunLabel::kPartial: return ReferentQuality::kPartial;
+    case machine::RunLabel::kRefused: break;
+  }
+  return ReferentQuality::kApproximate;
+}
+
+}  // namespace
+
+// A machine and the visits of its last run. Borrowed by one thread at a time.
+struct MachineReader::Worker {
+  Worker(const target::Process& process, std::shared_ptr<const machine::Linkage> linkage, const machine::MachineOptions& options)
+      : machine(process, std::move(linkage), options) {}
+  machine::TraverseMachine machine;
+  std::vector<machine::Visit> visits;
+};
+
+// Takes the worker of this thread's slot, or a new one where another thread has it, and puts it back.
+class MachineReader::Borrowed {
+ public:
+  explicit Borrowed(const MachineReader& reader) : slot_(reader.idle_[std::hash<std::thread::id>{}(std::this_thread::get_id()) % kSlots]) {
+    worker_.reset(slot_.exchange(nullptr, std::memory_order_acquire));
+    if (worker_ == nullptr) worker_ = std::make_unique<Worker>(*reader.process_, reader.linkage_, reader.options_);
+  }
+  ~Borrowed() {
+    Worker* const back = worker_.release();
+    delete slot_.exchange(back, std::memory_order_release);  // another thread of the same slot was quicker: one is enough
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Worker* operator->() const noexcept { return worker_.get(); }
+
+ private:
+  std::atomic<Worker*>& slot_;
+  std::unique_ptr<Worker> worker_;
+};
+
+MachineReader::MachineReader(const target::Process& process, const cpython::Runtime& runtime, const MachineReaderOptions& options)
+    : process_(&process),
+      linkage_(std::make_shared<const machine::Linkage>(process)),
+      total_steps_(options.total_steps),
+      ob_size_offset_(runtime.layout.Has(cpython::Field::PyVarObject_ob_size) ? runtime.layout.Offset(cpython::Field::PyVarObject_ob_size) : 0) {
+  options_.trust_anonymous_code = options.trust_anonymous_code;
+  options_.fs_base = ChooseFsBase(process, runtime);
+  if (runtime.layout.Has(cpython::Field::PyObject_ob_type)) options_.ob_type_offset = runtime.layout.Offset(cpython::Field::PyObject_ob_type);
+  options_.budget = std::make_shared<std::atomic<std::int64_t>>(options.total_steps);
+  if (options.threads > 1) options_.max_decoded_instructions = std::max<std::size_t>(options_.max_decoded_instructions * 4 / options.threads, 1u << 16);
+}
+
+MachineReader::~MachineReader() {
+  for (std::atomic<Worker*>& slot : idle_) delete slot.load();
+}
+
+std::int64_t MachineReader::steps_taken() const noexcept { return total_steps_ - options_.budget->load(); }
+
+// ob_size of variable-sized objects: many long tp_traverse loop over it. Only widens a bound, so nonsense does no harm.
+std::uint64_t MachineReader::PlausibleItems(const TypeFacts& type, Address object) const {
+  if (type.itemsize <= 0 || ob_size_offset_ == 0) return 0;
+  const Result<std::int64_t> n = process_->memory.ReadValue<std::int64_t>(object + ob_size_offset_);
+  return n && *n > 0 ? static_cast<std::uint64_t>(*n) : 0;
+}
+
+ReferentQuality MachineReader::Run(const TypeFacts& type, Address object, std::vector<Address>& out, std::vector<SlotOrigin>* slots) const {
+  return RunFunction(type.tp_traverse, type, object, PlausibleItems(type, object), out, slots);
+}
+
+ReferentQuality MachineReader::RunFunction(Address traverse, const TypeFacts& type, Address object, std::uint64_t items, std::vector<Address>& out,
+                                           std::vector<SlotOrigin>* slots) const {
+  const Borrowed worker(*this);
+  worker->visits.clear();
+  const machine::RunOutcome outcome = worker->machine.Traverse(traverse, object, worker->visits, items);
+  ReferentQuality quality = QualityOf(outcome.label);
+  if (!outcome.is_exact()) {
+    Record(traverse, type, object, outcome);
+    if (worker->visits.empty()) quality = ReferentQuality::kApproximate;  // nothing was learned: the caller's scan is better
+  }
+  if (quality >= ReferentQuality::kApproximate) return quality;
+  for (const machine::Visit& v : worker->visits) out.push_back(v.referent);
+  if (slots != nullptr)
+    for (const machine::Visit& v : worker->visits) slots->push_back({v.slot});
+  return quality;
+}
+
+std::optional<bool> MachineReader::IsGc(Address tp_is_gc, Address object) const {
+  const Borrowed worker(*this);
+  const machine::RunOutcome outcome = worker->machine.RunFunction(tp_is_gc, std::array<std::uint64_t, 1>{object});
+  if (!outcome.is_exact()) return std::nullopt;
+  return static_cast<std::uint32_t>(outcome.result) != 0;
+}
+
+void MachineReader::Record(Address function, const TypeFacts& type, Address object, const machine::RunOutcome& outcome) const {
+  const std::lock_guard lock(mutex_);
+  TraverseRecord& record = records_[function];
+  // The example is the object at the lowest address, so that it does not depend on which thread came first.
+  if (record.not_exact++ == 0 || object < record.object) {
+    record.function = function;
+    record.example = outcome;
+    record.object = object;
+    record.type = type.address;
+  }
+}
+
+std::vector<TraverseRecord> MachineReader::NotExact() const {
+  std::vector<TraverseRecord> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [function, record] : records_) all.push_back(record);
+  }
+  std::sort(all.begin(), all.end(), [](const TraverseRecord& a, const TraverseRecord& b) { return a.function < b.function; });
+  return all;
+}
+
+std::string MachineReader::Reason(const TypeFacts& type) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = records_.find(type.tp_traverse);
+  if (it == records_.end()) return {};
+  return fmt::format("its tp_traverse {}", it->second.example.Text());
+}
+
+}  // namespace pygc::objects
