@@ -50,7 +50,7 @@ void pygc_set_no_target(pygc_session *session, const char *reason); /* commands 
 typedef struct pygc_region {
   uint64_t begin, end;  /* [begin, end) */
   int readable, writable, executable;
-  const char *file;     /* path as the target names it; NULL where anonymous */
+  const char *file;     /* path as the target names it, or a name like [stack]; NULL where anonymous */
   uint64_t file_offset; /* bytes */
 } pygc_region;
 

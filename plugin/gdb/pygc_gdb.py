@@ -92,7 +92,7 @@ def _regions(is_core):
         text = ""
     for line in text.splitlines():
         m = re.match(r"\s*0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+)\s+([r-][w-][x-][ps-])\s*(.*)$", line)
-        if m:
+        if m and not m.group(5).strip().startswith("[vvar"):  # the kernel's clock pages: nobody can read them
             found.append((int(m.group(1), 16), int(m.group(2), 16), m.group(4), int(m.group(3), 16), m.group(5).strip()))
     if not found:
         for line in gdb.execute("info files", to_string=True).splitlines():
@@ -190,7 +190,7 @@ class _Engines:
         for row, (begin, end, mode, offset, name) in zip(rows, regions):
             row.begin, row.end, row.file_offset = begin, end, offset
             row.readable, row.writable, row.executable = mode[0] == "r", mode[1] == "w", mode[2] == "x"
-            row.file = _raw(name) if name.startswith("/") else None
+            row.file = _raw(name) if name else None
         found = _threads(inferior)
         threads = (_Thread * len(found))(*found)
         memory = _Memory(is_core=int(is_core), pid=inferior.pid, path=_raw(path) if path else None, regions=rows, region_count=len(rows),

@@ -183,6 +183,9 @@ worker::ServedDescription DescribeForServing(lldb::SBProcess process) {
         region.file = name;
         region.file_offset = *offset;
       }
+    } else if (name != nullptr) {
+      if (std::strncmp(name, "[vvar", 5) == 0) continue;  // the kernel's clock pages: no debugger can read them, nothing of the process is in them
+      region.file = name;
     }
     out.regions.push_back(std::move(region));
   }

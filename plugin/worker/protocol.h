@@ -111,7 +111,7 @@ struct Progress {
 struct ServedRegion {
   AddressRange range;
   bool readable = false, writable = false, executable = false;
-  std::string file;
+  std::string file;  // path as the target names it, or the kernel's name in brackets: [stack], [vvar]
   std::uint64_t file_offset = 0;
 };
 struct ServedThread {
