@@ -47,21 +47,23 @@ bool GenerationsHold(const target::MemoryImage& memory, const Layout& layout, Ad
   return true;
 }
 
-// A thread state of `interpreter` points back at it; an interpreter may have none.
+// The first thread state of `interpreter` points back at it. The main interpreter always has one; others may have none.
 bool ThreadsHold(const TargetObjects& objects, Address interpreter) {
   const auto head = objects.Get(interpreter, Field::PyInterpreterState_threads_head);
-  if (!head) return false;
-  if (*head == 0) return true;
+  if (!head || *head == 0) return false;
   const auto owner = objects.Get(*head, Field::PyThreadState_interp);
   return owner && *owner == interpreter;
 }
 
+// All three are dicts; or none is there, before the interpreter is set up and after it is torn down.
 bool DictsHold(const TargetObjects& objects, Address interpreter) {
+  int dicts = 0, absent = 0;
   for (const Field f : {Field::PyInterpreterState_modules, Field::PyInterpreterState_sysdict, Field::PyInterpreterState_builtins}) {
     const auto dict = objects.Get(interpreter, f);
-    if (!dict || (*dict != 0 && !objects.IsDict(*dict))) return false;
+    if (dict && *dict == 0) ++absent;
+    else if (dict && objects.IsDict(*dict)) ++dicts;
   }
-  return true;
+  return dicts == 3 || absent == 3;
 }
 
 Address MainInterpreter(const target::MemoryImage& memory, const Layout& layout, const InterpreterSite& site, const std::vector<Address>& list) {

@@ -125,7 +125,7 @@ TEST_CASE("_Py_DebugOffsets are not trusted") {
     python.fake.Write<std::uint64_t>(test::FakePython::kRuntime + 16, 0);
     python.fake.Write<std::uint64_t>(test::FakePython::kRuntime + 8, 0x030c01f0);
     CHECK(refused());
-    python.fake.Write<std::uint64_t>(test::FakePython::kRuntime + 8, 0x100000000030d00f0 >> 4);
+    python.fake.Write<std::uint64_t>(test::FakePython::kRuntime + 8, 0x10000000030d00f0);
     CHECK(refused());
   }
   SUBCASE("unreadable memory refuses the block") {
