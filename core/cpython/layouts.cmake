@@ -8,3 +8,11 @@ add_custom_command(
   DEPENDS ${_pygc_layout_files} "${CMAKE_CURRENT_LIST_DIR}/embed_layouts.cmake"
   COMMENT "Embedding the CPython layouts"
   VERBATIM)
+
+# The files must say what the builds on this machine say. Builds that are not here are named as not checked.
+find_package(Python3 COMPONENTS Interpreter QUIET)
+find_program(PYGC_GDB gdb)
+if(PYGC_TESTS AND Python3_FOUND AND PYGC_GDB)
+  add_test(NAME arch.layouts COMMAND "${Python3_EXECUTABLE}" "${PROJECT_SOURCE_DIR}/scripts/gen_layout.py" check)
+  set_tests_properties(arch.layouts PROPERTIES LABELS arch TIMEOUT 600)
+endif()
