@@ -16,19 +16,19 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kNothing = 0, kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8 };
 
 struct CommandRow {
   std::string_view name, summary;
   bool can_run = false;
-  unsigned takes = kNothing;
+  unsigned takes = 0;
   std::string_view description;  // one or more whole sentences, for --help
   std::string_view example_arguments[2];
   std::string_view example_meaning[2];
 };
 
 constexpr CommandRow kRows[] = {
-    {"status", "which interpreter, its collector, and how complete the data is", true, kNothing,
+    {"status", "which interpreter, its collector, and how complete the data is", true, kLimit,
      "Says which CPython it is and how that was found, what each interpreter's collector is doing (generations, counts, thresholds, flags), how many objects are "
      "tracked, whose referents are exact, and what of the process could not be read.",
      {"status", "status --format json"},
@@ -202,6 +202,8 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   if (row.takes & kLimit) command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")->type_name("N")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))->group(group);
   if (row.takes & kFilter) {
     command->add_option("--type", r.type_globs, "only what holds an object of a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+    command->add_option("--generation", r.generation, "only what has an object in generation N (0, 1, 2; 3: the permanent one)")
+        ->type_name("N")->check(CLI::Range(0, 3))->group(group);
     command->add_option("--ignore", r.ignore_globs, "leave out what is headed by a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
   }
   if (row.takes & kFailOn) {

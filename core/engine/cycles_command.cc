@@ -16,7 +16,7 @@ using graph::NodeId;
 // Components that look the same: the state and how many objects of each type.
 struct Look {
   int order;  // of the state: uncollectable, unreachable, reachable
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> types;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> types;  // index into TypeNames, count
   friend bool operator<(const Look& a, const Look& b) { return std::tie(a.order, a.types) < std::tie(b.order, b.types); }
 };
 
@@ -27,13 +27,35 @@ struct Group {
 
 const char* StateName(int order) { return order == 0 ? "uncollectable" : order == 1 ? "unreachable" : "reachable"; }
 
-Look LookOf(const CommandInput& in, std::span<const NodeId> members) {
+// Names of types as shown. Classic instances [2.7] share one type: each of their classes gets a number of its own behind those of the snapshot.
+class TypeNames {
+ public:
+  TypeNames(const CommandInput& in, const Labels& labels) : in_(in), labels_(labels) {
+    for (const heap::TypeRecord& type : in.heap.types) names_.push_back(type.name);
+  }
+  [[nodiscard]] std::uint32_t Of(NodeId n) {
+    const std::uint32_t type = in_.heap.type[n];
+    if (!in_.heap.types[type].may_have_legacy_finalizer) return type;
+    const auto [found, fresh] = classes_.try_emplace(labels_.TypeName(in_.heap.AddressOf(n)), static_cast<std::uint32_t>(names_.size()));
+    if (fresh) names_.push_back(found->first);
+    return found->second;
+  }
+  [[nodiscard]] const std::string& Name(std::uint32_t type) const { return names_[type]; }
+
+ private:
+  const CommandInput& in_;
+  const Labels& labels_;
+  std::vector<std::string> names_;
+  std::map<std::string, std::uint32_t> classes_;
+};
+
+Look LookOf(const CommandInput& in, std::span<const NodeId> members, TypeNames& names) {
   Look look;
   const analysis::State state = in.verdict.state[members[0]];
   look.order = state == analysis::State::kUncollectable ? 0 : state == analysis::State::kUnreachable ? 1 : 2;
   std::vector<std::uint32_t> types;
   types.reserve(members.size());
-  for (const NodeId n : members) types.push_back(in.heap.type[n]);
+  for (const NodeId n : members) types.push_back(names.Of(n));
   std::sort(types.begin(), types.end());
   for (const std::uint32_t t : types) {
     if (look.types.empty() || look.types.back().first != t) look.types.emplace_back(t, 0);
@@ -42,22 +64,18 @@ Look LookOf(const CommandInput& in, std::span<const NodeId> members) {
   return look;
 }
 
-// The member after which a reader would name the component: an instance of a class with a module, else the rarest type; the lowest address of those.
-NodeId HeadOf(const CommandInput& in, std::span<const NodeId> members, const Look& look) {
-  std::uint32_t best = look.types.front().first, best_count = ~0u;
-  bool best_dotted = false;
-  for (const auto& [type, count] : look.types) {
-    const bool dotted = in.heap.types[type].name.find('.') != std::string::npos;
-    if (dotted > best_dotted || (dotted == best_dotted && count < best_count)) {
-      best = type;
-      best_count = count;
-      best_dotted = dotted;
-    }
-  }
+// The member after which a reader would name the component: of the type that says most, the rarest of such; the lowest address of those.
+NodeId HeadOf(std::span<const NodeId> members, const Look& look, TypeNames& names) {
+  const auto key = [&](const std::pair<std::uint32_t, std::uint32_t>& t) { return std::tuple(report::NameRank(names.Name(t.first)), t.second, names.Name(t.first)); };
+  const auto best = std::min_element(look.types.begin(), look.types.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
   for (const NodeId n : members) {
-    if (in.heap.type[n] == best) return n;
+    if (names.Of(n) == best->first) return n;
   }
   return members[0];
+}
+
+bool HasGeneration(const CommandInput& in, std::span<const NodeId> members) {
+  return std::any_of(members.begin(), members.end(), [&](NodeId n) { return in.heap.IsTracked(n) && in.heap.Generation(n) == *in.request.generation; });
 }
 
 // A shortest cycle through `head` inside its component.
@@ -85,11 +103,13 @@ Outcome RunCycles(const CommandInput& in) {
   report::CyclesReport r;
 
   const Components components = graph::StronglyConnectedComponents(heap.graph);
+  TypeNames names(in, labels);
   std::map<Look, Group> looks;
   for (NodeId c = 0; c < components.count(); ++c) {
     const auto members = components.Members(c);
     if (!graph::IsCyclic(heap.graph, components, c)) continue;
-    const Look look = LookOf(in, members);
+    if (in.request.generation && !HasGeneration(in, members)) continue;
+    const Look look = LookOf(in, members, names);
     (look.order == 2 ? r.reachable_components : r.unreachable_components) += 1;
     (look.order == 2 ? r.reachable_objects : r.unreachable_objects) += members.size();
     Group& group = looks[look];
@@ -99,8 +119,8 @@ Outcome RunCycles(const CommandInput& in) {
   std::vector<std::pair<const Look*, const Group*>> sorted;
   for (const auto& [look, group] : looks) {
     std::vector<std::string> types;
-    for (const auto& [type, count] : look.types) types.push_back(heap.types[type].name);
-    const std::string head = labels.TypeName(heap.AddressOf(HeadOf(in, components.Members(group.components.front()), look)));
+    for (const auto& [type, count] : look.types) types.push_back(names.Name(type));
+    const std::string head = labels.TypeName(heap.AddressOf(HeadOf(components.Members(group.components.front()), look, names)));
     if (PassesFilters(in.request, head, types)) {
       sorted.emplace_back(&look, &group);
     } else {
@@ -122,15 +142,16 @@ Outcome RunCycles(const CommandInput& in) {
       break;
     }
     std::vector<NodeId> heads;
-    for (const NodeId c : group->components) heads.push_back(HeadOf(in, components.Members(c), *look));
+    for (const NodeId c : group->components) heads.push_back(HeadOf(components.Members(c), *look, names));
     std::sort(heads.begin(), heads.end());
     report::ComponentGroup g;
     g.state = StateName(look->order);
     g.type = labels.TypeName(heap.AddressOf(heads.front()));
     g.count = group->components.size();
+    if (group->components.size() == 1) g.name = labels.NameOf(heap.AddressOf(heads.front()), g.type);
     g.objects = group->objects;
     g.cycle = labels.CycleOf(CycleThrough(in, components, heads.front()));
-    for (const auto& [type, count] : look->types) g.members.push_back({heap.types[type].name, count, 0, ""});
+    for (const auto& [type, count] : look->types) g.members.push_back({names.Name(type), count, 0, ""});
     std::stable_sort(g.members.begin(), g.members.end(), [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
     for (const NodeId n : heads) {
       if (g.addresses.size() < shown) g.addresses.push_back(heap.AddressOf(n));

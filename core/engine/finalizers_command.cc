@@ -48,6 +48,7 @@ Outcome RunFinalizers(const CommandInput& in) {
   std::map<std::string, Row> rows;  // by type and kind
   for (heap::NodeId n = 0; n < heap.size(); ++n) {
     if (!heap.IsTracked(n) || !HasFinalizer(heap, n)) continue;
+    if (in.request.generation && heap.Generation(n) != *in.request.generation) continue;
     const heap::TypeRecord& type = heap.types[heap.type[n]];
     // Classic instances share one type: their class's name has to be read. All others are named by their type.
     const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(heap.AddressOf(n)) : type.name;

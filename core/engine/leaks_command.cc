@@ -86,6 +86,7 @@ class LeaksCommand {
   [[nodiscard]] const std::string& TypeName(std::uint32_t type) const { return excerpt_->types[type].name; }
 
   [[nodiscard]] bool Passes(const analysis::Group& g) const {
+    if (in_.request.generation && g.generations[static_cast<std::size_t>(*in_.request.generation)] == 0) return false;
     if (in_.request.type_globs.empty() && in_.request.ignore_globs.empty()) return true;
     std::vector<std::string> types;
     for (const auto* counts : {&g.members, &g.held}) {
@@ -117,6 +118,7 @@ class LeaksCommand {
     out.uncollectable = g.definite && out.reason != report::Reason::kFrozen;
     out.interpreter = g.interpreter < in_.heap.interpreters.size() ? in_.heap.interpreters[g.interpreter].id : 0;
     out.type = TypeName(g.type);
+    out.name = CommonName(g);
     out.count = g.count;
     out.objects = g.objects;
     out.in_garbage = g.in_garbage;
@@ -143,6 +145,16 @@ class LeaksCommand {
     out.approximate = g.approximate;
     out.shared_objects = g.shared_objects;
     return out;
+  }
+
+  // What the heads are called, where all have the same name; as many are looked at as makes a difference unlikely to be missed.
+  [[nodiscard]] std::string CommonName(const analysis::Group& g) const {
+    constexpr std::size_t kLookedAt = 1000;
+    std::string name = labels_.NameOf(excerpt_->address[g.heads.front()], TypeName(g.type));
+    for (std::size_t i = 1; i < g.heads.size() && i < kLookedAt && !name.empty(); ++i) {
+      if (labels_.NameOf(excerpt_->address[g.heads[i]], TypeName(g.type)) != name) name.clear();
+    }
+    return name;
   }
 
   [[nodiscard]] report::FinalizerCount FinalizerOf(const analysis::GroupFinalizerCount& c) const {

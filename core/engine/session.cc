@@ -78,9 +78,8 @@ int StatusOf(const Request& request, const report::Header& header, const Outcome
   if (request.fail_on == FailOn::kPending && outcome.pending) return kFindings;
   if (request.command == "status") return kDone;  // to say what is missing is its job
   if (!header.complete) return kPartial;
-  const bool found = outcome.definite || outcome.pending;
-  const bool judges = request.command == "leaks" || request.command == "garbage";
-  return judges && !found && header.certainty != report::Certainty::kExact ? kPartial : kDone;
+  // Guessed references decide what is unreachable, never what lies in gc.garbage.
+  return request.command == "leaks" && !outcome.definite && !outcome.pending && header.certainty != report::Certainty::kExact ? kPartial : kDone;
 }
 
 }  // namespace

@@ -72,6 +72,10 @@ Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, c
   r.tried_on_real_process = reader.runtime().layout_tried_on_real_process;
   r.details = DetailsOf(reader.process(), reader.runtime());
   if (heap) CountObjects(*heap, &r);
+  if (request.limit != 0 && r.approximate_types.size() > request.limit) {
+    r.more_approximate_types = r.approximate_types.size() - request.limit;
+    r.approximate_types.resize(request.limit);
+  }
   Outcome outcome;
   if (request.format == Format::kJson) {
     report::JsonWriter json;

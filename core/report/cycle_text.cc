@@ -26,17 +26,7 @@ bool IsGenerator(const CycleStep& s) { return IsOneOf(s.type, {"generator", "cor
 bool IsInstance(const CycleStep& s) { return s.type.find('.') != std::string::npos && !IsContainer(s); }
 bool IsClass(const CycleStep& s) { return IsOneOf(s.type, {"type", "classobj", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType"}); }
 
-unsigned Rank(const CycleStep& s) {
-  if (s.elided != 0) return 9;
-  if (IsInstance(s)) return 0;
-  if (IsClass(s)) return 1;
-  if (IsGenerator(s)) return 2;
-  if (IsFunction(s)) return 3;
-  if (IsFrame(s)) return 5;
-  if (IsContainer(s)) return 6;
-  if (IsBoundMethod(s) || IsCell(s) || s.type == "builtin_function_or_method" || s.type == "traceback") return 5;
-  return 4;
-}
+unsigned Rank(const CycleStep& s) { return s.elided != 0 ? 9 : NameRank(s.type); }
 
 const CycleStep& Previous(const Cycle& c, std::size_t i) { return c[(i + c.size() - 1) % c.size()]; }
 
@@ -106,6 +96,18 @@ const char* EdgeKindName(EdgeKind kind) noexcept {
   return "other";
 }
 
+unsigned NameRank(const std::string& type) {
+  CycleStep s;
+  s.type = type;
+  if (IsInstance(s)) return 0;
+  if (IsClass(s)) return 1;
+  if (IsGenerator(s)) return 2;
+  if (IsFunction(s)) return 3;
+  if (IsFrame(s) || IsBoundMethod(s) || IsCell(s) || IsOneOf(type, {"builtin_function_or_method", "traceback", "getset_descriptor", "member_descriptor"})) return 5;
+  if (IsContainer(s)) return 6;
+  return 4;
+}
+
 std::string LastName(const std::string& type) {
   const std::size_t dot = type.rfind('.');
   return dot == std::string::npos || dot + 1 == type.size() ? type : type.substr(dot + 1);
@@ -148,8 +150,13 @@ std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts) {
   const std::vector<FoldedStep> folded = Fold(cycle);
   std::vector<std::string> parts;
   std::uint64_t left_out = 0;
-  const std::size_t head = max_parts / 2, tail = max_parts - head - 1;
-  const bool fold_middle = max_parts >= 4 && folded.size() > max_parts;
+  // A ring of equal parts is understood from two of them.
+  const bool all_equal = std::all_of(folded.begin(), folded.end(), [&](const FoldedStep& s) {
+    return s.from->elided != 0 || (s.label == folded.front().label && s.from->type == folded.front().from->type && s.from->name == folded.front().from->name);
+  });
+  const std::size_t limit = all_equal && max_parts >= 4 ? 4 : max_parts;
+  const std::size_t head = all_equal ? 1 : limit / 2, tail = all_equal ? 1 : limit - head - 1;
+  const bool fold_middle = limit >= 4 && folded.size() > limit;
   for (std::size_t i = 0; i < folded.size(); ++i) {
     const FoldedStep& s = folded[i];
     if (s.from->elided != 0 || (fold_middle && i >= head && i < folded.size() - tail)) {

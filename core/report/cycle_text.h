@@ -27,6 +27,10 @@ struct CycleStep {
 
 using Cycle = std::vector<CycleStep>;
 
+/// How well objects of a type serve to name the structure they are in; smaller is better: instances of classes, then classes, generators, functions, other
+/// built-in objects, frames and cells, plain containers.
+[[nodiscard]] unsigned NameRank(const std::string& type);
+
 /// The cycle turned so that it starts with the object that a reader knows best: an instance of a class of the program before functions and frames, those
 /// before plain containers; then the smallest type name. Keeps the order of the steps.
 [[nodiscard]] Cycle StartWithBestKnown(Cycle cycle);

@@ -12,7 +12,7 @@ constexpr std::size_t kTextColumn = 17;
 void WriteGroup(const ComponentGroup& g, std::size_t number, TextWriter& out) {
   out.Add(fmt::format("#{}", number), Style::kHeading).To(5);
   out.Add(g.state, g.state == "reachable" ? Style::kPlain : Style::kWaiting).To(kTextColumn + 3);
-  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.type, Style::kName);
+  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);
   out.Line(fmt::format("   {}{}", Counted(g.objects, "object"), g.count > 1 ? fmt::format(", {} in each", Thousands(g.objects / g.count)) : ""));
   if (!g.cycle.empty()) {
     out.To(4).Add("cycle", Style::kFaint).To(kTextColumn);
@@ -67,7 +67,9 @@ void WriteJson(const Header& h, const CyclesReport& r, JsonWriter& json) {
   json.Unsigned("group_count", r.group_count).String("certainty", CertaintyName(h.certainty));
   json.Key("groups").Array();
   for (const ComponentGroup& g : r.groups) {
-    json.Object().String("state", g.state).String("type", g.type).Unsigned("count", g.count).Unsigned("objects", g.objects);
+    json.Object().String("state", g.state).String("type", g.type);
+    if (!g.name.empty()) json.String("name", g.name);
+    json.Unsigned("count", g.count).Unsigned("objects", g.objects);
     WriteCycle(json, g.cycle);
     WriteTypeCounts(json, "members", g.members);
     WriteAddresses(json, g.addresses);

@@ -20,9 +20,11 @@ bool CollectorOn(const Header& header, std::int64_t interpreter) {
 std::string MinorVersion(const std::string& python) { return python.substr(0, python.rfind('.')); }
 
 std::string WhyWaiting(const Header& header, const LeakGroup& g) {
-  std::string out = g.cycle.empty() ? "nothing reaches it any more, but only the collector can find that out" : "each keeps the next alive, so no reference count falls to zero";
+  const bool on = CollectorOn(header, g.interpreter);
+  std::string out = g.cycle.empty() ? "nothing reaches it, but no reference count says so: " : "each keeps the next alive: ";
+  out += on ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
   if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
-  return out + (CollectorOn(header, g.interpreter) ? "; the next full collection frees it" : "; the collector is off, so it stays until gc.collect() is called");
+  return out;
 }
 
 std::string Because(const Header& header, const LeaksReport& report, const LeakGroup& g) {
@@ -63,14 +65,20 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
 
 void Label(TextWriter& out, std::string_view label) { out.To(kLabelColumn).Add(label, Style::kFaint).To(kTextColumn); }
 
-std::string HeldText(const TypeCount& t) { return fmt::format("{} {}{}", Thousands(t.objects), t.type, t.note.empty() ? "" : fmt::format(" ({})", t.note)); }
+// "1,204 file (open, 12.3 MB)": bytes where they are worth a word.
+std::string HeldText(const TypeCount& t) {
+  constexpr std::uint64_t kWorthSaying = 100000;
+  std::string note = t.note;
+  if (t.bytes >= kWorthSaying) note += fmt::format("{}{}", note.empty() ? "" : ", ", Bytes(t.bytes));
+  return fmt::format("{} {}{}", Thousands(t.objects), t.type, note.empty() ? "" : fmt::format(" ({})", note));
+}
 
 void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup& g, std::size_t number, std::uint64_t shown_types, TextWriter& out) {
   const bool definite = g.severity == Severity::kDefinite;
   out.Add(fmt::format("#{}", number), Style::kHeading).To(kLabelColumn);
   out.Add(SeverityName(g.severity), definite ? Style::kBad : Style::kWaiting).To(kStateColumn);
   out.Add(g.reason == Reason::kFrozen ? "frozen" : g.uncollectable ? "uncollectable" : "collectable").To(30);
-  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.type, Style::kName);
+  out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);
   if (g.objects != g.count) out.Add(fmt::format("   {}", Counted(g.objects, "object")));
   out.Line(fmt::format("   {}{}", Bytes(g.bytes_with_held), g.bytes_with_held > g.bytes ? " with what hangs on it" : ""));
 
@@ -253,7 +261,9 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     json.Object();
     json.String("severity", SeverityName(g.severity)).String("state", g.reason == Reason::kFrozen ? "reachable" : g.uncollectable ? "uncollectable" : "unreachable");
     json.Bool("collectable", !g.uncollectable && g.reason != Reason::kFrozen).String("reason", ReasonName(g.reason));
-    json.String("type", g.type).Unsigned("count", g.count).Unsigned("objects", g.objects).Unsigned("in_garbage", g.in_garbage);
+    json.String("type", g.type);
+    if (!g.name.empty()) json.String("name", g.name);
+    json.Unsigned("count", g.count).Unsigned("objects", g.objects).Unsigned("in_garbage", g.in_garbage);
     json.Unsigned("bytes", g.bytes).Unsigned("bytes_with_held", g.bytes_with_held).Integer("interpreter", g.interpreter).Bool("exact", !g.approximate);
     WriteCycle(json, g.cycle);
     json.String("because", Because(header, r, g)).String("fix", Fix(r, g));

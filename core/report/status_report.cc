@@ -83,6 +83,7 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
     table.right = {true, false, false, false};
     for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module)});
     table.Write(out, kTextColumn);
+    if (r.more_approximate_types > 0) out.To(kTextColumn).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.more_approximate_types, "type")));
   }
   for (const std::string& note : r.notes) Label(out, "note").Line(note);
   WriteWarnings(out, h);

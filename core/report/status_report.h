@@ -35,6 +35,7 @@ struct StatusReport {
   std::uint64_t exact_objects = 0, approximate_objects = 0, unreadable_objects = 0, dangling_references = 0;
   std::uint64_t types = 0, references = 0;
   std::vector<ApproximateType> approximate_types;
+  std::uint64_t more_approximate_types = 0;  // left out by --limit
   std::vector<std::string> notes;        // what of the heap could not be followed
   TargetDetails details;
 };

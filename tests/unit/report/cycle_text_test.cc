@@ -88,7 +88,10 @@ TEST_CASE("closures are shown by the variable's name") {
 TEST_CASE("long cycles are folded in the middle") {
   std::string ring;
   for (int i = 0; i < 10; ++i) ring += std::string(i ? " | " : "") + "app.Track .next";
-  CHECK(Words(ring) == "Track .next -> Track .next -> Track .next -> Track .next -> … 3 more … -> Track .next -> Track .next -> Track .next -> Track");
+  CHECK(Words(ring) == "Track .next -> … 8 more … -> Track .next -> Track");
+  std::string mixed;
+  for (int i = 0; i < 12; ++i) mixed += std::string(i ? " | " : "") + "app.T" + std::to_string(i) + " .next";
+  CHECK(Words(mixed) == "T0 .next -> T1 .next -> T2 .next -> T3 .next -> … 5 more … -> T9 .next -> T10 .next -> T11 .next -> T0");
   Cycle cut = Parse("app.T .next | app.T .next | app.T .next");
   cut[1] = CycleStep{};
   cut[1].elided = 999998;
