@@ -1,5 +1,6 @@
 // pygc: the standalone program, and, started with --worker by any host, the process that opens targets and runs the engine.
 // As a host it parses the command line for help and usage errors, hands everything else to a worker and prints what comes back.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <climits>
@@ -40,6 +41,12 @@ int RunWorker(const char* fd_word, const char* parent_word) {
   return worker::Serve(channel, engine, worker::BuildVersion());
 }
 
+// A standard descriptor that is closed would be given to the next file that is opened. Output to it fails, as it would have.
+void OccupyStandardDescriptors() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 std::string WorkingDirectory() {
   char path[PATH_MAX];
   return getcwd(path, sizeof path) != nullptr ? path : "";
@@ -52,6 +59,7 @@ int ExitStatus(int status, TerminalHost& host) {
 }
 
 int RunHost(std::vector<std::string> words) {
+  OccupyStandardDescriptors();
   CatchInterrupts();
   const bool no_words = words.empty();
   if (no_words) words = {"--help"};

@@ -111,6 +111,13 @@ Result<std::unique_ptr<WorkerClient>> WorkerClient::Start(const WorkerOptions& o
   if (!program) return tl::unexpected(program.error());
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return Fail(ErrorCode::kHost, "cannot make a socket for the worker: {}", std::strerror(errno));
+  // A host may have its standard descriptors closed; ours must not take their numbers, which the worker gets anew.
+  for (int& end : ends) {
+    const int high = fcntl(end, F_DUPFD_CLOEXEC, 10);
+    if (high < 0) continue;
+    close(end);
+    end = high;
+  }
   const Result<pid_t> pid = Spawn(*program, ends[1], options);
   close(ends[1]);
   if (!pid) {

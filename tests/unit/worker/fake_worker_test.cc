@@ -19,6 +19,13 @@ class FakeEngine final : public Engine {
  public:
   int Run(const CommandRequest& asked, HostLink& host) override {
     CommandRequest request = asked;
+    // Behind the standalone program, which parses the words itself: the environment says what to do.
+    if (const char* instead = std::getenv("PYGC_FAKE_COMMAND"); instead != nullptr) {
+      const std::string both = instead;
+      const std::size_t space = both.find(' ');
+      request.words = {both.substr(0, space)};
+      if (space != std::string::npos) request.words.push_back(both.substr(space + 1));
+    }
     // From inside a debugger, whose commands have fixed names: `pygc status echo ...`.
     if (!request.words.empty() && request.words[0] == "status") request.words.erase(request.words.begin());
     const std::string what = request.words.empty() ? "" : request.words[0];

@@ -343,7 +343,96 @@ def lldb_wrong_lldb(w):
     raise Skip("only one lldb here")
 
 
-ROWS = [lldb_without_process, lldb_opens_cores_itself, lldb_live_process, lldb_keeps_a_worker, lldb_two_targets, lldb_two_debuggers, lldb_worker_dies,
+# ---- the standalone program: PYGC_FAKE_COMMAND says what its worker does ----
+
+def pygc():
+    path = os.path.join(BUILD, "bin", "pygc")
+    if not os.path.exists(path):
+        raise Skip("pygc was not built")
+    return path
+
+
+def alone(command, shell="\"$PYGC\" -c x status", **more):
+    """(exit status, standard output, standard error) of a shell line."""
+    p = subprocess.run(["bash", "-c", shell], env=environment(PYGC_FAKE_COMMAND=command, PYGC=pygc(), **more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=HANG)
+    return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+
+def alone_status_and_streams(w):
+    """report, diagnostics and exit status come through; no progress where it is no terminal"""
+    code, out, err = alone("echo 3")
+    check((code, out[:7], err) == (3, "echo\n3\n", "a warning\n"), repr((code, out, err)))
+    code, out, err = alone("die 9")
+    check(code == 6 and out == "first half\n" and "SIGKILL" in err and err.count("\n") == 1, repr((code, out, err)))
+
+
+def alone_closed_pipe(w):
+    """a closed pipe is quiet and does not change the exit status; output is not produced for ever"""
+    code, out, err = alone("flood", "\"$PYGC\" -c x status | head -c 5; exit ${PIPESTATUS[0]}")
+    check((code, out, err) == (3, "xxxxx", "ended\n"), repr((code, out, err)))
+
+
+def alone_output_that_fails(w):
+    """a full disk and a closed standard output are exit 2 with a line"""
+    for redirection in (">/dev/full", ">&-"):
+        code, out, err = alone("echo 0", "\"$PYGC\" -c x status " + redirection)
+        check(code == 2 and "cannot be written" in err, repr((redirection, code, out, err)))
+    code, out, err = alone("echo 0", "\"$PYGC\" -c x status <&- 2>&-")
+    check(code == 0 and out.startswith("echo\n"), repr((code, out, err)))
+
+
+def alone_worker_problems(w):
+    """an engine of another version, and none at all, are one line"""
+    p = subprocess.run([pygc(), "-c", "x", "status"], env=dict(environment(), PYGC_FAKE_WORKER="other-version"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    check(p.returncode == 6 and b"pygc 9.9.9" in p.stderr and not p.stdout, repr(p))
+    p = subprocess.run([pygc(), "-c", "x", "status"], env=dict(environment(), PYGC_WORKER="/nonexistent/pygc"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    check(p.returncode == 6 and b"/nonexistent/pygc" in p.stderr, repr(p))
+
+
+def alone_interrupt(w):
+    """Ctrl-C: what is known and 130; twice: at once; and the progress line is wiped"""
+    for command, presses, expected in (("loop", 1, "what is known"), ("deaf", 2, "was ended")):
+        t = Terminal([pygc(), "-c", "x", "status"], environment(PYGC_FAKE_COMMAND=command))
+        t.wait_for("turning  [0-9]+" if command == "loop" else "", 20)
+        time.sleep(1)
+        for _ in range(presses):
+            os.write(t.fd, b"\x03")
+            time.sleep(0.3)
+        end = time.monotonic() + 10
+        status = None
+        while time.monotonic() < end and status is None:
+            if select.select([t.fd], [], [], 0.1)[0]:
+                try:
+                    t.text += os.read(t.fd, 65536).decode("utf-8", "replace")
+                except OSError:
+                    pass
+            pid, code = os.waitpid(t.pid, os.WNOHANG)
+            status = code if pid else None
+        os.close(t.fd)
+        check(status is not None and os.waitstatus_to_exitcode(status) == 130, "%s: status %r: %s" % (command, status, t.text))
+        check(expected in t.text, t.text)
+        check(command != "loop" or "\r\x1b[K" in t.text, repr(t.text))
+
+
+def alone_killed(w):
+    """kill -9 of pygc takes the worker with it, a deaf one too"""
+    p = subprocess.Popen([pygc(), "-c", "x", "status"], env=environment(PYGC_FAKE_COMMAND="deaf"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    workers = [c[0] for c in children(p.pid)]
+    check(len(workers) == 1, repr(workers))
+    p.kill()
+    p.wait()
+    time.sleep(0.3)
+    try:
+        with open("/proc/%d/stat" % workers[0]) as f:
+            check(f.read().rsplit(")", 1)[1].split()[0] == "Z", "the worker lives on")
+    except OSError:
+        pass
+
+
+ROWS = [alone_status_and_streams, alone_closed_pipe, alone_output_that_fails, alone_worker_problems, alone_interrupt, alone_killed,
+        lldb_without_process, lldb_opens_cores_itself, lldb_live_process, lldb_keeps_a_worker, lldb_two_targets, lldb_two_debuggers, lldb_worker_dies,
         lldb_other_version, lldb_no_worker, lldb_minidump, lldb_remote, lldb_interrupt, lldb_wrong_lldb,
         gdb_core_and_errors, gdb_live_process, gdb_remote, gdb_other_version, gdb_interrupt]
 
