@@ -68,7 +68,9 @@ void CountObjects(const heap::HeapSnapshot& heap, report::StatusReport* r) {
 
 Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, const heap::HeapSnapshot* heap, const report::Header& header, bool colour) {
   report::StatusReport r;
-  r.build_text = reader.runtime().build_text;
+  for (const char c : reader.runtime().build_text) {  // sys.version has a line end before the compiler
+    if (c != '\n' || !r.build_text.ends_with(' ')) r.build_text += c == '\n' ? ' ' : c;
+  }
   r.tried_on_real_process = reader.runtime().layout_tried_on_real_process;
   r.details = DetailsOf(reader.process(), reader.runtime());
   if (heap) CountObjects(*heap, &r);

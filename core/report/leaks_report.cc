@@ -21,7 +21,7 @@ std::string MinorVersion(const std::string& python) { return python.substr(0, py
 
 std::string WhyWaiting(const Header& header, const LeakGroup& g) {
   const bool on = CollectorOn(header, g.interpreter);
-  std::string out = g.cycle.empty() ? "nothing reaches it, but no reference count says so: " : "each keeps the next alive: ";
+  std::string out = g.cycle.empty() ? "nothing reaches it, but no reference count says so: " : CycleParts(g.cycle).size() == 2 ? "it keeps itself alive: " : "each keeps the next alive: ";
   out += on ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
   if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
   return out;
@@ -52,7 +52,7 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
   switch (g.reason) {
     case Reason::kLegacyFinalizer:
       if (shape.empty()) return report.legacy_instances ? "replace __del__ by a close() method or a weakref callback; then clear gc.garbage" : "report it to the extension that defines the type";
-      return shape;
+      return report.legacy_instances ? shape + "; or do without __del__ (a close() method, a with block)" : shape;
     case Reason::kSaveAll: return shape.empty() ? "gc.set_debug(0) and del gc.garbage[:]" : shape + " (and gc.set_debug(0), del gc.garbage[:])";
     case Reason::kInGarbage:
     case Reason::kHeldByGarbage:

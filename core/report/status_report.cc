@@ -25,12 +25,12 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   for (const TargetDetails::Module& m : d.modules) {
     if (first) Label(out, "modules");
     if (!first) out.To(kTextColumn);
-    out.Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : fmt::format(" ({})", m.detail)), kTextColumn + 2);
+    out.Paragraph(fmt::format("{}: {}{}", m.path, m.match, m.detail.empty() ? "" : fmt::format(" ({})", m.detail)), kTextColumn);
     first = false;
   }
 }
 
-void WriteCollector(const Header& h, const CollectorFacts& c, TextWriter& out) {
+void WriteCollector(const CollectorFacts& c, TextWriter& out) {
   out.Line();
   Label(out, fmt::format("interpreter {}", c.id));
   out.Line(fmt::format("{} tracked · {} collector {}{} · {}", Counted(c.tracked, "object"), c.kind, c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "",
@@ -59,7 +59,6 @@ void WriteCollector(const Header& h, const CollectorFacts& c, TextWriter& out) {
                                          Thousands(static_cast<std::uint64_t>(c.long_lived_pending)),
                                          c.long_lived_pending < c.long_lived_total / 4 ? "below 25 %, so an automatic full collection is not due" : "25 % or more, so a full collection is allowed"));
   }
-  (void)h;
 }
 
 }  // namespace
@@ -70,7 +69,7 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
   WriteTargetText(h, r.details, out);
   Label(out, "python").Line(fmt::format("{}, {} build{}{}", r.build_text.empty() ? h.target.python : r.build_text, h.target.build, h.target.debug ? " (debug)" : "",
                                         r.tried_on_real_process ? "" : "; pygc was never tried on a real process of this version"));
-  for (const CollectorFacts& c : h.interpreters) WriteCollector(h, c, out);
+  for (const CollectorFacts& c : h.interpreters) WriteCollector(c, out);
   out.Line();
   Label(out, "objects").Line(fmt::format("{} of {}, with {}", Counted(h.tracked, "tracked object"), Counted(r.types, "type"), Counted(r.references, "reference")));
   out.To(kTextColumn).Line(fmt::format("{} with exact references, {} with guessed ones, {} unreadable", Thousands(r.exact_objects), Thousands(r.approximate_objects),
@@ -81,7 +80,7 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
     Label(out, "guessed").Line("types whose references are taken from a scan of their memory:");
     Table table;
     table.right = {true, false, false, false};
-    for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module)});
+    for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module.substr(t.module.rfind('/') + 1))});
     table.Write(out, kTextColumn);
     if (r.more_approximate_types > 0) out.To(kTextColumn).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.more_approximate_types, "type")));
   }
