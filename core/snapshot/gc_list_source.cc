@@ -158,6 +158,7 @@ class ListWalker {
       if (fault == LinkFault::kNull && current != list.head && check_back_links && IsHalfLinked(list, before, current)) {
         found_.index.Unmark(links_.ObjectOf(current));
         --stretch.count;
+        if (wrong_back_links > 0 && links_.Previous(current) != before) --wrong_back_links;
         ++found_.coverage.in_flight_objects;
         Note(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is not counted", links_.ObjectOf(current),
                          ListName(list)));

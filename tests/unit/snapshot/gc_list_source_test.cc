@@ -1,0 +1,331 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "core/snapshot/object_source.h"
+#include "tests/support/fake_process.h"
+
+namespace pygc::snapshot {
+namespace {
+
+constexpr Address kHeads = 0x10000;  // generation heads, 0x20 apart
+constexpr Address kHeap = 0x200000;  // PyGC_Heads of objects, 0x40 apart
+constexpr Address kStack = 0x7f0000;
+constexpr Address kStride = 0x40;
+constexpr Address kSomeType = 0x11000;
+
+// Lists in a fake process. Objects are numbers: object i has its PyGC_Head at kHeap + i * kStride.
+class Lists {
+ public:
+  explicit Lists(std::uint32_t head_size = 16) : head_size_(head_size) {
+    fake.Map(kHeads, 0x2000).Map(kHeap, 0x10000).Map(kStack, 0x1000);
+    runtime.gc_head.size = head_size;
+    if (head_size == 16) {
+      runtime.gc_head.pointer_mask = ~3ull;
+      runtime.gc_head.finalized_bit = 1;
+      runtime.gc_head.collecting_bit = 2;
+      runtime.gc_head.unreachable_bit = 1;
+    } else {
+      runtime.gc_head.refs_offset = 16;
+    }
+    runtime.interpreters.resize(1);
+  }
+  static Address Head(int object) { return kHeap + static_cast<Address>(object) * kStride; }
+  Address Object(int object) const { return Head(object) + head_size_; }
+
+  // Links a ring through `head`. `next_flags`, `prev_flags`: low bits of the words of objects.
+  void Ring(Address head, const std::vector<int>& objects, std::uint64_t next_flags = 0, std::uint64_t prev_flags = 0) {
+    std::vector<Address> nodes{head};
+    for (const int o : objects) {
+      nodes.push_back(Head(o));
+      fake.WriteWords(Object(o), {1, kSomeType});
+    }
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      const std::uint64_t flags = i == 0 ? 0 : 1;
+      fake.WriteWords(nodes[i],
+                      {nodes[(i + 1) % nodes.size()] | flags * next_flags, nodes[(i + nodes.size() - 1) % nodes.size()] | flags * prev_flags});
+    }
+  }
+  Address Generation(int generation, const std::vector<int>& objects, std::size_t interpreter = 0) {
+    const Address head = kHeads + 0x100 * interpreter + 0x20 * static_cast<Address>(generation);
+    Ring(head, objects);
+    cpython::Interpreter& in = runtime.interpreters[interpreter];
+    in.generations.push_back({head, 700, 0});
+    in.generation_number.push_back(static_cast<std::uint8_t>(generation));
+    return head;
+  }
+  Result<FoundObjects> Find(SourceOptions options = {}) {
+    process_ = fake.Build();
+    SilentProgress progress;
+    const auto is_object = [this](Address a) {
+      const auto type = process_.memory.ReadPointer(a + 8);
+      return type && *type == kSomeType;
+    };
+    return FindObjectsInLists(process_, runtime, options, is_object, progress);
+  }
+  // "gen 0: 1 2\ndetached: 3\n" and the notes.
+  std::string Text() {
+    Result<FoundObjects> found = Find();
+    if (!found) return "error: " + found.error().message + "\n";
+    found->index.Seal();
+    std::vector<std::uint8_t> flags(found->index.size()), interpreter(found->index.size());
+    FillListColumns(process_.memory, runtime.gc_head, *found, flags, interpreter);
+    std::string text;
+    for (std::size_t in = 0; in <= runtime.interpreters.size(); ++in) {
+      for (const std::uint8_t generation : {0, 1, 2, 3, 4}) {
+        std::string objects;
+        found->index.ForEach(0, found->index.size(), [&](heap::NodeId n, Address a) {
+          const bool here = in == runtime.interpreters.size() ? interpreter[n] == heap::kNoInterpreter : interpreter[n] == in;
+          if (here && (flags[n] & heap::kGenerationMask) == generation) objects += " " + std::to_string((a - head_size_ - kHeap) / kStride);
+        });
+        if (objects.empty()) continue;
+        if (runtime.interpreters.size() > 1) text += in == runtime.interpreters.size() ? "shared " : "interpreter " + std::to_string(in) + " ";
+        text += (generation == 3 ? "permanent" : generation == 4 ? "detached" : "gen " + std::to_string(generation)) + ":" + objects + "\n";
+      }
+    }
+    CHECK(found->objects == found->index.size());
+    for (const std::string& note : found->coverage.notes) text += "note: " + note + "\n";
+    if (!found->coverage.lists_complete) text += "incomplete\n";
+    return text;
+  }
+
+  test::FakeProcess fake;
+  cpython::Runtime runtime;
+
+ private:
+  std::uint32_t head_size_;
+  target::Process process_;
+};
+
+TEST_CASE("objects are found in every generation and the permanent one") {
+  Lists lists;
+  lists.Generation(0, {5, 1, 9});
+  lists.Generation(1, {});
+  lists.Generation(2, {4, 3, 8, 7});
+  lists.Ring(kHeads + 0x80, {2});
+  lists.runtime.interpreters[0].permanent = cpython::GcGeneration{kHeads + 0x80, 0, 0};
+  CHECK(lists.Text() == "gen 0: 1 5 9\ngen 2: 3 4 7 8\npermanent: 2\n");
+}
+
+TEST_CASE("heads of 32 bytes, as up to 3.7") {
+  Lists lists(32);
+  lists.Generation(0, {2, 1});
+  CHECK(lists.Text() == "gen 0: 1 2\n");
+}
+
+TEST_CASE("flag bits in the links are no part of them") {
+  Lists lists;
+  const Address head = lists.Generation(2, {});
+  lists.Ring(head, {1, 2, 3}, 1, 3);
+  CHECK(lists.Text() == "gen 2: 1 2 3\n");
+}
+
+TEST_CASE("a list head may be aligned to 4 bytes only") {
+  Lists lists;
+  lists.Ring(kHeads + 0x804, {1, 2});
+  lists.runtime.interpreters[0].generations.push_back({kHeads + 0x804, 0, 0});
+  lists.runtime.interpreters[0].generation_number.push_back(2);
+  CHECK(lists.Text() == "gen 2: 1 2\n");
+}
+
+TEST_CASE("objects aligned to 8 bytes, as old builds made them, are found") {
+  Lists lists;
+  const Address head = lists.Generation(0, {});
+  lists.fake.WriteWords(head, {kHeap + 0x48, kHeap + 0x48});
+  lists.fake.WriteWords(kHeap + 0x48, {head, head, 1, kSomeType});
+  const auto found = lists.Find();
+  REQUIRE(found);
+  CHECK(found->objects == 1);
+  CHECK(found->coverage.lists_complete);
+}
+
+TEST_CASE("a next link outside memory cuts the list, and the rest comes from the other side") {
+  Lists lists;
+  const Address head = lists.Generation(2, {1, 2, 3, 4, 5});
+  lists.fake.WriteWords(Lists::Head(3), {0x18});
+  (void)head;
+  CHECK(
+      lists.Text() ==
+      "gen 2: 1 2 3 4 5\n"
+      "note: cannot follow generation 2 of interpreter 0: _gc_next of the object at 0x2000d0 is 0x18, not in any region (3 objects read before it); "
+      "followed from its end by _gc_prev to the same object, 2 more: none is missing\n");
+}
+
+TEST_CASE("a smashed object in the middle loses no neighbour") {
+  Lists lists;
+  lists.Generation(2, {1, 2, 3, 4, 5});
+  lists.fake.WriteWords(Lists::Head(3), {0xdbdbdbdbdbdbdbd8, 0xdbdbdbdbdbdbdbd8});
+  const std::string text = lists.Text();
+  CHECK(text.substr(0, 17) == "gen 2: 1 2 3 4 5\n");
+  CHECK(text.find("none is missing") != std::string::npos);
+  CHECK(text.find("_gc_prev of 1 object does not lead back") != std::string::npos);
+}
+
+TEST_CASE("two cuts lose what is between them, and say so") {
+  Lists lists;
+  lists.Generation(2, {1, 2, 3, 4, 5, 6});
+  lists.fake.WriteWords(Lists::Head(2), {8, Lists::Head(1)});
+  lists.fake.WriteWords(Lists::Head(5), {Lists::Head(6), 8});
+  CHECK(lists.Text() ==
+        "gen 2: 1 2 5 6\n"
+        "note: cannot follow generation 2 of interpreter 0: _gc_next of the object at 0x200090 is 0x8, not in any region (2 objects read before it); "
+        "2 more "
+        "found from its end by _gc_prev, those between are lost\n"
+        "incomplete\n");
+}
+
+TEST_CASE("a list that loops ends where it meets itself") {
+  Lists lists;
+  lists.Generation(2, {1, 2, 3, 4});
+  lists.fake.WriteWords(Lists::Head(3), {Lists::Head(1)});
+  const std::string text = lists.Text();
+  CHECK(text.find("gen 2: 1 2 3 4\n") == 0);
+  CHECK(text.find("an object that was met before") != std::string::npos);
+}
+
+TEST_CASE("two lists that merge are told apart from the first") {
+  Lists lists;
+  lists.Generation(0, {1, 2});
+  lists.Generation(2, {3, 4, 5});
+  lists.fake.WriteWords(Lists::Head(4), {Lists::Head(1)});
+  CHECK(lists.Text().find("gen 0: 1 2\ngen 2: 3 4 5\n") == 0);
+}
+
+TEST_CASE("links that are misaligned, NULL or into missing memory cut the list") {
+  for (const auto& [link, says] :
+       {std::pair<Address, const char*>{kHeap + 0x4c, "not aligned like an object"}, {0, "is NULL"}, {0x55550000, "not in any region"}}) {
+    Lists lists;
+    const Address head = lists.Generation(2, {1, 2, 3});
+    lists.fake.WriteWords(Lists::Head(2), {link});
+    lists.fake.WriteWords(head + 8, {8});
+    const std::string text = lists.Text();
+    INFO(text);
+    CHECK(text.find("gen 2: 1 2\n") == 0);
+    CHECK(text.find(says) != std::string::npos);
+    CHECK(text.find("incomplete") != std::string::npos);
+  }
+}
+
+TEST_CASE("a head that cannot be read is no empty list") {
+  Lists lists;
+  lists.Generation(0, {1});
+  lists.runtime.interpreters[0].generations.push_back({0x99990000, 0, 0});
+  lists.runtime.interpreters[0].generation_number.push_back(2);
+  CHECK(lists.Text() == "gen 0: 1\nnote: cannot follow generation 2 of interpreter 0: its head at 0x99990000 cannot be read\nincomplete\n");
+  Lists none;
+  none.runtime.interpreters[0].generations.push_back({0x99990000, 0, 0});
+  CHECK(none.Text().find("error: cannot follow any of the collector's lists") == 0);
+}
+
+TEST_CASE("an object that is just being tracked is recognised and not counted") {
+  Lists lists;
+  const Address head = lists.Generation(0, {1, 2});
+  lists.fake.WriteWords(Lists::Head(2), {Lists::Head(3)});  // last->next = new; nothing else is written yet
+  lists.fake.WriteWords(Lists::Head(3), {0, 0, 1, kSomeType});
+  (void)head;
+  CHECK(
+      lists.Text() ==
+      "gen 0: 1 2\nnote: the object at 0x2000d0 was just being added to generation 0 of interpreter 0 when the process stopped; it is not counted\n");
+}
+
+TEST_CASE("while a collection runs, back links are counts and are not looked at") {
+  Lists lists;
+  const Address head = lists.Generation(2, {1, 2, 3});
+  lists.runtime.interpreters[0].collecting = true;
+  for (const int o : {1, 2, 3}) lists.fake.WriteWords(Lists::Head(o) + 8, {(1 << 2) | 2});
+  CHECK(lists.Text() == "gen 2: 1 2 3\n");
+  lists.fake.WriteWords(Lists::Head(2), {8});
+  (void)head;
+  CHECK(lists.Text().find("what follows is lost") != std::string::npos);
+}
+
+TEST_CASE("lists headed on a C stack are found while a collection runs") {
+  Lists lists;
+  lists.Generation(0, {});
+  lists.Generation(2, {1});
+  lists.Ring(kStack + 0x808, {5, 6, 7}, 1, 2);                              // `unreachable`, with NEXT_MASK_UNREACHABLE and COLLECTING
+  lists.Ring(kStack + 0x900, {8}, 0, 3);                                    // `seen`
+  lists.Ring(kStack + 0x100, {9});                                          // below the stack pointer: dead
+  lists.fake.WriteWords(kStack + 0xa00, {kStack + 0xa00, kStack + 0xa00});  // an empty list
+  lists.fake.AddThread(42, kStack + 0x800);
+  CHECK(lists.Text() == "gen 2: 1\n");
+  lists.runtime.interpreters[0].collecting = true;
+  CHECK(lists.Text() == "gen 2: 1\ndetached: 5 6 7 8\n");
+}
+
+TEST_CASE("a stale head on a stack, and one whose nodes are no objects, are no lists") {
+  Lists lists;
+  lists.runtime.interpreters[0].collecting = true;
+  const Address head = lists.Generation(2, {1, 2});
+  lists.fake.AddThread(42, kStack + 0x800);
+  lists.fake.WriteWords(kStack + 0x900, {Lists::Head(1), Lists::Head(2)});  // copied head of generation 2
+  lists.Ring(kStack + 0xa00, {5, 6});
+  lists.fake.WriteWords(lists.Object(6), {1, 0x1234});  // not a type
+  (void)head;
+  CHECK(lists.Text() == "gen 2: 1 2\n");
+}
+
+TEST_CASE("without registers in the dump any writable memory may hold the collector's stack") {
+  Lists lists;
+  lists.runtime.interpreters[0].collecting = true;
+  lists.Generation(2, {1});
+  lists.Ring(kStack + 0x808, {5, 6, 7});
+  CHECK(lists.Text() == "gen 2: 1\ndetached: 5 6 7\n");
+}
+
+TEST_CASE("interpreters have their own lists from 3.9 on, and share them before") {
+  Lists lists;
+  lists.runtime.interpreters.resize(2);
+  lists.runtime.interpreters[1].id = 1;
+  lists.Generation(0, {1, 2}, 0);
+  lists.Generation(0, {3}, 1);
+  CHECK(lists.Text() == "interpreter 0 gen 0: 1 2\ninterpreter 1 gen 0: 3\n");
+  Lists shared;
+  shared.Generation(0, {1, 2}, 0);
+  shared.runtime.interpreters.push_back(shared.runtime.interpreters[0]);
+  CHECK(shared.Text() == "shared gen 0: 1 2\n");
+}
+
+TEST_CASE("the collecting thread tells whose detached list it is") {
+  Lists lists;
+  lists.runtime.interpreters.resize(2);
+  lists.Generation(0, {1}, 0);
+  lists.Generation(0, {2}, 1);
+  for (auto& in : lists.runtime.interpreters) in.collecting = true;
+  lists.runtime.interpreters[1].threads.push_back({0x9000, 0, 42});
+  lists.Ring(kStack + 0x808, {5});
+  lists.fake.AddThread(42, kStack + 0x800);
+  CHECK(lists.Text() == "interpreter 0 gen 0: 1\ninterpreter 1 gen 0: 2\ninterpreter 1 detached: 5\n");
+}
+
+TEST_CASE("following the lists can be cancelled") {
+  class Stop final : public ProgressSink {
+   public:
+    bool Update(std::string_view, std::uint64_t, std::uint64_t) override { return false; }
+  } stop;
+  test::FakeProcess fake;
+  const int count = 300000;
+  fake.Map(kHeads, 0x1000).Map(0x1000000, static_cast<std::uint64_t>(count) * 0x20 + 0x40);
+  cpython::Runtime runtime;
+  runtime.gc_head.pointer_mask = ~3ull;
+  runtime.interpreters.resize(1);
+  runtime.interpreters[0].generations.push_back({kHeads, 0, 0});
+  fake.WriteWords(kHeads, {0x1000000, 0x1000000 + 0x20 * static_cast<Address>(count - 1)});
+  for (int i = 0; i < count; ++i) {
+    const Address a = 0x1000000 + 0x20 * static_cast<Address>(i);
+    fake.WriteWords(a, {i + 1 < count ? a + 0x20 : kHeads, i > 0 ? a - 0x20 : kHeads});
+  }
+  const target::Process process = fake.Build();
+  const auto found = FindObjectsInLists(
+      process, runtime, {}, [](Address) { return true; }, stop);
+  REQUIRE_FALSE(found);
+  CHECK(found.error().code == ErrorCode::kCancelled);
+  SilentProgress go_on;
+  const auto all = FindObjectsInLists(
+      process, runtime, {}, [](Address) { return true; }, go_on);
+  REQUIRE(all);
+  CHECK(all->objects == count);
+}
+
+}  // namespace
+}  // namespace pygc::snapshot
