@@ -1,6 +1,7 @@
 #include "plugin/worker/server.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -8,7 +9,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <thread>
 
 namespace pygc::worker {
 namespace {
@@ -157,6 +160,21 @@ int Serve(Channel& channel, Engine& engine, std::string_view version) {
   }
 }
 
+namespace {
+
+// A loop that never asks its host does not notice that the host has died. Someone must: long after a loop that does ask would have ended.
+void EndWhenHostIsGone(int fd) {
+  std::thread([fd] {
+    pollfd p{fd, 0, 0};  // nothing but the hang-up
+    while (poll(&p, 1, -1) < 0 && errno == EINTR) {
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(10));
+    _exit(1);
+  }).detach();
+}
+
+}  // namespace
+
 bool PrepareWorkerProcess(int fd, int parent) {
   if (parent != 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -175,6 +193,7 @@ bool PrepareWorkerProcess(int fd, int parent) {
     [[maybe_unused]] const ssize_t n = write(score, "500", 3);
     close(score);
   }
+  EndWhenHostIsGone(fd);
   return true;
 }
 

@@ -279,10 +279,13 @@ def interrupt(argv, load, prompt, w):
         check("was ended" in text or "interrupted" in text, text)
         t.send("pygc status echo 0\n")
         t.wait_for("host (lldb|gdb) columns [1-9]")
+        t.wait_for(prompt)
+        t.send("pygc status deaf\n")
+        time.sleep(1)
         workers = [c for c in children(t.pid) if "--worker" in c[1]]
         check(len(workers) == 1, "workers: %r" % workers)
         t.close()
-        time.sleep(0.5)
+        time.sleep(12)
         check(not os.path.exists("/proc/%d/exe" % workers[0][0]) or not os.path.realpath("/proc/%d/exe" % workers[0][0]).endswith("unit_worker"),
               "the worker outlived its host")
     finally:
