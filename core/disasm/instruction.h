@@ -95,4 +95,10 @@ struct Instruction {
 };
 static_assert(std::is_trivially_copyable_v<Instruction>);
 
+/// General registers that an instruction reads and that it wholly overwrites, a bit for each. Rather too many reads and too few writes than the reverse.
+struct RegisterUse {
+  std::uint32_t reads = 0, writes = 0;
+};
+[[nodiscard]] RegisterUse UseOf(const Instruction& i) noexcept;
+
 }  // namespace pygc::disasm

@@ -26,7 +26,29 @@ void MemoryView::Reset(ReadTrace* trace) {
   trace_ = trace;
   reason_ = StopReason::kNone;
   fault_address_ = 0;
-  read_uninitialised_ = false;
+  read_uninitialised_ = read_preset_ = false;
+}
+
+void MemoryView::SetPresets(std::vector<Preset> presets) {
+  presets_ = std::move(presets);
+  tlb_.fill(TlbEntry{});
+}
+
+bool MemoryView::HasPreset(Address page) const noexcept {
+  return std::any_of(presets_.begin(), presets_.end(), [&](const Preset& p) { return (p.address & ~(kPageBytes - 1)) == page; });
+}
+
+// Puts the preset words that lie in [a, a + bytes.size()) over what was read there.
+void MemoryView::ApplyPresets(Address a, std::span<std::byte> bytes) noexcept {
+  for (const Preset& preset : presets_) {
+    const auto value = std::as_bytes(std::span<const std::uint64_t, 1>(&preset.value, 1));
+    for (std::size_t k = 0; k < value.size(); ++k) {
+      const std::uint64_t at = preset.address + k - a;
+      if (at >= bytes.size()) continue;
+      bytes[at] = value[k];
+      read_preset_ = true;
+    }
+  }
 }
 
 void MemoryView::TrashBelow(Address stack_pointer) noexcept {
@@ -63,7 +85,7 @@ void MemoryView::StoreStack(Address a, std::span<const std::byte> bytes) noexcep
 }
 
 void MemoryView::Remember(Address page) noexcept {
-  if (trace_ != nullptr) return;
+  if (trace_ != nullptr || HasPreset(page)) return;
   if (const std::byte* bytes = image_->At(page, kPageBytes)) tlb_[(page / kPageBytes) % kTlbEntries] = {page, bytes};
 }
 
@@ -86,6 +108,7 @@ std::size_t MemoryView::LoadPiece(Address a, std::span<std::byte> out) noexcept 
   if (segment == nullptr) return 0;
   size = std::min(size, segment->range.end - a);
   std::memcpy(out.data(), segment->bytes + (a - segment->range.begin), size);
+  if (!presets_.empty()) ApplyPresets(a, out.first(size));
   return size;
 }
 
@@ -143,8 +166,9 @@ std::byte* MemoryView::WritablePage(Address a, std::size_t& available) noexcept 
   const std::size_t i = overlay_count_++;
   overlay_[i] = {page, valid};
   std::memcpy(OverlayBytes(i) + (valid.begin - page), segment->bytes + (valid.begin - segment->range.begin), valid.size());
+  if (!presets_.empty()) ApplyPresets(valid.begin, std::span(OverlayBytes(i) + (valid.begin - page), valid.size()));
   TlbEntry& e = tlb_[(page / kPageBytes) % kTlbEntries];
-  if (valid.size() == kPageBytes && trace_ == nullptr) e = {page, OverlayBytes(i)};
+  if (valid.size() == kPageBytes && trace_ == nullptr && !HasPreset(page)) e = {page, OverlayBytes(i)};
   else if (e.page == page) e = TlbEntry{};
   available = valid.end - a;
   return OverlayBytes(i) + (a - page);

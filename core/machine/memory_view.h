@@ -30,6 +30,12 @@ struct ReadTrace {
   std::size_t limit = 4096;
 };
 
+/// A word that the machine reads differently from what the image has there: the state of a thread that is not running is not where a running one has it.
+struct Preset {
+  Address address = 0;  // 8-aligned
+  std::uint64_t value = 0;
+};
+
 class MemoryView {
  public:
   static constexpr std::uint64_t kPageBytes = 4096;
@@ -38,6 +44,9 @@ class MemoryView {
 
   /// `stack_base` is the lowest address of the shadow stack, 16-aligned; the target must have nothing in [stack_base, stack_base + kStackBytes).
   MemoryView(const target::MemoryImage& image, Address stack_base, std::size_t max_overlay_pages = kMaxOverlayPages);
+
+  /// Words that read as something else from now on. Reading one sets read_preset().
+  void SetPresets(std::vector<Preset> presets);
 
   /// Forgets everything that the last run wrote. Cost: what it touched. `trace` may be nullptr.
   void Reset(ReadTrace* trace);
@@ -73,6 +82,13 @@ class MemoryView {
     }
     return Load(a, value);
   }
+  /// The same for a pop: a word of the shadow stack that was never written is no fault and sets `is_undefined` instead. Compilers pop such words into a
+  /// register that they do not use, to move the stack pointer.
+  [[nodiscard]] bool PopWord(Address a, std::uint64_t& value, Address& provenance, bool& is_undefined) noexcept {
+    const std::uint64_t offset = a - stack_base_;
+    is_undefined = offset < kStackBytes && (offset & 7) == 0 && written_[offset / 8] == 0;
+    return is_undefined || LoadWord(a, value, provenance);
+  }
   /// Writes a word with the address that its value came from.
   [[nodiscard]] bool StoreWord(Address a, std::uint64_t value, Address provenance) noexcept {
     const std::uint64_t offset = a - stack_base_;
@@ -103,6 +119,7 @@ class MemoryView {
   [[nodiscard]] StopReason reason() const noexcept { return reason_; }
   [[nodiscard]] Address fault_address() const noexcept { return fault_address_; }
   [[nodiscard]] bool wrote_target() const noexcept { return overlay_count_ != 0; }
+  [[nodiscard]] bool read_preset() const noexcept { return read_preset_; }
   [[nodiscard]] bool read_uninitialised() const noexcept { return read_uninitialised_; }
   [[nodiscard]] const target::MemoryImage& image() const noexcept { return *image_; }
 
@@ -124,6 +141,8 @@ class MemoryView {
   [[nodiscard]] bool LoadStack(Address a, std::span<std::byte> out) noexcept;
   void StoreStack(Address a, std::span<const std::byte> bytes) noexcept;
   [[nodiscard]] bool LoadTarget(Address a, std::span<std::byte> out) noexcept;
+  void ApplyPresets(Address a, std::span<std::byte> bytes) noexcept;
+  [[nodiscard]] bool HasPreset(Address page) const noexcept;
   [[nodiscard]] std::size_t LoadPiece(Address a, std::span<std::byte> out) noexcept;
   [[nodiscard]] std::byte* WritablePage(Address a, std::size_t& available) noexcept;
   [[nodiscard]] std::byte* OverlayBytes(std::size_t i) noexcept { return overlay_bytes_.get() + i * kPageBytes; }
@@ -150,7 +169,8 @@ class MemoryView {
   ReadTrace* trace_ = nullptr;
   StopReason reason_ = StopReason::kNone;
   Address fault_address_ = 0;
-  bool read_uninitialised_ = false;
+  bool read_uninitialised_ = false, read_preset_ = false;
+  std::vector<Preset> presets_;
 };
 
 }  // namespace pygc::machine

@@ -13,6 +13,7 @@ constexpr std::uint64_t kSavedPoison = 0xbad1'5a7e'5a7e'5a00ull;  // callee-save
 constexpr std::array<std::uint8_t, 6> kArgumentRegisters = {kRdi, kRsi, kRdx, kRcx, kR8, kR9};
 constexpr std::array<std::uint8_t, 6> kSavedRegisters = {kRbx, kRbp, kR12, kR13, kR14, kR15};
 constexpr std::array<std::uint8_t, 9> kCallerSaved = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
+constexpr std::uint32_t kCallerSavedMask = 0x0fc7;  // the same as bits
 constexpr std::uint64_t kReservedAboveEntry = 512;  // bytes between the return address and the top of the shadow stack
 
 bool IsFree(const target::Process& process, const AddressRange& wanted) {
@@ -54,6 +55,7 @@ RunLoop::RunLoop(const target::Process& process, std::shared_ptr<const Linkage> 
     if (it != process.threads.end()) fs_base_ = it->fs_base();
   }
   frames_.reserve(options.max_depth);
+  if (!options.presets.empty()) memory_.SetPresets(options.presets);
 }
 
 void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_steps, ReadTrace* trace) {
@@ -79,12 +81,14 @@ void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_
   stop_address_ = 0;
   stop_function_ = {};
   returned_ = false;
+  undefined_registers_ = 0;
+  used_undefined_ = false;
 }
 
 RunOutcome RunLoop::Run(Address entry, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits, ReadTrace* trace) {
   visits_ = visits;
   SetUp(arguments, max_steps, trace);
-  Loop(entry);
+  Enter(entry);
   return Outcome();
 }
 
@@ -92,7 +96,7 @@ RunOutcome RunLoop::RunFrom(const CpuState& cpu, Address entry) {
   visits_ = nullptr;
   SetUp({}, options_.base_steps, nullptr);
   cpu_ = cpu;
-  Loop(entry);
+  Enter(entry);
   return Outcome();
 }
 
@@ -287,14 +291,40 @@ static Address AddressOf(const Block& block, const MicroOp& op) {
   return a;
 }
 
-void RunLoop::Loop(Address entry) {
+// An instruction is about to run while some registers hold undefined values: does it look at one?
+void RunLoop::CheckUndefined(const MicroOp& op) noexcept {
+  if (op.instruction == nullptr) {  // a magic address or a library function: its arguments
+    const std::uint32_t arguments = op.handler == Handler::kReturned ? 1u << kRax : 1u << kRdi | 1u << kRsi | (op.handler == Handler::kVisit ? 0 : 1u << kRdx);
+    if ((undefined_registers_ & arguments) != 0) used_undefined_ = true;
+    if (op.handler == Handler::kVisit || op.handler == Handler::kEnterModel) undefined_registers_ &= ~kCallerSavedMask;
+    return;
+  }
+  const disasm::RegisterUse use = disasm::UseOf(*op.instruction);
+  if ((undefined_registers_ & use.reads) != 0) used_undefined_ = true;
+  undefined_registers_ &= ~std::uint32_t{use.writes};
+}
+
+void RunLoop::Enter(Address entry) {
+  Block* const block = blocks_.Find(entry);
+  execution_.steps_left -= block->cost;
+  Loop<false>(block, block->ops);
+}
+
+template <bool kChecked>
+void RunLoop::Loop(Block* block, const MicroOp* op) {
   auto& r = cpu_.gpr;
   auto& from = cpu_.provenance;
   Flags& flags = cpu_.flags;
-  Block* block = blocks_.Find(entry);
-  const MicroOp* op = nullptr;
   Address target = 0, slot = 0;  // of an indirect transfer: where to, and where that was loaded from
 
+  // The visit function reads two registers and leaves the others undefined in a way that no code relies on.
+  const auto visit = [&] {
+    if constexpr (kChecked) {
+      if ((undefined_registers_ & (1u << kRdi | 1u << kRsi)) != 0) used_undefined_ = true;
+      undefined_registers_ &= ~kCallerSavedMask;
+    }
+    return DoVisit();
+  };
   // Where the block goes on. `link` (may be nullptr) is the field that remembers a target that never changes.
   const auto go = [&](Address to, Block** link) {
     const std::uint64_t generation = blocks_.generation();
@@ -312,14 +342,8 @@ void RunLoop::Loop(Address entry) {
 #define PYGC_SET(reg, value, provenance) r[reg] = (value), from[reg] = (provenance)
 
   for (;;) {
-    execution_.steps_left -= block->cost;
-    if (execution_.steps_left < 0) [[unlikely]] {
-      op = block->ops;
-      execution_.Stop(StopReason::kStepLimit);
-      goto stopped;
-    }
-    op = block->ops;
     for (;; ++op) {
+      if constexpr (kChecked) CheckUndefined(*op);
       switch (op->handler) {
         case Handler::kGeneric:
           if (!ExecuteAny(execution_, *op->instruction)) [[unlikely]] goto stopped;
@@ -383,8 +407,15 @@ void RunLoop::Loop(Address entry) {
         case Handler::kPopReg: {
           std::uint64_t value = 0;
           Address came_from = 0;
-          if (!memory_.LoadWord(r[kRsp], value, came_from)) [[unlikely]] PYGC_FAULT
+          bool is_undefined = false;
+          if (!memory_.PopWord(r[kRsp], value, came_from, is_undefined)) [[unlikely]] PYGC_FAULT
           r[kRsp] += 8;
+          if (is_undefined) [[unlikely]] {
+            PYGC_SET(op->a, kPoison + op->a, 0);
+            undefined_registers_ |= 1u << op->a;
+            if constexpr (!kChecked) return Loop<true>(block, op + 1);
+            break;
+          }
           PYGC_SET(op->a, value, came_from);
           break;
         }
@@ -486,7 +517,7 @@ void RunLoop::Loop(Address entry) {
           go(target, nullptr);
           goto next_block;
         case Handler::kVisit:
-          if (!PopReturn(0, target) || !DoVisit()) [[unlikely]] goto stopped;
+          if (!PopReturn(0, target) || !visit()) [[unlikely]] goto stopped;
           go(target, nullptr);
           goto next_block;
         case Handler::kReturned: returned_ = true; return;
@@ -500,16 +531,16 @@ void RunLoop::Loop(Address entry) {
 
   jump_indirect:
     if (target == magic_.visit) {
-      if (!PopReturn(0, target) || !DoVisit()) [[unlikely]] goto stopped;
+      if (!PopReturn(0, target) || !visit()) [[unlikely]] goto stopped;
     } else if (const NamedFunction behind = FunctionBehind(slot); behind.function != LibraryFunction::kNone) {
       if (!PopReturn(0, target) || !RunModel(behind.function, blocks_.NameIndex(behind.name))) goto stopped;
     }
     go(target, nullptr);
-    continue;
+    goto next_block;
 
   call_indirect:
     if (target == magic_.visit) {
-      if (!DoVisit()) [[unlikely]] goto stopped;
+      if (!visit()) [[unlikely]] goto stopped;
       go(block->end, &block->next);
     } else if (const NamedFunction behind = FunctionBehind(slot); behind.function != LibraryFunction::kNone) {
       if (!RunModel(behind.function, blocks_.NameIndex(behind.name))) goto stopped;
@@ -518,9 +549,14 @@ void RunLoop::Loop(Address entry) {
       if (!EnterCall(block->end)) [[unlikely]] goto stopped;
       go(target, nullptr);
     }
-    continue;
 
-  next_block:;
+  next_block:
+    op = block->ops;
+    execution_.steps_left -= block->cost;
+    if (execution_.steps_left < 0) [[unlikely]] {
+      execution_.Stop(StopReason::kStepLimit);
+      goto stopped;
+    }
   }
 
 stopped:

@@ -36,6 +36,8 @@ class RunLoop {
   [[nodiscard]] const BlockCache& blocks() const noexcept { return blocks_; }
   [[nodiscard]] const Execution& execution() const noexcept { return execution_; }
   [[nodiscard]] MemoryView& memory() noexcept { return memory_; }
+  /// True when the run depended on a value that was never written.
+  [[nodiscard]] bool used_undefined() const noexcept { return used_undefined_ || memory_.read_uninitialised(); }
   /// True when the registers that a function must keep are as they were at the start of the last run.
   [[nodiscard]] bool SavedRegistersIntact() const noexcept;
   /// True when the stack pointer is where a return from the outermost function leaves it.
@@ -43,7 +45,11 @@ class RunLoop {
 
  private:
   void SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_steps, ReadTrace* trace);
-  void Loop(Address entry);
+  void Enter(Address entry);
+  /// Goes on at `op` of `block`. kChecked: some register holds a value that is not defined; every instruction that reads it is noticed.
+  template <bool kChecked>
+  void Loop(Block* block, const MicroOp* op);
+  void CheckUndefined(const MicroOp& op) noexcept;
   [[nodiscard]] RunOutcome Outcome() const;
   [[nodiscard]] bool DoVisit() noexcept;
   [[nodiscard]] bool LooksLikeObject(Address a) const noexcept;
@@ -74,6 +80,8 @@ class RunLoop {
   Address stop_address_ = 0;
   std::string_view stop_function_;
   bool returned_ = false;
+  std::uint32_t undefined_registers_ = 0;  // a bit for each
+  bool used_undefined_ = false;
 };
 
 }  // namespace pygc::machine

@@ -61,12 +61,12 @@ void TraverseMachine::Impl::Judge(RunOutcome& out, bool is_traverse) const {
   if (!loop.StackBalanced()) return doubt(StopReason::kStackImbalance, loop.execution().cpu.gpr[kRsp]);
   if (!loop.SavedRegistersIntact()) return doubt(StopReason::kSavedRegisters, 0);
   if (is_traverse && static_cast<std::uint32_t>(out.result) != 0) return doubt(StopReason::kNonZeroResult, out.result);
-  if (loop.execution().memory.read_uninitialised()) {
+  if (loop.used_undefined()) {
     out.label = RunLabel::kApproximate;
     out.reason = StopReason::kUninitialisedRead;
     return;
   }
-  if (loop.execution().read_thread_local) out.label = RunLabel::kExactTls;
+  if (loop.execution().read_thread_local || loop.execution().memory.read_preset()) out.label = RunLabel::kExactTls;
   if (loop.execution().memory.wrote_target()) out.label = RunLabel::kExactWrote;
 }
 

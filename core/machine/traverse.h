@@ -30,7 +30,7 @@ struct Visit {
 /// What can be said of the visits of a run.
 enum class RunLabel : std::uint8_t {
   kExact,        // ran to its end; depends on the object and on constants of the process alone
-  kExactTls,     // read thread-local data: true for the thread that was chosen
+  kExactTls,     // read thread-local data or a preset: true for the thread that was chosen
   kExactWrote,   // wrote to memory of the target (locks, counters), in an overlay that was thrown away
   kApproximate,  // ran to its end, but depended on something that is not known (stack memory never written)
   kPartial,      // stopped early: the visits before the stop are certain, more may be missing
@@ -56,6 +56,7 @@ struct RunOutcome {
 struct MachineOptions {
   bool trust_anonymous_code = false;    // --trust-anon-code: run code outside the read-only text of files
   std::optional<Address> fs_base;       // thread whose thread-local data is read; unset: the first thread with registers
+  std::vector<Preset> presets;          // words that a running thread would have, and the target as it stopped has not
   std::uint32_t ob_type_offset = 8;     // of PyObject.ob_type, bytes
   std::uint64_t base_steps = 20'000;    // a run may take this many steps ...
   std::uint64_t steps_per_item = 64;    // ... and this many for each plausible item and for each visit ...

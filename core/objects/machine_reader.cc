@@ -9,24 +9,68 @@
 namespace pygc::objects {
 namespace {
 
-// The thread whose thread-local data the machine reads: one that runs Python, else the first that has registers.
-std::optional<Address> ChooseFsBase(const target::Process& process, const cpython::Runtime& runtime) {
-  const auto runs_python = [&](Address fs_base) {
-    return std::any_of(runtime.interpreters.begin(), runtime.interpreters.end(), [&](const cpython::Interpreter& i) {
-      return std::any_of(i.threads.begin(), i.threads.end(), [&](const cpython::PyThread& t) { return t.thread_id == fs_base; });
-    });
-  };
-  std::optional<Address> first;
+// The thread that the machine pretends to be: its thread pointer, and its thread state and interpreter in CPython.
+struct ChosenThread {
+  Address fs_base = 0, tstate = 0, interpreter = 0;
+};
+
+// One that runs Python and has registers, else one that runs Python, else the first that has registers.
+ChosenThread ChooseThread(const target::Process& process, const cpython::Runtime& runtime) {
+  ChosenThread first;
   for (const target::Thread& t : process.threads) {
     if (!t.has_registers || t.fs_base() == 0) continue;
-    if (runs_python(t.fs_base())) return t.fs_base();
-    if (!first) first = t.fs_base();
+    if (first.fs_base == 0) first.fs_base = t.fs_base();
+    for (const cpython::Interpreter& i : runtime.interpreters)
+      for (const cpython::PyThread& python : i.threads)
+        if (python.thread_id == t.fs_base()) return {t.fs_base(), python.tstate, i.address};
   }
-  // pthread_self() is the thread pointer on x86-64 Linux: glibc's and musl's ABI. It serves where the core has no registers.
-  for (const cpython::Interpreter& i : runtime.interpreters)
-    for (const cpython::PyThread& t : i.threads)
-      if (t.thread_id != 0 && process.memory.At(t.thread_id, 8) != nullptr) return t.thread_id;
+  for (const cpython::Interpreter& i : runtime.interpreters) {
+    if (i.threads.empty()) continue;
+    const cpython::PyThread& python = i.threads.front();
+    // pthread_self() is the thread pointer on x86-64 Linux (glibc and musl). It serves where the core has no registers.
+    const bool readable = python.thread_id != 0 && process.memory.At(python.thread_id, 8) != nullptr;
+    return {first.fs_base != 0 || !readable ? first.fs_base : python.thread_id, python.tstate, i.address};
+  }
   return first;
+}
+
+// Where a process stopped outside Python code (in a system call, say) nothing is the current thread: the word that says which is NULL, and a tp_traverse
+// that asks for the current interpreter's state would read address 0. The collector only ever runs with a current thread, so the machine gives it one.
+// The words are found by running the accessors that return them.
+std::vector<machine::Preset> FindPresets(const target::Process& process, const std::shared_ptr<const machine::Linkage>& linkage, machine::MachineOptions options,
+                                         const ChosenThread& thread) {
+  constexpr std::uint64_t kNullPage = 1u << 16;
+  const auto last_null = [](const machine::ReadTrace& trace) -> Address {
+    if (trace.reads.empty()) return 0;
+    const machine::TracedRead& read = trace.reads.back();
+    return read.size == 8 && read.value == 0 && read.address % 8 == 0 ? read.address : 0;
+  };
+  const auto run = [&](std::string_view name, machine::ReadTrace& trace) -> std::optional<machine::RunOutcome> {
+    const std::optional<Address> function = cpython::FindInterpreterSymbol(process, name);
+    if (!function) return std::nullopt;
+    machine::TraverseMachine accessor(process, linkage, options);
+    return accessor.RunFunction(*function, {}, &trace);
+  };
+  for (const char* name : {"PyThreadState_GetUnchecked", "_PyThreadState_UncheckedGet"}) {
+    machine::ReadTrace trace;
+    const std::optional<machine::RunOutcome> outcome = run(name, trace);
+    if (!outcome || !outcome->is_exact()) continue;
+    const Address slot = outcome->result == 0 ? last_null(trace) : 0;
+    if (slot != 0 && thread.tstate != 0) options.presets.push_back({slot, thread.tstate});
+    break;
+  }
+  if (options.presets.empty()) {  // 2.7: a static with a name, no accessor that takes NULL
+    const std::optional<Address> current = cpython::FindInterpreterSymbol(process, "_PyThreadState_Current");
+    const Result<Address> value = current ? process.memory.ReadPointer(*current) : Result<Address>(1);
+    if (value && *value == 0 && thread.tstate != 0) options.presets.push_back({*current, thread.tstate});
+  }
+  // 3.15 has a word of its own for the current interpreter.
+  machine::ReadTrace trace;
+  const std::optional<machine::RunOutcome> outcome = run("PyGC_IsEnabled", trace);
+  if (outcome && outcome->reason == machine::StopReason::kUnmappedRead && outcome->stop_operand < kNullPage && thread.interpreter != 0) {
+    if (const Address slot = last_null(trace)) options.presets.push_back({slot, thread.interpreter});
+  }
+  return options.presets;
 }
 
 ReferentQuality QualityOf(machine::RunLabel label) {
@@ -77,8 +121,10 @@ MachineReader::MachineReader(const target::Process& process, const cpython::Runt
       total_steps_(options.total_steps),
       ob_size_offset_(runtime.layout.Has(cpython::Field::PyVarObject_ob_size) ? runtime.layout.Offset(cpython::Field::PyVarObject_ob_size) : 0) {
   options_.trust_anonymous_code = options.trust_anonymous_code;
-  options_.fs_base = ChooseFsBase(process, runtime);
+  const ChosenThread thread = ChooseThread(process, runtime);
+  options_.fs_base = thread.fs_base;
   if (runtime.layout.Has(cpython::Field::PyObject_ob_type)) options_.ob_type_offset = runtime.layout.Offset(cpython::Field::PyObject_ob_type);
+  options_.presets = FindPresets(process, linkage_, options_, thread);
   options_.budget = std::make_shared<std::atomic<std::int64_t>>(options.total_steps);
   if (options.threads > 1) options_.max_decoded_instructions = std::max<std::size_t>(options_.max_decoded_instructions * 4 / options.threads, 1u << 16);
 }
