@@ -215,7 +215,6 @@ bool AddCommands(lldb::SBDebugger debugger) {
   bool added = true;
   for (const engine::CommandSummary& command : engine::Commands()) added = add(std::string(command.name), std::string(command.summary)) && added;
   added = add("--help", "what pygc can do, and all its options") && added;
-  added = add("--version", "the version of pygc") && added;
   return added;
 }
 
