@@ -55,6 +55,24 @@ bool ThreadsHold(const TargetObjects& objects, Address interpreter) {
   return owner && *owner == interpreter;
 }
 
+// Free-threaded: the four heaps of the main interpreter's first thread point at their tld and carry the tags 0 to 3. Tells mimalloc 2.1 from 2.5,
+// which changed inside the 3.14 and 3.15 series. CPython: struct _mimalloc_thread_state, pycore_mimalloc.h.
+bool HeapsHold(const TargetObjects& objects, const Layout& layout, Address interpreter) {
+  const auto thread = objects.Get(interpreter, Field::PyInterpreterState_threads_head);
+  if (!thread || !layout.Has(Field::PyThreadStateImpl_mimalloc)) return false;
+  const Address mimalloc = *thread + layout.Offset(Field::PyThreadStateImpl_mimalloc);
+  const auto initialized = objects.Get(mimalloc, Field::mimalloc_thread_state_initialized);
+  const Address first = mimalloc + layout.Offset(Field::mimalloc_thread_state_heaps);
+  if (!initialized || *initialized > 1) return false;
+  if (*initialized == 0) return objects.Get(first, Field::mi_heap_tld) == 0;  // a thread that never ran
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    const Address heap = first + i * layout.Size(Struct::mi_heap);
+    if (objects.Get(heap, Field::mi_heap_tld) != mimalloc + layout.Offset(Field::mimalloc_thread_state_tld)) return false;
+    if (objects.Get(heap, Field::mi_heap_tag) != i) return false;
+  }
+  return true;
+}
+
 // All three are dicts; or none is there, before the interpreter is set up and after it is torn down.
 bool DictsHold(const TargetObjects& objects, Address interpreter) {
   int dicts = 0, absent = 0;
@@ -212,7 +230,8 @@ bool LayoutFits(const target::Process& process, const Layout& layout, const Inte
   if (list.empty()) return false;
   const Address main = MainInterpreter(memory, layout, site, list);
   if (!ThreadsHold(objects, main) || !DictsHold(objects, main)) return false;
-  return IsFreeThreaded(layout) || GenerationsHold(memory, layout, GenerationsAddress(memory, layout, site, main));
+  if (IsFreeThreaded(layout)) return HeapsHold(objects, layout, main);
+  return GenerationsHold(memory, layout, GenerationsAddress(memory, layout, site, main));
 }
 
 bool CorrectByStructure(const target::Process& process, const InterpreterSite& site, const Limits& limits, Layout& layout, std::vector<std::string>& warnings) {

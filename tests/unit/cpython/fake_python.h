@@ -86,6 +86,15 @@ class FakePython {
       Set(collector_, F::gc_runtime_state_garbage, kGarbage);
       Set(collector_, F::gc_runtime_state_callbacks, kCallbacks);
     }
+    if (layout_.Has(F::PyThreadStateImpl_mimalloc)) {
+      const Address mimalloc = kThread + layout_.Offset(F::PyThreadStateImpl_mimalloc);
+      Set(mimalloc, F::mimalloc_thread_state_initialized, 1);
+      for (std::uint32_t i = 0; i < 4; ++i) {
+        const Address heap = mimalloc + layout_.Offset(F::mimalloc_thread_state_heaps) + i * layout_.Size(cpython::Struct::mi_heap);
+        Set(heap, F::mi_heap_tld, mimalloc + layout_.Offset(F::mimalloc_thread_state_tld));
+        Set(heap, F::mi_heap_tag, i);
+      }
+    }
     if (!layout_.Has(cpython::Struct::PyGC_Head)) return;
     for (std::uint32_t i = 0; i < 3; ++i) {
       WriteEmptyRing(Generation(i));

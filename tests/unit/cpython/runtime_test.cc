@@ -126,6 +126,19 @@ TEST_CASE("debug offsets locate the state of a release that no table has, struct
   CHECK(Mentions(runtime->explanation, "no table of CPython 3.13.3"));
 }
 
+TEST_CASE("the two mimallocs of the free-threaded 3.14 are told apart by their heaps") {
+  // 3.14.9t has no table; the switch came with 3.14.9 or 3.14.10.
+  for (const std::string_view name : {"cpython-3.14.8-free-threaded-lp64", "cpython-3.14.10-free-threaded-lp64"}) {
+    Layout layout = test::BuiltinLayout(name);
+    layout.version = PythonVersion::FromHex(0x030e09f0);
+    const FakePython python(layout);
+    const auto runtime = LocateRuntime(python.fake.Build(), Limits{});
+    REQUIRE(runtime);
+    CHECK(runtime->layout.name == name);
+    CHECK(runtime->warnings.empty());
+  }
+}
+
 TEST_CASE("a process without CPython says what it is") {
   test::FakeProcess fake;
   fake.base.executable = "/usr/bin/cat";
