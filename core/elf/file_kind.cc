@@ -64,7 +64,7 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
     const std::size_t looked_at = std::min<std::size_t>(bytes.size(), 512);
     const bool text = std::all_of(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(looked_at), [](std::byte b) {
       const unsigned c = static_cast<unsigned>(b);
-      return c >= 0x20 ? c != 0x7F : (c >= '\t' && c <= '\r');
+      return c >= 0x20 ? c < 0x7F : (c >= '\t' && c <= '\r');
     });
     if (text) return StartsWith(bytes, "#!") ? "a script" : "a text file";
     return "not an ELF file";

@@ -52,7 +52,7 @@ class Fetch {
   /// What the file cannot tell: writable and anonymous memory whole, RELRO likewise (one cannot see which it is: all that is neither writable
   /// nor executable of a file), and the first page of code that starts a file.
   [[nodiscard]] static AddressRange Wanted(const MemorySource::Region& r) {
-    if (!r.readable || r.file == "[vvar]" || r.file == "[vsyscall]" || r.range.begin >= 0xFFFFFFFFFF600000) return {};
+    if (!r.readable || r.file.starts_with("[vvar") || r.file == "[vsyscall]" || r.range.begin >= 0xFFFFFFFFFF600000) return {};
     if (r.writable || !r.file.starts_with('/') || !r.executable) return r.range;
     return r.file_offset == 0 ? AddressRange{r.range.begin, std::min(r.range.end, r.range.begin + kPageSize)} : AddressRange{};
   }

@@ -133,7 +133,7 @@ class Capture {
     std::vector<std::pair<AddressRange, const MapsLine*>> out;
     std::map<std::string, const std::optional<MemoryElf>*> current;  // the module that each file was last seen to start
     for (const MapsLine& m : maps) {
-      if (!m.readable || m.path == "[vvar]" || m.path == "[vvar_vclock]" || m.path == "[vsyscall]" || IsDevice(m.path)) continue;
+      if (!m.readable || m.path.starts_with("[vvar") || m.path == "[vsyscall]" || IsDevice(m.path)) continue;
       const bool has_file = m.identity.inode != 0 && m.path.starts_with('/');
       if (!has_file) {
         out.emplace_back(m.range, &m);

@@ -166,6 +166,7 @@ class Finder {
     if (!elf || found_.size() >= kMaxModules) return;
     FoundModule found;
     found.module.path = path.empty() ? ReadSoname(memory_, *elf) : path;
+    if (found.module.path == "linux-vdso.so.1") return;  // the kernel's own; it has no file
     for (const elf::ProgramHeader& p : elf->program_headers) {
       if (p.type != PT_LOAD || p.file_size == 0) continue;
       FileMapping m;

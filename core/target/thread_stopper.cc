@@ -41,29 +41,34 @@ Result<bool> ThreadStopper::Seize(std::int32_t tid) {
 }
 
 Result<void> ThreadStopper::WaitForAll(std::chrono::steady_clock::time_point deadline) {
-  for (std::size_t i = 0; i < held_.size();) {
-    Held& h = held_[i];
-    if (h.stopped) {
+  // Round by round: where the process is being killed, the end of its main thread is reported only after that of the others has been taken note of,
+  // those included that had stopped already.
+  for (unsigned round = 1;; ++round) {
+    std::int32_t waiting = 0;  // a thread that runs still
+    for (std::size_t i = 0; i < held_.size();) {
+      Held& h = held_[i];
+      int status = 0;
+      const pid_t got = h.stopped && round % 64 != 0 ? 0 : waitpid(h.tid, &status, __WALL | WNOHANG);
+      if (got == h.tid && WIFSTOPPED(status)) {
+        h.stopped = true;
+        const bool event = status >> 16 != 0;  // PTRACE_EVENT_STOP: the interrupt, or a group stop that was there before
+        h.signal = event ? 0 : WSTOPSIG(status);
+      } else if (got == h.tid || (got < 0 && errno != EINTR)) {
+        held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));  // it ended
+        continue;
+      } else if (!h.stopped) {
+        waiting = h.tid;
+      }
       ++i;
-      continue;
     }
-    int status = 0;
-    const pid_t got = waitpid(h.tid, &status, __WALL | WNOHANG);
-    if (got == h.tid && WIFSTOPPED(status)) {
-      h.stopped = true;
-      const bool event = status >> 16 != 0;  // PTRACE_EVENT_STOP: the interrupt, or a group stop that was there before
-      h.signal = event ? 0 : WSTOPSIG(status);
-    } else if (got == h.tid || (got < 0 && errno != EINTR)) {
-      held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(i));  // it ended
-    } else if (std::chrono::steady_clock::now() > deadline) {
-      const char state = StateOf(pid_, h.tid);
-      return Fail(ErrorCode::kNotPermitted, "thread {} of process {} did not stop (state {}{}): try again when its system call is over, or use a core", h.tid,
-                  pid_, state, state == 'D' ? ": it waits for a device or a network file system" : "");
-    } else {
-      sched_yield();
+    if (waiting == 0) return {};
+    if (std::chrono::steady_clock::now() > deadline) {
+      const char state = StateOf(pid_, waiting);
+      return Fail(ErrorCode::kNotPermitted, "thread {} of process {} did not stop (state {}{}): try again when its system call is over, or use a core",
+                  waiting, pid_, state, state == 'D' ? ": it waits for a device or a network file system" : "");
     }
+    sched_yield();
   }
-  return {};
 }
 
 Result<void> ThreadStopper::Stop(std::chrono::milliseconds timeout) {
@@ -114,20 +119,24 @@ Result<void> ThreadStopper::ReadRegisters() {
 }
 
 void ThreadStopper::Resume() noexcept {
+  constexpr int kTries = 10000;  // of 100 us
+  std::reverse(held_.begin(), held_.end());  // the main thread last: its end is reported only when the others are gone
   for (Held& h : held_) {
     // A thread that has not stopped yet cannot be let go of; it is interrupted already, so it stops soon, or this program's end frees it.
-    if (!h.stopped) {
+    for (int i = 0; i < kTries; ++i) {
+      if (h.stopped && ptrace(PTRACE_DETACH, h.tid, nullptr, static_cast<std::uintptr_t>(h.signal)) == 0) break;
+      // Not stopped yet, or killed meanwhile: then it stays a zombie until its tracer has seen its end, and keeps its process from ending.
       int status = 0;
-      for (int i = 0; i < 1000 && !h.stopped; ++i) {
-        if (waitpid(h.tid, &status, __WALL | WNOHANG) == h.tid && WIFSTOPPED(status)) {
-          h.stopped = true;
-          h.signal = status >> 16 != 0 ? 0 : WSTOPSIG(status);
-        } else {
-          usleep(100);
-        }
+      const pid_t got = waitpid(h.tid, &status, __WALL | WNOHANG);
+      if (got == h.tid && WIFSTOPPED(status)) {
+        h.stopped = true;
+        h.signal = status >> 16 != 0 ? 0 : WSTOPSIG(status);
+      } else if (got != 0) {
+        break;
+      } else {
+        usleep(100);
       }
     }
-    ptrace(PTRACE_DETACH, h.tid, nullptr, static_cast<std::uintptr_t>(h.signal));
   }
   if (!held_.empty()) stopped_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - since_).count();
   held_.clear();

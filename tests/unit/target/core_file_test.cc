@@ -1,0 +1,510 @@
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <random>
+
+#include "core/target/open.h"
+#include "tests/support/core_writer.h"
+
+namespace pygc::target {
+namespace {
+
+using test::CoreWriter;
+using test::Filled;
+using test::kExecute;
+using test::kRead;
+using test::kWrite;
+using test::ModuleWriter;
+using test::Slice;
+using test::TemporaryFile;
+
+constexpr Address kBase = 0x7F0000000000;    // where the module of these tests lies
+constexpr Address kStack = 0x7FFF00000000;
+
+Result<Process> Open(const std::vector<std::byte>& core, const OpenOptions& options = {}) {
+  const TemporaryFile file(core);
+  SilentProgress progress;
+  return OpenCore(file.path(), options, progress);
+}
+
+std::vector<std::byte> StackBytes() {
+  auto bytes = Filled(0x2000, 0x11);
+  return bytes;
+}
+
+/// A core as the kernel writes it with filter 0x33: header page, data and .bss of the module, a heap, a stack; no code.
+CoreWriter KernelCore(const std::vector<std::byte>& module, const std::string& path) {
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x3000, 0x55));
+  core.Load(kBase, Slice(module, 0, 0x1000), kRead);
+  core.Load(kBase + 0x1000, {}, kRead | kExecute, 0x1000);
+  core.Load(kBase + 0x3000, Filled(0x1000, 0xDA));
+  core.Load(kBase + 0x4000, Filled(0x1000, 0xBB));
+  core.Load(kStack, StackBytes());
+  core.Thread(4242, kStack + 0x1000, 11);
+  core.File({kBase, kBase + 0x1000}, 0, path).File({kBase + 0x1000, kBase + 0x2000}, 0x1000, path).File({kBase + 0x3000, kBase + 0x4000}, 0x2000, path);
+  return core;
+}
+
+std::uint8_t ByteAt(const Process& p, Address a) {
+  const std::byte* byte = p.memory.At(a, 1);
+  REQUIRE(byte != nullptr);
+  return static_cast<std::uint8_t>(*byte);
+}
+
+std::string Refusal(const Result<Process>& result, ErrorCode code = ErrorCode::kNotAnalysable) {
+  REQUIRE(!result.has_value());
+  CHECK(result.error().code == code);
+  CHECK(result.error().message.find('\n') == std::string::npos);
+  return result.error().message;
+}
+
+bool Has(const std::string& text, const std::string& part) {
+  INFO(text);
+  const bool found = text.find(part) != std::string::npos;
+  CHECK(found);
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("code that the core leaves out comes from the module's file, data from the core") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const auto p = Open(KernelCore(module, file.path()).Build());
+  REQUIRE(p.has_value());
+  CHECK(p->missing.empty());
+  REQUIRE(p->modules.size() == 1);
+  const Module& m = p->modules[0];
+  CHECK(m.match == ModuleMatch::kVerified);
+  CHECK(m.build_id == "0123456789abcdef");
+  CHECK(m.load_bias == static_cast<std::int64_t>(kBase));
+  CHECK(m.file->FindSymbol("code_start")->address + kBase == kBase + 0x1000);
+  CHECK(ByteAt(*p, kBase + 0x1000) == 0xC3);
+  CHECK(p->memory.Find(kBase + 0x1000)->source == SegmentSource::kModuleFile);
+  CHECK(p->memory.Find(kBase + 0x1000)->executable);
+  CHECK(!p->memory.Find(kBase + 0x1000)->writable);
+  CHECK(ByteAt(*p, kBase + 0x3000) == 0xDA);
+  CHECK(ByteAt(*p, kBase + 0x4000) == 0xBB);
+  CHECK(p->memory.At(kBase + 0x3FF8, 16) != nullptr);        // a static object across .data and .bss
+  CHECK(p->FindModule(kBase + 0x4800) == &m);                // .bss belongs to the module
+  CHECK(p->FindModule(0x10000) == nullptr);
+  CHECK(p->threads.at(0).signal == 11);
+  CHECK(p->missing_ranges.empty());
+}
+
+TEST_CASE("a private mapping that nobody wrote reads as the file") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core;
+  core.Load(kBase, Slice(module, 0, 0x1000), kRead).Load(kBase + 0x1000, {}, kRead | kExecute, 0x1000).Load(kBase + 0x3000, {}, kRead | kWrite, 0x1000);
+  core.Load(kBase + 0x4000, {}, kRead | kWrite, 0x1000).Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x1000}, 0, file.path()).File({kBase + 0x1000, kBase + 0x2000}, 0x1000, file.path());
+  core.File({kBase + 0x3000, kBase + 0x4000}, 0x2000, file.path());
+  const auto p = Open(core.Build()).value();
+  CHECK(p.memory.At(kBase + 0x3000, 0x1000) != nullptr);
+  CHECK(std::memcmp(p.memory.At(kBase + 0x3000, 0x1000), module.data() + 0x2000, 0x1000) == 0);
+  CHECK(p.memory.At(kBase + 0x4000, 1) == nullptr);  // untouched .bss: not in any file, and never made up
+  REQUIRE(p.missing_ranges.size() == 1);
+  CHECK(p.missing_ranges[0].range == AddressRange{kBase + 0x4000, kBase + 0x5000});
+  CHECK(p.missing_ranges[0].reason == MissingReason::kNotDumped);
+  CHECK(p.missing.empty());
+  CHECK(p.warnings.size() == 1);
+}
+
+TEST_CASE("a file with another build-id is never used, and both ids are told") {
+  const auto module = ModuleWriter{}.Build();
+  ModuleWriter other;
+  other.build_id = "ffffffffffffffff";
+  other.fill = 0x90;
+  const TemporaryFile file(other.Build());
+  for (const bool trust : {false, true}) {
+    OpenOptions options;
+    options.trust_file = trust;
+    const auto p = Open(KernelCore(module, file.path()).Build(), options).value();
+    CHECK(p.memory.At(kBase + 0x1000, 1) == nullptr);
+    CHECK(p.modules[0].match == ModuleMatch::kMismatch);
+    CHECK(p.modules[0].file == nullptr);
+    REQUIRE(p.missing.size() == 1);
+    Has(p.missing[0].reason, "0123456789abcdef");
+    Has(p.missing[0].reason, "ffffffffffffffff");
+    Has(p.missing[0].reason, file.path());
+    REQUIRE(p.missing_ranges.size() == 1);
+    CHECK(p.missing_ranges[0].reason == MissingReason::kModuleMismatch);
+    CHECK(p.missing_ranges[0].module == 0);
+  }
+}
+
+TEST_CASE("a file that is gone is missing; --module, -e and --debug-dir find another with the same build-id") {
+  const auto module = ModuleWriter{}.Build();
+  const auto core = KernelCore(module, "/no/such/libsmall.so").Build();
+  const auto without = Open(core).value();
+  CHECK(without.modules[0].match == ModuleMatch::kMissing);
+  REQUIRE(without.missing.size() == 1);
+  Has(without.missing[0].what, "/no/such/libsmall.so");
+  Has(without.missing[0].reason, "/no/such/libsmall.so");
+  CHECK(without.missing_ranges[0].reason == MissingReason::kModuleMissing);
+
+  const TemporaryFile file(module);
+  OpenOptions by_name;
+  by_name.module_files = {{"libsmall.so", file.path()}};
+  CHECK(Open(core, by_name)->missing.empty());
+  CHECK(Open(core, by_name)->modules[0].file_path == file.path());
+  OpenOptions by_path;
+  by_path.module_files = {{"/no/such/libsmall.so", file.path()}};
+  CHECK(Open(core, by_path)->missing.empty());
+  OpenOptions wrong_name;
+  wrong_name.module_files = {{"libother.so", file.path()}};
+  const auto unused = Open(core, wrong_name).value();
+  CHECK(!unused.missing.empty());
+  CHECK(std::any_of(unused.warnings.begin(), unused.warnings.end(), [](const std::string& w) { return w.find("not used") != std::string::npos; }));
+
+  CoreWriter main = KernelCore(module, "/no/such/libsmall.so");
+  main.Auxiliary(AT_PHDR, kBase + 64).Auxiliary(AT_PHNUM, 5);
+  OpenOptions executable;
+  executable.executable = file.path();
+  CHECK(Open(main.Build(), executable)->missing.empty());
+  CHECK(Open(main.Build(), executable)->executable == "/no/such/libsmall.so");
+
+  char root[] = "/tmp/pygc-root-XXXXXX";
+  REQUIRE(mkdtemp(root) != nullptr);
+  const std::string directory = root, by_id = directory + "/.build-id/01", in_root = directory + "/no/such";
+  REQUIRE(mkdir((directory + "/.build-id").c_str(), 0700) == 0);
+  REQUIRE(mkdir(by_id.c_str(), 0700) == 0);
+  REQUIRE(link(file.path().c_str(), (by_id + "/23456789abcdef").c_str()) == 0);
+  OpenOptions debug;
+  debug.debug_directories = {directory};
+  CHECK(Open(core, debug)->missing.empty());
+  OpenOptions sysroot;
+  sysroot.sysroot = directory;
+  CHECK(!Open(core, sysroot)->missing.empty());
+  REQUIRE(mkdir((directory + "/no").c_str(), 0700) == 0);
+  REQUIRE(mkdir(in_root.c_str(), 0700) == 0);
+  REQUIRE(link(file.path().c_str(), (in_root + "/libsmall.so").c_str()) == 0);
+  CHECK(Open(core, sysroot)->missing.empty());
+  CHECK(Open(KernelCore(module, "/no/such/libsmall.so (deleted)").Build(), sysroot)->missing.empty());
+  for (const std::string& name : {by_id + "/23456789abcdef", in_root + "/libsmall.so"}) unlink(name.c_str());
+  for (const std::string& name : {by_id, directory + "/.build-id", in_root, directory + "/no", directory}) rmdir(name.c_str());
+}
+
+TEST_CASE("a file that cannot be verified is used only where it is trusted, and never where a byte differs") {
+  ModuleWriter writer;
+  writer.build_id.clear();
+  const auto module = writer.Build();
+  const TemporaryFile file(module);
+  const auto core = KernelCore(module, file.path()).Build();
+  const auto untrusted = Open(core).value();
+  CHECK(untrusted.modules[0].match == ModuleMatch::kUnverifiable);
+  CHECK(untrusted.modules[0].file == nullptr);
+  CHECK(untrusted.memory.At(kBase + 0x1000, 1) == nullptr);
+  REQUIRE(untrusted.missing.size() == 1);
+  Has(untrusted.missing[0].remedy, "--trust-file");
+  OpenOptions trust;
+  trust.trust_file = true;
+  const auto trusted = Open(core, trust).value();
+  CHECK(trusted.modules[0].match == ModuleMatch::kUnverifiable);
+  CHECK(trusted.missing.empty());
+  CHECK(ByteAt(trusted, kBase + 0x1000) == 0xC3);
+  auto changed = module;
+  changed[0xF00] = std::byte{0x77};
+  file.Replace(changed);
+  const auto other = Open(core, trust).value();
+  CHECK(other.modules[0].match == ModuleMatch::kMismatch);
+  CHECK(other.memory.At(kBase + 0x1000, 1) == nullptr);
+  Has(other.modules[0].match_detail, "differs");
+}
+
+TEST_CASE("without header pages a module is still recognised, and needs trust") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core;
+  core.Load(kBase, {}, kRead, 0x1000).Load(kBase + 0x1000, {}, kRead | kExecute, 0x1000).Load(kBase + 0x3000, Filled(0x1000, 0xDA)).Load(kStack, StackBytes());
+  core.Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x1000}, 0, file.path()).File({kBase + 0x1000, kBase + 0x2000}, 0x1000, file.path());
+  core.File({kBase + 0x3000, kBase + 0x4000}, 0x2000, file.path());
+  const auto p = Open(core.Build()).value();
+  CHECK(p.modules[0].match == ModuleMatch::kUnverifiable);
+  CHECK(p.modules[0].load_bias == static_cast<std::int64_t>(kBase));
+  CHECK(p.missing.size() == 1);
+  OpenOptions trust;
+  trust.trust_file = true;
+  const auto trusted = Open(core.Build(), trust).value();
+  CHECK(trusted.missing.empty());
+  CHECK(ByteAt(trusted, kBase + 0x1000) == 0xC3);
+  CHECK(ByteAt(trusted, kBase + 0x3000) == 0xDA);
+}
+
+TEST_CASE("a core that holds everything needs no file") {
+  const auto module = ModuleWriter{}.Build();
+  CoreWriter core;
+  core.Load(kBase, Slice(module, 0, 0x1000), kRead).Load(kBase + 0x1000, Slice(module, 0x1000, 0x1000), kRead | kExecute);
+  core.Load(kBase + 0x3000, Filled(0x2000, 0xDA)).Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x1000}, 0, "/gone").File({kBase + 0x1000, kBase + 0x2000}, 0x1000, "/gone").File({kBase + 0x3000, kBase + 0x4000}, 0x2000, "/gone");
+  const auto p = Open(core.Build()).value();
+  CHECK(p.modules[0].match == ModuleMatch::kMissing);
+  CHECK(p.missing.empty());
+  CHECK(p.missing_ranges.empty());
+}
+
+TEST_CASE("segments that gcore leaves out of the list altogether are filled too") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core;
+  core.Load(kBase, Slice(module, 0, 0x1000), kRead).Load(kBase + 0x3000, Filled(0x2000, 0xDA)).Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x1000}, 0, file.path()).File({kBase + 0x1000, kBase + 0x2000}, 0x1000, file.path());
+  core.File({kBase + 0x3000, kBase + 0x4000}, 0x2000, file.path());
+  const auto p = Open(core.Build()).value();
+  CHECK(ByteAt(p, kBase + 0x1000) == 0xC3);
+  CHECK(p.memory.Find(kBase + 0x1000)->executable);
+  CHECK(p.missing.empty());
+  const auto gone = Open(KernelCore(module, "/gone").Build()).value();
+  CHECK(gone.missing.size() == 1);
+}
+
+TEST_CASE("data files that are mapped do not make a core partial") {
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x1000, 1)).Load(kBase, {}, kRead, 0x300000).Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x300000}, 0, "/usr/lib/locale/locale-archive-that-is-gone");
+  const auto p = Open(core.Build()).value();
+  CHECK(p.missing.empty());
+  REQUIRE(p.modules.size() == 1);
+  CHECK(!p.modules[0].is_elf);
+  CHECK(p.modules[0].match == ModuleMatch::kNotNeeded);
+  CHECK(p.missing_ranges.size() == 1);
+}
+
+TEST_CASE("a library that is only mapped to be read is not taken for a loaded one") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core;
+  core.Load(kBase, module, kRead).Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.File({kBase, kBase + 0x3000}, 0, file.path());
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.modules.size() == 1);
+  CHECK(!p.modules[0].is_elf);
+}
+
+TEST_CASE("the same library loaded twice is two modules") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core = KernelCore(module, file.path());
+  const Address second = kBase + 0x10000;
+  core.Load(second, Slice(module, 0, 0x1000), kRead).Load(second + 0x1000, {}, kRead | kExecute, 0x1000).Load(second + 0x3000, Filled(0x2000, 0x22));
+  core.File({second, second + 0x1000}, 0, file.path()).File({second + 0x1000, second + 0x2000}, 0x1000, file.path());
+  core.File({second + 0x3000, second + 0x4000}, 0x2000, file.path());
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.modules.size() == 2);
+  CHECK(p.modules[1].load_bias == static_cast<std::int64_t>(second));
+  CHECK(ByteAt(p, second + 0x1000) == 0xC3);
+  CHECK(p.FindModule(second + 0x3000) == &p.modules[1]);
+}
+
+TEST_CASE("without NT_FILE modules are found by their ELF headers, and by name through DT_SONAME") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core = KernelCore(module, file.path());
+  core.write_files = false;
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.modules.size() == 1);
+  CHECK(p.modules[0].path == "libsmall.so");
+  CHECK(p.modules[0].build_id == "0123456789abcdef");
+  CHECK(p.modules[0].load_bias == static_cast<std::int64_t>(kBase));
+  CHECK(p.missing.size() == 1);
+  OpenOptions options;
+  options.module_files = {{"libsmall.so", file.path()}};
+  const auto found = Open(core.Build(), options).value();
+  CHECK(found.missing.empty());
+  CHECK(ByteAt(found, kBase + 0x1000) == 0xC3);
+}
+
+TEST_CASE("without NT_FILE the dynamic linker's list names the modules") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  CoreWriter core = KernelCore(module, file.path());
+  core.write_files = false;
+  // A program at 0x400000 whose PT_DYNAMIC holds DT_DEBUG -> r_debug -> two link_maps.
+  auto program = Filled(0x1000, 0);
+  const auto put = [&](std::size_t at, std::uint64_t value) { std::memcpy(program.data() + at, &value, 8); };
+  const Elf64_Phdr headers[2] = {{PT_PHDR, PF_R, 64, 0x400040, 0x400040, 112, 112, 8}, {PT_DYNAMIC, PF_R, 0x200, 0x400200, 0x400200, 32, 32, 8}};
+  std::memcpy(program.data() + 64, headers, sizeof headers);
+  put(0x200, DT_DEBUG), put(0x208, 0x400300), put(0x210, DT_NULL);
+  put(0x300, 1), put(0x308, 0x400400);                                                                    // r_debug
+  put(0x400, 0), put(0x408, 0x400600), put(0x410, 0), put(0x418, 0x400500), put(0x420, 0);                // the program
+  put(0x500, kBase), put(0x508, 0x400700), put(0x510, kBase + 0xE00), put(0x518, 0x400500);               // the library; its next is itself
+  std::memcpy(program.data() + 0x700, file.path().c_str(), file.path().size() + 1);
+  core.Load(0x400000, program).Auxiliary(AT_PHDR, 0x400040).Auxiliary(AT_PHNUM, 2);
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.modules.size() == 1);
+  CHECK(p.modules[0].path == file.path());
+  CHECK(p.modules[0].match == ModuleMatch::kVerified);
+  CHECK(p.missing.empty());
+}
+
+TEST_CASE("a truncated core says how much is there and keeps what is") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const auto whole = KernelCore(module, file.path()).Build();
+  std::size_t last_segments = ~std::size_t{0};
+  for (std::size_t size = whole.size() - 1; size > 0x2000; size -= 0x733) {
+    const auto p = Open(Slice(whole, 0, size));
+    if (!p) {
+      Has(p.error().message, "cut before its first byte of memory");
+      continue;
+    }
+    REQUIRE(!p->missing.empty());
+    Has(p->missing[0].reason, "core is truncated");
+    Has(p->missing[0].remedy, "ulimit -c");
+    CHECK(p->core_bytes_expected == whole.size());
+    CHECK(p->core_bytes_present == size);
+    std::uint64_t lost = 0, present = 0;
+    for (const MissingRange& m : p->missing_ranges) lost += m.reason == MissingReason::kTruncated ? m.range.size() : 0;
+    for (const Segment& s : p->memory.segments()) present += s.source == SegmentSource::kCore ? s.range.size() : 0;
+    CHECK(lost + present >= 0x3000 + 0x1000 + 0x1000 + 0x1000);
+    CHECK(present <= last_segments);
+    last_segments = present;
+    // Data that was written and lost is never taken from the file.
+    if (const Segment* data = p->memory.Find(kBase + 0x3800)) CHECK(data->source == SegmentSource::kCore);
+    // Code is: as long as the page that says which file it is has come through.
+    if (p->memory.At(kBase, 0x1000) != nullptr) CHECK(ByteAt(*p, kBase + 0x1800) == 0xC3);
+    if (p->memory.At(kBase, 0x300) == nullptr) CHECK(p->memory.At(kBase + 0x1800, 1) == nullptr);
+  }
+  for (std::size_t size = 0; size < 0x2000; size += 13) {
+    const auto p = Open(Slice(whole, 0, size));
+    if (p) CHECK(!p->missing.empty());
+  }
+}
+
+TEST_CASE("unordered and overlapping segments are read, with a warning for the latter") {
+  CoreWriter core;
+  core.Load(kStack, StackBytes()).Load(0x20000, Filled(0x2000, 2)).Load(0x10000, Filled(0x1000, 1)).Load(0x21000, Filled(0x2000, 3)).Thread(1, kStack + 0x100);
+  const auto p = Open(core.Build()).value();
+  CHECK(ByteAt(p, 0x10000) == 1);
+  CHECK(ByteAt(p, 0x21FFF) == 2);
+  CHECK(ByteAt(p, 0x22000) == 3);
+  CHECK(std::any_of(p.warnings.begin(), p.warnings.end(), [](const std::string& w) { return w.find("overlap") != std::string::npos; }));
+}
+
+TEST_CASE("more segments than 16 bits count are all found, also when the count is cut off") {
+  CoreWriter core;
+  core.extended_count = true;
+  for (Address i = 0; i < 70000; ++i) core.Load(0x100000000 + i * 0x2000, {}, kRead | kWrite, 0x1000);
+  core.Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  const auto bytes = core.Build();
+  const auto p = Open(bytes).value();
+  CHECK(p.missing.empty());
+  CHECK(p.missing_ranges.size() == 70000);
+  CHECK(p.memory.At(kStack, 1) != nullptr);
+  const auto cut = Open(Slice(bytes, 0, bytes.size() - 64)).value();
+  CHECK(cut.missing_ranges.size() == 70000);
+  CHECK(cut.memory.At(kStack, 1) != nullptr);
+}
+
+TEST_CASE("a core without private memory cannot be analysed") {
+  CoreWriter core;
+  core.Load(0x10000, {}, kRead | kWrite, 0x1000).Load(kBase, Filled(0x1000, 1), kRead).Load(kStack, {}, kRead | kWrite, 0x2000).Thread(1, kStack + 0x100);
+  Has(Refusal(Open(core.Build())), "coredump_filter");
+  CoreWriter nothing;
+  Has(Refusal(Open(nothing.Build())), "without memory");
+}
+
+TEST_CASE("zeroes where a stack must be are not believed") {
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x1000, 1)).Load(kStack, StackBytes()).Load(kBase, Filled(0x10000, 0)).Thread(1, kStack + 0x100).Thread(2, kBase + 0x8000);
+  const auto p = Open(core.Build()).value();
+  CHECK(p.memory.At(kBase, 1) == nullptr);
+  CHECK(p.memory.At(kStack, 1) != nullptr);
+  REQUIRE(p.missing_ranges.size() == 1);
+  CHECK(p.missing_ranges[0].reason == MissingReason::kUnreadable);
+  CHECK(!p.warnings.empty());
+}
+
+TEST_CASE("what is not a core is named in one line") {
+  SilentProgress progress;
+  const auto refuse = [&](const std::string& path) { return Refusal(OpenCore(path, {}, progress)); };
+  Has(refuse("/no/such/core"), "no such file");
+  Has(refuse("/"), "directory");
+  Has(refuse("/dev/null"), "device");
+  Has(refuse("/proc/self/exe"), "a program, not a core");
+  Has(refuse("/etc/passwd"), "text file");
+  const auto file = [](const std::vector<std::byte>& bytes) { return Refusal(Open(bytes)); };
+  Has(file({}), "empty file");
+  Has(file(Filled(600, 0x80)), "not an ELF file");
+  const char minidump[] = "MDMP\x93\xA7\0\0";
+  std::vector<std::byte> bytes(sizeof minidump);
+  std::memcpy(bytes.data(), minidump, sizeof minidump);
+  Has(file(bytes), "minidump");
+  CoreWriter core;
+  core.Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  core.machine = EM_AARCH64;
+  Has(file(core.Build()), "aarch64");
+  core.machine = EM_X86_64;
+  core.elf_class = ELFCLASS32;
+  Has(file(core.Build()), "32-bit");
+  core.elf_class = ELFCLASS64;
+  core.data = ELFDATA2MSB;
+  Has(file(core.Build()), "big-endian");
+  core.data = ELFDATA2LSB;
+  core.type = ET_REL;
+  Has(file(core.Build()), "not an ELF core");
+  core.type = ET_CORE;
+  core.Note("QEMU", 0, Filled(400, 1));
+  Has(file(core.Build()), "physical memory");
+}
+
+TEST_CASE("random changes of a core never crash, hang or invent memory") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const auto good = KernelCore(module, file.path()).Build();
+  const std::size_t heads = 64 + 56 * 7, notes_end = heads + 1400;
+  std::mt19937 random(11);
+  int opened = 0;
+  for (int round = 0; round < 1000; ++round) {
+    auto bytes = good;
+    for (unsigned i = 0; i < 1 + random() % 3; ++i) {
+      const std::size_t at = random() % 3 == 0 ? 0x4000 + random() % 0x1000 : random() % (random() % 2 == 0 ? heads : notes_end);
+      if (random() % 2 == 0) {
+        bytes[at] = static_cast<std::byte>(random());
+      } else {
+        const std::uint64_t odd[] = {0, ~std::uint64_t{0}, 1ull << 63, 0x7FFFFFFFFFFFFFFF, 0x1000, kBase};
+        std::memcpy(bytes.data() + at / 8 * 8, &odd[random() % std::size(odd)], 8);
+      }
+    }
+    const auto p = Open(bytes);
+    if (!p) continue;
+    ++opened;
+    for (const Segment& s : p->memory.segments()) {
+      REQUIRE(!s.range.empty());
+      volatile std::byte touched = s.bytes[s.range.size() - 1];
+      touched = s.bytes[0];
+      static_cast<void>(touched);
+    }
+  }
+  CHECK(opened > 100);
+}
+
+TEST_CASE("opening does not read the memory in the core") {
+  // 200 GB of file that is one hole: reading it would take minutes.
+  CoreWriter core;
+  core.Load(kStack, StackBytes()).Load(0x10000, {}, kRead | kWrite, 200ull << 30).Thread(1, kStack + 0x100);
+  auto bytes = core.Build();
+  Elf64_Phdr p;
+  std::memcpy(&p, bytes.data() + 64 + 2 * 56, sizeof p);
+  p.p_filesz = p.p_memsz;
+  std::memcpy(bytes.data() + 64 + 2 * 56, &p, sizeof p);
+  const TemporaryFile file(bytes);
+  if (truncate(file.path().c_str(), static_cast<off_t>(p.p_offset + p.p_filesz)) != 0) return;  // a file system without large files
+  SilentProgress progress;
+  const auto start = std::chrono::steady_clock::now();
+  const auto process = OpenCore(file.path(), {}, progress);
+  const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  REQUIRE(process.has_value());
+  CHECK(process->missing.empty());
+  CHECK(process->memory.At(0x10000 + (150ull << 30), 8) != nullptr);
+  CHECK(took < 1.0);
+}
+
+}  // namespace pygc::target

@@ -1,0 +1,368 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "core/target/open.h"
+#include "core/target/proc_files.h"
+
+namespace pygc::target {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Memory whose content the test knows, at addresses that parent and child share.
+struct Known {
+  std::uint64_t* heap;       // 4 MiB of numbers
+  std::byte* reserved;       // 8 GiB, one page of it touched, at 5 GiB
+  std::byte* no_access;      // a page without rights
+  volatile std::uint64_t* beats;  // shared: the child counts up while it runs
+};
+constexpr std::size_t kWords = (4u << 20) / 8;
+constexpr std::uint64_t kReserved = 8ull << 30, kTouched = 5ull << 30;
+std::uint64_t in_bss[4096];
+std::uint64_t in_data[512] = {1, 2, 3};
+
+/// A child process with known memory and `threads` extra threads that count; killed at the end.
+class Child {
+ public:
+  explicit Child(int threads) {
+    const int rw = PROT_READ | PROT_WRITE;
+    known.heap = static_cast<std::uint64_t*>(mmap(nullptr, kWords * 8, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    known.reserved = static_cast<std::byte*>(mmap(nullptr, kReserved, rw, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    known.no_access = static_cast<std::byte*>(mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    known.beats = static_cast<std::uint64_t*>(mmap(nullptr, 4096, rw, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    int ready[2];
+    REQUIRE(pipe(ready) == 0);
+    pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0) Run(threads, ready[1]);
+    char byte = 0;
+    close(ready[1]);
+    REQUIRE(read(ready[0], &byte, 1) == 1);
+    close(ready[0]);
+  }
+  ~Child() {
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    munmap(known.heap, kWords * 8);
+    munmap(known.reserved, kReserved);
+    munmap(known.no_access, 4096);
+    munmap(const_cast<std::uint64_t*>(known.beats), 4096);
+  }
+  [[nodiscard]] char State() const { return ReadStatus(pid)->state; }
+  /// True when the child counts on.
+  [[nodiscard]] bool Beats() const {
+    const std::uint64_t before = *known.beats;
+    for (int i = 0; i < 200 && *known.beats == before; ++i) usleep(10000);
+    return *known.beats != before;
+  }
+  [[nodiscard]] bool WaitForState(char state) const {
+    for (int i = 0; i < 200 && State() != state; ++i) usleep(10000);
+    return State() == state;
+  }
+
+  pid_t pid = -1;
+  Known known{};
+
+ private:
+  [[noreturn]] void Run(int threads, int ready) const {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (std::size_t i = 0; i < kWords; ++i) known.heap[i] = i * 0x9E3779B97F4A7C15;
+    known.reserved[kTouched] = std::byte{0x42};
+    in_bss[100] = 0x1122334455667788;
+    in_data[1] = 77;
+    std::vector<std::thread> running;
+    for (int i = 0; i < threads; ++i) {
+      running.emplace_back([this] {
+        for (;;) {
+          __atomic_fetch_add(known.beats, 1, __ATOMIC_RELAXED);
+          usleep(200);
+        }
+      });
+    }
+    static_cast<void>(!write(ready, "x", 1));
+    for (;;) {
+      __atomic_fetch_add(known.beats, 1, __ATOMIC_RELAXED);
+      usleep(200);
+    }
+  }
+};
+
+void CheckMemory(const Process& p, const Known& known) {
+  const auto at = reinterpret_cast<Address>(known.heap);
+  const std::byte* heap = p.memory.At(at, kWords * 8);
+  REQUIRE(heap != nullptr);
+  for (std::size_t i = 0; i < kWords; ++i) REQUIRE(LoadUnchecked<std::uint64_t>(heap + i * 8) == i * 0x9E3779B97F4A7C15);
+  const auto reserved = reinterpret_cast<Address>(known.reserved);
+  CHECK(p.memory.ReadValue<std::uint8_t>(reserved + kTouched).value() == 0x42);
+  CHECK(p.memory.ReadValue<std::uint8_t>(reserved + 12345).value() == 0);  // never touched: zero, and not copied
+  CHECK(p.memory.At(reinterpret_cast<Address>(known.no_access), 1) == nullptr);
+  CHECK(p.memory.ReadValue<std::uint64_t>(reinterpret_cast<Address>(&in_bss[100])).value() == 0x1122334455667788);
+  CHECK(p.memory.ReadValue<std::uint64_t>(reinterpret_cast<Address>(&in_data[1])).value() == 77);
+  CHECK(p.memory.ReadValue<std::uint64_t>(reinterpret_cast<Address>(&in_data[2])).value() == 3);
+  // Code is there as well, from the file: the same bytes as in this process.
+  const auto code = reinterpret_cast<Address>(&CheckMemory);
+  const std::byte* here = p.memory.At(code, 64);
+  REQUIRE(here != nullptr);
+  CHECK(std::memcmp(here, reinterpret_cast<const void*>(code), 64) == 0);
+  CHECK(p.memory.Find(code)->source == SegmentSource::kModuleFile);
+  CHECK(p.memory.Find(code)->executable);
+  const Module* self = p.FindModule(code);
+  REQUIRE(self != nullptr);
+  CHECK(self->match == ModuleMatch::kVerified);
+  CHECK(p.FindModule(reinterpret_cast<Address>(&in_bss[100])) == self);
+  CHECK(p.executable == self->path);
+  CHECK(p.missing.empty());
+}
+
+}  // namespace
+
+TEST_CASE("a live process is copied with all its threads and goes on") {
+  const Child child(20);
+  SilentProgress progress;
+  const auto p = CaptureLive(child.pid, {}, progress);
+  REQUIRE(p.has_value());
+  CheckMemory(*p, child.known);
+  CHECK(p->kind == TargetKind::kLive);
+  CHECK(p->pid == child.pid);
+  CHECK(p->threads.size() == 21);
+  CHECK(p->threads[0].tid == child.pid);
+  for (const Thread& t : p->threads) {
+    CHECK(t.has_registers);
+    CHECK(p->memory.At(t.stack_pointer(), 8) != nullptr);
+    CHECK(p->memory.ReadPointer(t.fs_base()).value() == t.fs_base());  // the thread control block points to itself
+  }
+  CHECK(p->pause_seconds > 0);
+  CHECK(p->pause_seconds < 2);
+  CHECK(child.Beats());
+  CHECK(ReadStatus(child.pid)->tracer == 0);
+}
+
+TEST_CASE("a stopped process stays stopped, and can be continued") {
+  const Child child(3);
+  REQUIRE(kill(child.pid, SIGSTOP) == 0);
+  REQUIRE(child.WaitForState('T'));
+  SilentProgress progress;
+  const auto p = CaptureLive(child.pid, {}, progress);
+  REQUIRE(p.has_value());
+  CheckMemory(*p, child.known);
+  CHECK(child.WaitForState('T'));
+  CHECK(!child.Beats());
+  const auto stopped = CaptureStopped(child.pid, {}, progress);
+  REQUIRE(stopped.has_value());
+  CheckMemory(*stopped, child.known);
+  CHECK(stopped->threads.size() == 4);
+  CHECK(stopped->threads[0].stack_pointer() == p->threads[0].stack_pointer());
+  CHECK(stopped->pause_seconds == 0);
+  kill(child.pid, SIGCONT);
+  CHECK(child.Beats());
+}
+
+TEST_CASE("a process that another one traces is refused, with the tracer's name; as a debugger's it can be read") {
+  const Child child(1);
+  REQUIRE(ptrace(PTRACE_SEIZE, child.pid, nullptr, nullptr) == 0);
+  REQUIRE(ptrace(PTRACE_INTERRUPT, child.pid, nullptr, nullptr) == 0);
+  REQUIRE(waitpid(child.pid, nullptr, __WALL) == child.pid);
+  SilentProgress progress;
+  const auto refused = CaptureLive(child.pid, {}, progress);
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().code == ErrorCode::kNotPermitted);
+  CHECK(refused.error().message.find("unit_target") != std::string::npos);
+  const auto p = CaptureStopped(child.pid, {}, progress);
+  REQUIRE(p.has_value());
+  CheckMemory(*p, child.known);
+  ptrace(PTRACE_DETACH, child.pid, nullptr, nullptr);
+  CHECK(child.Beats());
+}
+
+TEST_CASE("signals that arrive during the copy are not lost") {
+  const Child child(8);
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    while (!done) {
+      kill(child.pid, SIGWINCH);
+      usleep(100);
+    }
+  });
+  SilentProgress progress;
+  for (int i = 0; i < 20; ++i) CHECK(CaptureLive(child.pid, {}, progress).has_value());
+  done = true;
+  sender.join();
+  CHECK(child.Beats());
+}
+
+TEST_CASE("what has no memory, or does not exist, is said") {
+  SilentProgress progress;
+  const auto check = [&](std::int32_t pid, ErrorCode code, const std::string& words) {
+    const auto p = CaptureLive(pid, {}, progress);
+    REQUIRE(!p.has_value());
+    INFO(p.error().message);
+    CHECK(p.error().code == code);
+    CHECK(p.error().message.find(words) != std::string::npos);
+  };
+  const pid_t zombie = fork();
+  if (zombie == 0) _exit(0);
+  for (int i = 0; i < 200 && ReadStatus(zombie)->state != 'Z'; ++i) usleep(5000);
+  check(zombie, ErrorCode::kNotAnalysable, "zombie");
+  waitpid(zombie, nullptr, 0);
+  check(zombie, ErrorCode::kNotPermitted, "no process");
+  check(0, ErrorCode::kNotPermitted, "no process");
+  check(-5, ErrorCode::kNotPermitted, "no process");
+  check(static_cast<std::int32_t>(getpid()), ErrorCode::kNotAnalysable, "itself");
+  if (const auto status = ReadStatus(2); status && !status->has_memory) check(2, ErrorCode::kNotAnalysable, "kernel thread");
+}
+
+TEST_CASE("too little memory is said before the process is touched, and --max-pause ends the copy") {
+  const Child child(1);
+  SilentProgress progress;
+  OpenOptions small;
+  small.limits.max_memory_bytes = 1u << 20;
+  const auto refused = CaptureLive(child.pid, small, progress);
+  REQUIRE(!refused.has_value());
+  CHECK(refused.error().code == ErrorCode::kLimit);
+  CHECK(refused.error().message.find("gcore") != std::string::npos);
+  OpenOptions hasty;
+  hasty.max_pause_seconds = 1e-9;
+  const auto p = CaptureLive(child.pid, hasty, progress);
+  REQUIRE(p.has_value());
+  REQUIRE(!p->missing.empty());
+  CHECK(p->missing[0].reason.find("--max-pause") != std::string::npos);
+  CHECK(p->memory.At(reinterpret_cast<Address>(child.known.heap), 8) == nullptr);
+  CHECK(std::any_of(p->missing_ranges.begin(), p->missing_ranges.end(), [](const MissingRange& m) { return m.reason == MissingReason::kNotCopied; }));
+  CHECK(child.Beats());
+}
+
+TEST_CASE("a process that is killed while it is copied gives a result or an error, never a hang") {
+  SilentProgress progress;
+  for (int i = 0; i < 15; ++i) {
+    const Child child(4);
+    std::thread killer([&] {
+      usleep(static_cast<useconds_t>(i * 700));
+      kill(child.pid, SIGKILL);
+    });
+    const auto p = CaptureLive(child.pid, {}, progress);
+    if (!p) CHECK((p.error().code == ErrorCode::kNotPermitted || p.error().code == ErrorCode::kNotAnalysable));
+    killer.join();
+  }
+}
+
+TEST_CASE("a process in which only other threads than the first are left is read") {
+  int ready[2];
+  REQUIRE(pipe(ready) == 0);
+  const pid_t pid = fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    std::thread([&] {
+      usleep(50000);
+      static_cast<void>(!write(ready[1], "x", 1));
+      for (;;) pause();
+    }).detach();
+    in_bss[7] = 0xABCDEF;
+    syscall(SYS_exit, 0);  // this thread alone
+    _exit(1);
+  }
+  char byte;
+  REQUIRE(read(ready[0], &byte, 1) == 1);
+  close(ready[0]);
+  close(ready[1]);
+  SilentProgress progress;
+  const auto p = CaptureLive(pid, {}, progress);
+  REQUIRE(p.has_value());
+  CHECK(p->threads.size() == 1);
+  CHECK(p->memory.ReadValue<std::uint64_t>(reinterpret_cast<Address>(&in_bss[7])).value() == 0xABCDEF);
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+}
+
+TEST_CASE("memory that only a debugger can fetch gives the same image") {
+  const Child child(2);
+  REQUIRE(kill(child.pid, SIGSTOP) == 0);
+  REQUIRE(child.WaitForState('T'));
+  SilentProgress progress;
+  const auto direct = CaptureLive(child.pid, {}, progress);
+  REQUIRE(direct.has_value());
+  MemorySource source;
+  const int memory = open(("/proc/" + std::to_string(child.pid) + "/mem").c_str(), O_RDONLY);
+  REQUIRE(memory >= 0);
+  std::size_t largest = 0, calls = 0;
+  source.read = [&](Address at, std::span<std::byte> out) -> Result<std::size_t> {
+    largest = std::max(largest, out.size());
+    ++calls;
+    const ssize_t n = pread(memory, out.data(), out.size(), static_cast<off_t>(at));
+    if (n <= 0) return Fail(ErrorCode::kFault, "cannot read {:#x}", at);
+    return static_cast<std::size_t>(n);
+  };
+  for (const MapsLine& m : ParseMaps(ReadProcFile("/proc/" + std::to_string(child.pid) + "/maps").value())) {
+    if (m.range.begin == reinterpret_cast<Address>(child.known.reserved)) continue;  // 8 GiB
+    source.regions.push_back({m.range, m.readable, m.writable, m.executable, m.path, m.file_offset});
+  }
+  source.threads = direct->threads;
+  source.pid = child.pid;
+  const auto p = CaptureFromSource(source, {}, progress);
+  close(memory);
+  REQUIRE(p.has_value());
+  CHECK(largest <= 1u << 20);
+  CHECK(calls < 2000);
+  for (const Module& m : p->modules) {
+    INFO(m.path, " ", m.match_detail);
+    CHECK(std::any_of(direct->modules.begin(), direct->modules.end(), [&](const Module& d) { return d.path == m.path && d.ranges == m.ranges && d.match == m.match; }));
+  }
+  for (const MissingNote& m : p->missing) MESSAGE(m.what, " ", m.reason);
+  CHECK(p->missing.empty());
+  for (const Segment& s : p->memory.segments()) {
+    if (s.source == SegmentSource::kHost && !s.writable) continue;  // constants: there from the file, here fetched
+    const std::byte* other = direct->memory.At(s.range.begin, s.range.size());
+    if (other == nullptr) continue;
+    REQUIRE(std::memcmp(other, s.bytes, s.range.size()) == 0);
+  }
+  CHECK(p->memory.ReadValue<std::uint64_t>(reinterpret_cast<Address>(&in_bss[100])).value() == 0x1122334455667788);
+  CHECK(p->memory.At(reinterpret_cast<Address>(&CheckMemory), 64) != nullptr);
+
+  source.read = [](Address, std::span<std::byte>) -> Result<std::size_t> { return std::size_t{1} << 40; };  // a host that lies about lengths
+  CHECK(CaptureFromSource(source, {}, progress).has_value());
+  source.read = [](Address at, std::span<std::byte>) -> Result<std::size_t> { return Fail(ErrorCode::kFault, "no {:#x}", at); };
+  CHECK(CaptureFromSource(source, {}, progress).error().code == ErrorCode::kHost);
+  source.regions.clear();
+  CHECK(CaptureFromSource(source, {}, progress).error().code == ErrorCode::kHost);
+}
+
+TEST_CASE("lines of maps and status are read as the kernel writes them") {
+  const auto maps = ParseMaps(
+      "55d0c0000000-55d0c0001000 r--p 00001000 fe:01 1234                       /usr/lib/a b\\012c.so (deleted)\n"
+      "7ffe00000000-7ffe00021000 rw-p 00000000 00:00 0                          [stack]\n"
+      "7f0000000000-7f0000001000 ---s 00000000 00:00 0 \n"
+      "rubbish\n");
+  REQUIRE(maps.size() == 3);
+  CHECK(maps[0].range == AddressRange{0x55D0C0000000, 0x55D0C0001000});
+  CHECK(maps[0].file_offset == 0x1000);
+  CHECK(maps[0].identity.inode == 1234);
+  CHECK(maps[0].path == "/usr/lib/a b\nc.so (deleted)");
+  CHECK(!maps[0].writable);
+  CHECK(maps[1].path == "[stack]");
+  CHECK(maps[1].writable);
+  CHECK(maps[2].shared);
+  CHECK(!maps[2].readable);
+  const ProcStatus s = ParseStatus("Name:\tpy thon\nState:\tt (tracing stop)\nTgid:\t77\nTracerPid:\t5\nUid:\t1000\t0\t0\t0\nVmSize:\t  100 kB\nCapEff:\t0000000000080000\n");
+  CHECK(s.name == "py thon");
+  CHECK(s.state == 't');
+  CHECK(s.tracer == 5);
+  CHECK(s.uid == 1000);
+  CHECK(s.has_memory);
+  CHECK(s.capabilities == 1u << 19);
+}
+
+}  // namespace pygc::target
