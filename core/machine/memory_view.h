@@ -89,6 +89,11 @@ class MemoryView {
     is_undefined = offset < kStackBytes && (offset & 7) == 0 && written_[offset / 8] == 0;
     return is_undefined || LoadWord(a, value, provenance);
   }
+  /// The other way round: a push of an undefined register leaves the word never written.
+  void PushUndefined(Address a) noexcept {
+    const std::uint64_t offset = a - stack_base_;
+    if (offset < kStackBytes) written_[offset / 8] = 0;
+  }
   /// Writes a word with the address that its value came from.
   [[nodiscard]] bool StoreWord(Address a, std::uint64_t value, Address provenance) noexcept {
     const std::uint64_t offset = a - stack_base_;

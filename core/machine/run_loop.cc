@@ -299,6 +299,7 @@ void RunLoop::CheckUndefined(const MicroOp& op) noexcept {
     if (op.handler == Handler::kVisit || op.handler == Handler::kEnterModel) undefined_registers_ &= ~kCallerSavedMask;
     return;
   }
+  if (op.handler == Handler::kPushReg) return;  // keeps the word undefined: see there
   const disasm::RegisterUse use = disasm::UseOf(*op.instruction);
   if ((undefined_registers_ & use.reads) != 0) used_undefined_ = true;
   undefined_registers_ &= ~std::uint32_t{use.writes};
@@ -401,6 +402,9 @@ void RunLoop::Loop(Block* block, const MicroOp* op) {
         case Handler::kPushReg: {
           const std::uint64_t sp = r[kRsp] - 8;
           if (!memory_.StoreWord(sp, r[op->a], from[op->a])) [[unlikely]] PYGC_FAULT
+          if constexpr (kChecked) {
+            if ((undefined_registers_ >> op->a) & 1) memory_.PushUndefined(sp);
+          }
           PYGC_SET(kRsp, sp, 0);
           break;
         }
