@@ -45,6 +45,12 @@ def commands(lines, timeout=300):
     return process.run(arguments, timeout)
 
 
+def session(lines, timeout=300):
+    """The same lines typed at the prompt, which goes on after an error, as batch mode does not. Result: process.Result"""
+    typed = "\n".join(["settings set interpreter.prompt-on-quit false", "plugin load " + plugin()] + lines + ["quit"]) + "\n"
+    return process.run([versions()[0], "--no-lldbinit", "--no-use-colors"], timeout, typed=typed)
+
+
 def leaks(target_lines, folder):
     """(result bytes or None, [what is wrong]) of `pygc leaks --format json` inside LLDB."""
     out = tempfile.mktemp(suffix=".json", dir=folder)

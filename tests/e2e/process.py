@@ -132,10 +132,11 @@ class Result:
         return (self.err or self.out).strip()[-300:].replace("\n", " | ")
 
 
-def run(command, timeout=300, **more):
+def run(command, timeout=300, typed=None, **more):
     started = time.time()
+    more.update({"stdin": subprocess.DEVNULL} if typed is None else {"input": typed.encode()})
     try:
-        r = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, **more)
+        r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, **more)
     except subprocess.TimeoutExpired as e:
         return Result("timeout", (e.stdout or b"").decode(errors="replace"), "no end after %d s" % timeout, timeout)
     return Result(r.returncode, r.stdout.decode(errors="replace"), r.stderr.decode(errors="replace"), time.time() - started)
