@@ -14,6 +14,7 @@ Offsets::Offsets(const Layout& layout) {
   const auto rule = [&layout](Constant c) { return layout.Value(c) != 0; };
 
   object_size = size(Struct::PyObject);
+  ob_refcnt = at(Field::PyObject_ob_refcnt);
   ob_type = layout.Offset(Field::PyObject_ob_type);
   ob_size = layout.Offset(Field::PyVarObject_ob_size);
 
@@ -158,6 +159,7 @@ Offsets::Offsets(const Layout& layout) {
   co_cellvars = at(Field::PyCodeObject_co_cellvars);
   co_nlocalsplus = at(Field::PyCodeObject_co_nlocalsplus);
   co_localsplusnames = at(Field::PyCodeObject_co_localsplusnames);
+  co_extra = at(Field::PyCodeObject_co_extra);
 
   gi_frame = at(Field::PyGenObject_gi_frame);
   gi_code = at(Field::PyGenObject_gi_code);
@@ -182,6 +184,7 @@ Offsets::Offsets(const Layout& layout) {
   tag_shift = static_cast<std::uint32_t>(layout.Value(Constant::INT_TAG_DIGITS_SHIFT, 3));
   bytes_data = at(Field::PyBytesObject_ob_sval);
   bytearray_alloc = at(Field::PyByteArrayObject_ob_alloc);
+  bytearray_object = at(Field::PyByteArrayObject_ob_bytes_object);
   str_length = at(Field::PyASCIIObject_length);
   str_state = at(Field::PyASCIIObject_state);
   str_wstr = at(Field::PyASCIIObject_wstr);
@@ -221,7 +224,7 @@ Offsets::Offsets(const Layout& layout) {
   inline_values_at_basicsize = layout.Value(Constant::RULE_INLINE_VALUES_AT) == 2;
   gc_head_bytes = size(Struct::PyGC_Head);
   preheader_bytes = static_cast<std::uint32_t>(layout.Value(Constant::PREHEADER_BYTES));
-  head_size_by_type = flag_preheader != 0;
+  head_size_by_type = flag_preheader != 0 && !has_inline_values;
 
   dict_old = ma_table != kNoField;
   dict_keys_by_lookdict = rule(Constant::RULE_DICT_VISITS_KEYS_BY_LOOKDICT);

@@ -16,7 +16,7 @@ struct Offsets {
   static constexpr std::uint32_t kPointerBytes = 8;
 
   // Object heads
-  std::uint32_t object_size, ob_type, ob_size;
+  std::uint32_t object_size, ob_refcnt, ob_type, ob_size;
   // Types
   std::uint32_t type_size, tp_name, tp_basicsize, tp_itemsize, tp_dealloc, tp_flags, tp_traverse, tp_weaklistoffset, tp_base, tp_dict, tp_dictoffset,
       tp_is_gc, tp_bases, tp_mro, tp_subclasses, tp_del, tp_finalize;
@@ -46,14 +46,14 @@ struct Offsets {
   // frames from 3.11 on
   std::uint32_t f_frame, frame_data, if_executable, if_funcobj, if_locals, if_frame_obj, if_stacktop, if_stackpointer, if_owner, if_localsplus;
   // code
-  std::uint32_t co_nlocals, co_stacksize, co_varnames, co_freevars, co_cellvars, co_nlocalsplus, co_localsplusnames;
+  std::uint32_t co_nlocals, co_stacksize, co_varnames, co_freevars, co_cellvars, co_nlocalsplus, co_localsplusnames, co_extra;
   // generators
   std::uint32_t gi_frame, gi_code, gi_name, gi_qualname, gi_exc_value, gi_frame_state, gi_iframe, gen_size;
   // classic classes
   std::uint32_t in_class, in_dict, cl_bases, cl_dict, cl_name;
   // numbers, texts
   std::uint32_t int_ival, lv_tag, ob_digit, digit_bytes, digit_bits, tag_shift;
-  std::uint32_t bytes_data, bytearray_alloc;
+  std::uint32_t bytes_data, bytearray_alloc, bytearray_object;
   std::uint32_t str_length, str_state, str_wstr, ascii_size, compact_size, unicode_size, utf8_length, utf8, wstr_length, str_data, kind_shift, compact_shift,
       ascii_shift;
   std::uint32_t old_unicode_length, old_unicode_str, old_unicode_defenc;  // 2.7
@@ -69,7 +69,7 @@ struct Offsets {
   bool inline_values_at_basicsize; // 3.14+; before: right after PyObject
   bool has_inline_values;
   std::uint32_t gc_head_bytes, preheader_bytes;
-  bool head_size_by_type;          // 3.11+: sys.getsizeof adds the heads that the type asks for, whatever tp_is_gc says
+  bool head_size_by_type;          // 3.11, 3.12: sys.getsizeof adds the heads that the type asks for, also to static types, which have none
 
   // Rules
   bool dict_old, dict_keys_by_lookdict, dict_skips_embedded;

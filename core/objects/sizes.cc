@@ -42,7 +42,15 @@ class SizeReader {
       }
       case SizeRule::kStr: return Str();
       case SizeRule::kBytes: return o_.bytes_data + 1 + Unsigned(p_, o_.ob_size);
-      case SizeRule::kByteArray: return base + Unsigned(p_, o_.bytearray_alloc);
+      case SizeRule::kByteArray: {
+        const std::uint64_t alloc = Unsigned(p_, o_.bytearray_alloc);
+        return base + alloc + (alloc > 0 && o_.bytearray_object != kNoField ? o_.bytes_data + 1 : 0);
+      }
+      case SizeRule::kCode: {
+        // CPython: code_sizeof() in Objects/codeobject.c. Before 3.11 it counts caches that are not read here.
+        if (o_.co_nlocalsplus == kNoField || Unsigned(p_, o_.co_extra) != 0) return std::nullopt;
+        return (base + Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize) + 7) & ~std::uint64_t{7};
+      }
     }
     return std::nullopt;
   }
@@ -208,8 +216,8 @@ std::optional<std::uint64_t> ObjectReader::SizeOf(Address object, const TypeFact
   if (!p) return std::nullopt;
   const std::optional<std::uint64_t> own = SizeReader(*impl_, object, type, p).Read();
   if (!own || static_cast<std::int64_t>(*own) < 0) return std::nullopt;
-  if (o.head_size_by_type) return *own + (type.have_gc ? o.gc_head_bytes : 0) + (type.has_preheader ? o.preheader_bytes : 0);
-  return *own + (IsGc(object, type) ? o.gc_head_bytes : 0);
+  const bool heads = o.head_size_by_type ? type.have_gc : IsGc(object, type);
+  return *own + (heads ? o.gc_head_bytes : 0) + (type.has_preheader ? o.preheader_bytes : 0);
 }
 
 }  // namespace pygc::objects

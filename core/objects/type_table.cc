@@ -572,10 +572,21 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       {"frame", SizeRule::kFrame},      {"generator", SizeRule::kGenerator}, {"coroutine", SizeRule::kGenerator},
       {"async_generator", SizeRule::kGenerator}, {"collections.deque", SizeRule::kDeque}, {"collections.OrderedDict", SizeRule::kOrderedDict},
       {"int", SizeRule::kInt},          {"long", SizeRule::kInt},            {"str", SizeRule::kStr},
-      {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict}};
+      {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict},
+      {"code", SizeRule::kCode}};
   f.size_rule = SizeRule::kUnknown;
   if (!f.is_heap_type && raw.tp_mro == 0 && raw.tp_base == 0) {
-    f.size_rule = SizeRule::kObject;  // a static type of 2.7 that was never made ready: sys.getsizeof makes it a child of object
+    // A static type of 2.7 that was never made ready, which sys.getsizeof does: then it is a child of object with what its method table says.
+    const cpython::Layout& layout = runtime_->layout;
+    const std::uint32_t stride = layout.Size(Struct::PyMethodDef);
+    Address method = values_.Pointer(raw.address + layout.Offset(Field::PyTypeObject_tp_methods));
+    for (int i = 0; method != 0 && stride != 0 && i < 4096; ++i, method += stride) {
+      const Address name = values_.Pointer(method + layout.Offset(Field::PyMethodDef_ml_name));
+      if (name == 0) break;
+      const Result<std::string> text = process_->memory.ReadCString(name, 16);
+      if (!text || *text == "__sizeof__") return;
+    }
+    f.size_rule = SizeRule::kObject;
     return;
   }
   for (const Address type : values_.TupleItems(raw.tp_mro, limits_.max_type_depth)) {

@@ -68,6 +68,7 @@ enum class SizeRule : std::uint8_t {
   kStr,         // 3.x str, 2.7 unicode
   kBytes,       // 2.7 str
   kByteArray,
+  kCode,        // 3.11+
 };
 
 /// A field that a tp_traverse visits.

@@ -22,6 +22,7 @@ struct VisitContext {
   const TypeTable* types;
   const TraverseInterpreter* machine;  // may be nullptr
   Address set_dummy;                   // 0: told by its hash (3.x) or its text (2.7)
+  cpython::RefcountFormat refcount;
 };
 
 /// Stores the addresses only.
@@ -644,8 +645,20 @@ class Visitor {
       const Address a = LoadUnchecked<std::uint64_t>(words + i * 8);
       if (a == 0 || a % 8 != 0) continue;
       const std::byte* head = memory_->At(a, o_->object_size);
-      if (head && c_->types->Find(Pointer(head, o_->ob_type))) sink_->Unknown(a, index);
+      if (head && HasPlausibleRefcount(head) && c_->types->Find(Pointer(head, o_->ob_type))) sink_->Unknown(a, index);
     }
+  }
+
+  bool HasPlausibleRefcount(const std::byte* head) const noexcept {
+    if (o_->ob_refcnt == kNoField) return true;
+    const auto word = Load<std::uint64_t>(head, o_->ob_refcnt);
+    switch (c_->refcount) {
+      case cpython::RefcountFormat::kPlain: return word != 0 && word >> 40 == 0;
+      case cpython::RefcountFormat::kImmortal32: return word != 0 && word >> 32 == 0;
+      case cpython::RefcountFormat::kSplit: return (word & 0xFFFFFFFF) != 0 && word >> 56 == 0;
+      case cpython::RefcountFormat::kBiased: return true;
+    }
+    return true;
   }
 
   static constexpr std::uint64_t kMaxScanBytes = 1u << 20;
