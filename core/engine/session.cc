@@ -14,6 +14,7 @@
 #include "core/cpython/runtime.h"
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
+#include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
 #include "core/report/output_file.h"
@@ -96,6 +97,7 @@ struct Session::Impl {
   target::Process process;
   Limits limits;
   std::optional<cpython::Runtime> runtime;
+  std::unique_ptr<objects::MachineReader> machine;  // referents of the types that no native reader knows
   std::optional<objects::ObjectReader> reader;
   std::optional<Analysis> tracked, everything;  // without and with leaves
   double locate_seconds = 0;
@@ -132,7 +134,10 @@ struct Session::Impl {
     Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, request.target.layout_file);
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));
-    reader.emplace(process, *runtime, limits);
+    objects::MachineReaderOptions machine_options;
+    machine_options.threads = limits.threads;
+    machine = std::make_unique<objects::MachineReader>(process, *runtime, machine_options);
+    reader.emplace(process, *runtime, limits, machine.get());
     locate_seconds = SecondsSince(start);
     return {};
   }
