@@ -5,6 +5,7 @@
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
 #include "core/graph/scc.h"
+#include "core/report/finalizer_kind.h"
 #include "core/report/finalizers_report.h"
 
 namespace pygc::engine {
@@ -15,19 +16,7 @@ struct Row {
   std::vector<heap::NodeId> unreachable, others;  // at most as many as will be shown
 };
 
-bool HasFinalizer(const heap::HeapSnapshot& heap, heap::NodeId n) {
-  return (heap.flags[n] & heap::kLegacyFinalizer) || heap.types[heap.type[n]].finalizer != heap::TypeRecord::Finalizer::kNone;
-}
-
-std::string KindOf(const heap::TypeRecord& type) {
-  switch (type.finalizer) {
-    case heap::TypeRecord::Finalizer::kTpFinalize: return "tp_finalize";
-    case heap::TypeRecord::Finalizer::kTpDel: return "tp_del";
-    case heap::TypeRecord::Finalizer::kDel:
-    case heap::TypeRecord::Finalizer::kNone: break;  // none by its type, but by the object itself: a classic instance with __del__ [2.7]
-  }
-  return "__del__";
-}
+bool HasFinalizer(const heap::HeapSnapshot& heap, heap::NodeId n) { return !report::FinalizerKind(heap.types[heap.type[n]], heap.flags[n]).empty(); }
 
 }  // namespace
 
@@ -52,12 +41,13 @@ Outcome RunFinalizers(const CommandInput& in) {
     const heap::TypeRecord& type = heap.types[heap.type[n]];
     // Classic instances share one type: their class's name has to be read. All others are named by their type.
     const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(heap.AddressOf(n)) : type.name;
-    Row& row = rows[name + '\0' + KindOf(type)];
+    const std::string kind(report::FinalizerKind(type, heap.flags[n]));
+    Row& row = rows[name + '\0' + kind];
     report::FinalizerGroup& g = row.group;
     const bool legacy = type.legacy_finalizer || (heap.flags[n] & heap::kLegacyFinalizer);
     if (g.objects++ == 0) {
       g.type = name;
-      g.kind = KindOf(type);
+      g.kind = kind;
       g.legacy = legacy;
     }
     const analysis::State state = in.verdict.state[n];

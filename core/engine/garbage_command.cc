@@ -5,6 +5,7 @@
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
+#include "core/report/finalizer_kind.h"
 #include "core/report/garbage_report.h"
 
 namespace pygc::engine {
@@ -36,7 +37,7 @@ Outcome RunGarbage(const CommandInput& in) {
         g.type = type;
         g.reason = reason;
         g.interpreter = interpreter.id;
-        if (legacy) g.finalizer = r.legacy_instances ? "__del__" : "tp_del";
+        if (legacy) g.finalizer = report::FinalizerKind(heap.types[heap.type[node]], heap.flags[node]);
       }
       g.bytes += labels.SizeOf(address);
       g.addresses.push_back(address);

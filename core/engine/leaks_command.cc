@@ -7,6 +7,7 @@
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
+#include "core/report/finalizer_kind.h"
 #include "core/report/leaks_report.h"
 #include "core/snapshot/excerpt_builder.h"
 
@@ -159,8 +160,7 @@ class LeaksCommand {
 
   [[nodiscard]] report::FinalizerCount FinalizerOf(const analysis::GroupFinalizerCount& c) const {
     const heap::TypeRecord& type = excerpt_->types[c.type];
-    const char* kind = type.finalizer == heap::TypeRecord::Finalizer::kTpFinalize ? "tp_finalize" : type.finalizer == heap::TypeRecord::Finalizer::kTpDel ? "tp_del" : "__del__";
-    return {type.name, kind, c.pending, c.run};
+    return {type.name, std::string(report::FinalizerKind(type, static_cast<std::uint8_t>(c.legacy ? heap::kLegacyFinalizer : 0))), c.pending, c.run};
   }
 
   // "3 open, 2 closed": file descriptors are what a leak of files costs.

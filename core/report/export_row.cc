@@ -2,16 +2,6 @@
 
 namespace pygc::report {
 
-std::string_view FinalizerName(heap::TypeRecord::Finalizer f) noexcept {
-  switch (f) {
-    case heap::TypeRecord::Finalizer::kNone: return {};
-    case heap::TypeRecord::Finalizer::kDel: return "__del__";
-    case heap::TypeRecord::Finalizer::kTpFinalize: return "tp_finalize";
-    case heap::TypeRecord::Finalizer::kTpDel: return "tp_del";
-  }
-  return {};
-}
-
 ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
   const heap::HeapSnapshot& h = input.heap;
   ExportRow row;
@@ -36,8 +26,7 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
     case analysis::State::kUnreachable: row.state = "unreachable"; break;
     case analysis::State::kUncollectable: row.state = "uncollectable"; break;
   }
-  row.finalizer = FinalizerName(type.finalizer);
-  if (row.finalizer.empty() && (flags & heap::kLegacyFinalizer)) row.finalizer = "__del__";
+  row.finalizer = FinalizerKind(type, flags);
   const std::string_view quality = type.reader_label < input.quality_names.size() ? std::string_view(input.quality_names[type.reader_label]) : "unknown";
   const bool quality_is_exact = quality.starts_with("exact");
   if (flags & heap::kFault) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/report/export.h"
+#include "core/report/finalizer_kind.h"
 
 namespace pygc::report {
 
@@ -19,8 +20,6 @@ struct ExportRow {
 };
 
 [[nodiscard]] ExportRow RowOf(const ExportInput& input, heap::NodeId node);
-[[nodiscard]] std::string_view FinalizerName(heap::TypeRecord::Finalizer f) noexcept;
-
 /// meta(key, value) of both exports.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& input);
 

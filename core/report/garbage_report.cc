@@ -12,6 +12,7 @@ constexpr std::size_t kTextColumn = 17;
 std::string Because(const GarbageReport& r, const GarbageGroup& g) {
   switch (g.reason) {
     case Reason::kLegacyFinalizer:
+      if (r.legacy_instances && g.finalizer != "__del__") return "a generator suspended inside try or with, found in an unreachable cycle: the collector put it here instead of freeing it";
       return r.legacy_instances ? "it has __del__ and was found in an unreachable cycle: the collector cannot choose an order, and put it here instead of freeing it"
                                 : "its type has a legacy finalizer (tp_del) and it was found in an unreachable cycle: the collector cannot choose an order, and put it here";
     case Reason::kSaveAll: return "gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts everything it finds unreachable here instead of freeing it";

@@ -100,7 +100,13 @@ void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& inte
 }
 
 void WriteFirstLines(TextWriter& out, const Header& h) {
+  constexpr std::size_t kShown = 4;
+  std::size_t shown = 0;
   for (const Missing& m : h.missing) {
+    if (h.command != "status" && h.missing.size() > kShown + 1 && shown++ == kShown) {
+      out.Add("PARTIAL: ", Style::kBad).Line(fmt::format("… {} more (pygc status lists them)", Counted(h.missing.size() - kShown, "reason")));
+      break;
+    }
     out.Add("PARTIAL: ", Style::kBad).Add(m.what);
     if (!m.reason.empty()) out.Add(": ").Add(m.reason);
     if (!m.remedy.empty()) out.Add(". ").Add(m.remedy);

@@ -36,6 +36,10 @@ std::string Because(const Header& header, const LeaksReport& report, const LeakG
     case Reason::kFinalizer: return WhyWaiting(header, g);
     case Reason::kLegacyFinalizer:
       if (!report.legacy_instances) return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}", in_garbage);
+      if (std::none_of(g.finalizers.begin(), g.finalizers.end(), [](const FinalizerCount& f) { return f.kind == "__del__"; })) {
+        return fmt::format("a generator suspended inside try or with, in a cycle: CPython {} would have to run its finally block, and never frees it{}",
+                           MinorVersion(header.target.python), in_garbage);
+      }
       return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", MinorVersion(header.target.python), in_garbage);
     case Reason::kHeldByLegacy: return fmt::format("only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it{}", in_garbage);
     case Reason::kSaveAll:
