@@ -64,7 +64,9 @@ bool HeapsHold(const TargetObjects& objects, const Layout& layout, Address inter
   const auto initialized = objects.Get(mimalloc, Field::mimalloc_thread_state_initialized);
   const Address first = mimalloc + layout.Offset(Field::mimalloc_thread_state_heaps);
   if (!initialized || *initialized > 1) return false;
-  if (*initialized == 0) return objects.Get(first, Field::mi_heap_tld) == 0;  // a thread that never ran
+  const auto current = objects.Get(mimalloc, Field::mimalloc_thread_state_current_object_heap);
+  if (*initialized == 0) return objects.Get(first, Field::mi_heap_tld) == 0 && current == 0;  // a thread that never ran
+  if (!current || *current < first || *current >= first + 4 * std::uint64_t{layout.Size(Struct::mi_heap)}) return false;
   for (std::uint32_t i = 0; i < 4; ++i) {
     const Address heap = first + i * layout.Size(Struct::mi_heap);
     if (objects.Get(heap, Field::mi_heap_tld) != mimalloc + layout.Offset(Field::mimalloc_thread_state_tld)) return false;

@@ -89,6 +89,8 @@ class FakePython {
     if (layout_.Has(F::PyThreadStateImpl_mimalloc)) {
       const Address mimalloc = kThread + layout_.Offset(F::PyThreadStateImpl_mimalloc);
       Set(mimalloc, F::mimalloc_thread_state_initialized, 1);
+      Set(mimalloc, F::mimalloc_thread_state_current_object_heap,
+          mimalloc + layout_.Offset(F::mimalloc_thread_state_heaps) + layout_.Size(cpython::Struct::mi_heap));
       for (std::uint32_t i = 0; i < 4; ++i) {
         const Address heap = mimalloc + layout_.Offset(F::mimalloc_thread_state_heaps) + i * layout_.Size(cpython::Struct::mi_heap);
         Set(heap, F::mi_heap_tld, mimalloc + layout_.Offset(F::mimalloc_thread_state_tld));
