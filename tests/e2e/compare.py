@@ -152,7 +152,7 @@ def check_leaks(report, code, truth):
     return wrong
 
 
-DEBUG_FLAGS = ((1, "DEBUG_STATS"), (2, "DEBUG_COLLECTABLE"), (4, "DEBUG_UNCOLLECTABLE"), (32, "DEBUG_SAVEALL"))
+DEBUG_FLAGS = ((1, "DEBUG_STATS"), (2, "DEBUG_COLLECTABLE"), (4, "DEBUG_UNCOLLECTABLE"), (8, "DEBUG_INSTANCES"), (16, "DEBUG_OBJECTS"), (32, "DEBUG_SAVEALL"))
 
 
 def check_status(report, truth):
