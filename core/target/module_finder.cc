@@ -103,11 +103,13 @@ class Finder {
     }
   }
 
-  /// The mappings of one file become one module for each time that it is loaded, and at most one for what else is mapped of it.
+  /// The mappings of one file become one module for each time that it is loaded. What else is mapped of it goes with the first of these (libffi maps a page of
+  /// its own code again for its trampolines: the file is the same, so what verifies the one verifies the other), else becomes a module of its own.
   void FromOneFile(const std::string& path, std::vector<const FileMapping*>& mappings) {
     std::shared_ptr<const elf::ElfFile> file;
     bool asked = false;
     FoundModule rest;
+    const std::size_t first_loaded = found_.size();
     for (std::size_t i = 0; i < mappings.size() && found_.size() < kMaxModules; ++i) {
       if (mappings[i] == nullptr) continue;
       FoundModule found;
@@ -129,6 +131,12 @@ class Finder {
       found_.push_back(std::move(found));
     }
     if (rest.mappings.empty()) return;
+    if (found_.size() > first_loaded) {
+      std::vector<FileMapping>& all = found_[first_loaded].mappings;
+      all.insert(all.end(), rest.mappings.begin(), rest.mappings.end());
+      std::sort(all.begin(), all.end(), [](const FileMapping& a, const FileMapping& b) { return a.range.begin < b.range.begin; });
+      return;
+    }
     rest.module.path = path;
     // Without headers anywhere, executable pages or the name tell a lost library from data.
     rest.module.is_elf = file == nullptr && std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
@@ -139,8 +147,13 @@ class Finder {
 
   void Claim(const MemoryElf& elf, bool in_memory, std::vector<const FileMapping*>& mappings, std::size_t first, FoundModule& found) {
     std::vector<std::size_t> taken;
+    const FileMapping* odd = nullptr;
     for (std::size_t i = first; i < mappings.size(); ++i) {
-      if (mappings[i] == nullptr || !elf.extent.Contains(mappings[i]->range.begin) || !Agrees(elf, *mappings[i])) continue;
+      if (mappings[i] == nullptr || !elf.extent.Contains(mappings[i]->range.begin)) continue;
+      if (!Agrees(elf, *mappings[i])) {
+        odd = mappings[i];
+        continue;
+      }
       taken.push_back(i);
       found.mappings.push_back(*mappings[i]);
     }
@@ -148,6 +161,7 @@ class Finder {
       found.mappings.clear();
       return;
     }
+    if (odd != nullptr) warnings_.push_back(fmt::format("{}: its part at {:#x} does not lie where its program headers put it", odd->path, odd->range.begin));
     for (const std::size_t i : taken) mappings[i] = nullptr;
     TakeElf(found, elf, in_memory);
   }
