@@ -31,11 +31,11 @@ class LeaksCommand {
     report_.frozen = v.frozen_count;
     report_.unreachable_upper = v.unreachable_upper;
     report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
+    FindSharedGarbage();
     if (Result<void> grouped = AddGroups(); !grouped) {
       if (grouped.error().code != ErrorCode::kCancelled) notes_.push_back(grouped.error().message);
       outcome_.interrupted = grouped.error().code == ErrorCode::kCancelled;
     }
-    AddSharedGarbage();
     report_.group_count = report_.groups.size() + not_shown_;
     report::Header header = in_.header;
     for (const std::string& note : notes_) header.missing.push_back({"the groups", note, ""});
@@ -46,41 +46,54 @@ class LeaksCommand {
   }
 
  private:
+  // Definite groups, then the rest of gc.garbage, then what waits: in this order they are numbered and cut off at --limit.
   Result<void> AddGroups() {
     const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
-    if (leaked.Empty()) return {};
-    Result<heap::Excerpt> excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
-    if (!excerpt) return tl::unexpected(excerpt.error());
-    Result<analysis::Groups> groups = analysis::GroupStructures(in_.heap, in_.verdict, *excerpt, in_.progress);
-    if (!groups) return tl::unexpected(groups.error());
+    Result<heap::Excerpt> excerpt = heap::Excerpt{};
+    Result<analysis::Groups> groups = analysis::Groups{};
+    if (!leaked.Empty()) {
+      excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
+      if (!excerpt) return tl::unexpected(excerpt.error());
+      groups = analysis::GroupStructures(in_.heap, in_.verdict, *excerpt, in_.progress);
+      if (!groups) return tl::unexpected(groups.error());
+    }
     excerpt_ = &*excerpt;
-
-    // Numbers of the groups as they are shown, for "hangs on #2 too".
-    std::vector<std::size_t> chosen;
-    std::unordered_map<std::size_t, std::uint64_t> number;
+    constexpr std::size_t kShared = ~std::size_t{0};  // stands for the next of shared_garbage_
+    std::vector<std::size_t> definite, pending;
     for (std::size_t i = 0; i < groups->groups.size(); ++i) {
       const analysis::Group& g = groups->groups[i];
-      if (!Passes(g)) {
+      if (Passes(g)) {
+        (g.definite ? definite : pending).push_back(i);
+      } else {
         ++report_.groups_ignored;
+      }
+    }
+    outcome_.definite = !definite.empty() || !shared_garbage_.empty();
+    outcome_.pending = !pending.empty();
+    std::vector<std::size_t> order = std::move(definite);
+    order.insert(order.end(), shared_garbage_.size(), kShared);
+    order.insert(order.end(), pending.begin(), pending.end());
+    if (order.size() > shown_) {
+      not_shown_ = order.size() - shown_;
+      order.resize(shown_);
+    }
+    std::unordered_map<std::size_t, std::uint64_t> number;  // of each group as it is shown, for "hangs on #2 too"
+    for (std::size_t i = 0; i < order.size(); ++i) number[order[i]] = i + 1;
+    NoteOpenFiles(*groups, number);
+    std::size_t next_shared = 0;
+    for (const std::size_t i : order) {
+      if (!in_.progress.Update("describing groups", report_.groups.size(), order.size())) return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
+      if (i == kShared) {
+        report_.groups.push_back(std::move(shared_garbage_[next_shared++]));
         continue;
       }
-      (g.definite ? outcome_.definite : outcome_.pending) = true;
-      chosen.push_back(i);
-      if (chosen.size() <= shown_) number[i] = chosen.size();
-    }
-    if (chosen.size() > shown_) {
-      not_shown_ = chosen.size() - shown_;
-      chosen.resize(shown_);
-    }
-    NoteOpenFiles(*groups, number);
-    for (const std::size_t i : chosen) {
-      if (!in_.progress.Update("describing groups", report_.groups.size(), chosen.size())) return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
       report_.groups.push_back(Describe(groups->groups[i], i));
       for (const std::uint32_t other : groups->groups[i].shared_with) {
         const auto found = number.find(other);
         if (found != number.end()) report_.groups.back().shared_with.push_back(found->second);
       }
     }
+    excerpt_ = nullptr;
     return {};
   }
 
@@ -184,7 +197,7 @@ class LeaksCommand {
 
   // Items of gc.garbage that are in no group, because something else refers to them as well, or because the collector does not know them (a str put there
   // by hand). They are findings all the same.
-  void AddSharedGarbage() {
+  void FindSharedGarbage() {
     const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
     std::map<std::pair<std::int64_t, std::string>, report::LeakGroup> found;
     for (std::size_t i = 0; i < in_.heap.interpreters.size(); ++i) {
@@ -211,27 +224,24 @@ class LeaksCommand {
       }
     }
     for (auto& [key, g] : found) {
-      if (!PassesFilters(in_.request, g.type, {})) {
+      const bool other_generation = in_.request.generation && !g.generations.contains(kGenerationNames[*in_.request.generation]);
+      if (other_generation || !PassesFilters(in_.request, g.type, {})) {
         ++report_.groups_ignored;
         continue;
       }
-      outcome_.definite = true;
       std::sort(g.addresses.begin(), g.addresses.end());
       if (g.addresses.size() > shown_) g.addresses.resize(shown_);
       g.members.push_back({g.type, 1, g.bytes / g.count, ""});
-      if (report_.groups.size() == shown_) {
-        ++not_shown_;
-      } else {
-        report_.groups.push_back(std::move(g));
-      }
+      shared_garbage_.push_back(std::move(g));
     }
   }
 
   const CommandInput& in_;
   const Labels labels_;
   const std::uint64_t shown_;
-  const heap::Excerpt* excerpt_ = nullptr;  // valid during AddGroups
+  const heap::Excerpt* excerpt_ = nullptr;  // during AddGroups only
   std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
+  std::vector<report::LeakGroup> shared_garbage_;
   std::vector<std::string> notes_;
   std::uint64_t not_shown_ = 0;
   report::LeaksReport report_;

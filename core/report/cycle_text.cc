@@ -116,13 +116,19 @@ std::string LastName(const std::string& type) {
 Cycle StartWithBestKnown(Cycle cycle) {
   if (cycle.size() < 2) return cycle;
   std::size_t best = 0;
+  // The attribute's name, whether it is stored inline or in an attribute dictionary.
+  const auto attribute = [&](std::size_t i) -> const std::string& {
+    const CycleStep& next = cycle[(i + 1) % cycle.size()];
+    return cycle[i].label == ".__dict__" && next.kind == EdgeKind::kKey ? next.key : cycle[i].key;
+  };
   const auto better = [&](std::size_t a, std::size_t b) {
     const unsigned ra = Rank(cycle[a]), rb = Rank(cycle[b]);
     if (ra != rb) return ra < rb;
     // Among equals the one that names its reference: `Node .children` before `Node .parent`.
-    const bool pa = IsParentName(cycle[a].key), pb = IsParentName(cycle[b].key);
+    const std::string &ka = attribute(a), &kb = attribute(b);
+    const bool pa = IsParentName(ka), pb = IsParentName(kb);
     if (pa != pb) return pb;
-    return cycle[a].type != cycle[b].type ? cycle[a].type < cycle[b].type : cycle[a].label < cycle[b].label;
+    return cycle[a].type != cycle[b].type ? cycle[a].type < cycle[b].type : ka < kb;
   };
   for (std::size_t i = 1; i < cycle.size(); ++i) {
     if (better(i, best)) best = i;

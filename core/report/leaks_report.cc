@@ -28,8 +28,10 @@ std::string WhyWaiting(const Header& header, const LeakGroup& g) {
 }
 
 std::string Because(const Header& header, const LeaksReport& report, const LeakGroup& g) {
-  const std::string in_garbage =
-      g.in_garbage == 0 ? "" : g.in_garbage == g.objects ? "; they lie in gc.garbage" : fmt::format(" ({} of them lie in gc.garbage)", Thousands(g.in_garbage));
+  const std::string in_garbage = g.in_garbage == 0            ? ""
+                                 : g.in_garbage == g.objects  ? fmt::format("; {} in gc.garbage", g.objects == 1 ? "it lies" : "they lie")
+                                                              : fmt::format(" ({} of the {} {} in gc.garbage)", Thousands(g.in_garbage), Counted(g.objects, "object"),
+                                                                            g.in_garbage == 1 ? "lies" : "lie");
   if (g.also_referenced) return "gc.garbage holds it, and something else refers to it too: emptying gc.garbage alone does not free it";
   switch (g.reason) {
     case Reason::kCycle:
@@ -43,8 +45,8 @@ std::string Because(const Header& header, const LeaksReport& report, const LeakG
       return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", MinorVersion(header.target.python), in_garbage);
     case Reason::kHeldByLegacy: return fmt::format("only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it{}", in_garbage);
     case Reason::kSaveAll:
-      return fmt::format("gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts what it finds into gc.garbage instead of freeing it{}", in_garbage);
-    case Reason::kInGarbage: return fmt::format("gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set{}", in_garbage);
+      return fmt::format("gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts what it finds into gc.garbage instead of freeing it{}", g.in_garbage == g.objects ? "" : in_garbage);
+    case Reason::kInGarbage: return fmt::format("gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set{}", g.in_garbage == g.objects ? "" : in_garbage);
     case Reason::kHeldByGarbage: return fmt::format("only items of gc.garbage still refer to it{}", in_garbage);
     case Reason::kFrozen: return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
   }

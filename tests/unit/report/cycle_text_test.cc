@@ -59,6 +59,7 @@ TEST_CASE("attribute dictionaries are folded into the attribute, with or without
   CHECK(Words(inline_values) == "OsPipeHolder .isClosed -> bound method is_closed .__self__ -> OsPipeHolder");
   CHECK(Words(with_dict) == Words(inline_values));
   CHECK(Fixed(with_dict) == Fixed(inline_values));
+  CHECK(Words("app.Below .up | app.Kept .below") == Words("app.Below .__dict__ | dict ['up'] | app.Kept .__dict__ | dict ['below']"));
 }
 
 TEST_CASE("containers between two objects are folded into the reference") {
