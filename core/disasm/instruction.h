@@ -44,7 +44,7 @@ enum class Opcode : std::uint8_t {
   kVecUnpackLow, kVecUnpackHigh, kVecPackSigned, kVecPackUnsigned,
   kVecShuffle32, kVecShuffleLow16, kVecShuffleHigh16, kVecShufflePs, kVecShufflePd, kVecShuffleBytes, kVecAlignRight,
   kVecInsert, kVecExtract, kVecMoveMask, kVecShiftLeft, kVecShiftRight, kVecShiftRightSigned, kVecShiftLeftBytes, kVecShiftRightBytes,
-  kVecTest, kVecBroadcast, kVecInsert128, kVecExtract128, kVecPermute128, kVecPermute64, kVecBlend, kVecBlendBytes,
+  kVecTest, kVecBroadcast, kVecInsert128, kVecExtract128, kVecPermute128, kVecPermute64, kVecPermuteInGroups, kVecBlend, kVecBlendBytes,
   kVecZeroExtend, kVecSignExtend, kVecDuplicateLow64, kVecZeroUpper, kVecZeroAll,
   kCount,
 };

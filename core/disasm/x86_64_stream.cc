@@ -196,6 +196,7 @@ void MeaningTable::AddVectorArithmetic() {
   Vector(X86_INS_PSHUFD, kVecShuffle32, 4), Vector(X86_INS_VPSHUFD, kVecShuffle32, 4);
   Vector(X86_INS_PSHUFLW, kVecShuffleLow16, 2), Vector(X86_INS_VPSHUFLW, kVecShuffleLow16, 2);
   Vector(X86_INS_PSHUFHW, kVecShuffleHigh16, 2), Vector(X86_INS_VPSHUFHW, kVecShuffleHigh16, 2);
+  Vector(X86_INS_VPERMILPS, kVecPermuteInGroups, 4), Vector(X86_INS_VPERMILPD, kVecPermuteInGroups, 8);
   Vector(X86_INS_PTEST, kVecTest, 8), Vector(X86_INS_VPTEST, kVecTest, 8);
 }
 
@@ -428,6 +429,17 @@ bool VectorOperandsFit(const Instruction& i) {
   }
 }
 
+// Operations whose unmasked EVEX form is the VEX one with longer registers.
+bool HasEvexForm(Opcode o) {
+  using enum Opcode;
+  switch (o) {
+    case kVecMove: case kVecXor: case kVecOr: case kVecAnd: case kVecAndNot: case kVecAdd: case kVecSub: case kVecMinUnsigned: case kVecMaxUnsigned:
+    case kVecMinSigned: case kVecMaxSigned: case kVecMulLow: case kVecUnpackLow: case kVecUnpackHigh: case kVecShuffle32: case kVecShuffleBytes:
+    case kVecBroadcast: case kVecShiftLeft: case kVecShiftRight: case kVecShiftRightSigned: case kVecPermuteInGroups: return true;
+    default: return false;
+  }
+}
+
 // Brings the operands of a vector operation to one form and checks what the machine relies on.
 bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instruction& out) {
   out.clears_upper = prefixes.vex;
@@ -438,9 +450,7 @@ bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instructi
     if (o.kind == OperandKind::kVector && !prefixes.evex && o.reg > 15) return false;
   }
   if (!has_vector) return false;  // MMX
-  if (prefixes.evex && out.opcode != Opcode::kVecMove && out.opcode != Opcode::kVecXor && out.opcode != Opcode::kVecOr && out.opcode != Opcode::kVecAnd &&
-      out.opcode != Opcode::kVecAndNot)
-    return false;
+  if (prefixes.evex && !HasEvexForm(out.opcode)) return false;
   if (widest > 32 && !prefixes.evex) return false;
   const bool store = out.operands[0].kind == OperandKind::kMemory;
   if (meaning.shape == Shape::kVectorThree) {
@@ -451,6 +461,7 @@ bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instructi
     }
     if (!three && !RepeatDestination(out)) return false;
   }
+  if (out.opcode == Opcode::kVecPermuteInGroups && out.operands[2].kind != OperandKind::kImmediate) return false;
   // Memory of a whole-register operation has the register's size, whatever is printed.
   if (meaning.lane == 0 || (meaning.shape == Shape::kVectorThree && meaning.aligned)) {
     for (Operand& o : out.operands)

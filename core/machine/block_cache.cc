@@ -15,7 +15,8 @@ BlockCache::BlockCache(const target::Process& process, std::shared_ptr<const Lin
       linkage_(std::move(linkage)),
       rules_(rules),
       stream_(disasm::MakeInstructionStream(disasm::Architecture::kX86_64)),
-      quick_(kQuickEntries) {}
+      quick_(kQuickEntries),
+      names_(1) {}
 BlockCache::~BlockCache() = default;
 
 void BlockCache::Empty() {

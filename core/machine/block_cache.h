@@ -135,7 +135,7 @@ class BlockCache {
   Pool<Block> block_pool_;
   Pool<MicroOp> op_pool_;
   Pool<disasm::Instruction> instruction_pool_;
-  std::vector<std::string_view> names_;
+  std::vector<std::string_view> names_;  // [0] is no name
   std::size_t decoded_ = 0, decoded_total_ = 0;
   std::uint64_t generation_ = 0;
 };

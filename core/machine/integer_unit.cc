@@ -196,6 +196,17 @@ bool AndKeepingProvenance(Execution& e, const Instruction& i) {
   return true;
 }
 
+// `and mem, 0`, `or mem, -1` (short ways to store a constant) and `or mem, 0`, `xor mem, 0` (probes of a stack page): where the stack there was never written its old value
+// does not matter, and reading it must not make the run a doubtful one. False: nothing was done, the ordinary way is right.
+bool StoredWithoutOldValue(Execution& e, const Instruction& i) {
+  const bool constant = i.operands[1].kind == OperandKind::kImmediate && (i.immediate == 0 || (i.immediate == -1 && i.opcode != Opcode::kXor));
+  if (!constant || i.operands[0].kind != OperandKind::kMemory || i.uses_fs || !e.memory.IsNeverWritten(e.Offset(i), i.operands[0].size)) return false;
+  const bool keeps = (i.opcode == Opcode::kAnd) == (i.immediate == -1);
+  e.cpu.flags.SetLogic(static_cast<std::uint64_t>(keeps ? 0 : i.immediate));
+  if (keeps) return true;
+  return WithWidth(e, i.operands[0].size, [&](auto width) { return e.Write(i, i.operands[0], static_cast<decltype(width)>(i.immediate)); });
+}
+
 template <typename T>
 bool MultiplyWide(Execution& e, const Instruction& i, bool is_signed) {
   T b{};
@@ -600,7 +611,10 @@ bool ExecuteInteger(Execution& e, const Instruction& i) noexcept {
     case Opcode::kCmps:
       return WithWidth(e, i.lane, [&](auto width) { return String<decltype(width)>(e, i); });
     case Opcode::kAnd:
-      if (i.operands[0].size == 8) return AndKeepingProvenance(e, i);
+    case Opcode::kOr:
+    case Opcode::kXor:
+      if (StoredWithoutOldValue(e, i)) return true;
+      if (i.opcode == Opcode::kAnd && i.operands[0].size == 8) return AndKeepingProvenance(e, i);
       break;
     default: break;
   }

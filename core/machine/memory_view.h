@@ -113,6 +113,12 @@ class MemoryView {
   }
   [[nodiscard]] bool StoreBytes(Address a, std::span<const std::byte> bytes) noexcept { return StoreSlow(a, bytes); }
 
+  /// True when not one byte of [a, a + size), within one word of the shadow stack, was written in this run.
+  [[nodiscard]] bool IsNeverWritten(Address a, std::uint64_t size) const noexcept {
+    const std::uint64_t offset = a - stack_base_;
+    if (offset >= kStackBytes || offset % 8 + size > 8) return false;
+    return (written_[offset / 8] & (((1u << size) - 1) << (offset % 8))) == 0;
+  }
   /// Everything below `stack_pointer` counts as never written again: what a callee outside the machine would have done to it.
   void TrashBelow(Address stack_pointer) noexcept;
 

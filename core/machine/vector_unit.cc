@@ -399,6 +399,15 @@ bool Permute64(Execution& e, const Instruction& i) {
   return true;
 }
 
+// vpermilps, vpermilpd with an immediate.
+bool PermuteInGroups(Execution& e, const Instruction& i) {
+  if (i.lane == 4) return Shuffle32(e, i);
+  return PerGroupUnary(e, i, [&](VectorRegister& r, const VectorRegister& a, unsigned group) {
+    const unsigned first = group / 8;
+    for (unsigned k = 0; k < 2; ++k) r.words[first + k] = a.words[first + ((i.immediate >> (first + k)) & 1)];
+  });
+}
+
 bool Blend(Execution& e, const Instruction& i) {
   const unsigned size = i.operands[0].size;
   VectorRegister a, b;
@@ -512,6 +521,7 @@ bool ExecuteVector(Execution& e, const Instruction& i) noexcept {
     case Opcode::kVecExtract128: return Extract128(e, i);
     case Opcode::kVecPermute128: return Permute128(e, i);
     case Opcode::kVecPermute64: return Permute64(e, i);
+    case Opcode::kVecPermuteInGroups: return PermuteInGroups(e, i);
     case Opcode::kVecBlend: return Blend(e, i);
     case Opcode::kVecBlendBytes: return BlendBytes(e, i);
     case Opcode::kVecZeroExtend:
