@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
     fmt::print("module {} {:#x} bias {:#x} elf {} match {} [{}] file {} {}\n", i, m.ranges.front().begin, m.load_bias, m.is_elf, static_cast<int>(m.match),
                m.match_detail, m.file_path, m.path);
   }
-  std::uint64_t bytes[4] = {}, sum = 0;
+  std::uint64_t bytes[4] = {};
   for (const auto& s : p.memory.segments()) {
     bytes[static_cast<int>(s.source)] += s.range.size();
     if (segments) {
@@ -123,7 +123,6 @@ int main(int argc, char** argv) {
     std::uint64_t h = 1469598103934665603ull;
     for (std::uint64_t i = 0; i < s.range.size(); ++i) h = (h ^ static_cast<unsigned char>(s.bytes[i])) * 1099511628211ull;
     fmt::print("hash {:#x}-{:#x} {:016x}\n", s.range.begin, s.range.end, h);
-    sum ^= h;
   }
   fmt::print("{} segments, core {} file {} live {} host {}\n", p.memory.segments().size(), bytes[0], bytes[1], bytes[2], bytes[3]);
   if (segments) {

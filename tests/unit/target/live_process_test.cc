@@ -296,7 +296,7 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
   const auto direct = CaptureLive(child.pid, {}, progress);
   REQUIRE(direct.has_value());
   MemorySource source;
-  const int memory = open(("/proc/" + std::to_string(child.pid) + "/mem").c_str(), O_RDONLY);
+  const int memory = open((fmt::format("/proc/{}/mem", child.pid)).c_str(), O_RDONLY);
   REQUIRE(memory >= 0);
   std::size_t largest = 0, calls = 0;
   source.read = [&](Address at, std::span<std::byte> out) -> Result<std::size_t> {
@@ -306,7 +306,7 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
     if (n <= 0) return Fail(ErrorCode::kFault, "cannot read {:#x}", at);
     return static_cast<std::size_t>(n);
   };
-  for (const MapsLine& m : ParseMaps(ReadProcFile("/proc/" + std::to_string(child.pid) + "/maps").value())) {
+  for (const MapsLine& m : ParseMaps(ReadProcFile(fmt::format("/proc/{}/maps", child.pid)).value())) {
     if (m.range.begin == reinterpret_cast<Address>(child.known.reserved)) continue;  // 8 GiB
     source.regions.push_back({m.range, m.readable, m.writable, m.executable, m.path, m.file_offset});
   }
