@@ -18,7 +18,7 @@
 
 namespace pygc::engine {
 
-/// What a command works on. References outlive the call.
+/// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are missing.
 struct CommandInput {
   const Request& request;
   const objects::ObjectReader& reader;
@@ -40,8 +40,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunCycles(const CommandInput& input);
 [[nodiscard]] Outcome RunGarbage(const CommandInput& input);
 [[nodiscard]] Outcome RunFinalizers(const CommandInput& input);
-/// `heap` and `verdict` of the header are missing where the heap could not be read: status says what is known all the same.
-[[nodiscard]] Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, const heap::HeapSnapshot* heap, const report::Header& header, bool colour);
+[[nodiscard]] Outcome RunStatus(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

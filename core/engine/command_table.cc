@@ -182,7 +182,7 @@ void AddCommonOptions(CLI::App& app, Grammar& g) {
   app.add_option("--timeout", r.timeout_seconds, "stop after S seconds and print what is known")->type_name("S")->check(CLI::NonNegativeNumber)->group(group);
   app.add_option("--max-memory", g.raw.max_memory, "use no more memory than SIZE (512M, 4G)")->type_name("SIZE")->group(group);
   app.add_option("--color", g.raw.color, "auto, always or never")->type_name("WHEN")->check(CLI::IsMember({"auto", "always", "never"}))->group(group);
-  app.add_flag("-q,--quiet", r.quiet, "no progress, and no report where there is no finding")->group(group);
+  app.add_flag("-q,--quiet", r.quiet, "no progress, and no report where nothing reaches --fail-on")->group(group);
   app.add_flag("-h,--help", g.raw.help, "this text")->group(group);
 }
 

@@ -109,6 +109,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     h.interpreters.push_back(FactsOf(runtime.interpreters[i], heap && i < heap->interpreters.size() ? &heap->interpreters[i] : nullptr));
   }
   if (process.kind == target::TargetKind::kLive && process.pause_seconds > 0) h.timing.emplace_back("pause_seconds", process.pause_seconds);
+  h.objects_read = heap != nullptr;
   if (heap) {
     AddMissingObjects(heap->coverage, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;

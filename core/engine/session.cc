@@ -2,9 +2,12 @@
 #include "core/engine/session.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <fstream>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -28,26 +31,45 @@ using Clock = std::chrono::steady_clock;
 /// Exit status of the contract.
 enum ExitStatus : int { kDone = 0, kFindings = 1, kUsageOrOutput = 2, kPartial = 3, kNotAnalysable = 4, kNotPermitted = 5, kInternalFault = 6, kInterrupted = 130 };
 
-// Passes progress on, remembers the stage for messages, and cancels at the time limit.
+// Memory of this process that is its own: mapped files (a core) do not count. 0 where the system does not say.
+std::uint64_t OwnMemoryBytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t total = 0, resident = 0, shared = 0;
+  if (!(statm >> total >> resident >> shared) || shared > resident) return 0;
+  return (resident - shared) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+// Passes progress on, remembers the stage for messages, and cancels at the limits of time and memory.
 class WatchedProgress final : public ProgressSink {
  public:
-  WatchedProgress(ProgressSink& next, double timeout_seconds) : next_(next) {
+  WatchedProgress(ProgressSink& next, double timeout_seconds, std::uint64_t max_memory_bytes) : next_(next), max_memory_bytes_(max_memory_bytes) {
     // A century is as good as any longer limit, and does not overflow the clock.
     if (timeout_seconds > 0) deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(timeout_seconds, 3e9)));
   }
   bool Update(std::string_view stage, std::uint64_t done, std::uint64_t total) override {
     if (stage_ != stage) stage_ = stage;
-    if (deadline_ && Clock::now() >= *deadline_) timed_out_ = true;
-    return next_.Update(stage, done, total) && !timed_out_;
+    if (limit_.empty()) CheckLimits();
+    return next_.Update(stage, done, total) && limit_.empty();
   }
-  [[nodiscard]] bool timed_out() const noexcept { return timed_out_; }
+  /// The option whose limit was met: "--timeout", "--max-memory"; empty while none was.
+  [[nodiscard]] const std::string& limit() const noexcept { return limit_; }
   [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
 
  private:
+  void CheckLimits() {
+    if (!deadline_ && max_memory_bytes_ == 0) return;
+    const Clock::time_point now = Clock::now();
+    if (deadline_ && now >= *deadline_) limit_ = "--timeout";
+    if (max_memory_bytes_ == 0 || now < next_look_) return;
+    next_look_ = now + std::chrono::milliseconds(20);
+    if (OwnMemoryBytes() > max_memory_bytes_) limit_ = "--max-memory";
+  }
+
   ProgressSink& next_;
+  std::uint64_t max_memory_bytes_;
   std::optional<Clock::time_point> deadline_;
-  std::string stage_;
-  bool timed_out_ = false;
+  Clock::time_point next_look_{};
+  std::string stage_, limit_;
 };
 
 int StatusOf(ErrorCode code) {
@@ -104,24 +126,19 @@ struct Session::Impl {
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
-    const bool colour = WantsColour(request, host);
     const Result<const Analysis*> analysed = Analyse(request, progress);
-    if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, colour, progress, output);
-
-    const heap::HeapSnapshot& heap = (*analysed)->heap;
-    const analysis::Verdict& verdict = (*analysed)->verdict;
-    report::Header header = MakeHeader(request, host, process, *runtime, &heap, &verdict);
+    if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
+    report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
-    const CommandInput input{request, *reader, heap, verdict, header, progress, colour};
+    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host)};
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
-    const bool nothing_to_say = request.quiet && status == kDone && request.format == Format::kText && (request.command == "leaks" || request.command == "garbage");
-    if (!nothing_to_say) {
+    const bool judges = request.command == "leaks" || request.command == "garbage";
+    if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
     }
-    if (outcome.interrupted) return Interrupted(progress, output);
-    return status;
+    return outcome.interrupted ? Interrupted(progress, output) : status;
   }
 
  private:
@@ -177,13 +194,13 @@ struct Session::Impl {
     if (name == "cycles") return RunCycles(input);
     if (name == "garbage") return RunGarbage(input);
     if (name == "finalizers") return RunFinalizers(input);
-    if (name == "status") return RunStatus(input.request, input.reader, &input.heap, input.header, input.colour);
+    if (name == "status") return RunStatus(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 
   int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {
     const Result<void> written = RunExport(input, [&](std::string_view bytes) { return output.Out(bytes); });
-    if (!written && written.error().code == ErrorCode::kCancelled && progress.timed_out()) return Interrupted(progress, output);
+    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
     if (!written) return ReportError(written.error(), output);
     if (!input.request.output_file.empty() && !input.request.quiet) {
       output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(), report::Printable(input.request.output_file)));
@@ -191,27 +208,31 @@ struct Session::Impl {
     return input.header.complete ? kDone : kPartial;
   }
 
-  // No heap, but the interpreter was found: its collector's state is worth having. Text only: a JSON result without its figures would be a lie.
-  int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, bool colour, const WatchedProgress& progress, OutputSink& output) {
+  // No heap, but the interpreter was found: the state of its collector is worth having, and a script gets a whole document whose figures are marked as
+  // not known. The command runs on a heap without objects, under a header that says so.
+  int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, const WatchedProgress& progress, OutputSink& output) {
     const bool stopped = error.code == ErrorCode::kCancelled;
-    report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
-    header.complete = false;
-    header.certainty = report::Certainty::kUnverifiable;
-    header.missing.push_back({"the objects", stopped ? fmt::format("stopped while {}", progress.stage()) : error.message, ""});
-    if (request.command == "status") {
-      const Outcome outcome = RunStatus(request, *reader, nullptr, header, colour);
-      if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
-    } else if (request.format == Format::kText) {
-      report::TextWriter text(colour);
-      report::WriteFirstLines(text, header);
-      if (Result<void> written = Write(text.Take(), request, output); !written) return ReportError(written.error(), output);
+    if (request.command != "export") {
+      report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
+      header.complete = false;
+      header.certainty = report::Certainty::kUnverifiable;
+      header.missing.push_back({"the objects", stopped ? fmt::format("stopped while {}", progress.stage()) : error.message, ""});
+      const heap::HeapSnapshot no_heap;
+      const analysis::Verdict no_verdict;
+      SilentProgress silent;
+      const CommandInput input{request, *reader, no_heap, no_verdict, header, silent, WantsColour(request, host)};
+      if (Result<void> written = Write(RunCommand(input).document, request, output); !written) return ReportError(written.error(), output);
     }
     return stopped ? Interrupted(progress, output) : ReportError(error, output);
   }
 
   static int Interrupted(const WatchedProgress& progress, OutputSink& output) {
-    output.Err(progress.timed_out() ? "pygc: the time limit (--timeout) ended it: what was known is printed\n" : "pygc: interrupted: what was known is printed\n");
-    return progress.timed_out() ? kPartial : kInterrupted;
+    if (progress.limit().empty()) {
+      output.Err("pygc: interrupted: what was known is printed\n");
+      return kInterrupted;
+    }
+    output.Err(fmt::format("pygc: {} ended it: what was known is printed\n", progress.limit() == "--timeout" ? "the time limit (--timeout)" : "the memory limit (--max-memory)"));
+    return kPartial;
   }
 
   static Result<void> Write(std::string_view document, const Request& request, OutputSink& output) {
@@ -232,7 +253,7 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
 int Session::Run(const Request& request, const HostFacts& host, OutputSink& output, ProgressSink& progress) {
-  WatchedProgress watched(progress, request.timeout_seconds);
+  WatchedProgress watched(progress, request.timeout_seconds, request.limits.max_memory_bytes);
   const auto fault = [&](std::string_view what) {
     const std::string where = watched.stage().empty() ? "" : fmt::format(" while {}", watched.stage());
     output.Err(fmt::format("pygc: internal fault in {}{}: {}\n", request.command, report::Printable(where), report::Printable(what)));

@@ -66,14 +66,15 @@ void CountObjects(const heap::HeapSnapshot& heap, report::StatusReport* r) {
 
 }  // namespace
 
-Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, const heap::HeapSnapshot* heap, const report::Header& header, bool colour) {
+Outcome RunStatus(const CommandInput& in) {
+  const Request& request = in.request;
   report::StatusReport r;
-  for (const char c : reader.runtime().build_text) {  // sys.version has a line end before the compiler
+  for (const char c : in.reader.runtime().build_text) {  // sys.version has a line end before the compiler
     if (c != '\n' || !r.build_text.ends_with(' ')) r.build_text += c == '\n' ? ' ' : c;
   }
-  r.tried_on_real_process = reader.runtime().layout_tried_on_real_process;
-  r.details = DetailsOf(reader.process(), reader.runtime());
-  if (heap) CountObjects(*heap, &r);
+  r.tried_on_real_process = in.reader.runtime().layout_tried_on_real_process;
+  r.details = DetailsOf(in.reader.process(), in.reader.runtime());
+  CountObjects(in.heap, &r);
   if (request.limit != 0 && r.approximate_types.size() > request.limit) {
     r.more_approximate_types = r.approximate_types.size() - request.limit;
     r.approximate_types.resize(request.limit);
@@ -81,11 +82,11 @@ Outcome RunStatus(const Request& request, const objects::ObjectReader& reader, c
   Outcome outcome;
   if (request.format == Format::kJson) {
     report::JsonWriter json;
-    report::WriteStatusDocument(header, r, json);
+    report::WriteStatusDocument(in.header, r, json);
     outcome.document = json.Take() + "\n";
   } else {
-    report::TextWriter out(colour);
-    report::WriteText(header, r, out);
+    report::TextWriter out(in.colour);
+    report::WriteText(in.header, r, out);
     outcome.document = out.Take();
   }
   return outcome;

@@ -43,6 +43,11 @@ void WriteGroup(const ComponentGroup& g, std::size_t number, TextWriter& out) {
 
 void WriteText(const Header& h, const CyclesReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
+  if (!h.objects_read) {
+    out.Line().Line("not known: the objects could not be read");
+    WriteWarnings(out, h);
+    return;
+  }
   const std::string at_least = h.complete && h.certainty == Certainty::kExact ? "" : "at least ";
   out.Line();
   out.Line(fmt::format("unreachable: {0}{1} of {2}   reachable: {0}{3} of {4}", at_least, Counted(r.unreachable_components, "component"), Counted(r.unreachable_objects, "object"),

@@ -114,7 +114,7 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
   }
   if (!h.complete && h.missing.empty()) out.Add("PARTIAL: ", Style::kBad).Line("not everything could be read");
   out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : fmt::format(" {}", h.target.build), h.target.debug ? " debug" : ""), Style::kHeading);
-  out.Add(fmt::format(" · {} · {} tracked", TargetName(h.target), Counted(h.tracked, "object")));
+  out.Add(fmt::format(" · {} · {}", TargetName(h.target), h.objects_read ? fmt::format("{} tracked", Counted(h.tracked, "object")) : "objects not read"));
   if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
   if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));
   out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));

@@ -55,6 +55,7 @@ struct Header {
   std::string host = "standalone";
   TargetFacts target;
   std::uint64_t tracked = 0;
+  bool objects_read = true;  // false: the heap could not be read at all
   bool complete = true;
   Certainty certainty = Certainty::kExact;
   std::vector<Missing> missing;

@@ -228,6 +228,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
   }
   if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
   if (parts.empty()) {
+    if (!header.objects_read) return "not known: the objects could not be read";
     if (!header.complete) return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
     if (header.certainty != Certainty::kExact) {
       return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed", Thousands(r.unreachable_upper));

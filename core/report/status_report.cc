@@ -30,11 +30,12 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   }
 }
 
-void WriteCollector(const CollectorFacts& c, TextWriter& out) {
+void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out) {
   out.Line();
   Label(out, fmt::format("interpreter {}", c.id));
-  out.Line(fmt::format("{} tracked · {} collector {}{} · {}", Counted(c.tracked, "object"), c.kind, c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "",
+  out.Line(fmt::format("{}{} collector {}{} · {}", objects_read ? fmt::format("{} tracked · ", Counted(c.tracked, "object")) : "", c.kind, c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "",
                        Counted(c.threads, "thread")));
+  if (!objects_read) return;
   Table table;
   table.right = {false, true, true, true, true, true, true};
   table.rows.push_back({"generation", "objects", "threshold", "count", "collections", "collected", "uncollectable"});
@@ -69,8 +70,13 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
   WriteTargetText(h, r.details, out);
   Label(out, "python").Line(fmt::format("{}, {} build{}{}", r.build_text.empty() ? h.target.python : r.build_text, h.target.build, h.target.debug ? " (debug)" : "",
                                         r.tried_on_real_process ? "" : "; pygc was never tried on a real process of this version"));
-  for (const CollectorFacts& c : h.interpreters) WriteCollector(c, out);
+  for (const CollectorFacts& c : h.interpreters) WriteCollector(c, h.objects_read, out);
   out.Line();
+  if (!h.objects_read) {
+    Label(out, "objects").Line("not read");
+    WriteWarnings(out, h);
+    return;
+  }
   Label(out, "objects").Line(fmt::format("{} of {}, with {}", Counted(h.tracked, "tracked object"), Counted(r.types, "type"), Counted(r.references, "reference")));
   out.To(kTextColumn).Line(fmt::format("{} with exact references, {} with guessed ones, {} unreadable", Thousands(r.exact_objects), Thousands(r.approximate_objects),
                                        Thousands(r.unreadable_objects)));
