@@ -86,7 +86,13 @@ void MeaningTable::AddIntegers() {
                             X86_INS_PREFETCH, X86_INS_PREFETCHNTA, X86_INS_PREFETCHT0, X86_INS_PREFETCHT1, X86_INS_PREFETCHT2, X86_INS_PREFETCHW})
     Plain(id, kNop);
   Plain(X86_INS_JMP, kJmp), Plain(X86_INS_JRCXZ, kJrcxz), Plain(X86_INS_CALL, kCall), Plain(X86_INS_RET, kRet);
-  for (const unsigned id : {X86_INS_UD2, X86_INS_UD0, X86_INS_UD2B, X86_INS_INT3, X86_INS_HLT}) Plain(id, kTrap);
+#if CS_API_MAJOR >= 5
+  constexpr unsigned kUd1 = X86_INS_UD1;
+#else
+  constexpr unsigned kUd1 = X86_INS_UD2B;  // what Capstone 4 calls the same instruction
+#endif
+  for (const unsigned id : {static_cast<unsigned>(X86_INS_UD2), static_cast<unsigned>(X86_INS_UD0), kUd1, static_cast<unsigned>(X86_INS_INT3), static_cast<unsigned>(X86_INS_HLT)})
+    Plain(id, kTrap);
 }
 
 void MeaningTable::AddConditions() {
