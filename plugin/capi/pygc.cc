@@ -26,7 +26,7 @@ struct pygc_session {
   std::unique_ptr<WorkerClient> client;
   pygc::worker::TargetDescription target;
   ServedDescription served;
-  std::string host = "c";
+  std::string host = "standalone";
   unsigned columns = 0;
   bool colours = false;
   bool cancelled = false;

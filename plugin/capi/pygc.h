@@ -75,7 +75,7 @@ void pygc_set_memory(pygc_session *session, const pygc_memory *memory);
 void pygc_add_module_file(pygc_session *session, const char *name, const char *file);
 /* The target has run on since the last command: what was read of it is dropped. */
 void pygc_target_changed(pygc_session *session);
-/* Reports are written for a terminal so wide (0: no terminal), with colours or without; `host` goes into JSON. Default: 0, 0, "c". */
+/* Reports are written for a terminal so wide (0: no terminal), with colours or without; `host` goes into JSON. Default: 0, 0, "standalone". */
 void pygc_set_output(pygc_session *session, const char *host, unsigned columns, int colours);
 
 /* ---- Running a command, with callbacks. Each may be NULL. ---- */

@@ -106,10 +106,9 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
     case TargetRoute::kStoppedPid: break;
   }
   Result<target::Process> direct = t.route == TargetRoute::kCore ? target::OpenCore(t.path, options, host) : target::CaptureStopped(t.pid, options, host);
-  if (direct && t.can_serve && !SameMemory(direct->memory, host)) {
-    direct = Fail(ErrorCode::kNotAnalysable, "{} is not what the debugger has open: the file was replaced since; open it anew in the debugger",
-                  t.route == TargetRoute::kCore ? OneSafeLine(t.path) : fmt::format("process {}", t.pid));
-  }
+  // Not for a process: other processes may write to memory that it shares, and its debugger hides its own breakpoints.
+  if (direct && t.route == TargetRoute::kCore && t.can_serve && !SameMemory(direct->memory, host))
+    direct = Fail(ErrorCode::kNotAnalysable, "{} is not the core that the debugger has open, it was replaced since: open it anew in the debugger", OneSafeLine(t.path));
   if (direct || !t.can_serve || direct.error().code == ErrorCode::kCancelled) return direct;
   Result<target::Process> served = OpenServed(options, host);
   if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));
