@@ -18,6 +18,36 @@ struct Row {
 
 bool HasFinalizer(const heap::HeapSnapshot& heap, heap::NodeId n) { return !report::FinalizerKind(heap.types[heap.type[n]], heap.flags[n]).empty(); }
 
+// True for weakref.ref and its subclasses, by the chain of bases.
+bool IsWeakReference(const objects::ObjectReader& reader, Address type, const Limits& limits) {
+  for (std::size_t depth = 0; type != 0 && depth < limits.max_type_depth; ++depth) {
+    const objects::TypeFacts* facts = reader.Type(type);
+    if (facts == nullptr) return false;
+    if (!facts->is_heap_type && (facts->name == "weakref" || facts->name == "weakref.ReferenceType" || facts->name == "weakref.ref")) return true;
+    type = facts->tp_base;
+  }
+  return false;
+}
+
+// Callbacks that a full collection would call: of weak references that are in use, to objects that it would free. CPython: handle_weakrefs(),
+// Modules/gcmodule.c [2.7-3.12], Python/gc.c [3.13+]. A weak reference that is unreachable itself is cleared without a call.
+std::uint64_t CountWeakrefCallbacks(const CommandInput& in) {
+  const cpython::Layout& layout = in.reader.runtime().layout;
+  const std::uint32_t object_at = layout.Offset(cpython::Field::PyWeakReference_wr_object), callback_at = layout.Offset(cpython::Field::PyWeakReference_wr_callback);
+  const heap::HeapSnapshot& heap = in.heap;
+  std::vector<bool> is_weakref(heap.types.size());
+  for (std::size_t t = 0; t < heap.types.size(); ++t) is_weakref[t] = heap.types[t].address != 0 && IsWeakReference(in.reader, heap.types[t].address, in.request.limits);
+  std::uint64_t callbacks = 0;
+  heap.index.ForEach(0, heap.size(), [&](heap::NodeId n, Address address) {
+    if (!is_weakref[heap.type[n]] || in.verdict.state[n] != analysis::State::kReachable) return;
+    const target::MemoryImage& memory = in.reader.process().memory;
+    if (memory.ReadPointer(address + callback_at).value_or(0) == 0) return;
+    const heap::NodeId referent = heap.index.Find(memory.ReadPointer(address + object_at).value_or(0));
+    callbacks += referent != heap::kNoNode && in.verdict.state[referent] == analysis::State::kUnreachable;
+  });
+  return callbacks;
+}
+
 }  // namespace
 
 Outcome RunFinalizers(const CommandInput& in) {
@@ -25,6 +55,8 @@ Outcome RunFinalizers(const CommandInput& in) {
   const Labels labels(in.reader, in.request.redact);
   const std::uint64_t shown = in.request.limit == 0 ? ~0ull : in.request.limit;
   report::FinalizersReport r;
+  r.callbacks_known = in.reader.runtime().layout.Has(cpython::Field::PyWeakReference_wr_object);
+  if (r.callbacks_known) r.callbacks = CountWeakrefCallbacks(in);
   r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0;
 
   // Order is undefined where two of them share a component, whether it is reachable now or not.
