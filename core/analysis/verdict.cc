@@ -154,7 +154,7 @@ class VerdictBuilder {
       } else {
         candidates_.Insert(n);
       }
-      has_approximate_ = has_approximate_ || IsApproximate(n);
+      if (IsApproximate(n) && candidates_.Contains(n)) approximate_.push_back(n);
     }
   }
 
@@ -194,11 +194,27 @@ class VerdictBuilder {
   // more.
   void FindUpperBound() {
     verdict_.unreachable_upper = verdict_.unreachable;
-    if (has_approximate_) {
-      const auto approximate = [&](NodeId n) { return candidates_.Contains(n) && IsApproximate(n); };
-      replay_.CountReferencesFrom(approximate, 1);
-      verdict_.unreachable_upper = replay_.Unreachable(candidates_).Count();
-      replay_.CountReferencesFrom(approximate, -1);
+    const auto count_approximate = [&](int sign) {
+      for (const NodeId n : approximate_) {
+        for (const NodeId target : heap_.graph.Successors(n)) {
+          if (heap_.interpreter.empty() || heap_.interpreter[n] == heap_.interpreter[target]) replay_.Count(target, sign);
+        }
+      }
+    };
+    if (!approximate_.empty()) {
+      // Only objects that approximate references lead to can be held by fewer others than before; where none loses its last outside holder, nothing
+      // changes.
+      std::vector<NodeId> held;
+      for (const NodeId n : approximate_) {
+        for (const NodeId target : heap_.graph.Successors(n)) {
+          if (candidates_.Contains(target) && replay_.HeldFromOutside(target)) held.push_back(target);
+        }
+      }
+      count_approximate(1);
+      if (std::any_of(held.begin(), held.end(), [&](NodeId n) { return !replay_.HeldFromOutside(n); })) {
+        verdict_.unreachable_upper = replay_.Unreachable(candidates_).Count();
+      }
+      count_approximate(-1);
     }
     const heap::Coverage& coverage = heap_.coverage;
     const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0;
@@ -276,7 +292,8 @@ class VerdictBuilder {
   Replay replay_;
   NodeSet candidates_;
   Verdict verdict_;
-  bool has_permanent_ = false, has_approximate_ = false;
+  std::vector<NodeId> approximate_;  // candidates whose references were guessed
+  bool has_permanent_ = false;
 };
 
 }  // namespace

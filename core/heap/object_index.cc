@@ -25,23 +25,29 @@ ObjectIndex::ObjectIndex(std::span<const Range> ranges) : ranges_(ranges.begin()
   page_used_.resize((cell_count_ >> kPageShift) + 1);
 }
 
-bool ObjectIndex::Mark(Address a) noexcept {
-  const Place p = PlaceOf(a);
-  if (p.cell == kNoCell) return false;
+bool ObjectIndex::MarkPlace(Place p, bool shared) noexcept {
   std::uint64_t& bits = cells_[p.cell].bits;
+  std::uint8_t& used = page_used_[p.cell >> kPageShift];
+  if (shared) {
+    const std::uint64_t before = std::atomic_ref(bits).fetch_or(p.bit, std::memory_order_relaxed);
+    if (before & p.bit) return false;
+    std::atomic_ref(used).store(1, std::memory_order_relaxed);
+    return true;
+  }
   if (bits & p.bit) return false;
   bits |= p.bit;
-  page_used_[p.cell >> kPageShift] = 1;
+  used = 1;
   return true;
+}
+
+bool ObjectIndex::Mark(Address a) noexcept {
+  const Place p = PlaceOf(a);
+  return p.cell != kNoCell && MarkPlace(p, false);
 }
 
 bool ObjectIndex::MarkShared(Address a) noexcept {
   const Place p = PlaceOf(a);
-  if (p.cell == kNoCell) return false;
-  const std::uint64_t before = std::atomic_ref(cells_[p.cell].bits).fetch_or(p.bit, std::memory_order_relaxed);
-  if (before & p.bit) return false;
-  std::atomic_ref(page_used_[p.cell >> kPageShift]).store(1, std::memory_order_relaxed);
-  return true;
+  return p.cell != kNoCell && MarkPlace(p, true);
 }
 
 void ObjectIndex::Unmark(Address a) noexcept {
@@ -58,7 +64,7 @@ void ObjectIndex::Seal() {
     const std::uint64_t end = std::min((page + 1) << kPageShift, cell_count_);
     for (std::uint64_t cell = page << kPageShift; cell < end; ++cell) {
       cells_[cell].rank = rank;
-      rank += static_cast<NodeId>(std::popcount(cells_[cell].bits));
+      rank += CountBits(cells_[cell].bits);
     }
   }
   size_ = rank;

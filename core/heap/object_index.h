@@ -33,6 +33,25 @@ class ObjectIndex {
   ObjectIndex(ObjectIndex&&) noexcept = default;
   ObjectIndex& operator=(ObjectIndex&&) noexcept = default;
 
+  /// Where an address has its bit: looked up once, prefetched, and used some steps later.
+  struct Place {
+    std::uint64_t cell;
+    std::uint64_t bit;
+  };
+  static constexpr std::uint64_t kNoCell = ~std::uint64_t{0};
+  /// The place of `a`; cell is kNoCell where Accepts(a) is false.
+  [[nodiscard]] Place PlaceOf(Address a) const noexcept {
+    const std::uint32_t i = map_.Find(a);
+    if (i == AddressMap::kNone) return {kNoCell, 0};
+    const RangeCells& r = range_cells_[i];
+    if (a & r.low_bits) return {kNoCell, 0};
+    const std::uint64_t granule = (a >> r.shift) - r.first_granule;
+    return {r.first_cell + (granule >> 6), std::uint64_t{1} << (granule & 63)};
+  }
+  void Prefetch(Place place) const noexcept { __builtin_prefetch(&cells_[place.cell], 1); }
+  /// Marks a place (not kNoCell). Returns false when it was marked. `shared`: other threads do so too.
+  bool MarkPlace(Place place, bool shared) noexcept;
+
   /// Adds `a`. Returns false when it was there already, lies in no range, or is not aligned to the range's granularity.
   bool Mark(Address a) noexcept;
   /// The same, safe against Mark-like calls of other threads through MarkShared().
@@ -56,7 +75,7 @@ class ObjectIndex {
     if (p.cell == kNoCell) return kNoNode;
     const Cell& cell = cells_[p.cell];
     if (!(cell.bits & p.bit)) return kNoNode;
-    return cell.rank + static_cast<NodeId>(std::popcount(cell.bits & (p.bit - 1)));
+    return cell.rank + CountBits(cell.bits & (p.bit - 1));
   }
   /// The address of `id` < size(). O(log n): binary search over ranks. For loops over all ids use ForEach.
   [[nodiscard]] Address AddressOf(NodeId id) const noexcept;
@@ -78,13 +97,8 @@ class ObjectIndex {
     std::uint32_t rank;  // objects before this cell
     std::uint32_t unused;
   };
-  struct Place {
-    std::uint64_t cell;
-    std::uint64_t bit;
-  };
   // Cells are looked at page-wise where all are: a page without marks is never read, so the system never has to provide it.
   static constexpr unsigned kPageShift = 8;  // 4 KiB of cells
-  static constexpr std::uint64_t kNoCell = ~std::uint64_t{0};
   struct Free {
     void operator()(void* p) const noexcept { std::free(p); }  // NOLINT(cppcoreguidelines-no-malloc): calloc gives lazily zeroed pages
   };
@@ -95,13 +109,16 @@ class ObjectIndex {
     std::uint32_t shift;
   };
 
-  [[nodiscard]] Place PlaceOf(Address a) const noexcept {
-    const std::uint32_t i = map_.Find(a);
-    if (i == AddressMap::kNone) return {kNoCell, 0};
-    const RangeCells& r = range_cells_[i];
-    if (a & r.low_bits) return {kNoCell, 0};
-    const std::uint64_t granule = (a >> r.shift) - r.first_granule;
-    return {r.first_cell + (granule >> 6), std::uint64_t{1} << (granule & 63)};
+  // std::popcount is a library call where the compiler may not count on the instruction (baseline x86-64).
+  [[nodiscard]] static NodeId CountBits(std::uint64_t x) noexcept {
+#ifdef __POPCNT__
+    return static_cast<NodeId>(std::popcount(x));
+#else
+    x -= (x >> 1) & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
+    return static_cast<NodeId>((x * 0x0101010101010101u) >> 56);
+#endif
   }
   [[nodiscard]] Address AddressOfBit(std::uint64_t cell, unsigned bit, std::size_t range) const noexcept {
     const RangeCells& r = range_cells_[range];

@@ -13,16 +13,10 @@
 #include "core/cpython/runtime.h"
 #include "core/heap/heap_snapshot.h"
 #include "core/heap/object_index.h"
+#include "core/snapshot/chain_walk.h"
 #include "core/target/process.h"
 
 namespace pygc::snapshot {
-
-/// A stretch of a list that was followed without a gap, so that it can be followed again.
-struct ListStretch {
-  Address first_head = 0;   // PyGC_Head of the first object
-  std::uint64_t count = 0;  // objects
-  bool backwards = false;   // by _gc_prev
-};
 
 /// One list of the collector and what of it was found.
 struct ObjectList {
@@ -47,6 +41,7 @@ struct FoundObjects {
 
 struct SourceOptions {
   bool with_leaves = false;
+  bool one_by_one = false;  // follow each list along one chain, as where it is damaged; the result is the same
   Limits limits;
 };
 

@@ -2,7 +2,7 @@
 //   1  which addresses are objects             object_source.h; with leaves also the closure over what they refer to
 //   2  header: refcount, type, flags           sequential reads
 //   3  references                              decoded in batches, so that the lookups of a batch overlap; one CSR block a piece
-// Pieces are runs of 2^kPieceShift ids, so a block is found by a shift, and the result is the same for any number of threads.
+// Pieces are runs of 2^piece_shift ids, so a block is found by a shift, and the result is the same for any number of threads.
 #include "core/snapshot/snapshot_builder.h"
 
 #include <algorithm>
@@ -25,7 +25,8 @@ using heap::NodeId;
 using objects::ReferentQuality;
 using objects::TypeFacts;
 
-constexpr unsigned kPieceShift = 16;
+constexpr std::size_t kLookAhead = 16;  // objects between the first sight of one and its decoding; a power of two
+constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
 constexpr std::size_t kBatchReferents = 1u << 16;
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
 
@@ -42,7 +43,7 @@ class Builder {
 
   Result<heap::HeapSnapshot> Run() {
     const auto is_object = [this](Address a) { return TypeAt(a) != nullptr; };
-    const SourceOptions source{options_.with_leaves, options_.limits};
+    const SourceOptions source{options_.with_leaves, false, options_.limits};
     Result<FoundObjects> found = FindObjectsInLists(process_, runtime_, source, is_object, progress_);
     if (!found) return tl::unexpected(found.error());
     found_ = *std::move(found);
@@ -74,11 +75,12 @@ class Builder {
     return p == nullptr ? nullptr : reader_.Type(header_.Type(p));
   }
   [[nodiscard]] std::size_t Pieces() const noexcept {
-    return (std::size_t{found_.index.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
+    return (std::size_t{found_.index.size()} + (std::size_t{1} << options_.piece_shift) - 1) >> options_.piece_shift;
   }
   [[nodiscard]] std::pair<NodeId, NodeId> Piece(std::size_t piece) const noexcept {
-    const std::uint64_t begin = std::uint64_t{piece} << kPieceShift;
-    return {static_cast<NodeId>(begin), static_cast<NodeId>(std::min<std::uint64_t>(begin + (1u << kPieceShift), found_.index.size()))};
+    const std::uint64_t begin = std::uint64_t{piece} << options_.piece_shift;
+    return {static_cast<NodeId>(begin),
+            static_cast<NodeId>(std::min<std::uint64_t>(begin + (std::uint64_t{1} << options_.piece_shift), found_.index.size()))};
   }
 
   // True when the collector or gc.get_referents would call the type's tp_traverse for the object.
@@ -126,11 +128,12 @@ class Builder {
     heap_.type.resize(count);
     heap_.flags.resize(count);
     if (runtime_.interpreters.size() > 1) heap_.interpreter.resize(count);
+    if (!progress_.Update("noting generations", 0, 0)) return false;
     FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
     counts_.resize(Pieces());
     return ForEachPiece(
         Pieces(), ThreadCount(options_.limits.threads, Pieces()), [this](std::size_t piece, unsigned) { return ReadHeadersOf(piece); },
-        [this](std::size_t done) { return progress_.Update("reading object headers", done << kPieceShift, found_.index.size()); });
+        [this](std::size_t done) { return progress_.Update("reading object headers", done << options_.piece_shift, found_.index.size()); });
   }
   bool ReadHeadersOf(std::size_t piece) {
     const auto [begin, end] = Piece(piece);
@@ -178,7 +181,7 @@ class Builder {
     const auto decode = [&](unsigned threads) {
       return ForEachPiece(
           Pieces(), threads, [&](std::size_t piece, unsigned) { return DecodePiece(piece, threads == 1, blocks[piece]); },
-          [this](std::size_t pieces) { return progress_.Update("reading references", pieces << kPieceShift, found_.index.size()); });
+          [this](std::size_t pieces) { return progress_.Update("reading references", pieces << options_.piece_shift, found_.index.size()); });
     };
     const unsigned threads = ThreadCount(options_.limits.threads, Pieces());
     bool done = decode(threads);
@@ -189,7 +192,9 @@ class Builder {
         c.unreadable -= c.unreadable_referents;
         c.approximate = c.dangling = c.unreadable_referents = 0;
       }
-      for (std::uint8_t& flags : heap_.flags) flags &= static_cast<std::uint8_t>(~heap::kApproximate);
+      for (NodeId n = 0; n < heap_.flags.size(); ++n) {
+        if (heap_.type[n] < TypeUse::kFirstSpecial) heap_.flags[n] &= static_cast<std::uint8_t>(~(heap::kApproximate | heap::kFault));
+      }
       std::fill(blocks.begin(), blocks.end(), graph::CsrGraph::Block{});
       done = decode(1);
     }
@@ -230,13 +235,28 @@ class Builder {
       referents.clear();
       batched = 0;
     };
-    found_.index.ForEach(begin, end, [&](NodeId n, Address object) {
+    const auto decode = [&](NodeId n, Address object) {
       const std::size_t before = referents.size();
       if (heap_.type[n] < TypeUse::kFirstSpecial) DecodeObject(n, object, edges_.load(std::memory_order_relaxed) < max_edges_, referents, counts);
       for (std::size_t i = before; i < referents.size(); ++i) found_.index.Prefetch(referents[i]);
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
+    };
+    // Each object passes three stations: its memory is asked for; some objects later its table (list items, dict keys); some later it is decoded.
+    std::array<std::pair<NodeId, Address>, kLookAhead> ahead{};
+    std::size_t seen = 0;
+    const auto ask_for_table = [&](std::size_t i) {
+      const auto& [n, object] = ahead[i % kLookAhead];
+      if (heap_.type[n] < TypeUse::kFirstSpecial) reader_.PrefetchReferents(object, *facts_[heap_.type[n]]);
+    };
+    found_.index.ForEach(begin, end, [&](NodeId n, Address object) {
+      if (seen >= kLookAhead) decode(ahead[seen % kLookAhead].first, ahead[seen % kLookAhead].second);
+      ahead[seen % kLookAhead] = {n, object};
+      __builtin_prefetch(process_.memory.At(object, 0));
+      ++seen;
+      if (seen >= kTableAfter) ask_for_table(seen - kTableAfter);
     });
+    for (std::size_t i = seen > kLookAhead ? seen - kLookAhead : 0; i < seen; ++i) decode(ahead[i % kLookAhead].first, ahead[i % kLookAhead].second);
     resolve();
     block.edges.shrink_to_fit();
     return cut || edges_.load(std::memory_order_relaxed) < max_edges_;

@@ -12,6 +12,7 @@ namespace pygc::snapshot {
 struct SnapshotOptions {
   bool with_leaves = false;  // also every object that is reached from tracked ones: untracked containers and leaves, with sizes (export)
   Limits limits;
+  unsigned piece_shift = 16;  // ids in one piece of work: 1 << piece_shift; smaller only in tests
 };
 
 /// All tracked objects of every interpreter (generation lists, the permanent one, and lists headed on a C stack where a collection was in progress),

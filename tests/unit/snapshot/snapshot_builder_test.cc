@@ -1,0 +1,289 @@
+// From bytes to groups on every built-in layout: a heap is written through the layout, read, judged and grouped.
+#include "core/snapshot/snapshot_builder.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "core/analysis/groups.h"
+#include "core/analysis/verdict.h"
+#include "core/snapshot/excerpt_builder.h"
+#include "tests/support/python_heap.h"
+
+namespace pygc::snapshot {
+namespace {
+
+using cpython::Field;
+using test::PythonHeap;
+
+struct Snapshot {
+  explicit Snapshot(PythonHeap& python, SnapshotOptions options = {})
+      : runtime(python.runtime()), process(python.Build()), reader(process, runtime, Limits()) {
+    runtime.interpreters[0].garbage = garbage;
+    SilentProgress progress;
+    auto built = BuildSnapshot(reader, options, progress);
+    REQUIRE(built);
+    heap = *std::move(built);
+  }
+  heap::NodeId Node(Address a) const { return heap.index.Find(a); }
+  const std::string& TypeName(Address a) const { return heap.types[heap.type[Node(a)]].name; }
+  std::vector<Address> Successors(Address a) const {
+    std::vector<Address> out;
+    for (const heap::NodeId n : heap.graph.Successors(Node(a))) out.push_back(heap.AddressOf(n));
+    return out;
+  }
+
+  Address garbage = 0;
+  cpython::Runtime runtime;
+  target::Process process;
+  objects::ObjectReader reader;
+  heap::HeapSnapshot heap;
+};
+
+template <typename F>
+void OnEveryLayout(F body) {
+  for (const cpython::Layout* layout : test::DefaultLayouts()) {
+    CAPTURE(layout->name);
+    PythonHeap heap(*layout);
+    body(heap);
+  }
+}
+
+void SetRefcount(PythonHeap& python, Address object, std::uint32_t count) {
+  python.fake().Write<std::uint32_t>(object + python.layout().Offset(Field::PyObject_ob_refcnt), count);
+}
+
+TEST_CASE("tracked objects, their types, counts and references come out of every layout's bytes") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address s = python.Str("leaf");
+    const Address inner = python.Tuple({s, python.Int(3)});
+    const Address list = python.List({inner, s, inner});
+    const Address alone = python.List({list});
+    for (const Address a : {list, inner, alone}) python.Track(a);
+    SetRefcount(python, list, 7);
+    const Snapshot snapshot(python);
+    REQUIRE(snapshot.heap.size() == 3);
+    CHECK(snapshot.heap.coverage.objects == 3);
+    CHECK(snapshot.heap.coverage.lists_complete);
+    CHECK(snapshot.TypeName(list) == "list");
+    CHECK(snapshot.TypeName(inner) == "tuple");
+    CHECK(snapshot.heap.refcount[snapshot.Node(list)] == 7);
+    CHECK(snapshot.Successors(list) == std::vector<Address>{inner, inner});
+    CHECK(snapshot.Successors(alone) == std::vector<Address>{list});
+    CHECK(snapshot.heap.IsTracked(snapshot.Node(list)));
+    CHECK(snapshot.heap.Generation(snapshot.Node(list)) == 0);
+    CHECK(snapshot.heap.size_bytes.empty());
+    CHECK(snapshot.heap.interpreter.empty());
+  });
+}
+
+TEST_CASE("with leaves every object that is reached is there, with its size and its references") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address s = python.Str("leaf"), i = python.Int(70000);
+    const Address untracked = python.Tuple({s, i});
+    const Address list = python.List({untracked, s});
+    python.Track(list);
+    SnapshotOptions options;
+    options.with_leaves = true;
+    const Snapshot snapshot(python, options);
+    CHECK(snapshot.Successors(list) == std::vector<Address>{s, untracked});
+    CHECK(snapshot.Successors(untracked) == std::vector<Address>{i, s});
+    CHECK(snapshot.heap.IsTracked(snapshot.Node(list)));
+    CHECK_FALSE(snapshot.heap.IsTracked(snapshot.Node(untracked)));
+    CHECK(snapshot.heap.Generation(snapshot.Node(untracked)) == heap::kUntracked);
+    REQUIRE(snapshot.heap.size_bytes.size() == snapshot.heap.size());
+    CHECK(snapshot.heap.coverage.objects == 1);
+    CHECK(snapshot.heap.coverage.dangling_references == 0);
+  });
+}
+
+TEST_CASE("an object whose type is no type is kept, counted and never called unreachable") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address broken = python.List({}), fine = python.List({});
+    for (const Address a : {broken, fine}) python.Track(a);
+    python.fake().Write<std::uint64_t>(broken + python.layout().Offset(Field::PyObject_ob_type), 0x1234);
+    SetRefcount(python, broken, 0);
+    SetRefcount(python, fine, 0);
+    const Snapshot snapshot(python);
+    REQUIRE(snapshot.heap.size() == 2);
+    CHECK(snapshot.TypeName(broken) == "<not a type>");
+    CHECK(snapshot.heap.coverage.unreadable_objects == 1);
+    CHECK(snapshot.heap.coverage.type_errors == 1);
+    SilentProgress progress;
+    const auto verdict = analysis::ReplayCollection(snapshot.heap, progress);
+    REQUIRE(verdict);
+    CHECK(verdict->state[snapshot.Node(broken)] == analysis::State::kReachable);
+    CHECK(verdict->state[snapshot.Node(fine)] == analysis::State::kUnreachable);
+    CHECK(verdict->certainty == analysis::Certainty::kLowerBound);
+  });
+}
+
+// Two equal cycles instance -> dict -> instance with a list that hangs on each, a leaf of its own and one that is shared with the living.
+struct TwoLeaks {
+  explicit TwoLeaks(PythonHeap& python) {
+    const Address type = python.Class("app", "Leak", {.has_dict = true});
+    python.Track(type);
+    SetRefcount(python, type, 10);
+    shared = python.Str("shared");
+    SetRefcount(python, shared, 100);
+    for (int i = 0; i < 2; ++i) {
+      const Address instance = python.Instance(type), own = python.Str(i == 0 ? "own0" : "own1"), hanging = python.List({own, shared});
+      const Address me = python.Str("me"), list = python.Str("list");
+      for (const Address key : {me, list}) SetRefcount(python, key, 50);  // interned: 2.7 visits keys
+      const Address dict = python.Dict({{me, instance}, {list, hanging}});
+      python.SetDict(instance, type, dict);
+      SetRefcount(python, instance, 1);
+      for (const Address a : {instance, dict, hanging}) python.Track(a);
+      instances.push_back(instance);
+      dicts.push_back(dict);
+      lists.push_back(hanging);
+      leaves.push_back(own);
+    }
+  }
+  std::vector<Address> instances, dicts, lists, leaves;
+  Address shared = 0;
+};
+
+TEST_CASE("from bytes to one group of two equal leaks, with labels, leaves of its own and sizes") {
+  OnEveryLayout([](PythonHeap& python) {
+    const TwoLeaks leaks(python);
+    const Snapshot snapshot(python);
+    SilentProgress progress;
+    const auto verdict = analysis::ReplayCollection(snapshot.heap, progress);
+    REQUIRE(verdict);
+    CHECK(verdict->unreachable == 6);
+    const auto excerpt = BuildExcerpt(snapshot.reader, snapshot.heap, analysis::LeakedNodes(*verdict), Limits(), progress);
+    REQUIRE(excerpt);
+    const auto has = [&](Address a) { return std::binary_search(excerpt->address.begin(), excerpt->address.end(), a); };
+    for (const Address a : leaks.leaves) CHECK(has(a));
+    CHECK_FALSE(has(leaks.shared));
+    CHECK(excerpt->size() == 8);
+    CHECK(excerpt->size_bytes.size() == excerpt->size());
+    const auto groups = analysis::GroupStructures(snapshot.heap, *verdict, *excerpt, progress);
+    REQUIRE(groups);
+    REQUIRE(groups->groups.size() == 1);
+    const analysis::Group& group = groups->groups[0];
+    CHECK(group.count == 2);
+    CHECK(group.objects == 4);
+    CHECK(group.held_objects == 4);
+    CHECK(excerpt->types[group.type].name == "app.Leak");
+    REQUIRE(group.cycle.size() == 2);
+    CHECK(excerpt->address[group.cycle[0].node] == std::min(leaks.instances[0], leaks.instances[1]));
+    CHECK(excerpt->label_texts[group.cycle[0].label] == ".__dict__");
+    CHECK(excerpt->label_texts[group.cycle[1].label] == "['me']");
+  });
+}
+
+TEST_CASE("gc.garbage is read, and what it alone keeps alive is uncollectable") {
+  OnEveryLayout([](PythonHeap& python) {
+    const TwoLeaks leaks(python);
+    const Address garbage = python.List({leaks.instances[0]});
+    python.Track(garbage);
+    SetRefcount(python, garbage, 1);
+    SetRefcount(python, leaks.instances[0], 2);
+    cpython::Runtime runtime = python.runtime();
+    runtime.interpreters[0].garbage = garbage;
+    const target::Process process = python.Build();
+    const objects::ObjectReader reader(process, runtime, Limits());
+    SilentProgress progress;
+    const auto heap = BuildSnapshot(reader, {}, progress);
+    REQUIRE(heap);
+    REQUIRE(heap->interpreters[0].garbage.size() == 1);
+    CHECK(heap->interpreters[0].garbage_list_node == heap->index.Find(garbage));
+    const auto verdict = analysis::ReplayCollection(*heap, progress);
+    REQUIRE(verdict);
+    CHECK(verdict->unreachable == 3);
+    CHECK(verdict->uncollectable == 3);
+    CHECK(verdict->garbage_count == 1);
+    CHECK(verdict->state[heap->index.Find(leaks.instances[0])] == analysis::State::kUncollectable);
+    CHECK(verdict->state[heap->index.Find(leaks.lists[0])] == analysis::State::kUncollectable);
+    CHECK(verdict->state[heap->index.Find(leaks.lists[1])] == analysis::State::kUnreachable);
+  });
+}
+
+// A heap of some hundred thousand lists in scrambled order that refer to each other.
+std::unique_ptr<PythonHeap> LargeHeap(const cpython::Layout& layout) {
+  auto python = std::make_unique<PythonHeap>(layout);
+  std::vector<Address> objects;
+  std::uint64_t random = 1;
+  for (int i = 0; i < 9000; ++i) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    std::vector<Address> items;
+    for (std::uint64_t k = 0; k < (random >> 60) % 4 && !objects.empty(); ++k) items.push_back(objects[(random >> (8 * k)) % objects.size()]);
+    objects.push_back(i % 3 == 0 ? python->Tuple(items) : python->List(items));
+  }
+  for (std::size_t i = 0; i < objects.size(); ++i) python->Track(objects[i * 7919 % objects.size()]);
+  return python;
+}
+
+TEST_CASE("the snapshot is the same for any number of threads") {
+  const auto python = LargeHeap(*test::DefaultLayouts().back());
+  SnapshotOptions options;
+  options.piece_shift = 8;
+  options.limits.threads = 1;
+  const Snapshot one(*python, options);
+  REQUIRE(one.heap.size() == 9000);
+  for (const unsigned threads : {2u, 3u, 8u}) {
+    options.limits.threads = threads;
+    const Snapshot many(*python, options);
+    CHECK(many.heap.refcount == one.heap.refcount);
+    CHECK(many.heap.type == one.heap.type);
+    CHECK(many.heap.flags == one.heap.flags);
+    REQUIRE(many.heap.types.size() == one.heap.types.size());
+    for (std::size_t i = 0; i < one.heap.types.size(); ++i) CHECK(many.heap.types[i].name == one.heap.types[i].name);
+    REQUIRE(many.heap.graph.edge_count() == one.heap.graph.edge_count());
+    bool same = true;
+    for (heap::NodeId n = 0; n < one.heap.size(); ++n) same = same && std::ranges::equal(many.heap.graph.Successors(n), one.heap.graph.Successors(n));
+    CHECK(same);
+  }
+}
+
+TEST_CASE("reading can be cancelled in every stage, and says so") {
+  class StopAfter final : public ProgressSink {
+   public:
+    explicit StopAfter(int calls) : left_(calls) {}
+    bool Update(std::string_view, std::uint64_t, std::uint64_t) override { return left_-- > 0; }
+    int left_;
+  };
+  const auto python = LargeHeap(*test::DefaultLayouts().back());
+  const cpython::Runtime runtime = python->runtime();
+  const target::Process process = python->Build();
+  const objects::ObjectReader reader(process, runtime, Limits());
+  bool finished = false;
+  for (int calls = 0; !finished; ++calls) {
+    REQUIRE(calls < 100);
+    StopAfter progress(calls);
+    const auto heap = BuildSnapshot(reader, {}, progress);
+    finished = heap.has_value();
+    if (!heap) CHECK(heap.error().code == ErrorCode::kCancelled);
+  }
+}
+
+TEST_CASE("lists that share one table of items do not multiply memory") {
+  PythonHeap python(*test::DefaultLayouts().back());
+  const Address item = python.List({});
+  python.Track(item);
+  const Address first = python.List(std::vector<Address>(20000, item));
+  python.Track(first);
+  for (int i = 0; i < 2000; ++i) {  // 40 million references in less than a megabyte
+    const Address list = python.List({});
+    python.Put(list, Field::PyListObject_ob_item, python.Get(first, Field::PyListObject_ob_item));
+    python.Put(list, Field::PyVarObject_ob_size, 20000);
+    python.Put(list, Field::PyListObject_allocated, 20000);
+    python.Track(list);
+  }
+  const Snapshot two(python, {.with_leaves = false, .limits = {.threads = 2}, .piece_shift = 8});
+  const Snapshot one(python, {.with_leaves = false, .limits = {.threads = 1}, .piece_shift = 8});
+  CHECK(one.heap.size() == 2002);
+  CHECK(one.heap.graph.edge_count() < 20'000'000);
+  CHECK(one.heap.graph.edge_count() == two.heap.graph.edge_count());
+  CHECK(one.heap.flags == two.heap.flags);
+  CHECK(one.heap.coverage.notes == two.heap.coverage.notes);
+  CHECK(one.heap.coverage.notes.size() == 1);
+  CHECK(one.heap.coverage.unreadable_objects > 0);
+  CHECK(one.heap.coverage.unreadable_objects == two.heap.coverage.unreadable_objects);
+}
+
+}  // namespace
+}  // namespace pygc::snapshot
