@@ -106,14 +106,14 @@ std::string ObjectReader::LabelText(const LabelledReferent& r) const {
   const auto name_of = [this](Address name) { return name ? impl_->values.Text(name, kMaxKeyText) : std::nullopt; };
   switch (r.kind) {
     case SlotKind::kField:
-    case SlotKind::kType: return std::string(".") + (r.name ? r.name : "?");
+    case SlotKind::kType: return fmt::format(".{}", r.name ? r.name : "?");
     case SlotKind::kItem: return fmt::format("[{}]", r.index);
     case SlotKind::kDictKey: return fmt::format("key {}", KeyText(*impl_, r.key));
     case SlotKind::kDictValue: return fmt::format("[{}]", KeyText(*impl_, r.key));
     case SlotKind::kSetEntry: return "element";
-    case SlotKind::kAttribute: return "." + name_of(r.key).value_or(fmt::format("attribute {}", r.index));
-    case SlotKind::kSlot: return "." + (r.text.empty() ? std::string("?") : r.text);
-    case SlotKind::kLocal: return "local " + name_of(r.key).value_or(std::to_string(r.index));
+    case SlotKind::kAttribute: return fmt::format(".{}", name_of(r.key).value_or(fmt::format("attribute {}", r.index)));
+    case SlotKind::kSlot: return fmt::format(".{}", r.text.empty() ? "?" : r.text);
+    case SlotKind::kLocal: return fmt::format("local {}", name_of(r.key).value_or(std::to_string(r.index)));
     case SlotKind::kStackItem: return fmt::format("stack[{}]", r.index);
     case SlotKind::kUnknown: return fmt::format("+{:#x}", r.index);
   }

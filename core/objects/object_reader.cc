@@ -51,6 +51,29 @@ ReferentQuality ObjectReader::Referents(Address object, const TypeFacts& type, R
   return Visitor<AddressSink>(impl_->context, sink).Object(object, type);
 }
 
+void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) const noexcept {
+  const Offsets& o = impl_->offsets;
+  const target::MemoryImage& memory = impl_->process->memory;
+  const ReaderKind kind = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
+  std::uint32_t field;
+  switch (kind) {
+    case ReaderKind::kList: field = o.list_item; break;
+    case ReaderKind::kDict:
+    case ReaderKind::kOrderedDict: field = o.dict_old ? o.ma_table : o.ma_keys; break;
+    case ReaderKind::kSet: field = o.set_table; break;
+    case ReaderKind::kDeque: field = o.deque_leftblock; break;
+    case ReaderKind::kFrameProxy: field = o.f_frame; break;
+    case ReaderKind::kFields: if (type.tail != ReaderKind::kDict) return; field = o.ma_keys; break;
+    default: return;
+  }
+  const std::byte* p = memory.At(object, field + 8);
+  if (!p) return;
+  if (const std::byte* table = memory.At(LoadUnchecked<std::uint64_t>(p + field), 1)) {
+    __builtin_prefetch(table);
+    if (field == o.ma_keys && !o.dict_old) __builtin_prefetch(table + 64);  // indices first, then the entries
+  }
+}
+
 bool ObjectReader::IsGc(Address object, const TypeFacts& type) const {
   if (!type.have_gc) return false;
   if (type.tp_is_gc == 0 || !type.is_type_object) return true;  // other tp_is_gc functions (greenlets) only hide objects from gc.get_referents

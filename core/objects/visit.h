@@ -257,7 +257,7 @@ class Visitor {
       if (block == last) break;
       block = Pointer(b, o_->block_right);
     }
-    if (left != 0) Damaged();
+    if (left != 0 || (length > 0 && block != last)) Damaged();  // the last item lies in the right block
   }
 
   void OrderedDict(Address object, const std::byte* p) {

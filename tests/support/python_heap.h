@@ -22,12 +22,12 @@ namespace pygc::test {
 
 /// How Class() makes a class.
 struct ClassOptions {
-  std::vector<Address> bases;            // empty: object
-  std::vector<std::string> slots;        // __slots__
+  std::vector<Address> bases = {};       // empty: object
+  std::vector<std::string> slots = {};   // __slots__
   bool has_dict = false;                 // a __dict__: managed where the release has that, else a pointer behind the slots
-  std::vector<std::pair<std::string, Address>> attributes;  // beside __module__
+  std::vector<std::pair<std::string, Address>> attributes = {};  // beside __module__
   Address metatype = 0;                  // 0: type
-  std::vector<std::string> shared_keys;  // names in ht_cached_keys (3.6+)
+  std::vector<std::string> shared_keys = {};  // names in ht_cached_keys (3.6+)
 };
 
 class PythonHeap {
