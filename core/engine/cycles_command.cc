@@ -148,9 +148,11 @@ Outcome RunCycles(const CommandInput& in) {
     g.state = StateName(look->order);
     g.type = labels.TypeName(heap.AddressOf(heads.front()));
     g.count = group->components.size();
-    if (group->components.size() == 1) g.name = labels.NameOf(heap.AddressOf(heads.front()), g.type);
+    std::vector<Address> head_addresses;
+    for (const NodeId n : heads) head_addresses.push_back(heap.AddressOf(n));
+    g.name = labels.NamesOf(head_addresses, g.type);
     g.objects = group->objects;
-    g.cycle = labels.CycleOf(CycleThrough(in, components, heads.front()));
+    g.cycle = labels.CycleOf(CycleThrough(in, components, heads.front()), g.type);
     for (const auto& [type, count] : look->types) g.members.push_back({names.Name(type), count, 0, ""});
     std::stable_sort(g.members.begin(), g.members.end(), [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
     for (const NodeId n : heads) {

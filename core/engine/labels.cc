@@ -124,6 +124,19 @@ std::string Labels::NameOf(Address object, const std::string& type) const {
   return {};
 }
 
+std::string Labels::NamesOf(const std::vector<Address>& objects, const std::string& type) const {
+  constexpr std::size_t kLookedAt = 1000, kShown = 3;  // enough to tell "all the same" from "many"
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < objects.size() && i < kLookedAt && names.size() <= kShown; ++i) {
+    std::string name = NameOf(objects[i], type);
+    if (name.empty()) return {};
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+  }
+  std::string out;
+  for (std::size_t i = 0; i < names.size(); ++i) out += fmt::format("{}{}", i == 0 ? "" : ", ", i == kShown ? "…" : names[i]);
+  return out;
+}
+
 std::string Labels::FreeVariable(Address function, std::uint64_t index) const {
   const Address code = PointerIn(function, Field::PyFunctionObject_func_code);
   if (code == 0) return {};
@@ -180,7 +193,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   return step;
 }
 
-report::Cycle Labels::CycleOf(const std::vector<Address>& nodes) const {
+report::Cycle Labels::CycleOf(const std::vector<Address>& nodes, const std::string& type) const {
   report::Cycle cycle;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     if (nodes.size() > kMaxSteps && i == kMaxSteps / 2) {  // a ring of a million is understood from its ends
@@ -212,7 +225,7 @@ report::Cycle Labels::CycleOf(const std::vector<Address>& nodes) const {
       cycle[i].key.clear();
     }
   }
-  return report::StartWithBestKnown(std::move(cycle));
+  return report::StartWithBestKnown(std::move(cycle), type);
 }
 
 }  // namespace pygc::engine

@@ -21,8 +21,11 @@ class Labels {
   [[nodiscard]] std::string TypeName(Address object, const std::string& otherwise = "(unreadable)") const;
   /// What the object is called, where it has a name of its own: functions, bound methods, frames, generators, classes, modules. Empty otherwise.
   [[nodiscard]] std::string NameOf(Address object, const std::string& type) const;
-  /// The closed path `objects` (each refers to the next, the last to the first) as a cycle with labels.
-  [[nodiscard]] report::Cycle CycleOf(const std::vector<Address>& objects) const;
+  /// The names of several objects of one type: the one that all have, or the first few different ones; empty where they have none.
+  [[nodiscard]] std::string NamesOf(const std::vector<Address>& objects, const std::string& type) const;
+  /// The closed path `objects` (each refers to the next, the last to the first) as a cycle with labels,
+  /// turned so that an object of `type` comes first.
+  [[nodiscard]] report::Cycle CycleOf(const std::vector<Address>& objects, const std::string& type) const;
   /// What sys.getsizeof says, 0 where it is not known.
   [[nodiscard]] std::uint64_t SizeOf(Address object) const;
   /// True, false for a file object that is open, closed; nullopt for all else.

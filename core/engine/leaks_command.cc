@@ -132,7 +132,9 @@ class LeaksCommand {
     out.uncollectable = g.definite && out.reason != report::Reason::kFrozen;
     out.interpreter = g.interpreter < in_.heap.interpreters.size() ? in_.heap.interpreters[g.interpreter].id : 0;
     out.type = TypeName(g.type);
-    out.name = CommonName(g);
+    std::vector<Address> heads;
+    for (const graph::NodeId n : g.heads) heads.push_back(excerpt_->address[n]);
+    out.name = labels_.NamesOf(heads, out.type);
     out.count = g.count;
     out.objects = g.objects;
     out.in_garbage = g.in_garbage;
@@ -140,7 +142,7 @@ class LeaksCommand {
     out.bytes_with_held = g.bytes + g.held_bytes;
     std::vector<Address> cycle;
     for (const analysis::CycleStep& step : g.cycle) cycle.push_back(excerpt_->address[step.node]);
-    out.cycle = labels_.CycleOf(cycle);
+    out.cycle = labels_.CycleOf(cycle, out.type);
     for (const analysis::GroupTypeCount& c : g.members) out.members.push_back({TypeName(c.type), c.objects, c.bytes, ""});
     for (const analysis::GroupTypeCount& c : g.held) {
       const auto note = file_notes_.find({index, c.type});
@@ -159,16 +161,6 @@ class LeaksCommand {
     out.approximate = g.approximate;
     out.shared_objects = g.shared_objects;
     return out;
-  }
-
-  // What the heads are called, where all have the same name; as many are looked at as makes a difference unlikely to be missed.
-  [[nodiscard]] std::string CommonName(const analysis::Group& g) const {
-    constexpr std::size_t kLookedAt = 1000;
-    std::string name = labels_.NameOf(excerpt_->address[g.heads.front()], TypeName(g.type));
-    for (std::size_t i = 1; i < g.heads.size() && i < kLookedAt && !name.empty(); ++i) {
-      if (labels_.NameOf(excerpt_->address[g.heads[i]], TypeName(g.type)) != name) name.clear();
-    }
-    return name;
   }
 
   [[nodiscard]] report::FinalizerCount FinalizerOf(const analysis::GroupFinalizerCount& c) const {

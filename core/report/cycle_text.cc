@@ -61,7 +61,9 @@ std::vector<FoldedStep> Fold(const Cycle& cycle) {
     }
     if (i > 0 && s.type == "tuple" && Previous(cycle, i).kind == EdgeKind::kClosure) continue;
     if (i > 0 && IsContainer(s) && !only_containers) {
-      out.back().label += s.label;
+      // Words ("key 'x'", "element") stand apart from the name before them; brackets do not.
+      const bool word = !s.label.empty() && s.label[0] >= 'a' && s.label[0] <= 'z';
+      out.back().label += fmt::format("{}{}", word ? " " : "", s.label);
       out.back().direct = false;
       continue;
     }
@@ -113,7 +115,7 @@ std::string LastName(const std::string& type) {
   return dot == std::string::npos || dot + 1 == type.size() ? type : type.substr(dot + 1);
 }
 
-Cycle StartWithBestKnown(Cycle cycle) {
+Cycle StartWithBestKnown(Cycle cycle, const std::string& type) {
   if (cycle.size() < 2) return cycle;
   std::size_t best = 0;
   // The attribute's name, whether it is stored inline or in an attribute dictionary.
@@ -122,6 +124,7 @@ Cycle StartWithBestKnown(Cycle cycle) {
     return cycle[i].label == ".__dict__" && next.kind == EdgeKind::kKey ? next.key : cycle[i].key;
   };
   const auto better = [&](std::size_t a, std::size_t b) {
+    if ((cycle[a].type == type) != (cycle[b].type == type)) return cycle[a].type == type;
     const unsigned ra = Rank(cycle[a]), rb = Rank(cycle[b]);
     if (ra != rb) return ra < rb;
     // Among equals the one that names its reference: `Node .children` before `Node .parent`.

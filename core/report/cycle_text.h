@@ -32,8 +32,9 @@ using Cycle = std::vector<CycleStep>;
 [[nodiscard]] unsigned NameRank(const std::string& type);
 
 /// The cycle turned so that it starts with the object that a reader knows best: an instance of a class of the program before functions and frames, those
-/// before plain containers; then the smallest type name. Keeps the order of the steps.
-[[nodiscard]] Cycle StartWithBestKnown(Cycle cycle);
+/// before plain containers; then the smallest type name. `type`: of the object that the report names the cycle after; it comes first where it is in it.
+/// Keeps the order of the steps.
+[[nodiscard]] Cycle StartWithBestKnown(Cycle cycle, const std::string& type = {});
 
 /// The cycle in words, to be joined by arrows: {"OsPipeHolder .isClosed", "bound method is_closed .__self__", "OsPipeHolder"}. Attribute dictionaries and
 /// containers between two objects are folded into the reference: "Node .children[0]". Types by their last name where that is not ambiguous.

@@ -15,7 +15,7 @@ namespace pygc::report {
 struct ComponentGroup {
   std::string state;               // "unreachable", "uncollectable", "reachable"
   std::string type;                // of the object that it is named after
-  std::string name;                // what that object is called, where there is one component: a function's, a class's name
+  std::string name;                // what those objects are called, where they have names: "f", "C, D, E, …"
   std::uint64_t count = 0;         // components
   std::uint64_t objects = 0;       // in all of them
   Cycle cycle;                     // one shortest cycle of the first

@@ -67,6 +67,17 @@ TEST_CASE("containers between two objects are folded into the reference") {
   CHECK(Words("app.Reg .__dict__ | dict ['handlers'] | dict ['x'] | tuple [1] | app.Handler .reg") == "Handler .reg -> Reg .handlers['x'][1] -> Handler");
 }
 
+TEST_CASE("elements and keys read as words") {
+  CHECK(Words("app.M .things | set element") == "M .things element -> M");
+  CHECK(Words("app.M .d | dict key <app.M>") == "M .d key <app.M> -> M");
+}
+
+TEST_CASE("the object that the report is named after comes first") {
+  const Cycle cycle = StartWithBestKnown(Parse("app.A .parent | app.B .child"), "app.B");
+  CHECK(cycle.front().type == "app.B");
+  CHECK(StartWithBestKnown(Parse("dict ['x'] | app.B .d"), "").front().type == "app.B");
+}
+
 TEST_CASE("a key that is no identifier is not shown as an attribute") {
   CHECK(Words("app.A .__dict__ | dict ['not an attribute']") == "A .__dict__['not an attribute'] -> A");
 }
