@@ -63,10 +63,14 @@ void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) cons
     case ReaderKind::kSet: field = o.set_table; break;
     case ReaderKind::kDeque: field = o.deque_leftblock; break;
     case ReaderKind::kFrameProxy: field = o.f_frame; break;
-    case ReaderKind::kFields: if (type.tail != ReaderKind::kDict) return; field = o.ma_keys; break;
+    case ReaderKind::kFields:  // defaultdict
+      if (type.tail != ReaderKind::kDict) return;
+      field = o.dict_old ? o.ma_table : o.ma_keys;
+      break;
     default: return;
   }
-  const std::byte* p = memory.At(object, field + 8);
+  if (field == kNoField) return;
+  const std::byte* p = memory.At(object, std::uint64_t{field} + 8);
   if (!p) return;
   if (const std::byte* table = memory.At(LoadUnchecked<std::uint64_t>(p + field), 1)) {
     __builtin_prefetch(table);
