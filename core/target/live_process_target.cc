@@ -193,6 +193,8 @@ class Capture {
     const std::uint64_t available = AvailableMemory(), limit = options_.limits.max_memory_bytes;
     const std::uint64_t usable = std::min(available - available / 16, limit == 0 ? ~std::uint64_t{0} : limit);
     if (estimate_ > usable) {
+      const auto still = ReadStatus(reader_);  // of a process that is ending nothing can be said page by page
+      if (!still || !still->has_memory || StartTime(pid_) != start_time_) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
       return Fail(ErrorCode::kLimit,
                   "process {} has {} to copy and only {} of memory can be used{}: it was not stopped. Write a core to disk instead: gcore -o core {}, then pygc -c core.{}",
                   pid_, SizeText(estimate_), SizeText(usable), limit != 0 && limit < available ? " (--max-memory)" : "", pid_, pid_);

@@ -21,6 +21,7 @@ struct Candidate {
   std::string root;       // links stay beneath it; empty: the machine's own root
   std::string path;
   bool same_file = false; // the operating system itself says that this is the mapped file
+  bool only_same = false; // a name of this machine for a process with another root: good only if device and inode are those of the mapping
 };
 
 std::vector<Candidate> Candidates(const std::string& path, const std::string& build_id, bool main, const FileMapping* mapping,
@@ -43,6 +44,7 @@ std::vector<Candidate> Candidates(const std::string& path, const std::string& bu
     if (!draft.root.empty()) {
       if (clean != path) out.push_back({draft.root, path});
       out.push_back({draft.root, clean});
+      out.push_back({"", clean, false, true});  // the kernel shows a chrooted process's files by their names out here
     } else {
       if (clean != path) out.push_back({"", path});
       out.push_back({"", clean});
@@ -125,6 +127,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
       if (file.error().code != ErrorCode::kNotFound) tried.back() += " (" + file.error().message + ")";
       continue;
     }
+    if (c.only_same && (first == nullptr || !first->identity || *first->identity != identity)) continue;
     if (!m.build_id.empty()) {
       if ((*file)->build_id() == m.build_id) return Use(m, *file, ModuleMatch::kVerified, "build-id " + m.build_id);
       if (mismatch.empty()) {
@@ -144,7 +147,9 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     }
     if (unverified == nullptr) {
       unverified = *file;
-      unverified_detail = fmt::format("no build-id in memory; the {} bytes of code and constants that are there are as in {}", same.equal, shown);
+      unverified_detail = same.equal == 0
+                              ? fmt::format("neither its build-id nor any other constant of it is in memory, so {} cannot be checked", shown)
+                              : fmt::format("no build-id in memory; the {} bytes of code and constants that are there are as in {}", same.equal, shown);
     }
   }
   if (unverified != nullptr) {

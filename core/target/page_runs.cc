@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace pygc::target {
 namespace {
@@ -51,7 +52,7 @@ bool PageRuns::Scan(AddressRange range, std::vector<AddressRange>& out) {
     const int n = ioctl(pagemap_.get(), kPagemapScan, &scan);
     if (n < 0) return false;
     for (int i = 0; i < n; ++i) Add(out, {regions[i].start, regions[i].end});
-    if (scan.walk_end <= at) return false;
+    if (scan.walk_end <= at) break;
     at = scan.walk_end;
   }
   return true;
@@ -76,6 +77,7 @@ std::vector<AddressRange> PageRuns::Find(AddressRange range) {
   std::vector<AddressRange> out;
   if (can_scan_) {
     if (Scan(range, out)) return out;
+    if (errno != ENOTTY && errno != EINVAL) return {};  // the process has ended
     can_scan_ = false;
     out.clear();
   }
