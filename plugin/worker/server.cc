@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <thread>
 
 namespace pygc::worker {
@@ -126,7 +125,7 @@ Result<std::size_t> HostLink::Read(Address from, std::span<std::byte> out) {
     const Result<MemoryReply> reply = DecodeMemory(*frame);
     if (!reply) return tl::unexpected(reply.error());
     if (reply->id != id || reply->bytes.size() > step) return Fail(ErrorCode::kHost, "the host answered another read of memory than the one asked for");
-    std::memcpy(out.data() + got, reply->bytes.data(), reply->bytes.size());
+    std::copy(reply->bytes.begin(), reply->bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(got));
     got += reply->bytes.size();
     if (reply->bytes.size() < step) break;
   }
