@@ -38,7 +38,7 @@ class SizeReader {
       case SizeRule::kInt: {
         std::uint64_t digits = impl_.values.IntDigits(p_);
         if (o_.dk_kind != kNoField) digits = std::max<std::uint64_t>(digits, 1);  // 3.11+: room for one digit even for 0
-        return o_.ob_digit + digits * o_.digit_bytes;
+        return (o_.dict_old ? base : o_.ob_digit) + digits * o_.digit_bytes;
       }
       case SizeRule::kStr: return Str();
       case SizeRule::kBytes: return o_.bytes_data + 1 + Unsigned(p_, o_.ob_size);

@@ -54,11 +54,48 @@ class AddressSink {
   ReferentBuffer* out_;
 };
 
+/// Stores only the references of stack slots that hold no count. CPython: _PyGC_VisitStackRef() [3.14+] hides these from visit_decref().
+class BorrowedSink {
+ public:
+  static constexpr bool kLabels = false;
+  explicit BorrowedSink(ReferentBuffer& out) noexcept : out_(&out) {}
+  void Borrowed(Address a) { out_->push_back(a); }
+  void Reserve(std::uint64_t) {}
+  void Put(Address) {}
+  void Field(Address, const char*) {}
+  void Item(Address, std::uint64_t) {}
+  void Key(Address, std::uint64_t) {}
+  void Value(Address, Address, std::uint64_t) {}
+  void Element(Address, std::uint64_t) {}
+  void Attribute(Address, Address, std::uint64_t) {}
+  void Slot(Address, Address) {}
+  void Local(Address, Address, std::uint64_t) {}
+  void Stack(Address, std::uint64_t) {}
+  void Type(Address) {}
+  void Unknown(Address, std::uint64_t) {}
+
+ private:
+  ReferentBuffer* out_;
+};
+
 /// Reads one object after the other into a sink.
 template <class Sink>
 class Visitor {
  public:
   Visitor(const VisitContext& context, Sink& sink) noexcept : c_(&context), o_(context.offsets), memory_(context.memory), sink_(&sink) {}
+
+  /// Visits the stack slots of a generator, coroutine or frame object; nothing of other objects.
+  void StackSlots(Address object, const TypeFacts& type) {
+    const ReaderKind kind = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
+    if (kind != ReaderKind::kGenerator && kind != ReaderKind::kFrameProxy) return;
+    const std::byte* p = memory_->At(object, type.fixed_bytes);
+    if (!p) return;
+    if (kind == ReaderKind::kGenerator) {
+      Generator(object, p, type);
+    } else {
+      FrameProxy(p, type);
+    }
+  }
 
   /// Visits every referent of the object. kUnknown when not even its fixed part can be read.
   ReferentQuality Object(Address object, const TypeFacts& type) {
@@ -583,8 +620,11 @@ class Visitor {
     }
   }
   /// The object of a _PyStackRef, 0 where it holds none.
-  Address StackReference(Address bits) const noexcept {
+  Address StackReference(Address bits) const {
     if (!o_->stackref_tagged) return bits;
+    if constexpr (requires(Sink& s) { s.Borrowed(bits); }) {
+      if ((bits & 3) == 1 && bits != 1) sink_->Borrowed(bits & ~Address{3});
+    }
     return (bits & 3) == 3 || (bits & 3) == 2 ? 0 : bits & ~Address{3};
   }
   /// The str object that names local variable `index` of a code object, or 0.

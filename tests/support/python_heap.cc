@@ -380,6 +380,7 @@ Address PythonHeap::Module(const std::string& name, Address dict) {
   const Address a = Object(Builtin("module"), layout_.Size(Struct::PyModuleObject));
   Put(a, Field::PyModuleObject_md_dict, dict);
   module_entries_.emplace_back(Str(name), a);
+  modules_ = 0;
   return a;
 }
 
@@ -454,7 +455,8 @@ cpython::Runtime PythonHeap::runtime() {
   interpreter.collector = static_cast<cpython::CollectorKind>(layout_.Value(Constant::GC_COLLECTOR));
   interpreter.generations = {{generation0_, 700, 0}};
   interpreter.generation_number = {0};
-  interpreter.modules = modules_ = Dict(module_entries_);
+  if (modules_ == 0) modules_ = Dict(module_entries_);
+  interpreter.modules = modules_;
   r.interpreters.push_back(interpreter);
   return r;
 }

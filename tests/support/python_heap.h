@@ -72,7 +72,7 @@ class PythonHeap {
   /// Links the object into the ring of generation 0.
   void Track(Address object);
 
-  /// The runtime as LocateRuntime would fill it; sys.modules has what Module() made.
+  /// The runtime as LocateRuntime would fill it; sys.modules has what Module() made. Writes into the heap at the first call: call it before Build().
   [[nodiscard]] cpython::Runtime runtime();
   /// The process as of now.
   [[nodiscard]] target::Process Build() const { return fake_.Build(); }

@@ -35,7 +35,7 @@ struct Reading {
     REQUIRE(type != nullptr);
     ReferentBuffer out;
     const ReferentQuality quality = reader.Referents(object, *type, out);
-    CHECK_MESSAGE(quality == expected, type->name << ": " << QualityName(quality) << " " << type->reason);
+    CHECK_MESSAGE(quality == expected, type->name << ": " << std::string(QualityName(quality)) << " " << type->reason);
     std::vector<LabelledReferent> labelled;
     CHECK(reader.LabelledReferents(object, *type, labelled) == quality);
     std::vector<Address> same;
@@ -362,6 +362,27 @@ TEST_CASE("names: module and qualname of classes, the last dot of static types, 
     CHECK(r->reader.Type(extension)->name == "mod.sub.Thing");
     CHECK(r->reader.Type(extension)->module == "mod.sub");
     CHECK(r->reader.Type(dict)->name == "dict");
+  });
+}
+
+TEST_CASE("where the names of static types cannot be read, module dicts say what they are called") {
+  OnEveryLayout([](PythonHeap& heap) {
+    const Address a = heap.Str("a"), list = heap.List({a, a}), type = heap.Class("app", "Node");
+    const Address function = heap.Object(heap.Builtin("function"), heap.layout().Size(Struct::PyFunctionObject));
+    heap.Put(function, Field::PyFunctionObject_func_name, a);
+    heap.Module(heap.old() ? "__builtin__" : "builtins", heap.Dict({{heap.Str("list"), heap.Builtin("list")}, {heap.Str("type"), heap.Builtin("type")}}));
+    heap.Module("types", heap.Dict({{heap.Str("FunctionType"), heap.Builtin("function")}}));
+    heap.Module("app", heap.Dict({{heap.Str("Node"), type}}));
+    const Address deque = heap.Builtin("collections.deque");
+    for (const char* name : {"list", "type", "function", "collections.deque"}) heap.Put(heap.Builtin(name), Field::PyTypeObject_tp_name, 0x10);
+    const auto r = Read(heap);
+    CHECK(r->TypeOf(list)->name == "list");
+    CHECK(r->Referents(list) == Addresses{a, a});
+    CHECK(r->TypeOf(function)->name == "function");
+    CHECK(r->Referents(function) == Addresses{a});
+    CHECK(r->reader.Type(deque)->name.starts_with("type@0x"));
+    CHECK(r->reader.Type(deque)->reader == ReaderKind::kScan);
+    CHECK(r->reader.Type(type)->name == "app.Node");
   });
 }
 
