@@ -18,7 +18,8 @@
 
 namespace pygc::engine {
 
-/// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are missing.
+/// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are
+/// missing.
 struct CommandInput {
   const Request& request;
   const objects::ObjectReader& reader;
@@ -33,6 +34,7 @@ struct CommandInput {
 struct Outcome {
   std::string document;
   bool definite = false, pending = false;  // findings by severity
+  bool partial = false;                    // something of the report itself could not be made; the document says what
   bool interrupted = false;                // the document holds what was known when the user stopped it
 };
 

@@ -28,26 +28,45 @@ struct CommandRow {
 };
 
 constexpr CommandRow kRows[] = {
-    {"status", "which interpreter, its collector, and how complete the data is", true, kLimit,
-     "Says which CPython it is and how that was found, what each interpreter's collector is doing (generations, counts, thresholds, flags), how many objects are "
+    {"status",
+     "which interpreter, its collector, and how complete the data is",
+     true,
+     kLimit,
+     "Says which CPython it is and how that was found, what each interpreter's collector is doing (generations, counts, thresholds, flags), how many "
+     "objects are "
      "tracked, whose referents are exact, and what of the process could not be read.",
      {"status", "status --format json"},
      {"the collector's state, and what is missing from the core", "the same for a script"}},
-    {"leaks", "what can never be freed and what waits for the collector, grouped, with one cycle each", true, kLimit | kFilter | kFailOn,
-     "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal structures are one group, "
+    {"leaks",
+     "what can never be freed and what waits for the collector, grouped, with one cycle each",
+     true,
+     kLimit | kFilter | kFailOn,
+     "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal "
+     "structures are one group, "
      "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it.",
      {"leaks", "leaks --type 'app.*' --limit 0"},
      {"the ten largest groups", "every group that holds an object of a type of package app, with all addresses"}},
-    {"cycles", "reference cycles: unreachable ones, and reachable ones that would leak", true, kLimit | kFilter,
-     "Lists strongly connected components, in which every object reaches every other: first those that nothing reaches any more, then those still in use.",
+    {"cycles",
+     "reference cycles: unreachable ones, and reachable ones that would leak",
+     true,
+     kLimit | kFilter,
+     "Lists strongly connected components, in which every object reaches every other: first those that nothing reaches any more, then those still in "
+     "use.",
      {"cycles", "cycles --type '*Node' --limit 0"},
      {"the largest components of both kinds", "all components that hold an object of such a type"}},
-    {"garbage", "what lies in gc.garbage and why it is stuck", true, kLimit | kFilter | kFailOn,
+    {"garbage",
+     "what lies in gc.garbage and why it is stuck",
+     true,
+     kLimit | kFilter | kFailOn,
      "Lists the items of gc.garbage by type with the reason why they are there: a legacy finalizer, gc.DEBUG_SAVEALL, or put there by hand.",
      {"garbage", "garbage --limit 0 --format json"},
      {"the items by type, and why", "every item, for a script"}},
-    {"finalizers", "objects with finalizers: pending, run, in cycles, order undefined", true, kLimit | kFilter,
-     "Lists objects that run code when they die (__del__, tp_finalize, tp_del): whether it has run, whether the object is unreachable, and where a cycle leaves the "
+    {"finalizers",
+     "objects with finalizers: pending, run, in cycles, order undefined",
+     true,
+     kLimit | kFilter,
+     "Lists objects that run code when they die (__del__, tp_finalize, tp_del): whether it has run, whether the object is unreachable, and where a "
+     "cycle leaves the "
      "order undefined.",
      {"finalizers", "finalizers --type 'app.*' --format json"},
      {"by type, unreachable ones first", "only types of package app, for a script"}},
@@ -64,8 +83,12 @@ constexpr CommandRow kRows[] = {
     {"verify", "the heap's own consistency", false, 0, {}, {}, {}},
     {"diff", "what grew since another core", false, 0, {}, {}, {}},
     {"expect", "assertions for scripts", false, 0, {}, {}, {}},
-    {"export", "the object graph for other tools: SQLite or JSON lines", true, kExportFile,
-     "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears under its name "
+    {"export",
+     "the object graph for other tools: SQLite or JSON lines",
+     true,
+     kExportFile,
+     "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears "
+     "under its name "
      "only when it is complete, readable by its owner alone.",
      {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
@@ -77,7 +100,8 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save", "--trust-anon-code", "-x", "--depth", "--fan-out", "--all", "--traverse"};
+constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save", "--trust-anon-code",
+                                              "-x",      "--depth",    "--fan-out",     "--all",  "--traverse"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -135,8 +159,10 @@ std::optional<std::uint64_t> ParseSize(std::string_view text) {
   if (i == 0) return std::nullopt;
   std::string unit(text.substr(i));
   for (char& c : unit) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  if (unit.ends_with("IB")) unit.resize(unit.size() - 2);
-  else if (unit.ends_with("B")) unit.resize(unit.size() - 1);
+  if (unit.ends_with("IB"))
+    unit.resize(unit.size() - 2);
+  else if (unit.ends_with("B"))
+    unit.resize(unit.size() - 1);
   const std::map<std::string_view, unsigned> shifts = {{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}, {"T", 40}};
   const auto shift = shifts.find(unit);
   if (shift == shifts.end() || value > (1ull << 62) >> shift->second) return std::nullopt;
@@ -164,13 +190,25 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
   TargetChoice& t = g.request.target;
   const char* group = "Target";
   app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
-  app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")->type_name("PID")->check(CLI::PositiveNumber)->group(group);
+  app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")
+      ->type_name("PID")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
   app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->group(group);
   app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->group(group);
-  app.add_option("--debug-dir", t.open.debug_directories, "where separate debug files lie (.build-id/xx/...)")->type_name("DIR")->allow_extra_args(false)->group(group);
-  app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part)")->type_name("NAME=FILE")->allow_extra_args(false)->group(group);
+  app.add_option("--debug-dir", t.open.debug_directories, "where separate debug files lie (.build-id/xx/...)")
+      ->type_name("DIR")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part)")
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false)
+      ->group(group);
   app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
-  app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")->type_name("MS")->check(CLI::NonNegativeNumber)->group(group);
+  app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")
+      ->type_name("MS")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
   app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->group(group);
 }
 
@@ -178,8 +216,14 @@ void AddCommonOptions(CLI::App& app, Grammar& g) {
   Request& r = g.request;
   const char* group = "Options";
   app.add_option("-o", r.output_file, "write to FILE instead (owner-readable, complete or not at all)")->type_name("FILE")->group(group);
-  app.add_option("--threads", r.limits.threads, "threads to use (0: one for each core of the machine)")->type_name("N")->check(CLI::Range(0, 1024))->group(group);
-  app.add_option("--timeout", r.timeout_seconds, "stop after S seconds and print what is known")->type_name("S")->check(CLI::NonNegativeNumber)->group(group);
+  app.add_option("--threads", r.limits.threads, "threads to use (0: one for each core of the machine)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1024))
+      ->group(group);
+  app.add_option("--timeout", r.timeout_seconds, "stop after S seconds and print what is known")
+      ->type_name("S")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
   app.add_option("--max-memory", g.raw.max_memory, "use no more memory than SIZE (512M, 4G)")->type_name("SIZE")->group(group);
   app.add_option("--color", g.raw.color, "auto, always or never")->type_name("WHEN")->check(CLI::IsMember({"auto", "always", "never"}))->group(group);
   app.add_flag("-q,--quiet", r.quiet, "no progress, and no report where nothing reaches --fail-on")->group(group);
@@ -194,21 +238,39 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   Request& r = g.request;
   const char* group = "Options";
   if (row.takes & kExportFile) {
-    command->add_option("--format", g.raw.format, "sqlite or jsonl")->type_name("FORMAT")->check(CLI::IsMember({"sqlite", "jsonl"}))->required()->group(group);
+    command->add_option("--format", g.raw.format, "sqlite or jsonl")
+        ->type_name("FORMAT")
+        ->check(CLI::IsMember({"sqlite", "jsonl"}))
+        ->required()
+        ->group(group);
   } else {
     command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
     command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);
   }
-  if (row.takes & kLimit) command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")->type_name("N")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))->group(group);
+  if (row.takes & kLimit)
+    command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")
+        ->type_name("N")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+        ->group(group);
   if (row.takes & kFilter) {
-    command->add_option("--type", r.type_globs, "only what holds an object of a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+    command->add_option("--type", r.type_globs, "only what holds an object of a type like GLOB")
+        ->type_name("GLOB")
+        ->allow_extra_args(false)
+        ->group(group);
     command->add_option("--generation", r.generation, "only what has an object in generation N (0, 1, 2; 3: the permanent one)")
-        ->type_name("N")->check(CLI::Range(0, 3))->group(group);
-    command->add_option("--ignore", r.ignore_globs, "leave out what is headed by a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+        ->type_name("N")
+        ->check(CLI::Range(0, 3))
+        ->group(group);
+    command->add_option("--ignore", r.ignore_globs, "leave out what is headed by a type like GLOB")
+        ->type_name("GLOB")
+        ->allow_extra_args(false)
+        ->group(group);
   }
   if (row.takes & kFailOn) {
     command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")
-        ->type_name("SEVERITY")->check(CLI::IsMember({"definite", "pending", "never"}))->group(group);
+        ->type_name("SEVERITY")
+        ->check(CLI::IsMember({"definite", "pending", "never"}))
+        ->group(group);
   }
   AddCommonOptions(*command, g);
   if (g.standalone) AddTargetOptions(*command, g);
@@ -267,14 +329,16 @@ std::string Wrapped(std::string_view text, std::size_t width) {
 
 std::string CommandHelp(const Grammar& g, const CommandRow& row) {
   const bool s = g.standalone;
-  std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary, s ? "-c CORE | -p PID  " : "", row.name,
-                                Wrapped(row.description, 100));
+  std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
+                                s ? "-c CORE | -p PID  " : "", row.name, Wrapped(row.description, 100));
   for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s), row.example_arguments[i], row.example_meaning[i]);
   const CLI::App& app = *g.commands.at(std::string(row.name));
   AppendOptions(out, app, "Options", "Options");
   AppendOptions(out, app, "Target", "Target");
   if (row.takes & kFailOn) {
-    out += "\nExit status: 0 no finding at or above --fail-on, 1 findings, 2 wrong usage, 3 partial data and nothing found, 4 cannot be analysed, 5 not permitted.\n";
+    out +=
+        "\nExit status: 0 no finding at or above --fail-on, 1 findings, 2 wrong usage, 3 partial data and nothing found, 4 cannot be analysed, 5 not "
+        "permitted.\n";
   } else {
     out += "\nExit status: 0 done, 2 wrong usage or output cannot be written, 3 partial data, 4 cannot be analysed, 5 not permitted.\n";
   }
@@ -325,9 +389,11 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
     const std::string_view nearest = Nearest(name, names);
     const std::string where = command ? fmt::format(" of {}", command->get_name()) : "";
     const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
-    return error(fmt::format("unknown option {}{}{} (pygc {}--help lists them)", Quoted(name), where, hint, command ? command->get_name() + " " : ""));
+    return error(
+        fmt::format("unknown option {}{}{} (pygc {}--help lists them)", Quoted(name), where, hint, command ? command->get_name() + " " : ""));
   }
-  if (command != nullptr) return error(fmt::format("{} takes no argument {} (pygc {} --help)", command->get_name(), Quoted(word), command->get_name()));
+  if (command != nullptr)
+    return error(fmt::format("{} takes no argument {} (pygc {} --help)", command->get_name(), Quoted(word), command->get_name()));
   if (const CommandRow* row = FindRow(word)) {
     return error(fmt::format("command '{}' ({}) is not available in this version; available: {}", row->name, row->summary, CommandList()));
   }
@@ -336,8 +402,9 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
     if (row.can_run) names.emplace_back(row.name);
   }
   const std::string_view nearest = Nearest(word, names);
-  return error(fmt::format("unknown command {}; {}", Quoted(word),
-                           nearest.empty() ? fmt::format("commands: {}", CommandList()) : fmt::format("did you mean '{}'? (commands: {})", nearest, CommandList())));
+  return error(fmt::format(
+      "unknown command {}; {}", Quoted(word),
+      nearest.empty() ? fmt::format("commands: {}", CommandList()) : fmt::format("did you mean '{}'? (commands: {})", nearest, CommandList())));
 }
 
 // Moves what was typed into the request. Errors: kUsage.
@@ -345,18 +412,23 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
   if (command) r.command = command->get_name();
   r.color = g.raw.color;
-  r.format = g.raw.format == "json" ? Format::kJson : g.raw.format == "sqlite" ? Format::kSqlite : g.raw.format == "jsonl" ? Format::kJsonl : Format::kText;
+  r.format = g.raw.format == "json"     ? Format::kJson
+             : g.raw.format == "sqlite" ? Format::kSqlite
+             : g.raw.format == "jsonl"  ? Format::kJsonl
+                                        : Format::kText;
   r.fail_on = g.raw.fail_on == "pending" ? FailOn::kPending : g.raw.fail_on == "never" ? FailOn::kNever : FailOn::kDefinite;
   r.target.open.max_pause_seconds /= 1000.0;
   if (!g.raw.max_memory.empty()) {
     const std::optional<std::uint64_t> size = ParseSize(g.raw.max_memory);
-    if (!size || *size == 0) return Fail(ErrorCode::kUsage, "--max-memory {} is not a size: give a number with K, M, G or T, for example 4G", Quoted(g.raw.max_memory));
+    if (!size || *size == 0)
+      return Fail(ErrorCode::kUsage, "--max-memory {} is not a size: give a number with K, M, G or T, for example 4G", Quoted(g.raw.max_memory));
     r.limits.max_memory_bytes = *size;
   }
   for (const std::string& module : g.raw.modules) {
     const std::size_t equals = module.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == module.size()) {
-      return Fail(ErrorCode::kUsage, "--module {} is not NAME=FILE, for example --module libpython3.12.so.1.0=/tmp/libpython3.12.so.1.0", Quoted(module));
+      return Fail(ErrorCode::kUsage, "--module {} is not NAME=FILE, for example --module libpython3.12.so.1.0=/tmp/libpython3.12.so.1.0",
+                  Quoted(module));
     }
     r.target.open.module_files.emplace_back(module.substr(0, equals), module.substr(equals + 1));
   }
@@ -410,7 +482,8 @@ Result<Request> ParseCommandLine(std::span<const std::string> words, bool standa
     g->app.parse(reversed);
   } catch (const CLI::ParseError& e) {
     // --help wins over what is missing or wrong beside it.
-    if (g->raw.help || std::any_of(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; })) return help(chosen());
+    if (g->raw.help || std::any_of(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; }))
+      return help(chosen());
     const CLI::App* command = chosen();
     const std::vector<std::string> extras = g->app.remaining(true);
     if (command == nullptr && !extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));

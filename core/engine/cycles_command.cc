@@ -15,7 +15,7 @@ using graph::NodeId;
 
 // Components that look the same: the state and how many objects of each type.
 struct Look {
-  int order;  // of the state: uncollectable, unreachable, reachable
+  int order;                                                   // of the state: uncollectable, unreachable, reachable
   std::vector<std::pair<std::uint32_t, std::uint32_t>> types;  // index into TypeNames, count
   friend bool operator<(const Look& a, const Look& b) { return std::tie(a.order, a.types) < std::tie(b.order, b.types); }
 };
@@ -66,7 +66,9 @@ Look LookOf(const CommandInput& in, std::span<const NodeId> members, TypeNames& 
 
 // The member after which a reader would name the component: of the type that says most, the rarest of such; the lowest address of those.
 NodeId HeadOf(std::span<const NodeId> members, const Look& look, TypeNames& names) {
-  const auto key = [&](const std::pair<std::uint32_t, std::uint32_t>& t) { return std::tuple(report::NameRank(names.Name(t.first)), t.second, names.Name(t.first)); };
+  const auto key = [&](const std::pair<std::uint32_t, std::uint32_t>& t) {
+    return std::tuple(report::NameRank(names.Name(t.first)), t.second, names.Name(t.first));
+  };
   const auto best = std::min_element(look.types.begin(), look.types.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
   for (const NodeId n : members) {
     if (names.Of(n) == best->first) return n;
@@ -75,7 +77,8 @@ NodeId HeadOf(std::span<const NodeId> members, const Look& look, TypeNames& name
 }
 
 bool HasGeneration(const CommandInput& in, std::span<const NodeId> members) {
-  return std::any_of(members.begin(), members.end(), [&](NodeId n) { return in.heap.IsTracked(n) && in.heap.Generation(n) == *in.request.generation; });
+  return std::any_of(members.begin(), members.end(),
+                     [&](NodeId n) { return in.heap.IsTracked(n) && in.heap.Generation(n) == *in.request.generation; });
 }
 
 // A shortest cycle through `head` inside its component.
@@ -154,7 +157,8 @@ Outcome RunCycles(const CommandInput& in) {
     g.objects = group->objects;
     g.cycle = labels.CycleOf(CycleThrough(in, components, heads.front()), g.type);
     for (const auto& [type, count] : look->types) g.members.push_back({names.Name(type), count, 0, ""});
-    std::stable_sort(g.members.begin(), g.members.end(), [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
+    std::stable_sort(g.members.begin(), g.members.end(),
+                     [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
     for (const NodeId n : heads) {
       if (g.addresses.size() < shown) g.addresses.push_back(heap.AddressOf(n));
     }

@@ -11,9 +11,12 @@ namespace {
 
 const char* KindName(cpython::CollectorKind kind) {
   switch (kind) {
-    case cpython::CollectorKind::kGenerational: return "generational";
-    case cpython::CollectorKind::kIncremental: return "incremental";
-    case cpython::CollectorKind::kFreeThreaded: return "free-threaded";
+    case cpython::CollectorKind::kGenerational:
+      return "generational";
+    case cpython::CollectorKind::kIncremental:
+      return "incremental";
+    case cpython::CollectorKind::kFreeThreaded:
+      return "free-threaded";
   }
   return "generational";
 }
@@ -23,7 +26,8 @@ std::vector<std::string> DebugFlags(std::int32_t debug) {
   static constexpr struct {
     std::int32_t bit;
     const char* name;
-  } kFlags[] = {{1, "DEBUG_STATS"}, {2, "DEBUG_COLLECTABLE"}, {4, "DEBUG_UNCOLLECTABLE"}, {8, "DEBUG_INSTANCES"}, {16, "DEBUG_OBJECTS"}, {32, "DEBUG_SAVEALL"}};
+  } kFlags[] = {{1, "DEBUG_STATS"},     {2, "DEBUG_COLLECTABLE"}, {4, "DEBUG_UNCOLLECTABLE"},
+                {8, "DEBUG_INSTANCES"}, {16, "DEBUG_OBJECTS"},    {32, "DEBUG_SAVEALL"}};
   std::vector<std::string> out;
   for (const auto& f : kFlags) {
     if (debug & f.bit) out.emplace_back(f.name);
@@ -62,15 +66,19 @@ report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const he
   if (interpreter.permanent || record->generation_counts[heap::kPermanent] > 0) {
     c.generations.push_back({"permanent", record->generation_counts[heap::kPermanent], false, 0, 0, 0});
   }
-  if (record->generation_counts[heap::kDetached] > 0) c.generations.push_back({"being collected", record->generation_counts[heap::kDetached], false, 0, 0, 0});
+  if (record->generation_counts[heap::kDetached] > 0)
+    c.generations.push_back({"being collected", record->generation_counts[heap::kDetached], false, 0, 0, 0});
   return c;
 }
 
 report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
   switch (verdict.certainty) {
-    case analysis::Certainty::kExact: return report::Certainty::kExact;
-    case analysis::Certainty::kLowerBound: return report::Certainty::kLowerBound;
-    case analysis::Certainty::kUnverifiable: return report::Certainty::kUnverifiable;
+    case analysis::Certainty::kExact:
+      return report::Certainty::kExact;
+    case analysis::Certainty::kLowerBound:
+      return report::Certainty::kLowerBound;
+    case analysis::Certainty::kUnverifiable:
+      return report::Certainty::kUnverifiable;
   }
   return report::Certainty::kUnverifiable;
 }
@@ -79,10 +87,12 @@ void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
   if (!coverage.lists_complete) {
     std::string why;
     for (const std::string& note : coverage.notes) why += fmt::format("{}{}", why.empty() ? "" : "; ", note);
-    header->missing.push_back({"objects of the generation lists", why.empty() ? "a list could not be followed to its end" : why, "The figures are lower bounds"});
+    header->missing.push_back(
+        {"objects of the generation lists", why.empty() ? "a list could not be followed to its end" : why, "The figures are lower bounds"});
   }
   if (coverage.unreadable_objects > 0) {
-    header->missing.push_back({report::Counted(coverage.unreadable_objects, "tracked object"), "in a generation list, but not readable", "The figures are lower bounds"});
+    header->missing.push_back(
+        {report::Counted(coverage.unreadable_objects, "tracked object"), "in a generation list, but not readable", "The figures are lower bounds"});
   }
 }
 
@@ -90,8 +100,8 @@ void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
 
 bool HasLegacyInstances(const cpython::Runtime& runtime) { return runtime.layout.Has(cpython::Struct::PyInstanceObject); }
 
-report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process, const cpython::Runtime& runtime, const heap::HeapSnapshot* heap,
-                          const analysis::Verdict* verdict) {
+report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process, const cpython::Runtime& runtime,
+                          const heap::HeapSnapshot* heap, const analysis::Verdict* verdict) {
   report::Header h;
   h.command = request.command;
   h.host = host.host;
@@ -104,7 +114,8 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   for (const target::MissingNote& m : process.missing) h.missing.push_back({m.what, m.reason, m.remedy});
   h.warnings = process.warnings;
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
-  if (!runtime.layout_tried_on_real_process) h.warnings.push_back(fmt::format("CPython {}: the layout is known, but was never tried on a real process of this version", runtime.version_text));
+  if (!runtime.layout_tried_on_real_process)
+    h.warnings.push_back(fmt::format("CPython {}: the layout is known, but was never tried on a real process of this version", runtime.version_text));
   for (std::size_t i = 0; i < runtime.interpreters.size(); ++i) {
     h.interpreters.push_back(FactsOf(runtime.interpreters[i], heap && i < heap->interpreters.size() ? &heap->interpreters[i] : nullptr));
   }

@@ -12,8 +12,8 @@
 namespace pygc::engine {
 
 /// `heap` and `verdict` may be nullptr: then nothing is said of objects. Text of labels and types is raw; the writers escape.
-[[nodiscard]] report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process, const cpython::Runtime& runtime,
-                                        const heap::HeapSnapshot* heap, const analysis::Verdict* verdict);
+[[nodiscard]] report::Header MakeHeader(const Request& request, const HostFacts& host, const target::Process& process,
+                                        const cpython::Runtime& runtime, const heap::HeapSnapshot* heap, const analysis::Verdict* verdict);
 
 /// True where the collector never frees cycles with __del__: classic finalizers [2.7].
 [[nodiscard]] bool HasLegacyInstances(const cpython::Runtime& runtime);

@@ -33,10 +33,12 @@ bool IsWeakReference(const objects::ObjectReader& reader, Address type, const Li
 // Modules/gcmodule.c [2.7-3.12], Python/gc.c [3.13+]. A weak reference that is unreachable itself is cleared without a call.
 std::uint64_t CountWeakrefCallbacks(const CommandInput& in) {
   const cpython::Layout& layout = in.reader.runtime().layout;
-  const std::uint32_t object_at = layout.Offset(cpython::Field::PyWeakReference_wr_object), callback_at = layout.Offset(cpython::Field::PyWeakReference_wr_callback);
+  const std::uint32_t object_at = layout.Offset(cpython::Field::PyWeakReference_wr_object),
+                      callback_at = layout.Offset(cpython::Field::PyWeakReference_wr_callback);
   const heap::HeapSnapshot& heap = in.heap;
   std::vector<bool> is_weakref(heap.types.size());
-  for (std::size_t t = 0; t < heap.types.size(); ++t) is_weakref[t] = heap.types[t].address != 0 && IsWeakReference(in.reader, heap.types[t].address, in.request.limits);
+  for (std::size_t t = 0; t < heap.types.size(); ++t)
+    is_weakref[t] = heap.types[t].address != 0 && IsWeakReference(in.reader, heap.types[t].address, in.request.limits);
   std::uint64_t callbacks = 0;
   heap.index.ForEach(0, heap.size(), [&](heap::NodeId n, Address address) {
     if (!is_weakref[heap.type[n]] || in.verdict.state[n] != analysis::State::kReachable) return;

@@ -29,9 +29,9 @@ Outcome RunGarbage(const CommandInput& in) {
       const Address address = node != heap::kNoNode ? heap.AddressOf(node) : interpreter.garbage_addresses[i];
       const std::string type = labels.TypeName(address);
       const bool legacy = node != heap::kNoNode && ((heap.flags[node] & heap::kLegacyFinalizer) || heap.types[heap.type[node]].legacy_finalizer);
-      const report::Reason reason = legacy                                ? report::Reason::kLegacyFinalizer
+      const report::Reason reason = legacy                              ? report::Reason::kLegacyFinalizer
                                     : interpreter.debug & kDebugSaveAll ? report::Reason::kSaveAll
-                                                                          : report::Reason::kInGarbage;
+                                                                        : report::Reason::kInGarbage;
       report::GarbageGroup& g = groups[{interpreter.id, type, reason}];
       if (g.objects++ == 0) {
         g.type = type;
@@ -55,7 +55,8 @@ Outcome RunGarbage(const CommandInput& in) {
     if (in.request.limit != 0 && g.addresses.size() > in.request.limit) g.addresses.resize(in.request.limit);
     r.groups.push_back(std::move(g));
   }
-  std::stable_sort(r.groups.begin(), r.groups.end(), [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
+  std::stable_sort(r.groups.begin(), r.groups.end(),
+                   [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
   r.group_count = r.groups.size();
   Outcome outcome;
   outcome.definite = !r.groups.empty();

@@ -21,16 +21,23 @@ constexpr Address kTagMask = ~Address{3};
 report::EdgeKind KindOf(const LabelledReferent& r) {
   switch (r.kind) {
     case SlotKind::kAttribute:
-    case SlotKind::kSlot: return report::EdgeKind::kAttribute;
+    case SlotKind::kSlot:
+      return report::EdgeKind::kAttribute;
     case SlotKind::kField:
-    case SlotKind::kType: return report::EdgeKind::kField;
-    case SlotKind::kItem: return report::EdgeKind::kItem;
+    case SlotKind::kType:
+      return report::EdgeKind::kField;
+    case SlotKind::kItem:
+      return report::EdgeKind::kItem;
     case SlotKind::kDictKey:
-    case SlotKind::kDictValue: return report::EdgeKind::kKey;
-    case SlotKind::kSetEntry: return report::EdgeKind::kElement;
-    case SlotKind::kLocal: return report::EdgeKind::kLocal;
+    case SlotKind::kDictValue:
+      return report::EdgeKind::kKey;
+    case SlotKind::kSetEntry:
+      return report::EdgeKind::kElement;
+    case SlotKind::kLocal:
+      return report::EdgeKind::kLocal;
     case SlotKind::kStackItem:
-    case SlotKind::kUnknown: return report::EdgeKind::kOther;
+    case SlotKind::kUnknown:
+      return report::EdgeKind::kOther;
   }
   return report::EdgeKind::kOther;
 }
@@ -39,16 +46,26 @@ report::EdgeKind KindOf(const LabelledReferent& r) {
 unsigned Preference(SlotKind kind) {
   switch (kind) {
     case SlotKind::kAttribute:
-    case SlotKind::kSlot: return 0;
-    case SlotKind::kLocal: return 1;
-    case SlotKind::kField: return 2;
-    case SlotKind::kDictValue: return 3;
-    case SlotKind::kItem: return 4;
-    case SlotKind::kSetEntry: return 5;
-    case SlotKind::kDictKey: return 6;
-    case SlotKind::kStackItem: return 7;
-    case SlotKind::kType: return 8;
-    case SlotKind::kUnknown: return 9;
+    case SlotKind::kSlot:
+      return 0;
+    case SlotKind::kLocal:
+      return 1;
+    case SlotKind::kField:
+      return 2;
+    case SlotKind::kDictValue:
+      return 3;
+    case SlotKind::kItem:
+      return 4;
+    case SlotKind::kSetEntry:
+      return 5;
+    case SlotKind::kDictKey:
+      return 6;
+    case SlotKind::kStackItem:
+      return 7;
+    case SlotKind::kType:
+      return 8;
+    case SlotKind::kUnknown:
+      return 9;
   }
   return 9;
 }
@@ -185,9 +202,14 @@ report::CycleStep Labels::Step(Address from, Address to) const {
         if (best->kind == SlotKind::kDictValue) step.label = fmt::format("['{}']", step.key);
       }
       break;
-    case SlotKind::kSlot: step.key = !best->text.empty() ? best->text : best->name != nullptr ? best->name : ""; break;
-    case SlotKind::kItem: step.key = std::to_string(best->index); break;
-    default: break;
+    case SlotKind::kSlot:
+      step.key = !best->text.empty() ? best->text : best->name != nullptr ? best->name : "";
+      break;
+    case SlotKind::kItem:
+      step.key = std::to_string(best->index);
+      break;
+    default:
+      break;
   }
   if (step.key.empty() && step.kind == report::EdgeKind::kLocal && step.label.starts_with("local ")) step.key = step.label.substr(6);
   return step;
@@ -208,7 +230,8 @@ report::Cycle Labels::CycleOf(const std::vector<Address>& nodes, const std::stri
     report::CycleStep& step = cycle[i];
     const report::CycleStep& tuple = cycle[(i + 1) % cycle.size()];
     // function -> tuple -> cell: the cell's variable says more than its place.
-    if (IsFunctionType(step.type) && step.label == ".__closure__" && tuple.type == "tuple" && tuple.kind == report::EdgeKind::kItem && &tuple != &step) {
+    if (IsFunctionType(step.type) && step.label == ".__closure__" && tuple.type == "tuple" && tuple.kind == report::EdgeKind::kItem &&
+        &tuple != &step) {
       const std::string variable = FreeVariable(step.address, std::strtoull(tuple.key.c_str(), nullptr, 10));
       if (!variable.empty()) {
         step.label = "closure " + variable;

@@ -33,13 +33,15 @@ class LeaksCommand {
     report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
     FindSharedGarbage();
     if (Result<void> grouped = AddGroups(); !grouped) {
-      if (grouped.error().code != ErrorCode::kCancelled) notes_.push_back(grouped.error().message);
       outcome_.interrupted = grouped.error().code == ErrorCode::kCancelled;
+      outcome_.partial = true;
+      outcome_.definite = v.uncollectable > 0 || v.garbage_count > 0 || v.frozen_count > 0;
+      outcome_.pending = v.collectable > 0;
+      missing_groups_ = outcome_.interrupted ? "interrupted before all were made" : grouped.error().message;
     }
     report_.group_count = report_.groups.size() + not_shown_;
     report::Header header = in_.header;
-    for (const std::string& note : notes_) header.missing.push_back({"the groups", note, ""});
-    if (outcome_.interrupted) header.missing.push_back({"the groups", "interrupted before they were made", ""});
+    if (outcome_.partial) header.missing.push_back({"the groups", missing_groups_, ""});
     header.complete = header.missing.empty();
     outcome_.document = Render(in_.request, header, report_, in_.colour);
     return std::move(outcome_);
@@ -82,7 +84,8 @@ class LeaksCommand {
     NoteOpenFiles(*groups, number);
     std::size_t next_shared = 0;
     for (const std::size_t i : order) {
-      if (!in_.progress.Update("describing groups", report_.groups.size(), order.size())) return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
+      if (!in_.progress.Update("describing groups", report_.groups.size(), order.size()))
+        return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
       if (i == kShared) {
         report_.groups.push_back(std::move(shared_garbage_[next_shared++]));
         continue;
@@ -111,13 +114,20 @@ class LeaksCommand {
 
   [[nodiscard]] report::Reason ReasonOf(const analysis::Group& g) const {
     switch (g.reason) {
-      case analysis::GroupReason::kCycle: return report::Reason::kCycle;
-      case analysis::GroupReason::kFinalizer: return report::Reason::kFinalizer;
-      case analysis::GroupReason::kLegacyFinalizer: return report::Reason::kLegacyFinalizer;
-      case analysis::GroupReason::kHeldByLegacy: return report::Reason::kHeldByLegacy;
-      case analysis::GroupReason::kInGarbage: return SavesAll(g.interpreter) ? report::Reason::kSaveAll : report::Reason::kInGarbage;
-      case analysis::GroupReason::kHeldByGarbage: return report::Reason::kHeldByGarbage;
-      case analysis::GroupReason::kFrozen: return report::Reason::kFrozen;
+      case analysis::GroupReason::kCycle:
+        return report::Reason::kCycle;
+      case analysis::GroupReason::kFinalizer:
+        return report::Reason::kFinalizer;
+      case analysis::GroupReason::kLegacyFinalizer:
+        return report::Reason::kLegacyFinalizer;
+      case analysis::GroupReason::kHeldByLegacy:
+        return report::Reason::kHeldByLegacy;
+      case analysis::GroupReason::kInGarbage:
+        return SavesAll(g.interpreter) ? report::Reason::kSaveAll : report::Reason::kInGarbage;
+      case analysis::GroupReason::kHeldByGarbage:
+        return report::Reason::kHeldByGarbage;
+      case analysis::GroupReason::kFrozen:
+        return report::Reason::kFrozen;
     }
     return report::Reason::kCycle;
   }
@@ -171,13 +181,12 @@ class LeaksCommand {
   // "3 open, 2 closed": file descriptors are what a leak of files costs.
   struct FileNote {
     std::uint64_t open = 0, closed = 0;
-    [[nodiscard]] std::string Text() const {
-      return closed == 0 ? "open" : open == 0 ? "closed" : fmt::format("{} open, {} closed", open, closed);
-    }
+    [[nodiscard]] std::string Text() const { return closed == 0 ? "open" : open == 0 ? "closed" : fmt::format("{} open, {} closed", open, closed); }
   };
   void NoteOpenFiles(const analysis::Groups& groups, const std::unordered_map<std::size_t, std::uint64_t>& shown) {
     std::vector<bool> is_file(excerpt_->types.size());
-    for (std::size_t t = 0; t < excerpt_->types.size(); ++t) is_file[t] = excerpt_->types[t].name == "file" || excerpt_->types[t].name == "_io.FileIO";
+    for (std::size_t t = 0; t < excerpt_->types.size(); ++t)
+      is_file[t] = excerpt_->types[t].name == "file" || excerpt_->types[t].name == "_io.FileIO";
     for (graph::NodeId n = 0; n < excerpt_->size(); ++n) {
       if (!is_file[excerpt_->type[n]] || !shown.contains(groups.group_of[n])) continue;
       const std::optional<bool> open = labels_.IsOpenFile(excerpt_->address[n], TypeName(excerpt_->type[n]));
@@ -187,8 +196,8 @@ class LeaksCommand {
     }
   }
 
-  // Items of gc.garbage that are in no group, because something else refers to them as well, or because the collector does not know them (a str put there
-  // by hand). They are findings all the same.
+  // Items of gc.garbage that are in no group, because something else refers to them as well, or because the collector does not know them (a str put
+  // there by hand). They are findings all the same.
   void FindSharedGarbage() {
     const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
     std::map<std::pair<std::int64_t, std::string>, report::LeakGroup> found;
@@ -211,7 +220,8 @@ class LeaksCommand {
         g.bytes += labels_.SizeOf(address);
         g.bytes_with_held = g.bytes;
         g.also_referenced = node != heap::kNoNode;
-        if (node != heap::kNoNode && in_.heap.Generation(node) < std::size(kGenerationNames)) ++g.generations[kGenerationNames[in_.heap.Generation(node)]];
+        if (node != heap::kNoNode && in_.heap.Generation(node) < std::size(kGenerationNames))
+          ++g.generations[kGenerationNames[in_.heap.Generation(node)]];
         g.addresses.push_back(address);
       }
     }
@@ -231,10 +241,10 @@ class LeaksCommand {
   const CommandInput& in_;
   const Labels labels_;
   const std::uint64_t shown_;
-  const heap::Excerpt* excerpt_ = nullptr;  // during AddGroups only
+  const heap::Excerpt* excerpt_ = nullptr;                                // during AddGroups only
   std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
   std::vector<report::LeakGroup> shared_garbage_;
-  std::vector<std::string> notes_;
+  std::string missing_groups_;  // why
   std::uint64_t not_shown_ = 0;
   report::LeaksReport report_;
   Outcome outcome_;

@@ -2,12 +2,9 @@
 #include "core/engine/session.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
-#include <fstream>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -16,7 +13,9 @@
 #include "core/analysis/verdict.h"
 #include "core/cpython/runtime.h"
 #include "core/engine/command.h"
+#include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
+#include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
@@ -28,81 +27,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Exit status of the contract.
-enum ExitStatus : int { kDone = 0, kFindings = 1, kUsageOrOutput = 2, kPartial = 3, kNotAnalysable = 4, kNotPermitted = 5, kInternalFault = 6, kInterrupted = 130 };
-
-// Memory of this process that is its own: mapped files (a core) do not count. 0 where the system does not say.
-std::uint64_t OwnMemoryBytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::uint64_t total = 0, resident = 0, shared = 0;
-  if (!(statm >> total >> resident >> shared) || shared > resident) return 0;
-  return (resident - shared) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-// Passes progress on, remembers the stage for messages, and cancels at the limits of time and memory.
-class WatchedProgress final : public ProgressSink {
- public:
-  WatchedProgress(ProgressSink& next, double timeout_seconds, std::uint64_t max_memory_bytes) : next_(next), max_memory_bytes_(max_memory_bytes) {
-    // A century is as good as any longer limit, and does not overflow the clock.
-    if (timeout_seconds > 0) deadline_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(timeout_seconds, 3e9)));
-  }
-  bool Update(std::string_view stage, std::uint64_t done, std::uint64_t total) override {
-    if (stage_ != stage) stage_ = stage;
-    if (limit_.empty()) CheckLimits();
-    return next_.Update(stage, done, total) && limit_.empty();
-  }
-  /// The option whose limit was met: "--timeout", "--max-memory"; empty while none was.
-  [[nodiscard]] const std::string& limit() const noexcept { return limit_; }
-  [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
-
- private:
-  void CheckLimits() {
-    if (!deadline_ && max_memory_bytes_ == 0) return;
-    const Clock::time_point now = Clock::now();
-    if (deadline_ && now >= *deadline_) limit_ = "--timeout";
-    if (max_memory_bytes_ == 0 || now < next_look_) return;
-    next_look_ = now + std::chrono::milliseconds(20);
-    if (OwnMemoryBytes() > max_memory_bytes_) limit_ = "--max-memory";
-  }
-
-  ProgressSink& next_;
-  std::uint64_t max_memory_bytes_;
-  std::optional<Clock::time_point> deadline_;
-  Clock::time_point next_look_{};
-  std::string stage_, limit_;
-};
-
-int StatusOf(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kUsage:
-    case ErrorCode::kOutput: return kUsageOrOutput;
-    case ErrorCode::kNotAnalysable:
-    case ErrorCode::kUnsupported:
-    case ErrorCode::kNotFound:
-    case ErrorCode::kFault:
-    case ErrorCode::kCorrupt: return kNotAnalysable;
-    case ErrorCode::kNotPermitted: return kNotPermitted;
-    case ErrorCode::kLimit: return kPartial;
-    case ErrorCode::kCancelled: return kInterrupted;
-    case ErrorCode::kHost:
-    case ErrorCode::kInternal: return kInternalFault;
-  }
-  return kInternalFault;
-}
-
 bool WantsColour(const Request& request, const HostFacts& host) {
   return request.output_file.empty() && (request.color == "always" || (request.color == "auto" && host.colour_terminal));
-}
-
-// One command's findings and completeness as an exit status (contract.md).
-int StatusOf(const Request& request, const report::Header& header, const Outcome& outcome) {
-  if (outcome.interrupted) return kInterrupted;
-  if (request.fail_on != FailOn::kNever && outcome.definite) return kFindings;
-  if (request.fail_on == FailOn::kPending && outcome.pending) return kFindings;
-  if (request.command == "status") return kDone;  // to say what is missing is its job
-  if (!header.complete) return kPartial;
-  // Guessed references decide what is unreachable, never what lies in gc.garbage.
-  return request.command == "leaks" && !outcome.definite && !outcome.pending && header.certainty != report::Certainty::kExact ? kPartial : kDone;
 }
 
 }  // namespace
@@ -138,7 +64,9 @@ struct Session::Impl {
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
     }
-    return outcome.interrupted ? Interrupted(progress, output) : status;
+    if (!outcome.interrupted) return status;
+    const int interrupted = Interrupted(progress, output);
+    return status == kFindings && interrupted == kPartial ? status : interrupted;  // what was found before a limit was met is true
   }
 
  private:
@@ -203,13 +131,14 @@ struct Session::Impl {
     if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
     if (!written) return ReportError(written.error(), output);
     if (!input.request.output_file.empty() && !input.request.quiet) {
-      output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(), report::Printable(input.request.output_file)));
+      output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(),
+                             report::Printable(input.request.output_file)));
     }
     return input.header.complete ? kDone : kPartial;
   }
 
-  // No heap, but the interpreter was found: the state of its collector is worth having, and a script gets a whole document whose figures are marked as
-  // not known. The command runs on a heap without objects, under a header that says so.
+  // No heap, but the interpreter was found: the state of its collector is worth having, and a script gets a whole document whose figures are marked
+  // as not known. The command runs on a heap without objects, under a header that says so.
   int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, const WatchedProgress& progress, OutputSink& output) {
     const bool stopped = error.code == ErrorCode::kCancelled;
     if (request.command != "export") {
@@ -231,7 +160,8 @@ struct Session::Impl {
       output.Err("pygc: interrupted: what was known is printed\n");
       return kInterrupted;
     }
-    output.Err(fmt::format("pygc: {} ended it: what was known is printed\n", progress.limit() == "--timeout" ? "the time limit (--timeout)" : "the memory limit (--max-memory)"));
+    output.Err(fmt::format("pygc: {} ended it: what was known is printed\n",
+                           progress.limit() == "--timeout" ? "the time limit (--timeout)" : "the memory limit (--max-memory)"));
     return kPartial;
   }
 

@@ -11,11 +11,16 @@ namespace {
 
 const char* MatchName(target::ModuleMatch match) {
   switch (match) {
-    case target::ModuleMatch::kVerified: return "verified by build-id";
-    case target::ModuleMatch::kUnverifiable: return "identity cannot be verified";
-    case target::ModuleMatch::kMismatch: return "the file here is another one";
-    case target::ModuleMatch::kMissing: return "file not found";
-    case target::ModuleMatch::kNotNeeded: return "not needed";
+    case target::ModuleMatch::kVerified:
+      return "verified by build-id";
+    case target::ModuleMatch::kUnverifiable:
+      return "identity cannot be verified";
+    case target::ModuleMatch::kMismatch:
+      return "the file here is another one";
+    case target::ModuleMatch::kMissing:
+      return "file not found";
+    case target::ModuleMatch::kNotNeeded:
+      return "not needed";
   }
   return "unknown";
 }
@@ -32,9 +37,12 @@ report::TargetDetails DetailsOf(const target::Process& process, const cpython::R
   d.threads = process.threads.size();
   for (const target::Module& m : process.modules) {
     // Those that were used and are what they should be need no line each; the interpreter's own are shown always.
-    const bool python = m.path.find("python") != std::string::npos && m.is_elf && m.path.find("lib-dynload") == std::string::npos && m.path.find("-packages") == std::string::npos;
-    const bool bad = m.match == target::ModuleMatch::kMismatch || m.match == target::ModuleMatch::kUnverifiable || (m.match == target::ModuleMatch::kMissing && m.is_elf);
-    if (bad || (python && m.match == target::ModuleMatch::kVerified)) d.modules.push_back({m.path, MatchName(m.match), bad ? m.match_detail : "build-id " + m.build_id});
+    const bool python = m.path.find("python") != std::string::npos && m.is_elf && m.path.find("lib-dynload") == std::string::npos &&
+                        m.path.find("-packages") == std::string::npos;
+    const bool bad = m.match == target::ModuleMatch::kMismatch || m.match == target::ModuleMatch::kUnverifiable ||
+                     (m.match == target::ModuleMatch::kMissing && m.is_elf);
+    if (bad || (python && m.match == target::ModuleMatch::kVerified))
+      d.modules.push_back({m.path, MatchName(m.match), bad ? m.match_detail : "build-id " + m.build_id});
   }
   return d;
 }

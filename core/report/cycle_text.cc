@@ -12,10 +12,13 @@
 namespace pygc::report {
 namespace {
 
-bool IsOneOf(std::string_view word, std::initializer_list<std::string_view> words) { return std::find(words.begin(), words.end(), word) != words.end(); }
+bool IsOneOf(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 
 bool IsContainer(const CycleStep& s) {
-  return IsOneOf(s.type, {"dict", "list", "tuple", "set", "frozenset", "collections.deque", "collections.OrderedDict", "collections.defaultdict", "mappingproxy", "dictproxy"});
+  return IsOneOf(s.type, {"dict", "list", "tuple", "set", "frozenset", "collections.deque", "collections.OrderedDict", "collections.defaultdict",
+                          "mappingproxy", "dictproxy"});
 }
 bool IsBoundMethod(const CycleStep& s) { return IsOneOf(s.type, {"method", "instancemethod", "method-wrapper"}); }
 bool IsFunction(const CycleStep& s) { return s.type == "function"; }
@@ -31,17 +34,20 @@ unsigned Rank(const CycleStep& s) { return s.elided != 0 ? 9 : NameRank(s.type);
 const CycleStep& Previous(const Cycle& c, std::size_t i) { return c[(i + c.size() - 1) % c.size()]; }
 
 // True where step i is the attribute dictionary of the step before it, so that ['x'] of it reads .x of the owner.
-bool IsAttributeDict(const Cycle& c, std::size_t i) { return c[i].type == "dict" && IsOneOf(Previous(c, i).label, {".__dict__", ".in_dict"}) && c.size() > 1; }
+bool IsAttributeDict(const Cycle& c, std::size_t i) {
+  return c[i].type == "dict" && IsOneOf(Previous(c, i).label, {".__dict__", ".in_dict"}) && c.size() > 1;
+}
 
 bool IsIdentifier(std::string_view s) {
-  return !s.empty() && !(s[0] >= '0' && s[0] <= '9') &&
-         std::all_of(s.begin(), s.end(), [](char ch) { return ch == '_' || (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch & 0x80); });
+  return !s.empty() && !(s[0] >= '0' && s[0] <= '9') && std::all_of(s.begin(), s.end(), [](char ch) {
+    return ch == '_' || (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch & 0x80);
+  });
 }
 
 // A reference with everything between two named objects folded into it.
 struct FoldedStep {
   const CycleStep* from = nullptr;
-  std::string label;   // ".children[0]"
+  std::string label;      // ".children[0]"
   std::string attribute;  // the first attribute name of it: "children"; empty where there is none
   bool direct = true;     // one reference, at most through the attribute dictionary
 };
@@ -76,8 +82,9 @@ std::vector<FoldedStep> Fold(const Cycle& cycle) {
 
 bool IsParentName(std::string_view name) {
   while (name.starts_with('_')) name.remove_prefix(1);
-  return IsOneOf(name, {"parent", "parentNode", "parent_node", "parentNodes", "owner", "ownerDocument", "up", "back", "backref", "prev", "previous", "previousSibling", "root",
-                        "container", "outer", "master", "parent_ref", "proxy_owner", "controller", "manager", "app", "session", "document", "enclosing"});
+  return IsOneOf(name, {"parent",     "parentNode",  "parent_node", "parentNodes",     "owner", "ownerDocument", "up",       "back",
+                        "backref",    "prev",        "previous",    "previousSibling", "root",  "container",     "outer",    "master",
+                        "parent_ref", "proxy_owner", "controller",  "manager",         "app",   "session",       "document", "enclosing"});
 }
 
 std::string SubjectOf(const FoldedStep& s) { return LastName(s.from->type) + s.label; }
@@ -86,14 +93,22 @@ std::string SubjectOf(const FoldedStep& s) { return LastName(s.from->type) + s.l
 
 const char* EdgeKindName(EdgeKind kind) noexcept {
   switch (kind) {
-    case EdgeKind::kAttribute: return "attribute";
-    case EdgeKind::kKey: return "key";
-    case EdgeKind::kItem: return "item";
-    case EdgeKind::kElement: return "element";
-    case EdgeKind::kField: return "field";
-    case EdgeKind::kClosure: return "closure";
-    case EdgeKind::kLocal: return "local";
-    case EdgeKind::kOther: return "other";
+    case EdgeKind::kAttribute:
+      return "attribute";
+    case EdgeKind::kKey:
+      return "key";
+    case EdgeKind::kItem:
+      return "item";
+    case EdgeKind::kElement:
+      return "element";
+    case EdgeKind::kField:
+      return "field";
+    case EdgeKind::kClosure:
+      return "closure";
+    case EdgeKind::kLocal:
+      return "local";
+    case EdgeKind::kOther:
+      return "other";
   }
   return "other";
 }
@@ -105,7 +120,9 @@ unsigned NameRank(const std::string& type) {
   if (IsClass(s)) return 1;
   if (IsGenerator(s)) return 2;
   if (IsFunction(s)) return 3;
-  if (IsFrame(s) || IsBoundMethod(s) || IsCell(s) || IsOneOf(type, {"builtin_function_or_method", "traceback", "getset_descriptor", "member_descriptor"})) return 5;
+  if (IsFrame(s) || IsBoundMethod(s) || IsCell(s) ||
+      IsOneOf(type, {"builtin_function_or_method", "traceback", "getset_descriptor", "member_descriptor"}))
+    return 5;
   if (IsContainer(s)) return 6;
   return 4;
 }
@@ -161,7 +178,8 @@ std::vector<std::string> CycleParts(const Cycle& cycle, std::size_t max_parts) {
   std::uint64_t left_out = 0;
   // A ring of equal parts is understood from two of them.
   const bool all_equal = std::all_of(folded.begin(), folded.end(), [&](const FoldedStep& s) {
-    return s.from->elided != 0 || (s.label == folded.front().label && s.from->type == folded.front().from->type && s.from->name == folded.front().from->name);
+    return s.from->elided != 0 ||
+           (s.label == folded.front().label && s.from->type == folded.front().from->type && s.from->name == folded.front().from->name);
   });
   const std::size_t limit = all_equal && max_parts >= 4 ? 4 : max_parts;
   const std::size_t head = all_equal ? 1 : limit / 2, tail = all_equal ? 1 : limit - head - 1;
@@ -212,20 +230,34 @@ Shape ShapeOf(const Cycle& cycle) {
 
 const char* ShapeName(Shape shape) noexcept {
   switch (shape) {
-    case Shape::kBoundMethodOnSelf: return "bound-method-on-self";
-    case Shape::kBoundMethodElsewhere: return "bound-method";
-    case Shape::kTraceback: return "traceback";
-    case Shape::kFrame: return "frame";
-    case Shape::kRecursiveClosure: return "recursive-closure";
-    case Shape::kClosureOnSelf: return "closure-on-self";
-    case Shape::kGenerator: return "generator";
-    case Shape::kClass: return "class";
-    case Shape::kNamespace: return "namespace";
-    case Shape::kParentPointer: return "parent-pointer";
-    case Shape::kSelfReference: return "self-reference";
-    case Shape::kContainerInItself: return "container";
-    case Shape::kMutual: return "mutual";
-    case Shape::kNone: return "none";
+    case Shape::kBoundMethodOnSelf:
+      return "bound-method-on-self";
+    case Shape::kBoundMethodElsewhere:
+      return "bound-method";
+    case Shape::kTraceback:
+      return "traceback";
+    case Shape::kFrame:
+      return "frame";
+    case Shape::kRecursiveClosure:
+      return "recursive-closure";
+    case Shape::kClosureOnSelf:
+      return "closure-on-self";
+    case Shape::kGenerator:
+      return "generator";
+    case Shape::kClass:
+      return "class";
+    case Shape::kNamespace:
+      return "namespace";
+    case Shape::kParentPointer:
+      return "parent-pointer";
+    case Shape::kSelfReference:
+      return "self-reference";
+    case Shape::kContainerInItself:
+      return "container";
+    case Shape::kMutual:
+      return "mutual";
+    case Shape::kNone:
+      return "none";
   }
   return "none";
 }
@@ -248,52 +280,76 @@ std::string FixFor(const Cycle& cycle) {
       const FoldedStep& holder = before(method);
       const std::string name = method->from->name.empty() ? "method" : method->from->name;
       if (holder.direct && !holder.attribute.empty()) {
-        return fmt::format("`self.{0} = self.{1}` stores a reference to self in self; make the alias at class level (`{0} = {1}` in the class body)", holder.attribute, name);
+        return fmt::format("`self.{0} = self.{1}` stores a reference to self in self; make the alias at class level (`{0} = {1}` in the class body)",
+                           holder.attribute, name);
       }
-      return fmt::format("{} holds the bound method {} of its own object; store the function or the method's name, or a weakref.WeakMethod", SubjectOf(holder), name);
+      return fmt::format("{} holds the bound method {} of its own object; store the function or the method's name, or a weakref.WeakMethod",
+                         SubjectOf(holder), name);
     }
     case Shape::kBoundMethodElsewhere: {
       const FoldedStep* method = find([](const FoldedStep& s) { return IsBoundMethod(*s.from); });
       const FoldedStep& holder = before(method);
       const std::string owner = LastName(folded[(static_cast<std::size_t>(method - folded.data()) + 1) % folded.size()].from->type);
-      return fmt::format("{} holds the bound method {} of {}, and so the object itself; unregister it when done, or store a weakref.WeakMethod", SubjectOf(holder),
-                         method->from->name.empty() ? "method" : method->from->name, owner);
+      return fmt::format("{} holds the bound method {} of {}, and so the object itself; unregister it when done, or store a weakref.WeakMethod",
+                         SubjectOf(holder), method->from->name.empty() ? "method" : method->from->name, owner);
     }
     case Shape::kTraceback: {
-      const auto local = std::find_if(cycle.begin(), cycle.end(), [](const CycleStep& s) { return IsFrame(s) && !s.key.empty() && s.kind == EdgeKind::kLocal; });
-      const std::string where = local == cycle.end() ? "a local variable" : fmt::format("`{}` in {}()", local->key, local->name.empty() ? "the function" : local->name);
-      return fmt::format("{} keeps an exception alive whose traceback keeps that frame alive; `del` the variable in a finally block, or keep "
-                         "traceback.format_exception() (or err.with_traceback(None)) instead of the exception", where);
+      const auto local =
+          std::find_if(cycle.begin(), cycle.end(), [](const CycleStep& s) { return IsFrame(s) && !s.key.empty() && s.kind == EdgeKind::kLocal; });
+      const std::string where =
+          local == cycle.end() ? "a local variable" : fmt::format("`{}` in {}()", local->key, local->name.empty() ? "the function" : local->name);
+      return fmt::format(
+          "{} keeps an exception alive whose traceback keeps that frame alive; `del` the variable in a finally block, or keep "
+          "traceback.format_exception() (or err.with_traceback(None)) instead of the exception",
+          where);
     }
-    case Shape::kFrame: return "a frame object is kept (sys._getframe(), inspect.currentframe(), a traceback's tb_frame); `del` it in a finally block";
+    case Shape::kFrame:
+      return "a frame object is kept (sys._getframe(), inspect.currentframe(), a traceback's tb_frame); `del` it in a finally block";
     case Shape::kRecursiveClosure: {
       const FoldedStep* f = find([](const FoldedStep& s) { return IsFunction(*s.from); });
       const std::string name = f == nullptr || f->from->name.empty() ? "the inner function" : f->from->name;
-      return fmt::format("{} refers to itself through its enclosing function's variable; move it to module level, pass it to itself as an argument, or set the variable to None when done", name);
+      return fmt::format(
+          "{} refers to itself through its enclosing function's variable; move it to module level, pass it to itself as an argument, or set the "
+          "variable to None when done",
+          name);
     }
     case Shape::kClosureOnSelf: {
       const FoldedStep* f = find([](const FoldedStep& s) { return IsFunction(*s.from); });
       const FoldedStep& holder = before(f);
-      const std::string variable = f->label.starts_with("closure ") ? fmt::format("`{}`", f->label.substr(8, f->label.find_first_of(".[ ", 8) - 8)) : "the object";
-      return fmt::format("the function {} kept in {} closes over {}; close over a weakref, or pass the object as an argument", f->from->name, SubjectOf(holder), variable);
+      const std::string variable =
+          f->label.starts_with("closure ") ? fmt::format("`{}`", f->label.substr(8, f->label.find_first_of(".[ ", 8) - 8)) : "the object";
+      return fmt::format("the function {} kept in {} closes over {}; close over a weakref, or pass the object as an argument", f->from->name,
+                         SubjectOf(holder), variable);
     }
-    case Shape::kGenerator: return "a suspended generator or coroutine holds its locals, which lead back to it; run it to its end or close() it, and do not store it where its own locals can reach it";
-    case Shape::kClass: return "every class refers to itself (__mro__, __dict__, its functions); a class made at run time always needs the collector: make it once and keep it";
-    case Shape::kNamespace: return "functions and the namespace they were defined in refer to each other (exec(), a module dropped from sys.modules, namedtuple); clear the namespace when done";
+    case Shape::kGenerator:
+      return "a suspended generator or coroutine holds its locals, which lead back to it; run it to its end or close() it, and do not store it where "
+             "its own locals can reach it";
+    case Shape::kClass:
+      return "every class refers to itself (__mro__, __dict__, its functions); a class made at run time always needs the collector: make it once and "
+             "keep it";
+    case Shape::kNamespace:
+      return "functions and the namespace they were defined in refer to each other (exec(), a module dropped from sys.modules, namedtuple); clear "
+             "the namespace when done";
     case Shape::kParentPointer: {
       const FoldedStep* s = find([](const FoldedStep& f) { return f.direct && IsParentName(f.attribute); });
-      return fmt::format("{}.{} points back at its owner; make it a weak reference (weakref.ref), or clear it when the object is taken out", LastName(s->from->type), s->attribute);
+      return fmt::format("{}.{} points back at its owner; make it a weak reference (weakref.ref), or clear it when the object is taken out",
+                         LastName(s->from->type), s->attribute);
     }
     case Shape::kSelfReference: {
-      if (folded[0].direct && !folded[0].attribute.empty()) return fmt::format("`self.{}` is the object itself: drop it, or make it a property", folded[0].attribute);
+      if (folded[0].direct && !folded[0].attribute.empty())
+        return fmt::format("`self.{}` is the object itself: drop it, or make it a property", folded[0].attribute);
       return fmt::format("{} holds the object itself; leave it out, or hold a weakref", SubjectOf(folded[0]));
     }
-    case Shape::kContainerInItself: return "a container that holds itself, directly or through others; clear() it when done";
+    case Shape::kContainerInItself:
+      return "a container that holds itself, directly or through others; clear() it when done";
     case Shape::kMutual: {
       const FoldedStep& s = folded.back();
-      return fmt::format("make one of these references weak (weakref.ref), for example {}, or break it when the objects are done (a close() method, a with block)", SubjectOf(s));
+      return fmt::format(
+          "make one of these references weak (weakref.ref), for example {}, or break it when the objects are done (a close() method, a with block)",
+          SubjectOf(s));
     }
-    case Shape::kNone: break;
+    case Shape::kNone:
+      break;
   }
   return {};
 }

@@ -50,9 +50,10 @@ void WriteText(const Header& h, const CyclesReport& r, TextWriter& out) {
   }
   const std::string at_least = h.complete && h.certainty == Certainty::kExact ? "" : "at least ";
   out.Line();
-  out.Line(fmt::format("unreachable: {0}{1} of {2}   reachable: {0}{3} of {4}", at_least, Counted(r.unreachable_components, "component"), Counted(r.unreachable_objects, "object"),
-                       Counted(r.reachable_components, "component"), Counted(r.reachable_objects, "object")),
-           Style::kHeading);
+  out.Line(
+      fmt::format("unreachable: {0}{1} of {2}   reachable: {0}{3} of {4}", at_least, Counted(r.unreachable_components, "component"),
+                  Counted(r.unreachable_objects, "object"), Counted(r.reachable_components, "component"), Counted(r.reachable_objects, "object")),
+      Style::kHeading);
   out.Line("In a component every object reaches every other, so no reference count in it can fall to zero by itself.", Style::kFaint);
   std::size_t number = 0;
   for (const ComponentGroup& g : r.groups) {

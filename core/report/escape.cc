@@ -32,13 +32,13 @@ Decoded Decode(std::string_view s) noexcept {
 
 bool MustBeEscaped(std::uint32_t c) noexcept {
   if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return true;
-  if (c == 0xAD || c == 0x61C || c == 0x180E || c == 0xFEFF) return true;          // soft hyphen, Arabic letter mark, zero-width
-  if (c >= 0x200B && c <= 0x200F) return true;                                       // zero-width, LRM, RLM
-  if (c >= 0x2028 && c <= 0x202E) return true;                                       // line and paragraph separators, embeddings, overrides
-  if (c >= 0x2060 && c <= 0x206F) return true;                                       // isolates, invisible operators
-  if (c >= 0xFFF9 && c <= 0xFFFB) return true;                                       // interlinear annotation
-  if (c >= 0xE0000 && c <= 0xE0FFF) return true;                                     // tags, variation selectors
-  return (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF);                     // noncharacters
+  if (c == 0xAD || c == 0x61C || c == 0x180E || c == 0xFEFF) return true;  // soft hyphen, Arabic letter mark, zero-width
+  if (c >= 0x200B && c <= 0x200F) return true;                             // zero-width, LRM, RLM
+  if (c >= 0x2028 && c <= 0x202E) return true;                             // line and paragraph separators, embeddings, overrides
+  if (c >= 0x2060 && c <= 0x206F) return true;                             // isolates, invisible operators
+  if (c >= 0xFFF9 && c <= 0xFFFB) return true;                             // interlinear annotation
+  if (c >= 0xE0000 && c <= 0xE0FFF) return true;                           // tags, variation selectors
+  return (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF);           // noncharacters
 }
 
 }  // namespace

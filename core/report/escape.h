@@ -7,11 +7,12 @@
 
 namespace pygc::report {
 
-/// `raw` with everything that could steer a terminal or mislead a reader written as \x1b, \u202e, ...: C0, DEL, C1, line and paragraph separators, zero-width and
-/// bidirectional marks, noncharacters, and bytes that are not UTF-8. A backslash stays one. The result is valid UTF-8.
+/// `raw` with everything that could steer a terminal or mislead a reader written as \x1b, \u202e, ...: C0, DEL, C1, line and paragraph separators,
+/// zero-width and bidirectional marks, noncharacters, and bytes that are not UTF-8. A backslash stays one. The result is valid UTF-8.
 [[nodiscard]] std::string Printable(std::string_view raw);
 
-/// `raw` as valid UTF-8 for a JSON string: bytes that are not UTF-8, and DEL, become the four characters \xNN; the JSON writer escapes the rest (all of it to ASCII).
+/// `raw` as valid UTF-8 for a JSON string: bytes that are not UTF-8, and DEL, become the four characters \xNN; the JSON writer escapes the rest (all
+/// of it to ASCII).
 [[nodiscard]] std::string JsonSafe(std::string_view raw);
 
 /// The number of code points of UTF-8 text: good enough for columns, as wide characters are rare in reports.

@@ -30,7 +30,8 @@ struct ExportInput {
 
 /// Receives the lines in blocks; returns false when nobody reads any more.
 using ByteSink = std::function<bool(std::string_view)>;
-/// One JSON document a line: the envelope, then a record for each type and each object with its references. Errors: kCancelled; a sink that gives up is none.
+/// One JSON document a line: the envelope, then a record for each type and each object with its references. Errors: kCancelled; a sink that gives up
+/// is none.
 [[nodiscard]] Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, ProgressSink& progress);
 
 }  // namespace pygc::report

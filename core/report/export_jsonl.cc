@@ -19,8 +19,8 @@ void AddOptional(fmt::memory_buffer& out, const char* key, const std::optional<T
   }
 }
 
-// The envelope on one line: the document of the other commands without its line ends and indentation, which stand only between tokens (all strings are
-// escaped, so a line end is never inside one).
+// The envelope on one line: the document of the other commands without its line ends and indentation, which stand only between tokens (all strings
+// are escaped, so a line end is never inside one).
 std::string EnvelopeLine(const ExportInput& input) {
   JsonWriter json;
   BeginEnvelope(json, input.header);
@@ -54,7 +54,8 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     return go_on;
   };
   for (std::size_t i = 0; i < h.types.size(); ++i) {
-    fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", i, h.types[i].address, JsonString(h.types[i].name));
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", i, h.types[i].address,
+                   JsonString(h.types[i].name));
     if (!flush(kBlockBytes)) return {};
   }
   bool reading = true, cancelled = false;
@@ -70,8 +71,10 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     AddOptional(out, "size", row.size);
     AddOptional(out, "refcount", row.refcount);
     AddOptional(out, "generation", row.generation);
-    fmt::format_to(std::back_inserter(out), ",\"immortal\":{},\"tracked\":{},\"state\":\"{}\",\"finalizer\":{},\"finalized\":{},\"exact\":{},\"label\":\"{}\",\"refs\":[", row.immortal,
-                   row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized, row.exact, row.label);
+    fmt::format_to(std::back_inserter(out),
+                   ",\"immortal\":{},\"tracked\":{},\"state\":\"{}\",\"finalizer\":{},\"finalized\":{},\"exact\":{},\"label\":\"{}\",\"refs\":[",
+                   row.immortal, row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized,
+                   row.exact, row.label);
     const auto successors = h.graph.Successors(n);
     for (std::size_t i = 0; i < successors.size() && reading; ++i) {
       fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", successors[i]);

@@ -22,12 +22,19 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
   row.finalized = (flags & heap::kFinalized) != 0;
   row.exact = (flags & (heap::kApproximate | heap::kFault)) == 0;
   switch (input.verdict.state[n]) {
-    case analysis::State::kReachable: row.state = "reachable"; break;
-    case analysis::State::kUnreachable: row.state = "unreachable"; break;
-    case analysis::State::kUncollectable: row.state = "uncollectable"; break;
+    case analysis::State::kReachable:
+      row.state = "reachable";
+      break;
+    case analysis::State::kUnreachable:
+      row.state = "unreachable";
+      break;
+    case analysis::State::kUncollectable:
+      row.state = "uncollectable";
+      break;
   }
   row.finalizer = FinalizerKind(type, flags);
-  const std::string_view quality = type.reader_label < input.quality_names.size() ? std::string_view(input.quality_names[type.reader_label]) : "unknown";
+  const std::string_view quality =
+      type.reader_label < input.quality_names.size() ? std::string_view(input.quality_names[type.reader_label]) : "unknown";
   const bool quality_is_exact = quality.starts_with("exact");
   if (flags & heap::kFault) {
     row.label = "unknown";

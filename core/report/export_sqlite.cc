@@ -19,7 +19,8 @@ CREATE TABLE refcount_findings(object_id INTEGER, kind TEXT, recorded INTEGER, f
 )";
 
 // The file is renamed only when complete, so a crash leaves nothing that needs a journal.
-constexpr const char* kFast = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536; BEGIN;";
+constexpr const char* kFast =
+    "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536; BEGIN;";
 // Indexes after the rows: sorting once is several times faster than inserting into a tree.
 constexpr const char* kIndexes = "CREATE INDEX refs_src ON refs(src); CREATE INDEX refs_dst ON refs(dst);";
 
@@ -87,7 +88,9 @@ class Writer {
 
  private:
   bool Execute(const char* sql) { return sqlite3_exec(db_.get(), sql, nullptr, nullptr, nullptr) == SQLITE_OK; }
-  tl::unexpected<Error> Failed() { return Fail(ErrorCode::kOutput, "cannot write the database: {}", db_ ? sqlite3_errmsg(db_.get()) : "out of memory"); }
+  tl::unexpected<Error> Failed() {
+    return Fail(ErrorCode::kOutput, "cannot write the database: {}", db_ ? sqlite3_errmsg(db_.get()) : "out of memory");
+  }
   static tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "interrupted while the database was written"); }
 
   Result<void> Meta() {
@@ -117,8 +120,18 @@ class Writer {
       if (!good || !go_on) return;
       if (n % kExportProgressStep == 0) go_on = progress_.Update("writing objects", n, h.size());
       const ExportRow row = RowOf(input_, n);
-      insert.Integer(1, n).Integer(2, static_cast<std::int64_t>(address)).Integer(3, row.interpreter).Integer(4, row.type).Integer(5, row.size).Integer(6, row.refcount);
-      insert.Integer(7, row.immortal).Integer(8, row.tracked).Integer(9, row.generation).Text(10, row.state).Text(11, row.finalizer, true).Integer(12, row.finalized);
+      insert.Integer(1, n)
+          .Integer(2, static_cast<std::int64_t>(address))
+          .Integer(3, row.interpreter)
+          .Integer(4, row.type)
+          .Integer(5, row.size)
+          .Integer(6, row.refcount);
+      insert.Integer(7, row.immortal)
+          .Integer(8, row.tracked)
+          .Integer(9, row.generation)
+          .Text(10, row.state)
+          .Text(11, row.finalizer, true)
+          .Integer(12, row.finalized);
       good = insert.Integer(13, row.exact).Text(14, row.label).Step();
     });
     if (!go_on) return Cancelled();
@@ -145,6 +158,8 @@ class Writer {
 
 }  // namespace
 
-Result<void> WriteSqlite(const ExportInput& input, OutputFile& file, ProgressSink& progress) { return Writer(input, progress).Run(file.temporary_path()); }
+Result<void> WriteSqlite(const ExportInput& input, OutputFile& file, ProgressSink& progress) {
+  return Writer(input, progress).Run(file.temporary_path());
+}
 
 }  // namespace pygc::report

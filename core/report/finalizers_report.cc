@@ -12,11 +12,15 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
   if (r.objects == 0) {
     out.Line(h.complete ? "no tracked object has a finalizer" : "no object with a finalizer found in what could be read", Style::kHeading);
   } else {
-    out.Line(fmt::format("{} with a finalizer: {} not run{}", Counted(r.objects, "object"), Thousands(r.pending), r.runs_known ? fmt::format(", {} run", Thousands(r.run)) : ""),
+    out.Line(fmt::format("{} with a finalizer: {} not run{}", Counted(r.objects, "object"), Thousands(r.pending),
+                         r.runs_known ? fmt::format(", {} run", Thousands(r.run)) : ""),
              Style::kHeading);
-    if (r.unreachable > 0) out.Line(fmt::format("{} of them unreachable: the next full collection runs their finalizers", Thousands(r.unreachable)), Style::kWaiting);
-    if (r.uncollectable > 0) out.Line(fmt::format("{} of them stuck: their finalizers never run by themselves", Thousands(r.uncollectable)), Style::kBad);
-    if (r.order_undefined > 0) out.Line(fmt::format("{} share a cycle with another finalizer: order undefined", Thousands(r.order_undefined)), Style::kWaiting);
+    if (r.unreachable > 0)
+      out.Line(fmt::format("{} of them unreachable: the next full collection runs their finalizers", Thousands(r.unreachable)), Style::kWaiting);
+    if (r.uncollectable > 0)
+      out.Line(fmt::format("{} of them stuck: their finalizers never run by themselves", Thousands(r.uncollectable)), Style::kBad);
+    if (r.order_undefined > 0)
+      out.Line(fmt::format("{} share a cycle with another finalizer: order undefined", Thousands(r.order_undefined)), Style::kWaiting);
   }
   if (r.callbacks > 0) out.Line(fmt::format("{} will be called when unreachable objects are freed", Counted(r.callbacks, "weakref callback")));
   if (!r.groups.empty()) {
@@ -32,15 +36,19 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
         addresses += fmt::format("{}{:#x}", addresses.empty() ? "" : " ", a);
       }
       if (g.objects > std::min<std::uint64_t>(shown, 3)) addresses += " …";
-      table.rows.push_back({Thousands(g.objects), g.type, g.kind + (g.legacy ? " (legacy)" : ""), Thousands(g.pending), r.runs_known ? Thousands(g.run) : "", Thousands(g.unreachable),
-                            Thousands(g.uncollectable), Thousands(g.in_cycles), addresses});
+      table.rows.push_back({Thousands(g.objects), g.type, g.kind + (g.legacy ? " (legacy)" : ""), Thousands(g.pending),
+                            r.runs_known ? Thousands(g.run) : "", Thousands(g.unreachable), Thousands(g.uncollectable), Thousands(g.in_cycles),
+                            addresses});
     }
     table.Write(out, 0);
     std::uint64_t resurrected = 0;
     for (const FinalizerGroup& g : r.groups) resurrected += g.resurrected;
-    if (resurrected > 0) out.Line().Line(fmt::format("{} whose finalizer has run {} still in use: resurrected by the finalizer, which will not run again", Counted(resurrected, "object"), resurrected == 1 ? "is" : "are"));
+    if (resurrected > 0)
+      out.Line().Line(fmt::format("{} whose finalizer has run {} still in use: resurrected by the finalizer, which will not run again",
+                                  Counted(resurrected, "object"), resurrected == 1 ? "is" : "are"));
   }
-  if (r.group_count > r.groups.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
+  if (r.group_count > r.groups.size())
+    out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "type")));
   WriteWarnings(out, h);
 }
@@ -56,7 +64,13 @@ void WriteJson(const Header& h, const FinalizersReport& r, JsonWriter& json) {
   json.Unsigned("group_count", r.group_count).String("certainty", CertaintyName(h.certainty));
   json.Key("groups").Array();
   for (const FinalizerGroup& g : r.groups) {
-    json.Object().String("type", g.type).String("kind", g.kind).Bool("legacy", g.legacy).Unsigned("objects", g.objects).Unsigned("pending", g.pending).Unsigned("run", g.run);
+    json.Object()
+        .String("type", g.type)
+        .String("kind", g.kind)
+        .Bool("legacy", g.legacy)
+        .Unsigned("objects", g.objects)
+        .Unsigned("pending", g.pending)
+        .Unsigned("run", g.run);
     json.Unsigned("resurrected", g.resurrected).Unsigned("unreachable", g.unreachable).Unsigned("uncollectable", g.uncollectable);
     json.Unsigned("in_cycles", g.in_cycles).Unsigned("order_undefined", g.order_undefined);
     WriteAddresses(json, g.addresses);

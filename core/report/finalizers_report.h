@@ -12,24 +12,24 @@ namespace pygc::report {
 
 struct FinalizerGroup {
   std::string type;
-  std::string kind;                    // "__del__", "tp_finalize", "tp_del", "weakref callback"
+  std::string kind;  // "__del__", "tp_finalize", "tp_del", "weakref callback"
   bool legacy = false;
   std::uint64_t objects = 0;
-  std::uint64_t pending = 0;           // has not run
-  std::uint64_t run = 0;               // has run; the object is still there
-  std::uint64_t resurrected = 0;       // of `run`: reachable
-  std::uint64_t unreachable = 0;       // pending, and a full collection would run it
-  std::uint64_t uncollectable = 0;     // never runs
-  std::uint64_t in_cycles = 0;         // members of a component of two or more, or that refer to themselves
-  std::uint64_t order_undefined = 0;   // share a component with another one that has a finalizer
-  std::vector<Address> addresses;      // unreachable ones first
+  std::uint64_t pending = 0;          // has not run
+  std::uint64_t run = 0;              // has run; the object is still there
+  std::uint64_t resurrected = 0;      // of `run`: reachable
+  std::uint64_t unreachable = 0;      // pending, and a full collection would run it
+  std::uint64_t uncollectable = 0;    // never runs
+  std::uint64_t in_cycles = 0;        // members of a component of two or more, or that refer to themselves
+  std::uint64_t order_undefined = 0;  // share a component with another one that has a finalizer
+  std::vector<Address> addresses;     // unreachable ones first
 };
 
 struct FinalizersReport {
   std::uint64_t objects = 0, pending = 0, run = 0, unreachable = 0, uncollectable = 0, order_undefined = 0;
-  std::uint64_t callbacks = 0;         // weakref callbacks of unreachable objects, where known
+  std::uint64_t callbacks = 0;  // weakref callbacks of unreachable objects, where known
   bool callbacks_known = false;
-  bool runs_known = true;              // false on 2.7: nothing says whether __del__ has run
+  bool runs_known = true;  // false on 2.7: nothing says whether __del__ has run
   std::uint64_t group_count = 0, groups_ignored = 0;
   std::vector<FinalizerGroup> groups;
 };

@@ -12,19 +12,29 @@ constexpr std::size_t kTextColumn = 17;
 std::string Because(const GarbageReport& r, const GarbageGroup& g) {
   switch (g.reason) {
     case Reason::kLegacyFinalizer:
-      if (r.legacy_instances && g.finalizer != "__del__") return "a generator suspended inside try or with, found in an unreachable cycle: the collector put it here instead of freeing it";
-      return r.legacy_instances ? "it has __del__ and was found in an unreachable cycle: the collector cannot choose an order, and put it here instead of freeing it"
-                                : "its type has a legacy finalizer (tp_del) and it was found in an unreachable cycle: the collector cannot choose an order, and put it here";
-    case Reason::kSaveAll: return "gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts everything it finds unreachable here instead of freeing it";
-    default: return "it has no legacy finalizer and gc.DEBUG_SAVEALL is not set now: the program put it here, or DEBUG_SAVEALL was set before";
+      if (r.legacy_instances && g.finalizer != "__del__")
+        return "a generator suspended inside try or with, found in an unreachable cycle: the collector put it here instead of freeing it";
+      return r.legacy_instances
+                 ? "it has __del__ and was found in an unreachable cycle: the collector cannot choose an order, and put it here instead of freeing it"
+                 : "its type has a legacy finalizer (tp_del) and it was found in an unreachable cycle: the collector cannot choose an order, and put "
+                   "it here";
+    case Reason::kSaveAll:
+      return "gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts everything it finds unreachable here instead of freeing "
+             "it";
+    default:
+      return "it has no legacy finalizer and gc.DEBUG_SAVEALL is not set now: the program put it here, or DEBUG_SAVEALL was set before";
   }
 }
 
 std::string Fix(const GarbageGroup& g) {
   switch (g.reason) {
-    case Reason::kLegacyFinalizer: return "break the cycle (pygc leaks shows it) or replace the finalizer by a close() method; break the cycles of the items here, then del gc.garbage[:]";
-    case Reason::kSaveAll: return "gc.set_debug(0), then del gc.garbage[:]";
-    default: return "del gc.garbage[:]";
+    case Reason::kLegacyFinalizer:
+      return "break the cycle (pygc leaks shows it) or replace the finalizer by a close() method; break the cycles of the items here, then del "
+             "gc.garbage[:]";
+    case Reason::kSaveAll:
+      return "gc.set_debug(0), then del gc.garbage[:]";
+    default:
+      return "del gc.garbage[:]";
   }
 }
 
@@ -53,7 +63,8 @@ void WriteText(const Header& h, const GarbageReport& r, TextWriter& out) {
     if (g.addresses.size() < g.objects) parts.push_back(fmt::format("… {} more (--limit 0 for all)", Thousands(g.objects - g.addresses.size())));
     out.Flow(parts, "  ", kTextColumn);
   }
-  if (r.group_count > r.groups.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
+  if (r.group_count > r.groups.size())
+    out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "type")));
   WriteWarnings(out, h);
 }
@@ -63,7 +74,12 @@ void WriteJson(const Header& h, const GarbageReport& r, JsonWriter& json) {
   WriteInterpreters(json, h.interpreters);
   json.Key("groups").Array();
   for (const GarbageGroup& g : r.groups) {
-    json.Object().String("severity", "definite").String("type", g.type).String("reason", ReasonName(g.reason)).Unsigned("objects", g.objects).Unsigned("bytes", g.bytes);
+    json.Object()
+        .String("severity", "definite")
+        .String("type", g.type)
+        .String("reason", ReasonName(g.reason))
+        .Unsigned("objects", g.objects)
+        .Unsigned("bytes", g.bytes);
     json.Integer("interpreter", g.interpreter);
     if (g.finalizer.empty()) {
       json.Key("finalizer").Null();

@@ -17,15 +17,15 @@ struct GarbageGroup {
   std::int64_t interpreter = 0;
   std::uint64_t objects = 0;
   std::uint64_t bytes = 0;
-  std::vector<Address> addresses;      // at most as many as asked for
+  std::vector<Address> addresses;  // at most as many as asked for
 };
 
 struct GarbageReport {
   std::uint64_t in_garbage = 0;
-  std::uint64_t held = 0;              // objects that are reachable only from gc.garbage
-  bool legacy_instances = false;       // 2.7
+  std::uint64_t held = 0;         // objects that are reachable only from gc.garbage
+  bool legacy_instances = false;  // 2.7
   std::uint64_t group_count = 0, groups_ignored = 0;
-  std::vector<GarbageGroup> groups;    // largest first
+  std::vector<GarbageGroup> groups;  // largest first
 };
 
 void WriteText(const Header& header, const GarbageReport& report, TextWriter& out);

@@ -24,15 +24,19 @@ std::string CollectorWords(const CollectorFacts& c) {
 
 const char* CertaintyName(Certainty c) noexcept {
   switch (c) {
-    case Certainty::kExact: return "exact";
-    case Certainty::kLowerBound: return "lower bound";
-    case Certainty::kUnverifiable: return "unverifiable";
+    case Certainty::kExact:
+      return "exact";
+    case Certainty::kLowerBound:
+      return "lower bound";
+    case Certainty::kUnverifiable:
+      return "unverifiable";
   }
   return "unverifiable";
 }
 
 std::string TargetName(const TargetFacts& target) {
-  if (target.kind == "live" || target.path.empty()) return target.pid != 0 ? fmt::format("pid {}", target.pid) : target.kind == "live" ? "live process" : "core";
+  if (target.kind == "live" || target.path.empty())
+    return target.pid != 0 ? fmt::format("pid {}", target.pid) : target.kind == "live" ? "live process" : "core";
   const std::size_t slash = target.path.rfind('/');
   return slash == std::string::npos || slash + 1 == target.path.size() ? target.path : target.path.substr(slash + 1);
 }
@@ -113,8 +117,11 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
     out.Line();
   }
   if (!h.complete && h.missing.empty()) out.Add("PARTIAL: ", Style::kBad).Line("not everything could be read");
-  out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : fmt::format(" {}", h.target.build), h.target.debug ? " debug" : ""), Style::kHeading);
-  out.Add(fmt::format(" · {} · {}", TargetName(h.target), h.objects_read ? fmt::format("{} tracked", Counted(h.tracked, "object")) : "objects not read"));
+  out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : fmt::format(" {}", h.target.build),
+                      h.target.debug ? " debug" : ""),
+          Style::kHeading);
+  out.Add(
+      fmt::format(" · {} · {}", TargetName(h.target), h.objects_read ? fmt::format("{} tracked", Counted(h.tracked, "object")) : "objects not read"));
   if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
   if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));
   out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));

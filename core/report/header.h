@@ -33,7 +33,7 @@ struct Missing {
 /// The collector of one interpreter, as far as the first line and `interpreters[]` say it.
 struct CollectorFacts {
   std::int64_t id = 0;
-  std::string kind = "generational";   // generational | incremental | free-threaded
+  std::string kind = "generational";  // generational | incremental | free-threaded
   bool enabled = true, collecting = false;
   std::vector<std::int64_t> thresholds, counts;  // youngest first
   std::vector<std::string> debug_flags;          // "DEBUG_SAVEALL", ...
@@ -74,7 +74,8 @@ void WriteEnvelopeRest(JsonWriter& json, const Header& header);
 void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& interpreters);
 
 /// PARTIAL lines where data are missing, then the line that says what was looked at:
-/// "CPython 2.7.18 · core.4711 · 5,610 objects tracked · collector on · thresholds 700/10/10, counts 411/3/8 · exact". More interpreters: a line each.
+/// "CPython 2.7.18 · core.4711 · 5,610 objects tracked · collector on · thresholds 700/10/10, counts 411/3/8 · exact". More interpreters: a line
+/// each.
 void WriteFirstLines(TextWriter& out, const Header& header);
 /// Warnings at the end of a text report.
 void WriteWarnings(TextWriter& out, const Header& header);

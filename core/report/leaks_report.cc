@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t kLabelColumn = 4, kStateColumn = 14, kTextColumn = 17;
 
 bool CollectorOn(const Header& header, std::int64_t interpreter) {
-  const auto found = std::find_if(header.interpreters.begin(), header.interpreters.end(), [&](const CollectorFacts& c) { return c.id == interpreter; });
+  const auto found =
+      std::find_if(header.interpreters.begin(), header.interpreters.end(), [&](const CollectorFacts& c) { return c.id == interpreter; });
   return found == header.interpreters.end() || found->enabled;
 }
 
@@ -21,34 +22,48 @@ std::string MinorVersion(const std::string& python) { return python.substr(0, py
 
 std::string WhyWaiting(const Header& header, const LeakGroup& g) {
   const bool on = CollectorOn(header, g.interpreter);
-  std::string out = g.cycle.empty() ? "nothing reaches it, but no reference count says so: " : CycleParts(g.cycle).size() == 2 ? "it keeps itself alive: " : "each keeps the next alive: ";
+  std::string out = g.cycle.empty()                   ? "nothing reaches it, but no reference count says so: "
+                    : CycleParts(g.cycle).size() == 2 ? "it keeps itself alive: "
+                                                      : "each keeps the next alive: ";
   out += on ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
   if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
   return out;
 }
 
 std::string Because(const Header& header, const LeaksReport& report, const LeakGroup& g) {
-  const std::string in_garbage = g.in_garbage == 0            ? ""
-                                 : g.in_garbage == g.objects  ? fmt::format("; {} in gc.garbage", g.objects == 1 ? "it lies" : "they lie")
-                                                              : fmt::format(" ({} of the {} {} in gc.garbage)", Thousands(g.in_garbage), Counted(g.objects, "object"),
-                                                                            g.in_garbage == 1 ? "lies" : "lie");
+  const std::string in_garbage = g.in_garbage == 0           ? ""
+                                 : g.in_garbage == g.objects ? fmt::format("; {} in gc.garbage", g.objects == 1 ? "it lies" : "they lie")
+                                                             : fmt::format(" ({} of the {} {} in gc.garbage)", Thousands(g.in_garbage),
+                                                                           Counted(g.objects, "object"), g.in_garbage == 1 ? "lies" : "lie");
   if (g.also_referenced) return "gc.garbage holds it, and something else refers to it too: emptying gc.garbage alone does not free it";
   switch (g.reason) {
     case Reason::kCycle:
-    case Reason::kFinalizer: return WhyWaiting(header, g);
+    case Reason::kFinalizer:
+      return WhyWaiting(header, g);
     case Reason::kLegacyFinalizer:
-      if (!report.legacy_instances) return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}", in_garbage);
+      if (!report.legacy_instances)
+        return fmt::format("a C type with a legacy finalizer (tp_del) in a cycle: the collector cannot choose an order, so it never frees it{}",
+                           in_garbage);
       if (std::none_of(g.finalizers.begin(), g.finalizers.end(), [](const FinalizerCount& f) { return f.kind == "__del__"; })) {
-        return fmt::format("a generator suspended inside try or with, in a cycle: CPython {} would have to run its finally block, and never frees it{}",
-                           MinorVersion(header.target.python), in_garbage);
+        return fmt::format(
+            "a generator suspended inside try or with, in a cycle: CPython {} would have to run its finally block, and never frees it{}",
+            MinorVersion(header.target.python), in_garbage);
       }
-      return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", MinorVersion(header.target.python), in_garbage);
-    case Reason::kHeldByLegacy: return fmt::format("only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it{}", in_garbage);
+      return fmt::format("__del__ in a cycle: CPython {} cannot choose an order, so it never frees it{}", MinorVersion(header.target.python),
+                         in_garbage);
+    case Reason::kHeldByLegacy:
+      return fmt::format("only objects that the collector cannot free (legacy finalizer in a cycle) still refer to it{}", in_garbage);
     case Reason::kSaveAll:
-      return fmt::format("gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts what it finds into gc.garbage instead of freeing it{}", g.in_garbage == g.objects ? "" : in_garbage);
-    case Reason::kInGarbage: return fmt::format("gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set{}", g.in_garbage == g.objects ? "" : in_garbage);
-    case Reason::kHeldByGarbage: return fmt::format("only items of gc.garbage still refer to it{}", in_garbage);
-    case Reason::kFrozen: return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
+      return fmt::format(
+          "gc.DEBUG_SAVEALL is set (gc.set_debug; part of DEBUG_LEAK): the collector puts what it finds into gc.garbage instead of freeing it{}",
+          g.in_garbage == g.objects ? "" : in_garbage);
+    case Reason::kInGarbage:
+      return fmt::format("gc.garbage holds it, though it has no legacy finalizer: put there by hand, or while gc.DEBUG_SAVEALL was set{}",
+                         g.in_garbage == g.objects ? "" : in_garbage);
+    case Reason::kHeldByGarbage:
+      return fmt::format("only items of gc.garbage still refer to it{}", in_garbage);
+    case Reason::kFrozen:
+      return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
   }
   return {};
 }
@@ -57,15 +72,20 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
   std::string shape = FixFor(g.cycle);
   switch (g.reason) {
     case Reason::kLegacyFinalizer:
-      if (shape.empty()) return report.legacy_instances ? "replace __del__ by a close() method or a weakref callback; then clear gc.garbage" : "report it to the extension that defines the type";
+      if (shape.empty())
+        return report.legacy_instances ? "replace __del__ by a close() method or a weakref callback; then clear gc.garbage"
+                                       : "report it to the extension that defines the type";
       return report.legacy_instances ? shape + "; or do without __del__ (a close() method, a with block)" : shape;
-    case Reason::kSaveAll: return shape.empty() ? "gc.set_debug(0) and del gc.garbage[:]" : shape + " (and gc.set_debug(0), del gc.garbage[:])";
+    case Reason::kSaveAll:
+      return shape.empty() ? "gc.set_debug(0) and del gc.garbage[:]" : shape + " (and gc.set_debug(0), del gc.garbage[:])";
     case Reason::kInGarbage:
     case Reason::kHeldByGarbage:
       if (g.also_referenced) return "del gc.garbage[:], and drop the other reference";
       return fmt::format("del gc.garbage[:] frees it{}{}", shape.empty() ? "" : "; the cycle itself: ", shape);
-    case Reason::kFrozen: return fmt::format("gc.unfreeze(), or gc.collect() before gc.freeze(){}{}", shape.empty() ? "" : "; the cycle itself: ", shape);
-    default: return shape;
+    case Reason::kFrozen:
+      return fmt::format("gc.unfreeze(), or gc.collect() before gc.freeze(){}{}", shape.empty() ? "" : "; the cycle itself: ", shape);
+    default:
+      return shape;
   }
 }
 
@@ -118,14 +138,18 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
     if (g.shared_objects > 0) {
       std::string with;
       for (const std::uint64_t other : g.shared_with) with += fmt::format("{}#{}", with.empty() ? " (" : ", ", other);
-      out.To(kTextColumn).Line(fmt::format("{} of these {} on other groups too{}", Thousands(g.shared_objects), g.shared_objects == 1 ? "hangs" : "hang", with.empty() ? "" : with + ")"));
+      out.To(kTextColumn)
+          .Line(fmt::format("{} of these {} on other groups too{}", Thousands(g.shared_objects), g.shared_objects == 1 ? "hangs" : "hang",
+                            with.empty() ? "" : with + ")"));
     }
   }
   if (!g.finalizers.empty()) {
     Label(out, "finalizer");
     std::vector<std::string> parts;
     for (const FinalizerCount& f : g.finalizers) {
-      std::string state = f.run == 0 ? "has not run" : f.pending == 0 ? "has run" : fmt::format("{} not run, {} run", Thousands(f.pending), Thousands(f.run));
+      std::string state = f.run == 0       ? "has not run"
+                          : f.pending == 0 ? "has run"
+                                           : fmt::format("{} not run, {} run", Thousands(f.pending), Thousands(f.run));
       parts.push_back(fmt::format("{} {} of {}: {}", Thousands(f.pending + f.run), f.kind, f.type, state));
     }
     if (g.order_undefined) parts.push_back("order undefined");
@@ -135,7 +159,9 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
     Label(out, "generation");
     std::vector<std::string> parts;
     for (const auto& [generation, objects] : g.generations) {
-      parts.push_back(g.generations.size() == 1 ? generation : fmt::format("{} in {}", parts.empty() ? Counted(objects, "object") : Thousands(objects), generation));
+      parts.push_back(g.generations.size() == 1
+                          ? generation
+                          : fmt::format("{} in {}", parts.empty() ? Counted(objects, "object") : Thousands(objects), generation));
     }
     out.Flow(parts, ", ", kTextColumn);
   }
@@ -162,14 +188,22 @@ const char* SeverityName(Severity s) noexcept { return s == Severity::kDefinite 
 
 const char* ReasonName(Reason r) noexcept {
   switch (r) {
-    case Reason::kCycle: return "cycle";
-    case Reason::kFinalizer: return "cycle-with-finalizer";
-    case Reason::kLegacyFinalizer: return "legacy-finalizer";
-    case Reason::kHeldByLegacy: return "held-by-legacy-finalizer";
-    case Reason::kSaveAll: return "debug-saveall";
-    case Reason::kInGarbage: return "in-garbage";
-    case Reason::kHeldByGarbage: return "held-by-garbage";
-    case Reason::kFrozen: return "frozen";
+    case Reason::kCycle:
+      return "cycle";
+    case Reason::kFinalizer:
+      return "cycle-with-finalizer";
+    case Reason::kLegacyFinalizer:
+      return "legacy-finalizer";
+    case Reason::kHeldByLegacy:
+      return "held-by-legacy-finalizer";
+    case Reason::kSaveAll:
+      return "debug-saveall";
+    case Reason::kInGarbage:
+      return "in-garbage";
+    case Reason::kHeldByGarbage:
+      return "held-by-garbage";
+    case Reason::kFrozen:
+      return "frozen";
   }
   return "cycle";
 }
@@ -229,16 +263,19 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
   if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
   if (parts.empty()) {
     if (!header.objects_read) return "not known: the objects could not be read";
-    if (!header.complete) return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
+    if (!header.complete)
+      return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
     if (header.certainty != Certainty::kExact) {
-      return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed", Thousands(r.unreachable_upper));
+      return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed",
+                         Thousands(r.unreachable_upper));
     }
     return "nothing is unreachable and gc.garbage is empty: a full collection would free nothing now";
   }
   std::string out;
   for (const std::string& part : parts) out += fmt::format("{}{}", out.empty() ? "" : " · ", part);
   if (header.certainty == Certainty::kLowerBound && r.unreachable_upper != r.unreachable) {
-    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as some referents could only be guessed)", Thousands(r.unreachable), Thousands(r.unreachable_upper));
+    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as some referents could only be guessed)", Thousands(r.unreachable),
+                       Thousands(r.unreachable_upper));
   }
   return out;
 }
@@ -260,18 +297,27 @@ void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
 
 void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
   json.Object();
-  json.Unsigned("unreachable", r.unreachable).Unsigned("collectable", r.collectable).Unsigned("uncollectable", r.uncollectable).Unsigned("in_garbage", r.in_garbage);
+  json.Unsigned("unreachable", r.unreachable)
+      .Unsigned("collectable", r.collectable)
+      .Unsigned("uncollectable", r.uncollectable)
+      .Unsigned("in_garbage", r.in_garbage);
   json.Bool("audited", r.audited).String("verdict", VerdictText(header, r));
   WriteInterpreters(json, header.interpreters);
   json.Key("groups").Array();
   for (const LeakGroup& g : r.groups) {
     json.Object();
-    json.String("severity", SeverityName(g.severity)).String("state", g.reason == Reason::kFrozen ? "reachable" : g.uncollectable ? "uncollectable" : "unreachable");
+    json.String("severity", SeverityName(g.severity))
+        .String("state", g.reason == Reason::kFrozen ? "reachable"
+                         : g.uncollectable           ? "uncollectable"
+                                                     : "unreachable");
     json.Bool("collectable", !g.uncollectable && g.reason != Reason::kFrozen).String("reason", ReasonName(g.reason));
     json.String("type", g.type);
     if (!g.name.empty()) json.String("name", g.name);
     json.Unsigned("count", g.count).Unsigned("objects", g.objects).Unsigned("in_garbage", g.in_garbage);
-    json.Unsigned("bytes", g.bytes).Unsigned("bytes_with_held", g.bytes_with_held).Integer("interpreter", g.interpreter).Bool("exact", !g.approximate);
+    json.Unsigned("bytes", g.bytes)
+        .Unsigned("bytes_with_held", g.bytes_with_held)
+        .Integer("interpreter", g.interpreter)
+        .Bool("exact", !g.approximate);
     WriteCycle(json, g.cycle);
     json.String("because", Because(header, r, g)).String("fix", Fix(r, g));
     WriteTypeCounts(json, "members", g.members);

@@ -46,22 +46,22 @@ struct LeakGroup {
   bool uncollectable = false;
   Reason reason = Reason::kCycle;
   std::int64_t interpreter = 0;
-  std::string type;               // of the object that the group is named after
-  std::string name;               // what those objects are called, where they have names: "f", "C, D, E, …"
-  std::uint64_t count = 0;        // structures
-  std::uint64_t objects = 0;      // in all of them, without what hangs on them
-  std::uint64_t in_garbage = 0;   // of these, items of gc.garbage
-  std::uint64_t bytes = 0;        // shallow bytes of `objects`
+  std::string type;                   // of the object that the group is named after
+  std::string name;                   // what those objects are called, where they have names: "f", "C, D, E, …"
+  std::uint64_t count = 0;            // structures
+  std::uint64_t objects = 0;          // in all of them, without what hangs on them
+  std::uint64_t in_garbage = 0;       // of these, items of gc.garbage
+  std::uint64_t bytes = 0;            // shallow bytes of `objects`
   std::uint64_t bytes_with_held = 0;  // with what hangs on them
-  Cycle cycle;                    // one shortest cycle of the first structure; empty where it is no cycle
-  std::vector<TypeCount> members; // of one structure, by type
-  std::vector<TypeCount> held;    // what only hangs on the group, by type
+  Cycle cycle;                        // one shortest cycle of the first structure; empty where it is no cycle
+  std::vector<TypeCount> members;     // of one structure, by type
+  std::vector<TypeCount> held;        // what only hangs on the group, by type
   std::vector<FinalizerCount> finalizers;
-  bool order_undefined = false;   // two or more objects with a finalizer in one cycle
+  bool order_undefined = false;                      // two or more objects with a finalizer in one cycle
   std::map<std::string, std::uint64_t> generations;  // objects by generation
-  std::vector<Address> addresses; // of the object that the group is named after, one for each structure, sorted; at most as many as asked for
-  bool approximate = false;       // a member's referents were guessed
-  bool also_referenced = false;   // items of gc.garbage that something else refers to as well
+  std::vector<Address> addresses;  // of the object that the group is named after, one for each structure, sorted; at most as many as asked for
+  bool approximate = false;        // a member's referents were guessed
+  bool also_referenced = false;    // items of gc.garbage that something else refers to as well
   std::vector<FinalizerCount> held_finalizers;  // among what hangs on the group
   std::uint64_t shared_objects = 0;             // of what hangs on it: hang on other groups too, and are counted here alone
   std::vector<std::uint64_t> shared_with;       // numbers (#2, ...) of those groups, as far as known
@@ -71,10 +71,10 @@ struct LeaksReport {
   std::uint64_t unreachable = 0, collectable = 0, uncollectable = 0, in_garbage = 0, frozen = 0;
   std::uint64_t unreachable_upper = 0;  // with guessed references believed
   bool audited = false;
-  std::uint64_t group_count = 0;  // before --limit
+  std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
-  bool legacy_instances = false;  // the interpreter never frees cycles with __del__ (2.7)
-  std::vector<LeakGroup> groups;  // definite first, then by bytes and count
+  bool legacy_instances = false;     // the interpreter never frees cycles with __del__ (2.7)
+  std::vector<LeakGroup> groups;     // definite first, then by bytes and count
 };
 
 /// Keys "cycle" (each object and reference), "cycle_text" and "shape".

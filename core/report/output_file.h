@@ -11,8 +11,8 @@ namespace pygc::report {
 /// Destroyed without Commit(): nothing is left behind.
 class OutputFile {
  public:
-  /// Creates the temporary file beside `path`. An existing `path` that is no regular file (a pipe, a terminal, /dev/null) is written directly instead,
-  /// where `may_be_stream`. Errors: kOutput with the reason.
+  /// Creates the temporary file beside `path`. An existing `path` that is no regular file (a pipe, a terminal, /dev/null) is written directly
+  /// instead, where `may_be_stream`. Errors: kOutput with the reason.
   [[nodiscard]] static Result<OutputFile> Create(const std::string& path, bool may_be_stream);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;

@@ -12,13 +12,16 @@ constexpr std::size_t kTextColumn = 16;
 TextWriter& Label(TextWriter& out, std::string_view label) { return out.Add(label, Style::kHeading).To(kTextColumn); }
 
 void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
-  Label(out, "target").Line(fmt::format("{} {}{}", h.target.kind == "core" ? "core" : "live process", h.target.path.empty() ? TargetName(h.target) : h.target.path,
-                                        h.target.pid != 0 && !h.target.path.empty() ? fmt::format(" of process {}", h.target.pid) : ""));
+  Label(out, "target")
+      .Line(fmt::format("{} {}{}", h.target.kind == "core" ? "core" : "live process", h.target.path.empty() ? TargetName(h.target) : h.target.path,
+                        h.target.pid != 0 && !h.target.path.empty() ? fmt::format(" of process {}", h.target.pid) : ""));
   if (!d.executable.empty()) Label(out, "program").Line(d.executable);
   std::string memory = fmt::format("{} readable", Bytes(d.memory_bytes));
-  if (d.core_bytes_expected > d.core_bytes_present) memory += fmt::format("; the core file is truncated: {} of {}", Bytes(d.core_bytes_present), Bytes(d.core_bytes_expected));
+  if (d.core_bytes_expected > d.core_bytes_present)
+    memory += fmt::format("; the core file is truncated: {} of {}", Bytes(d.core_bytes_present), Bytes(d.core_bytes_expected));
   Label(out, "memory").Line(memory);
-  if (h.target.kind == "live" && d.pause_seconds > 0) Label(out, "pause").Line(fmt::format("{:.1f} ms (the process stood still while its memory was copied)", d.pause_seconds * 1000));
+  if (h.target.kind == "live" && d.pause_seconds > 0)
+    Label(out, "pause").Line(fmt::format("{:.1f} ms (the process stood still while its memory was copied)", d.pause_seconds * 1000));
   Label(out, "layout").Line(d.layout);
   for (const std::string& line : d.explanation) out.To(kTextColumn).Paragraph(line, kTextColumn);
   bool first = true;
@@ -33,8 +36,8 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
 void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out) {
   out.Line();
   Label(out, fmt::format("interpreter {}", c.id));
-  out.Line(fmt::format("{}{} collector {}{} · {}", objects_read ? fmt::format("{} tracked · ", Counted(c.tracked, "object")) : "", c.kind, c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "",
-                       Counted(c.threads, "thread")));
+  out.Line(fmt::format("{}{} collector {}{} · {}", objects_read ? fmt::format("{} tracked · ", Counted(c.tracked, "object")) : "", c.kind,
+                       c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "", Counted(c.threads, "thread")));
   if (!objects_read) return;
   Table table;
   table.right = {false, true, true, true, true, true, true};
@@ -56,9 +59,11 @@ void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out)
   out.To(kTextColumn).Line(fmt::format("gc.garbage holds {} · debug flags: {}", Counted(c.in_garbage, "object"), flags.empty() ? "none" : flags));
   if (c.long_lived_total > 0 || c.long_lived_pending > 0) {
     // CPython: collect() skips a full collection while long_lived_pending < long_lived_total / 4 [2.7-3.12, 3.14.5+].
-    out.To(kTextColumn).Line(fmt::format("{} objects survived the last full collection, {} wait for the next: {}", Thousands(static_cast<std::uint64_t>(c.long_lived_total)),
-                                         Thousands(static_cast<std::uint64_t>(c.long_lived_pending)),
-                                         c.long_lived_pending < c.long_lived_total / 4 ? "below 25 %, so an automatic full collection is not due" : "25 % or more, so a full collection is allowed"));
+    out.To(kTextColumn)
+        .Line(fmt::format("{} objects survived the last full collection, {} wait for the next: {}",
+                          Thousands(static_cast<std::uint64_t>(c.long_lived_total)), Thousands(static_cast<std::uint64_t>(c.long_lived_pending)),
+                          c.long_lived_pending < c.long_lived_total / 4 ? "below 25 %, so an automatic full collection is not due"
+                                                                        : "25 % or more, so a full collection is allowed"));
   }
 }
 
@@ -68,8 +73,9 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
   out.Line();
   WriteTargetText(h, r.details, out);
-  Label(out, "python").Line(fmt::format("{}, {} build{}{}", r.build_text.empty() ? h.target.python : r.build_text, h.target.build, h.target.debug ? " (debug)" : "",
-                                        r.tried_on_real_process ? "" : "; pygc was never tried on a real process of this version"));
+  Label(out, "python")
+      .Line(fmt::format("{}, {} build{}{}", r.build_text.empty() ? h.target.python : r.build_text, h.target.build, h.target.debug ? " (debug)" : "",
+                        r.tried_on_real_process ? "" : "; pygc was never tried on a real process of this version"));
   for (const CollectorFacts& c : h.interpreters) WriteCollector(c, h.objects_read, out);
   out.Line();
   if (!h.objects_read) {
@@ -77,18 +83,23 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
     WriteWarnings(out, h);
     return;
   }
-  Label(out, "objects").Line(fmt::format("{} of {}, with {}", Counted(h.tracked, "tracked object"), Counted(r.types, "type"), Counted(r.references, "reference")));
-  out.To(kTextColumn).Line(fmt::format("{} with exact references, {} with guessed ones, {} unreadable", Thousands(r.exact_objects), Thousands(r.approximate_objects),
-                                       Thousands(r.unreadable_objects)));
+  Label(out, "objects")
+      .Line(fmt::format("{} of {}, with {}", Counted(h.tracked, "tracked object"), Counted(r.types, "type"), Counted(r.references, "reference")));
+  out.To(kTextColumn)
+      .Line(fmt::format("{} with exact references, {} with guessed ones, {} unreadable", Thousands(r.exact_objects), Thousands(r.approximate_objects),
+                        Thousands(r.unreadable_objects)));
   if (r.dangling_references > 0) out.To(kTextColumn).Line(fmt::format("{} to no readable object", Counted(r.dangling_references, "reference")));
   if (!r.approximate_types.empty()) {
     out.Line();
     Label(out, "guessed").Line("types whose references are taken from a scan of their memory:");
     Table table;
     table.right = {true, false, false, false};
-    for (const ApproximateType& t : r.approximate_types) table.rows.push_back({Thousands(t.objects), t.type, t.quality, t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module.substr(t.module.rfind('/') + 1))});
+    for (const ApproximateType& t : r.approximate_types)
+      table.rows.push_back({Thousands(t.objects), t.type, t.quality,
+                            t.module.empty() ? t.reason : fmt::format("{} ({})", t.reason, t.module.substr(t.module.rfind('/') + 1))});
     table.Write(out, kTextColumn);
-    if (r.more_approximate_types > 0) out.To(kTextColumn).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.more_approximate_types, "type")));
+    if (r.more_approximate_types > 0)
+      out.To(kTextColumn).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.more_approximate_types, "type")));
   }
   for (const std::string& note : r.notes) Label(out, "note").Line(note);
   WriteWarnings(out, h);
@@ -104,18 +115,31 @@ void WriteStatusDocument(const Header& h, const StatusReport& r, JsonWriter& jso
     json.Key("explanation").Array();
     for (const std::string& line : d.explanation) json.String(line);
     json.EndArray().Key("modules").Array();
-    for (const TargetDetails::Module& m : d.modules) json.Object().String("path", m.path).String("match", m.match).String("detail", m.detail).EndObject();
+    for (const TargetDetails::Module& m : d.modules)
+      json.Object().String("path", m.path).String("match", m.match).String("detail", m.detail).EndObject();
     json.EndArray();
   });
   WriteEnvelopeRest(json, h);
-  json.Object().String("python", h.target.python).String("build", h.target.build).Bool("debug", h.target.debug).Bool("tried_on_real_process", r.tried_on_real_process);
+  json.Object()
+      .String("python", h.target.python)
+      .String("build", h.target.build)
+      .Bool("debug", h.target.debug)
+      .Bool("tried_on_real_process", r.tried_on_real_process);
   json.Unsigned("tracked", h.tracked).Unsigned("types", r.types).Unsigned("references", r.references);
-  json.Unsigned("exact_objects", r.exact_objects).Unsigned("approximate_objects", r.approximate_objects).Unsigned("unreadable_objects", r.unreadable_objects);
+  json.Unsigned("exact_objects", r.exact_objects)
+      .Unsigned("approximate_objects", r.approximate_objects)
+      .Unsigned("unreadable_objects", r.unreadable_objects);
   json.Unsigned("dangling_references", r.dangling_references);
   WriteInterpreters(json, h.interpreters);
   json.Key("approximate_types").Array();
   for (const ApproximateType& t : r.approximate_types) {
-    json.Object().String("type", t.type).Unsigned("objects", t.objects).String("quality", t.quality).String("reason", t.reason).String("module", t.module).EndObject();
+    json.Object()
+        .String("type", t.type)
+        .Unsigned("objects", t.objects)
+        .String("quality", t.quality)
+        .String("reason", t.reason)
+        .String("module", t.module)
+        .EndObject();
   }
   json.EndArray().EndObject();
   EndEnvelope(json);

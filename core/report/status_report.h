@@ -26,17 +26,17 @@ struct TargetDetails {
   struct Module {
     std::string path, match, detail;
   };
-  std::vector<Module> modules;           // those whose identity is not verified, and the interpreter's own
+  std::vector<Module> modules;  // those whose identity is not verified, and the interpreter's own
 };
 
 struct StatusReport {
-  std::string build_text;                // what sys.version says
+  std::string build_text;  // what sys.version says
   bool tried_on_real_process = true;
   std::uint64_t exact_objects = 0, approximate_objects = 0, unreadable_objects = 0, dangling_references = 0;
   std::uint64_t types = 0, references = 0;
   std::vector<ApproximateType> approximate_types;
   std::uint64_t more_approximate_types = 0;  // left out by --limit
-  std::vector<std::string> notes;        // what of the heap could not be followed
+  std::vector<std::string> notes;            // what of the heap could not be followed
   TargetDetails details;
 };
 

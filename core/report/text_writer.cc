@@ -9,12 +9,18 @@ namespace {
 
 const char* Start(Style style) {
   switch (style) {
-    case Style::kPlain: return "";
-    case Style::kHeading: return "\x1b[1m";
-    case Style::kBad: return "\x1b[31m";
-    case Style::kWaiting: return "\x1b[33m";
-    case Style::kName: return "\x1b[36m";
-    case Style::kFaint: return "\x1b[2m";
+    case Style::kPlain:
+      return "";
+    case Style::kHeading:
+      return "\x1b[1m";
+    case Style::kBad:
+      return "\x1b[31m";
+    case Style::kWaiting:
+      return "\x1b[33m";
+    case Style::kName:
+      return "\x1b[36m";
+    case Style::kFaint:
+      return "\x1b[2m";
   }
   return "";
 }
@@ -58,8 +64,10 @@ TextWriter& TextWriter::Paragraph(std::string_view words, std::size_t column, St
       Line();
       first = true;
     }
-    if (column_ < column) To(column);
-    else if (!first) Add(" ");
+    if (column_ < column)
+      To(column);
+    else if (!first)
+      Add(" ");
     Add(part, style);
     first = false;
   }

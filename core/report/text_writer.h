@@ -21,7 +21,8 @@ class TextWriter {
   TextWriter& Line(std::string_view raw = {}, Style style = Style::kPlain);
   /// Spaces up to `column` (code points from the line's start), at least one where the line is not empty.
   TextWriter& To(std::size_t column);
-  /// Adds `words` as a paragraph that starts here and goes on indented at `column`; no line becomes longer than kWidth where a space allows it. Ends the line.
+  /// Adds `words` as a paragraph that starts here and goes on indented at `column`; no line becomes longer than kWidth where a space allows it. Ends
+  /// the line.
   TextWriter& Paragraph(std::string_view words, std::size_t column, Style style = Style::kPlain);
   /// The same for parts that must not be broken inside; `separator` stands between two on one line, and at the start of a continued line.
   TextWriter& Flow(const std::vector<std::string>& parts, std::string_view separator, std::size_t column);

@@ -11,7 +11,9 @@ using pygc::test::CheckGolden;
 
 namespace {
 
-CycleStep Attribute(const std::string& type, const std::string& name) { return {type, "", 0x7fe84a3bc110, EdgeKind::kAttribute, "." + name, name, 0}; }
+CycleStep Attribute(const std::string& type, const std::string& name) {
+  return {type, "", 0x7fe84a3bc110, EdgeKind::kAttribute, "." + name, name, 0};
+}
 
 Header HeaderOf(const std::string& command) {
   Header h;
@@ -67,7 +69,8 @@ LeakGroup Trees() {
   g.count = 24;
   g.objects = 96;
   g.bytes = g.bytes_with_held = 9600;
-  g.cycle = {Attribute("app.tree.Node", "children"), {"list", "", 0x7fe84a3bc400, EdgeKind::kItem, "[0]", "0", 0}, Attribute("app.tree.Node", "parent")};
+  g.cycle = {
+      Attribute("app.tree.Node", "children"), {"list", "", 0x7fe84a3bc400, EdgeKind::kItem, "[0]", "0", 0}, Attribute("app.tree.Node", "parent")};
   g.members = {{"app.tree.Node", 3, 200, ""}, {"list", 1, 200, ""}};
   g.generations = {{"0", 40}, {"1", 56}};
   g.addresses = {0x7fe84a3bc500};
@@ -233,8 +236,9 @@ TEST_CASE("cycles") {
   r.reachable_components = 3;
   r.reachable_objects = 2400;
   r.group_count = 3;
-  r.groups = {{"unreachable", "app.tree.Node", "", 24, 96, Trees().cycle, Trees().members, {0x7fe84a3bc500}},
-              {"reachable", "module", "app", 1, 2000, {}, {{"function", 1500, 0, ""}, {"dict", 400, 0, ""}, {"module", 100, 0, ""}}, {0x7fe84a3bc600}}};
+  r.groups = {
+      {"unreachable", "app.tree.Node", "", 24, 96, Trees().cycle, Trees().members, {0x7fe84a3bc500}},
+      {"reachable", "module", "app", 1, 2000, {}, {{"function", 1500, 0, ""}, {"dict", 400, 0, ""}, {"module", 100, 0, ""}}, {0x7fe84a3bc600}}};
   CheckGolden("cycles.txt", Text(Modern("cycles"), r));
   CheckGolden("cycles.json", Json(Modern("cycles"), r));
 }
@@ -263,7 +267,18 @@ TEST_CASE("finalizers") {
   r.callbacks = 1;
   r.callbacks_known = true;
   r.group_count = 2;
-  r.groups = {{"app.tree.Node", "__del__", false, 24, 20, 4, 1, 20, 0, 24, 2, {0x7fe84a3bc500, 0x7fe84a3bc600, 0x7fe84a3bc700, 0x7fe84a3bc800, 0x7fe84a3bc900}},
+  r.groups = {{"app.tree.Node",
+               "__del__",
+               false,
+               24,
+               20,
+               4,
+               1,
+               20,
+               0,
+               24,
+               2,
+               {0x7fe84a3bc500, 0x7fe84a3bc600, 0x7fe84a3bc700, 0x7fe84a3bc800, 0x7fe84a3bc900}},
               {"_io.FileIO", "tp_finalize", false, 6, 6, 0, 0, 0, 0, 0, 0, {0x7fe84a3bd000}}};
   CheckGolden("finalizers.txt", Text(Modern("finalizers"), r));
   CheckGolden("finalizers.json", Json(Modern("finalizers"), r));

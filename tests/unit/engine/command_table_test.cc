@@ -56,7 +56,8 @@ TEST_CASE("defaults are those of the contract") {
 }
 
 TEST_CASE("repeated options add up and values are checked") {
-  const Result<Request> r = Parse("-c x --sysroot / --module a.so=/b --module c.so=/d leaks --type A* --type B --ignore C --max-memory 512M --timeout 2.5 --max-pause 250");
+  const Result<Request> r =
+      Parse("-c x --sysroot / --module a.so=/b --module c.so=/d leaks --type A* --type B --ignore C --max-memory 512M --timeout 2.5 --max-pause 250");
   REQUIRE(r);
   CHECK(r->type_globs == std::vector<std::string>{"A*", "B"});
   CHECK(r->ignore_globs == std::vector<std::string>{"C"});
@@ -86,8 +87,8 @@ TEST_CASE("a typo names the nearest command or option") {
 }
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "verify", "diff", "expect", "sql", "report",
-                           "triage", "self-test", "graph"}) {
+  for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "verify", "diff",
+                           "expect", "sql", "report", "triage", "self-test", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
   }

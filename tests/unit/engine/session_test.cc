@@ -73,8 +73,9 @@ TEST_CASE("no exception leaves the session") {
 }
 
 TEST_CASE("each kind of error has the exit status of the contract, and is one harmless line") {
-  const std::pair<ErrorCode, int> cases[] = {{ErrorCode::kUsage, 2},        {ErrorCode::kOutput, 2},      {ErrorCode::kNotAnalysable, 4}, {ErrorCode::kUnsupported, 4},
-                                             {ErrorCode::kNotPermitted, 5}, {ErrorCode::kCancelled, 130}, {ErrorCode::kInternal, 6},      {ErrorCode::kLimit, 3}};
+  const std::pair<ErrorCode, int> cases[] = {{ErrorCode::kUsage, 2},       {ErrorCode::kOutput, 2},       {ErrorCode::kNotAnalysable, 4},
+                                             {ErrorCode::kUnsupported, 4}, {ErrorCode::kNotPermitted, 5}, {ErrorCode::kCancelled, 130},
+                                             {ErrorCode::kInternal, 6},    {ErrorCode::kLimit, 3}};
   for (const auto& [code, status] : cases) {
     Capture output;
     CHECK(ReportError({code, "what \x1b[2J was\nfound", std::nullopt}, output) == status);

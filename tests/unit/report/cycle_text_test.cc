@@ -64,7 +64,8 @@ TEST_CASE("attribute dictionaries are folded into the attribute, with or without
 
 TEST_CASE("containers between two objects are folded into the reference") {
   CHECK(Words("app.Node .children | list [0] | app.Node .parent") == "Node .children[0] -> Node .parent -> Node");
-  CHECK(Words("app.Reg .__dict__ | dict ['handlers'] | dict ['x'] | tuple [1] | app.Handler .reg") == "Handler .reg -> Reg .handlers['x'][1] -> Handler");
+  CHECK(Words("app.Reg .__dict__ | dict ['handlers'] | dict ['x'] | tuple [1] | app.Handler .reg") ==
+        "Handler .reg -> Reg .handlers['x'][1] -> Handler");
 }
 
 TEST_CASE("elements and keys read as words") {
@@ -88,9 +89,7 @@ TEST_CASE("containers alone are shown as they are") {
   CHECK(Shaped("list [0]") == "container");
 }
 
-TEST_CASE("equal last names keep their modules") {
-  CHECK(Words("a.Node .x | b.Node .y") == "a.Node .x -> b.Node .y -> a.Node");
-}
+TEST_CASE("equal last names keep their modules") { CHECK(Words("a.Node .x | b.Node .y") == "a.Node .x -> b.Node .y -> a.Node"); }
 
 TEST_CASE("closures are shown by the variable's name") {
   CHECK(Words("function:fact closure fact | tuple [0] | cell .cell_contents") == "function fact closure fact -> function fact");
@@ -119,7 +118,8 @@ TEST_CASE("each shape gets its name and advice with the names of the case") {
   const Case cases[] = {
       {"app.H .alias | method:is_closed .__self__", "bound-method-on-self", "`alias = is_closed` in the class body"},
       {"app.H .__dict__ | dict ['handlers'] | list [0] | method:go .__self__", "bound-method-on-self", "H.handlers[0] holds the bound method go"},
-      {"app.View .button | app.Button .callback | method:clicked .__self__", "bound-method", "Button.callback holds the bound method clicked of View"},
+      {"app.View .button | app.Button .callback | method:clicked .__self__", "bound-method",
+       "Button.callback holds the bound method clicked of View"},
       {"ValueError .__traceback__ | traceback .tb_frame | frame:handle local err", "traceback", "`err` in handle()"},
       {"function:fact closure fact | tuple [0] | cell .cell_contents", "recursive-closure", "fact refers to itself"},
       {"app.W .cb | function:done closure self | tuple [0] | cell .cell_contents", "closure-on-self", "W.cb closes over `self`"},

@@ -38,9 +38,9 @@ TEST_CASE("what steers a terminal is written in words") {
   CHECK(Printable("\x1b]0;owned\x07") == "\\x1b]0;owned\\x07");
   CHECK(Printable(std::string("a\0b", 3)) == "a\\x00b");
   CHECK(Printable("\x7f") == "\\x7f");
-  CHECK(Printable("\xc2\x9b") == "\\x9b");              // CSI as a C1 character
-  CHECK(Printable("\x9b") == "\\x9b");                  // and as a bare byte
-  CHECK(Printable("\xe2\x80\xae") == "\\u202e");        // right-to-left override
+  CHECK(Printable("\xc2\x9b") == "\\x9b");        // CSI as a C1 character
+  CHECK(Printable("\x9b") == "\\x9b");            // and as a bare byte
+  CHECK(Printable("\xe2\x80\xae") == "\\u202e");  // right-to-left override
   CHECK(Printable("\xe2\x81\xa6x\xe2\x81\xa9") == "\\u2066x\\u2069");
   CHECK(Printable("\xe2\x80\xa8") == "\\u2028");
   CHECK(Printable("\xef\xbb\xbf") == "\\ufeff");
@@ -50,10 +50,10 @@ TEST_CASE("what steers a terminal is written in words") {
 
 TEST_CASE("bytes that are not UTF-8 are shown as bytes") {
   CHECK(Printable("\xff\xfe") == "\\xff\\xfe");
-  CHECK(Printable("\xc0\x80") == "\\xc0\\x80");          // overlong NUL
-  CHECK(Printable("\xed\xa0\x80") == "\\xed\\xa0\\x80"); // a surrogate
+  CHECK(Printable("\xc0\x80") == "\\xc0\\x80");           // overlong NUL
+  CHECK(Printable("\xed\xa0\x80") == "\\xed\\xa0\\x80");  // a surrogate
   CHECK(Printable("\xf5\x80\x80\x80") == "\\xf5\\x80\\x80\\x80");
-  CHECK(Printable("a\xe2\x82") == "a\\xe2\\x82");        // cut off
+  CHECK(Printable("a\xe2\x82") == "a\\xe2\\x82");  // cut off
 }
 
 TEST_CASE("random bytes never come out raw, in text or in JSON") {

@@ -37,7 +37,8 @@ struct Heap {
     heap.index.Seal();
     heap.refcount = {1, 1, heap::kImmortal, heap::kSaturated};
     heap.type = {0, 1, 2, 3};
-    heap.flags = {heap::kTracked | 2 | heap::kFinalized, heap::kTracked | heap::kPermanent, heap::kUntracked, heap::kTracked | heap::kDetached | heap::kApproximate};
+    heap.flags = {heap::kTracked | 2 | heap::kFinalized, heap::kTracked | heap::kPermanent, heap::kUntracked,
+                  heap::kTracked | heap::kDetached | heap::kApproximate};
     heap.size_bytes = {48, 232, ~0ull, 100};
     heap.graph = graph::CsrGraph({0, 2, 4, 4, 4}, {1, 1, 0, 2});
     heap.types.resize(4);
@@ -105,7 +106,9 @@ TEST_CASE("the database has the tables of the contract, filled from the columns"
   REQUIRE(stat(path.c_str(), &st) == 0);
   CHECK((st.st_mode & 0777) == 0600);
 
-  CHECK(Query(path, "select id, address, interpreter, type_id, size, refcount, immortal, tracked, generation, state, finalizer, finalized, exact, label from objects order by id") ==
+  CHECK(Query(path,
+              "select id, address, interpreter, type_id, size, refcount, immortal, tracked, generation, state, finalizer, finalized, exact, label "
+              "from objects order by id") ==
         Rows{"0|4112|0|0|48|1|0|1|2|unreachable|__del__|1|1|exact", "1|4160|0|1|232|1|0|1|3|uncollectable|NULL|0|1|exact",
              "2|4224|0|2|NULL|NULL|1|0|NULL|reachable|NULL|0|1|exact", "3|4288|0|3|100|NULL|0|1|NULL|reachable|NULL|0|0|approximate"});
   CHECK(Query(path, "select src, dst, label from refs") == Rows{"0|1|NULL", "0|1|NULL", "1|0|NULL", "1|2|NULL"});
@@ -170,7 +173,13 @@ TEST_CASE("JSON lines: the envelope, the types, then each object with its refere
   const Heap heap;
   SilentProgress progress;
   std::string text;
-  REQUIRE(WriteJsonLines(heap.Input(), [&](std::string_view bytes) { text += bytes; return true; }, progress));
+  REQUIRE(WriteJsonLines(
+      heap.Input(),
+      [&](std::string_view bytes) {
+        text += bytes;
+        return true;
+      },
+      progress));
   std::vector<std::string> lines;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = text.find('\n', at);
@@ -182,16 +191,19 @@ TEST_CASE("JSON lines: the envelope, the types, then each object with its refere
   CHECK(lines[0].starts_with("{\"schema\": \"pygc.export/1\""));
   CHECK(lines[1] == R"({"record":"type","id":0,"address":"0x0","name":"app.Node"})");
   CHECK(lines[3] == R"({"record":"type","id":2,"address":"0x0","name":"evil\\xff\u001B"})");
-  CHECK(lines[5] ==
-        R"({"record":"object","id":0,"address":"0x1010","type":0,"interpreter":0,"size":48,"refcount":1,"generation":2,"immortal":false,"tracked":true,"state":"unreachable","finalizer":"__del__","finalized":true,"exact":true,"label":"exact","refs":[1,1]})");
-  CHECK(lines[7] ==
-        R"({"record":"object","id":2,"address":"0x1080","type":2,"interpreter":0,"size":null,"refcount":null,"generation":null,"immortal":true,"tracked":false,"state":"reachable","finalizer":null,"finalized":false,"exact":true,"label":"exact","refs":[]})");
+  CHECK(
+      lines[5] ==
+      R"({"record":"object","id":0,"address":"0x1010","type":0,"interpreter":0,"size":48,"refcount":1,"generation":2,"immortal":false,"tracked":true,"state":"unreachable","finalizer":"__del__","finalized":true,"exact":true,"label":"exact","refs":[1,1]})");
+  CHECK(
+      lines[7] ==
+      R"({"record":"object","id":2,"address":"0x1080","type":2,"interpreter":0,"size":null,"refcount":null,"generation":null,"immortal":true,"tracked":false,"state":"reachable","finalizer":null,"finalized":false,"exact":true,"label":"exact","refs":[]})");
 }
 
 TEST_CASE("JSON lines end quietly when nobody reads any more") {
   const Heap heap;
   SilentProgress progress;
   int calls = 0;
-  CHECK(WriteJsonLines(heap.Input(), [&](std::string_view) { return ++calls < 2; }, progress));
+  CHECK(WriteJsonLines(
+      heap.Input(), [&](std::string_view) { return ++calls < 2; }, progress));
   CHECK(calls == 2);
 }
