@@ -39,6 +39,15 @@ class Replay {
         }
       }
     }
+    SkipBorrowedFrom(is_source, sign);
+  }
+  // Borrowed stack slots are in the graph, because what they refer to stays reachable through them, but hold no count to take away.
+  template <typename IsSource>
+  void SkipBorrowedFrom(IsSource&& is_source, int sign) {
+    for (const auto& [source, target] : heap_.borrowed) {
+      if (!is_source(source) || (several_interpreters_ && heap_.interpreter[source] != heap_.interpreter[target])) continue;
+      Count(target, -sign);
+    }
   }
   void Count(NodeId target, int sign) { sign > 0 ? found_.Add(target) : found_.Remove(target); }
 

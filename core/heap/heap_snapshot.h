@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/address.h"
@@ -81,6 +82,9 @@ struct HeapSnapshot {
   std::vector<TypeRecord> types;
   std::vector<InterpreterRecord> interpreters;
   Coverage coverage;
+  // Edges (source, target) that hold no count: stack slots of suspended generators and of frames that only borrow. In `graph` too; once for each such edge,
+  // by source. The collector does not subtract them, but follows them. CPython: _PyGC_VisitStackRef() [3.14+].
+  std::vector<std::pair<NodeId, NodeId>> borrowed;
   bool with_leaves = false;  // nodes include untracked objects and leaves (str, int, ...)
   // What the collector does when it finds more references to an object than its count says: up to 3.7 its copy of the count stays at zero (the object
   // can be found unreachable), later it wraps round (the object stays). CPython: visit_decref(), Modules/gcmodule.c [2.7-3.7]; gc_decref() [3.8+].

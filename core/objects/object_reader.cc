@@ -51,6 +51,14 @@ ReferentQuality ObjectReader::Referents(Address object, const TypeFacts& type, R
   return Visitor<AddressSink>(impl_->context, sink).Object(object, type);
 }
 
+bool ObjectReader::HasBorrowedReferents() const noexcept { return impl_->offsets.stackref_tagged; }
+
+void ObjectReader::BorrowedReferents(Address object, const TypeFacts& type, ReferentBuffer& out) const {
+  if (!impl_->offsets.stackref_tagged) return;
+  BorrowedSink sink(out);
+  Visitor<BorrowedSink>(impl_->context, sink).StackSlots(object, type);
+}
+
 void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) const noexcept {
   const Offsets& o = impl_->offsets;
   const target::MemoryImage& memory = impl_->process->memory;

@@ -61,6 +61,11 @@ class ObjectReader {
   /// Appends every referent of the object, in the order and number in which the type's tp_traverse visits them; NULL is left out.
   /// Returns how exact they are; kUnknown where the object cannot be read. Clears nothing.
   ReferentQuality Referents(Address object, const TypeFacts& type, ReferentBuffer& out) const;
+  /// True when stack slots of this build can hold references without a count (3.14+).
+  [[nodiscard]] bool HasBorrowedReferents() const noexcept;
+  /// Appends those of Referents() that hold no count: a suspended generator's or a frame object's stack slots that only borrow. The collector's visit_decref()
+  /// passes over them, every other visitor sees them. CPython: _PyGC_VisitStackRef(), Include/internal/pycore_stackref.h [3.14+].
+  void BorrowedReferents(Address object, const TypeFacts& type, ReferentBuffer& out) const;
   /// Asks the processor to load what Referents() will read outside of the object: items, tables, values. Reads the object's fixed part itself, so ask for
   /// that some objects earlier. For loops over many objects; changes nothing.
   void PrefetchReferents(Address object, const TypeFacts& type) const noexcept;

@@ -66,6 +66,7 @@ class Builder {
   struct PieceCounts {
     std::vector<TypeUse> types;  // by TypeFacts::id
     std::vector<NodeId> not_gc;
+    std::vector<std::pair<NodeId, NodeId>> borrowed;
     std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
   };
 
@@ -189,6 +190,7 @@ class Builder {
       edges_ = 0;
       for (PieceCounts& c : counts_) {
         c.types.clear();
+        c.borrowed.clear();
         c.unreadable -= c.unreadable_referents;
         c.approximate = c.dangling = c.unreadable_referents = 0;
       }
@@ -268,6 +270,13 @@ class Builder {
     if (HasReferents(object, type, heap_.flags[n] & heap::kTracked)) {
       quality = room ? reader_.Referents(object, type, referents) : ReferentQuality::kUnknown;
     }
+    if (has_borrowed_ && room) {
+      objects::ReferentBuffer borrowed;  // does not allocate while it is empty
+      reader_.BorrowedReferents(object, type, borrowed);
+      for (const Address a : borrowed) {
+        if (const NodeId target = found_.index.Find(a); target != heap::kNoNode) counts.borrowed.emplace_back(n, target);
+      }
+    }
     if (type.id >= counts.types.size()) counts.types.resize(std::max<std::size_t>(facts_.size(), std::size_t{type.id} + 1));
     counts.types[type.id].Add(quality);
     if (!objects::IsExact(quality)) {
@@ -291,6 +300,7 @@ class Builder {
       heap_.coverage.approximate_objects += c.approximate;
       heap_.coverage.dangling_references += c.dangling;
       heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
+      heap_.borrowed.insert(heap_.borrowed.end(), c.borrowed.begin(), c.borrowed.end());
     }
     heap_.coverage.objects = found_.objects;
     heap_.types = column.Records(process_);
@@ -339,6 +349,7 @@ class Builder {
   const SnapshotOptions& options_;
   ProgressSink& progress_;
   cpython::ObjectHeaderReader header_;
+  const bool has_borrowed_ = reader_.HasBorrowedReferents();
   GcLinks links_;
   FoundObjects found_;
   heap::HeapSnapshot heap_;
