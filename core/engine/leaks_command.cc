@@ -30,6 +30,7 @@ class LeaksCommand {
     report_.in_garbage = v.garbage_count;
     report_.frozen = v.frozen_count;
     report_.unreachable_upper = v.unreachable_upper;
+    report_.everything = in_.request.limit == 0;
     report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
     FindSharedGarbage();
     if (Result<void> grouped = AddGroups(); !grouped) {
@@ -158,6 +159,8 @@ class LeaksCommand {
       const auto note = file_notes_.find({index, c.type});
       out.held.push_back({TypeName(c.type), c.objects, c.bytes, note == file_notes_.end() ? "" : note->second.Text()});
     }
+    // Open files first: descriptors run out before memory does.
+    std::stable_partition(out.held.begin(), out.held.end(), [](const report::TypeCount& t) { return !t.note.empty(); });
     for (const analysis::GroupFinalizerCount& c : g.finalizers) out.finalizers.push_back(FinalizerOf(c));
     for (const analysis::GroupFinalizerCount& c : g.held_finalizers) out.held_finalizers.push_back(FinalizerOf(c));
     out.order_undefined = g.order_undefined;

@@ -9,6 +9,7 @@
 namespace pygc::report {
 namespace {
 
+constexpr std::uint64_t kShownTypes = 8;  // of what hangs on a group
 constexpr std::size_t kLabelColumn = 4, kStateColumn = 14, kTextColumn = 17;
 
 bool CollectorOn(const Header& header, std::int64_t interpreter) {
@@ -25,6 +26,7 @@ std::string WhyWaiting(const Header& header, const LeakGroup& g) {
   std::string out = g.cycle.empty()                   ? "nothing reaches it, but no reference count says so: "
                     : CycleParts(g.cycle).size() == 2 ? "it keeps itself alive: "
                                                       : "each keeps the next alive: ";
+  if (g.generations.contains("being collected")) return out + "the process was stopped in the middle of a collection that frees it";
   out += on ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
   if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
   return out;
@@ -286,7 +288,7 @@ void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
   std::size_t number = 0;
   for (const LeakGroup& g : r.groups) {
     out.Line();
-    WriteGroup(header, r, g, ++number, r.group_count > r.groups.size() ? 6 : 12, out);
+    WriteGroup(header, r, g, ++number, r.everything ? 0 : kShownTypes, out);
   }
   out.Line();
   if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
