@@ -167,7 +167,15 @@ void CheckHexVersion(const target::Process& process, Runtime& runtime) {
 
 Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file) {
   std::vector<InterpreterSite> sites = FindInterpreterSites(process);
-  if (sites.empty()) return Fail(ErrorCode::kNotAnalysable, "not CPython: {}", DescribeProgram(process));
+  if (sites.empty()) {
+    if (process.core_bytes_present < process.core_bytes_expected) {  // the interpreter may be in the part that is gone: no word on what the program is
+      return Fail(ErrorCode::kNotAnalysable,
+                  "the core is truncated: {} of {} bytes are there, and no interpreter state among them ({}); write it again whole (ulimit -c unlimited; "
+                  "enough room on the disk)",
+                  process.core_bytes_present, process.core_bytes_expected, DescribeProgram(process));
+    }
+    return Fail(ErrorCode::kNotAnalysable, "not CPython: {}", DescribeProgram(process));
+  }
 
   // Several images may carry an interpreter (an executable that embeds one, and a library that does too); the used one has interpreters.
   std::optional<Attempt> best;
