@@ -40,7 +40,7 @@ Result<Unpacked> Decompress(std::span<const std::byte> packed, std::uint64_t max
     la_int64_t offset = 0;
     const int status = archive_read_data_block(a, &piece, &size, &offset);
     if (status == ARCHIVE_EOF) return out;
-    if (status < ARCHIVE_WARN) {
+    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
       out.truncated = true;
       out.damage = WordsOf(a);
       return out;

@@ -106,7 +106,7 @@ class Completion {
 
   /// True when the target may have written to [range): then only the target's own bytes will do.
   [[nodiscard]] bool MaybeWritten(const FoundModule& f, AddressRange range) const {
-    if (!f.elf) return true;
+    if (!f.elf || !f.elf->extent.Contains(range.begin, range.size())) return true;
     return std::any_of(f.elf->program_headers.begin(), f.elf->program_headers.end(), [&](const elf::ProgramHeader& p) {
       if (p.type != PT_LOAD || (p.flags & PF_W) == 0) return false;
       const Address begin = static_cast<std::uint64_t>(f.elf->load_bias) + PageFloor(p.address);

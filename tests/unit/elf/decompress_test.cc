@@ -40,12 +40,12 @@ std::vector<std::byte> Random(std::size_t size) {
 }  // namespace
 
 TEST_CASE("what each format packs comes out again, and a cut stream gives its beginning") {
-  const auto bytes = Random(12u << 20);  // lz4 packs blocks of 4 MiB
   const std::pair<int (*)(archive*), Compression> formats[] = {{archive_write_add_filter_gzip, Compression::kGzip},
                                                                {archive_write_add_filter_xz, Compression::kXz},
                                                                {archive_write_add_filter_lz4, Compression::kLz4},
                                                                {archive_write_add_filter_zstd, Compression::kZstd}};
   for (const auto& [filter, kind] : formats) {
+    const auto bytes = Random(kind == Compression::kLz4 ? 12u << 20 : 1u << 20);  // lz4 packs blocks of 4 MiB
     const auto packed = Pack(bytes, filter);
     CHECK(CompressionOf(packed) == kind);
     std::vector<std::byte> out;
