@@ -73,6 +73,7 @@ struct LeaksReport {
   bool audited = false;
   std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
+  bool everything = false;           // --limit 0: no list is cut short
   bool legacy_instances = false;     // the interpreter never frees cycles with __del__ (2.7)
   std::vector<LeakGroup> groups;     // definite first, then by bytes and count
 };
