@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t kMaxProgramHeaders = 512;     // of a module; linkers write about a dozen
 constexpr std::uint64_t kMaxExtent = 1ull << 40;
 constexpr std::uint64_t kMaxNoteBytes = 64u << 10;
+constexpr std::uint64_t kMaxConstantBytes = 256u << 20;  // of one module, copied for its symbols
 constexpr std::size_t kMaxDynamicEntries = 4096;
 constexpr std::size_t kMaxLinkMapEntries = 16384;
 
@@ -132,6 +133,77 @@ bool IsProgram(const MemoryImage& memory, const MemoryElf& module) {
   }
   if (!has_interpreter || dynamic == nullptr) return false;
   return (DynamicValue(memory, static_cast<std::uint64_t>(module.load_bias) + dynamic->address, DT_FLAGS_1).value_or(0) & DF_1_PIE) != 0;
+}
+
+std::shared_ptr<const elf::ElfFile> ElfFromMemory(const MemoryImage& memory, const MemoryElf& module, const std::string& name, const Limits& limits) {
+  const auto bias = static_cast<std::uint64_t>(module.load_bias);
+  // The dynamic section, with addresses as the linker wrote them: glibc adds the bias in place.
+  std::vector<Elf64_Dyn> dynamic;
+  std::vector<std::uint64_t> tables;
+  for (const elf::ProgramHeader& p : module.program_headers) {
+    for (std::size_t i = 0; p.type == PT_DYNAMIC && i < kMaxDynamicEntries; ++i) {
+      auto entry = memory.ReadValue<Elf64_Dyn>(bias + p.address + i * sizeof(Elf64_Dyn));
+      if (!entry || entry->d_tag == DT_NULL) break;
+      const auto tag = entry->d_tag;
+      if (tag == DT_SYMTAB || tag == DT_STRTAB || tag == DT_GNU_HASH || tag == DT_HASH || tag == DT_RELA || tag == DT_JMPREL) {
+        if (module.extent.Contains(entry->d_un.d_ptr)) entry->d_un.d_ptr -= bias;
+        tables.push_back(entry->d_un.d_ptr);
+      }
+      dynamic.push_back(*entry);
+    }
+  }
+  if (tables.empty()) return nullptr;
+  dynamic.push_back({});
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_ident[EI_VERSION] = EV_CURRENT;
+  header.e_type = module.type;
+  header.e_machine = module.machine;
+  header.e_version = EV_CURRENT;
+  header.e_phoff = header.e_ehsize = sizeof header;
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = static_cast<Elf64_Half>(module.program_headers.size());
+  std::vector<Elf64_Phdr> headers;
+  std::vector<std::byte> out(sizeof header + module.program_headers.size() * sizeof(Elf64_Phdr));
+  for (const elf::ProgramHeader& p : module.program_headers) {
+    Elf64_Phdr raw{p.type, p.flags, out.size(), p.address, p.address, 0, p.memory_size, p.alignment};
+    const bool holds_table = std::any_of(tables.begin(), tables.end(), [&](std::uint64_t t) { return t >= p.address && t - p.address < p.file_size; });
+    if (p.type == PT_LOAD && (p.flags & PF_W) == 0 && holds_table) {
+      if (p.file_size > kMaxConstantBytes - std::min<std::uint64_t>(kMaxConstantBytes, out.size())) return nullptr;  // LIMIT: kMaxConstantBytes
+      raw.p_filesz = p.file_size;
+    } else if (p.type == PT_NOTE) {
+      raw.p_filesz = std::min(p.file_size, kMaxNoteBytes);
+    } else if (p.type == PT_DYNAMIC) {
+      raw.p_filesz = dynamic.size() * sizeof(Elf64_Dyn);
+      const auto bytes = std::as_bytes(std::span(dynamic));
+      out.insert(out.end(), bytes.begin(), bytes.end());
+      headers.push_back(raw);
+      continue;
+    }
+    // Bounded by what is there: the first missing byte ends it before memory for the rest is taken.
+    Address at = bias + p.address;
+    for (std::uint64_t left = raw.p_filesz; left != 0;) {
+      const Segment* s = memory.Find(at);
+      if (s == nullptr) {
+        if (p.type == PT_LOAD) return nullptr;
+        raw.p_filesz -= left;
+        break;
+      }
+      const std::uint64_t n = std::min<std::uint64_t>(left, s->range.end - at);
+      const std::byte* bytes = s->bytes + (at - s->range.begin);
+      out.insert(out.end(), bytes, bytes + n);
+      at += n;
+      left -= n;
+    }
+    headers.push_back(raw);
+  }
+  std::memcpy(out.data(), &header, sizeof header);
+  std::memcpy(out.data() + sizeof header, headers.data(), headers.size() * sizeof(Elf64_Phdr));
+  auto file = elf::ElfFile::FromOwnedBytes(std::move(out), name, limits);
+  if (!file || (*file)->symbols().empty()) return nullptr;
+  return *file;
 }
 
 std::vector<LinkMapEntry> ReadLinkMap(const MemoryImage& memory, Address phdr_address, std::uint64_t phdr_count) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,11 @@ struct MemoryElf {
 
 /// True for a program (fixed address, or PIE by its DT_FLAGS_1), as against a library; the C library can be run too, but is none.
 [[nodiscard]] bool IsProgram(const MemoryImage& memory, const MemoryElf& module);
+
+/// The module as a file put together from memory, for its dynamic symbols and relocations where the real file is not to be had: its constant segments as
+/// far as they hold the symbol tables, and PT_DYNAMIC with link-time addresses. Writable segments have no bytes in it: they are not what the file held.
+/// nullptr when a table is not wholly in memory.
+[[nodiscard]] std::shared_ptr<const elf::ElfFile> ElfFromMemory(const MemoryImage& memory, const MemoryElf& module, const std::string& name, const Limits& limits);
 
 /// One entry of the dynamic linker's list.
 struct LinkMapEntry {

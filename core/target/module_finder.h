@@ -19,6 +19,7 @@ struct FoundModule {
   std::vector<FileMapping> mappings; // its parts of the file, sorted
   std::optional<MemoryElf> elf;      // set when is_elf and the headers could be had
   bool headers_in_memory = false;
+  bool file_is_memory = false;       // module.file was put together from memory: it has symbols, and no bytes that memory lacks
 };
 
 /// Opens the file of a path of the target without checking what it is; nullptr when there is none.

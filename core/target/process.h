@@ -36,7 +36,8 @@ struct Module {
   std::string file_path;             // the file used on this machine; empty where none
   ModuleMatch match = ModuleMatch::kMissing;
   std::string match_detail;          // one line for reports: tried paths, both ids
-  std::shared_ptr<const elf::ElfFile> file;  // set when match is kVerified, or kUnverifiable and trusted
+  std::shared_ptr<const elf::ElfFile> file;  // set when match is kVerified, or kUnverifiable and trusted; else, where the target's memory holds them, an
+                                     // image with its dynamic symbols and constants only (file_path does not name it)
 };
 
 /// General registers in the order of `struct user_regs_struct` (x86-64): r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/target/memory_elf.h"
 #include "core/target/module_file.h"
 #include "core/target/module_finder.h"
 
@@ -77,6 +78,7 @@ class Completion {
     for (std::size_t i = 0; i < found_.size(); ++i) {
       if (!progress_.Update("opening module files", i, found_.size())) return Fail(ErrorCode::kCancelled, "stopped while opening module files");
       ChooseModuleFile(found_[i], IsMain(found_[i]), raw_, draft_, options_);
+      TakeSymbolsFromMemory(found_[i]);
     }
     const ModuleMap map(found_);
     std::vector<Segment> segments;
@@ -104,6 +106,15 @@ class Completion {
     return phdr && std::any_of(f.module.ranges.begin(), f.module.ranges.end(), [&](const AddressRange& r) { return r.Contains(*phdr); });
   }
 
+  /// A core that holds everything (coredump_filter 0x37), or what gcore writes, has the symbol tables of modules whose files are gone.
+  void TakeSymbolsFromMemory(FoundModule& f) const {
+    Module& m = f.module;
+    if (!m.is_elf || m.file != nullptr || !f.elf || !f.headers_in_memory) return;
+    m.file = ElfFromMemory(raw_, *f.elf, m.path + " (in memory)", options_.limits);
+    f.file_is_memory = m.file != nullptr;
+    if (f.file_is_memory) m.match_detail += "; its dynamic symbols were read from memory";
+  }
+
   /// True when the target may have written to [range): then only the target's own bytes will do.
   [[nodiscard]] bool MaybeWritten(const FoundModule& f, AddressRange range) const {
     if (!f.elf || !f.elf->extent.Contains(range.begin, range.size())) return true;
@@ -126,7 +137,7 @@ class Completion {
   /// Adds the file's bytes where the target gave none.
   void Fill(std::uint32_t index, std::vector<Segment>& segments) {
     const FoundModule& f = found_[index];
-    if (f.module.file == nullptr) return;
+    if (f.module.file == nullptr || f.file_is_memory) return;
     const auto file = f.module.file->bytes();
     for (const FileMapping& m : f.mappings) {
       if (m.file_offset >= file.size()) continue;
@@ -202,7 +213,7 @@ class Completion {
           MissingReason reason = w.reason;
           if (module != kNoModule && found_[module].module.is_elf && reason == MissingReason::kNotDumped && InFile(found_[module], part)) {
             lacking[module] += part.size();
-            if (found_[module].module.file == nullptr) {
+            if (found_[module].module.file == nullptr || found_[module].file_is_memory) {
               reason = found_[module].module.match == ModuleMatch::kMismatch ? MissingReason::kModuleMismatch : MissingReason::kModuleMissing;
             }
           }
@@ -213,7 +224,7 @@ class Completion {
     process.missing_ranges = std::move(out);
     for (std::size_t i = 0; i < found_.size(); ++i) {
       const Module& m = found_[i].module;
-      if (lacking[i] == 0 || m.file != nullptr) continue;
+      if (lacking[i] == 0 || (m.file != nullptr && !found_[i].file_is_memory)) continue;
       MissingNote note;
       note.what = fmt::format("{} of {}", SizeText(lacking[i]), m.path.empty() ? fmt::format("a module without a name at {:#x}", m.ranges.front().begin) : "file " + m.path);
       note.reason = m.match_detail;

@@ -128,7 +128,9 @@ TEST_CASE("a file with another build-id is never used, and both ids are told") {
     const auto p = Open(KernelCore(module, file.path()).Build(), options).value();
     CHECK(p.memory.At(kBase + 0x1000, 1) == nullptr);
     CHECK(p.modules[0].match == ModuleMatch::kMismatch);
-    CHECK(p.modules[0].file == nullptr);
+    REQUIRE(p.modules[0].file != nullptr);  // the dynamic symbols of the true module, which happen to be in its first page
+    CHECK(p.modules[0].file->build_id() == "0123456789abcdef");
+    CHECK(p.modules[0].file->BytesAt(0x1000).empty());
     REQUIRE(p.missing.size() == 1);
     Has(p.missing[0].reason, "0123456789abcdef");
     Has(p.missing[0].reason, "ffffffffffffffff");
@@ -199,7 +201,8 @@ TEST_CASE("a file that cannot be verified is used only where it is trusted, and 
   const auto core = KernelCore(module, file.path()).Build();
   const auto untrusted = Open(core).value();
   CHECK(untrusted.modules[0].match == ModuleMatch::kUnverifiable);
-  CHECK(untrusted.modules[0].file == nullptr);
+  REQUIRE(untrusted.modules[0].file != nullptr);
+  CHECK(untrusted.modules[0].file->BytesAt(0x1000).empty());
   CHECK(untrusted.memory.At(kBase + 0x1000, 1) == nullptr);
   REQUIRE(untrusted.missing.size() == 1);
   Has(untrusted.missing[0].remedy, "--trust-file");
@@ -248,6 +251,12 @@ TEST_CASE("a core that holds everything needs no file") {
   CHECK(p.modules[0].match == ModuleMatch::kMissing);
   CHECK(p.missing.empty());
   CHECK(p.missing_ranges.empty());
+  const auto file = p.modules[0].file;
+  REQUIRE(file != nullptr);
+  CHECK(file->FindSymbol("code_start")->address == 0x1000);
+  CHECK(file->build_id() == "0123456789abcdef");
+  CHECK(file->relocations().size() == 2);
+  CHECK(file->BytesAt(0x3000).empty());
 }
 
 TEST_CASE("segments that gcore leaves out of the list altogether are filled too") {
