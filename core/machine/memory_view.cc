@@ -86,6 +86,8 @@ void MemoryView::StoreStack(Address a, std::span<const std::byte> bytes) noexcep
 
 void MemoryView::Remember(Address page) noexcept {
   if (trace_ != nullptr || HasPreset(page)) return;
+  for (std::size_t i = 0; i < overlay_count_; ++i)
+    if (overlay_[i].page == page) return;
   if (const std::byte* bytes = image_->At(page, kPageBytes)) tlb_[(page / kPageBytes) % kTlbEntries] = {page, bytes};
 }
 
@@ -125,10 +127,7 @@ bool MemoryView::LoadSlow(Address a, std::span<std::byte> out) noexcept {
   if (a + out.size() < a) return Fault(StopReason::kUnmappedRead, a);
   if (TouchesStack(a, out.size())) return LoadStack(a, out);
   if (!LoadTarget(a, out)) return false;
-  const Address page = a & ~(kPageBytes - 1);
-  bool in_overlay = false;
-  for (std::size_t i = 0; i < overlay_count_; ++i) in_overlay |= overlay_[i].page == page;
-  if (!in_overlay) Remember(page);
+  Remember(a & ~(kPageBytes - 1));
   if (trace_ != nullptr && trace_->reads.size() < trace_->limit) {
     TracedRead read{a, 0, static_cast<std::uint8_t>(std::min<std::size_t>(out.size(), 255))};
     std::memcpy(&read.value, out.data(), std::min<std::size_t>(out.size(), sizeof read.value));

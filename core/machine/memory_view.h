@@ -67,6 +67,26 @@ class MemoryView {
   /// The same for bytes of a known buffer, up to a page.
   [[nodiscard]] bool LoadBytes(Address a, std::span<std::byte> out) noexcept { return LoadSlow(a, out); }
 
+  /// Reads a word of the target, not of the shadow stack, in any case without a trace or a fault. False where there is none.
+  [[nodiscard]] bool PeekWord(Address a, std::uint64_t& value) noexcept {
+    const TlbEntry& e = tlb_[(a / kPageBytes) % kTlbEntries];
+    if (e.page == (a & ~(kPageBytes - 1)) && (a & (kPageBytes - 1)) <= kPageBytes - 8) [[likely]] {
+      value = LoadUnchecked<std::uint64_t>(e.bytes + (a & (kPageBytes - 1)));
+      return true;
+    }
+    const std::byte* bytes = image_->At(a, 8);
+    if (bytes == nullptr) return false;
+    value = LoadUnchecked<std::uint64_t>(bytes);
+    Remember(a & ~(kPageBytes - 1));
+    return true;
+  }
+
+  /// Says that the start of an object at `a` will be looked at soon.
+  void Prefetch(Address a) const noexcept {
+    const TlbEntry& e = tlb_[(a / kPageBytes) % kTlbEntries];
+    if (e.page == (a & ~(kPageBytes - 1))) __builtin_prefetch(e.bytes + (a & (kPageBytes - 1)));
+  }
+
   /// Reads a word with the address that the value came from: for a word of the shadow stack the one stored with it, else `a` itself.
   [[nodiscard]] bool LoadWord(Address a, std::uint64_t& value, Address& provenance) noexcept {
     const std::uint64_t offset = a - stack_base_;
@@ -157,7 +177,7 @@ class MemoryView {
   [[nodiscard]] std::size_t LoadPiece(Address a, std::span<std::byte> out) noexcept;
   [[nodiscard]] std::byte* WritablePage(Address a, std::size_t& available) noexcept;
   [[nodiscard]] std::byte* OverlayBytes(std::size_t i) noexcept { return overlay_bytes_.get() + i * kPageBytes; }
-  void Remember(Address page) noexcept;
+  void Remember(Address page) noexcept;  // for quick reads, unless this run wrote to it or it has a preset
   bool Fault(StopReason reason, Address a) noexcept {
     reason_ = reason;
     fault_address_ = a;

@@ -14,6 +14,7 @@ constexpr std::array<std::uint8_t, 6> kArgumentRegisters = {kRdi, kRsi, kRdx, kR
 constexpr std::array<std::uint8_t, 6> kSavedRegisters = {kRbx, kRbp, kR12, kR13, kR14, kR15};
 constexpr std::array<std::uint8_t, 9> kCallerSaved = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
 constexpr std::uint32_t kCallerSavedMask = 0x0fc7;  // the same as bits
+constexpr std::size_t kUnverifiedVisits = 16;
 constexpr std::uint64_t kReservedAboveEntry = 512;  // bytes between the return address and the top of the shadow stack
 
 bool IsFree(const target::Process& process, const AddressRange& wanted) {
@@ -87,8 +88,10 @@ void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_
 
 RunOutcome RunLoop::Run(Address entry, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits, ReadTrace* trace) {
   visits_ = visits;
+  verified_ = visits != nullptr ? visits->size() : 0;
   SetUp(arguments, max_steps, trace);
   Enter(entry);
+  if (visits != nullptr && !VerifyVisits()) returned_ = false;
   return Outcome();
 }
 
@@ -123,21 +126,35 @@ void RunLoop::TrashCallerSaved() noexcept {
   memory_.TrashBelow(cpu_.gpr[kRsp]);
 }
 
-bool RunLoop::LooksLikeObject(Address a) const noexcept {
-  if (a == 0 || (a & 7) != 0) return false;
-  const std::byte* header = process_->memory.At(a, options_.ob_type_offset + 8ull);
-  if (header == nullptr) return false;
-  const auto type = LoadUnchecked<std::uint64_t>(header + options_.ob_type_offset);
-  return type != 0 && (type & 7) == 0 && process_->memory.At(type, options_.ob_type_offset + 8ull) != nullptr;
+bool RunLoop::LooksLikeObject(Address a) noexcept {
+  std::uint64_t type = 0, of_type = 0;
+  if (a == 0 || (a & 7) != 0 || !memory_.PeekWord(a + options_.ob_type_offset, type)) return false;
+  Address& known = known_types_[(type >> 4) % known_types_.size()];
+  if (type == known && type != 0) [[likely]] return true;
+  if (type == 0 || (type & 7) != 0 || !memory_.PeekWord(type + options_.ob_type_offset, of_type)) return false;
+  known = type;
+  return true;
+}
+
+// Are the visits since the last time of objects? Done for several at once, some time after their headers were asked for: each is likely to be a cache miss.
+bool RunLoop::VerifyVisits() noexcept {
+  for (; verified_ < visits_->size(); ++verified_) {
+    const Address referent = (*visits_)[verified_].referent;
+    if (LooksLikeObject(referent)) continue;
+    visits_->resize(verified_);
+    return execution_.Stop(StopReason::kBadReferent, referent);
+  }
+  return true;
 }
 
 // The visit function was called; its return address is already off the stack.
 bool RunLoop::DoVisit() noexcept {
   const Address referent = cpu_.gpr[kRdi];
   if (visits_ == nullptr || cpu_.gpr[kRsi] != magic_.argument) return execution_.Stop(StopReason::kVisitArgument, cpu_.gpr[kRsi]);
-  if (!LooksLikeObject(referent)) return execution_.Stop(StopReason::kBadReferent, referent);
   if (visit_count_++ == options_.max_visits) return execution_.Stop(StopReason::kVisitLimit);
   visits_->push_back({referent, cpu_.provenance[kRdi]});
+  memory_.Prefetch(referent);
+  if (visits_->size() - verified_ >= kUnverifiedVisits && !VerifyVisits()) return false;
   if (steps_granted_ < steps_ceiling_) {
     const std::uint64_t more = std::min(options_.steps_per_item, steps_ceiling_ - steps_granted_);
     steps_granted_ += more;

@@ -2,6 +2,7 @@
 // worth.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -52,7 +53,8 @@ class RunLoop {
   void CheckUndefined(const MicroOp& op) noexcept;
   [[nodiscard]] RunOutcome Outcome() const;
   [[nodiscard]] bool DoVisit() noexcept;
-  [[nodiscard]] bool LooksLikeObject(Address a) const noexcept;
+  [[nodiscard]] bool LooksLikeObject(Address a) noexcept;
+  [[nodiscard]] bool VerifyVisits() noexcept;
   [[nodiscard]] bool RunModel(LibraryFunction function, std::uint16_t name) noexcept;
   [[nodiscard]] bool ModelCompare(bool stop_at_nul, std::uint64_t limit) noexcept;
   [[nodiscard]] bool ModelCopy(Address to, Address from, std::uint64_t size) noexcept;
@@ -75,6 +77,7 @@ class RunLoop {
   Address fs_base_ = 0;
   std::vector<Visit>* visits_ = nullptr;
   std::uint64_t visit_count_ = 0;
+  std::size_t verified_ = 0;  // the first that was not looked at yet
   std::uint64_t steps_granted_ = 0, steps_ceiling_ = 0;
   std::vector<Address> frames_;  // stack pointers behind the pushed return addresses, innermost last
   Address stop_address_ = 0;
@@ -82,6 +85,7 @@ class RunLoop {
   bool returned_ = false;
   std::uint32_t undefined_registers_ = 0;  // a bit for each
   bool used_undefined_ = false;
+  std::array<Address, 256> known_types_{};  // that were found readable; by address
 };
 
 }  // namespace pygc::machine

@@ -17,24 +17,36 @@ struct TraverseMachine::Impl {
 
   MachineOptions options;
   RunLoop loop;
+  std::int64_t unsettled = 0;  // steps not yet taken from the budget
   std::unordered_map<Address, std::array<std::uint16_t, static_cast<std::size_t>(StopReason::kCount)>> strikes;
 
+  ~Impl() { Settle(); }
   [[nodiscard]] bool TakeFromBudget(RunOutcome& out) const;
-  void Spend(std::uint64_t steps) const;
+  void Spend(std::uint64_t steps);
+  void Settle();
   [[nodiscard]] bool IsStruckOut(Address function) const;
   void Strike(Address function, StopReason reason);
   RunOutcome Run(Address function, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits, ReadTrace* trace);
   void Judge(RunOutcome& out, bool is_traverse) const;
 };
 
+// The budget is shared by threads: it is looked at for each run, but what was spent is taken from it in larger sums.
+constexpr std::int64_t kSettleAt = 1 << 16;  // steps
+
 bool TraverseMachine::Impl::TakeFromBudget(RunOutcome& out) const {
-  if (options.budget == nullptr || options.budget->load(std::memory_order_relaxed) > 0) return true;
+  if (options.budget == nullptr || options.budget->load(std::memory_order_relaxed) > unsettled) return true;
   out.reason = StopReason::kBudget;
   return false;
 }
 
-void TraverseMachine::Impl::Spend(std::uint64_t steps) const {
-  if (options.budget != nullptr) options.budget->fetch_sub(static_cast<std::int64_t>(steps), std::memory_order_relaxed);
+void TraverseMachine::Impl::Spend(std::uint64_t steps) {
+  unsettled += static_cast<std::int64_t>(steps);
+  if (unsettled >= kSettleAt) Settle();
+}
+
+void TraverseMachine::Impl::Settle() {
+  if (options.budget != nullptr) options.budget->fetch_sub(unsettled, std::memory_order_relaxed);
+  unsettled = 0;
 }
 
 // Only bounds strike: they are what costs time. A run that ends in a fault is cheap, and another object of the same type may do better.

@@ -51,7 +51,7 @@ class MachineReader final : public TraverseInterpreter {
   [[nodiscard]] std::vector<TraverseRecord> NotExact() const;
   /// Why `type`'s referents are not exact, for reports; empty where all runs were.
   [[nodiscard]] std::string Reason(const TypeFacts& type) const;
-  /// Steps taken so far, of total_steps.
+  /// Steps taken so far, of total_steps; up to 65,536 a thread may not be counted yet.
   [[nodiscard]] std::int64_t steps_taken() const noexcept;
 
  private:

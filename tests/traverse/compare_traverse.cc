@@ -1,6 +1,6 @@
 // Runs the tp_traverse of every object of a list in the machine and compares with the truth, order included. Not a host: no report, no verdict.
 //
-//   compare_traverse CORE|-p PID TRUTH [--show N] [--trust-anon-code]
+//   compare_traverse CORE|-p PID TRUTH [--show N] [--repeat N] [--trust-anon-code]
 //
 // TRUTH: lines `address referent referent ...` in decimal, as gc.get_referents() of the process itself said (compare_traverse.py writes it).
 // Prints `key value` lines; `wrong` counts answers that call themselves exact and are not: it has to be 0. Exit 1 where it is not.
@@ -61,11 +61,12 @@ struct Task {
 int main(int argc, char** argv) {
   std::string core, truth_path;
   int pid = 0;
-  std::size_t show = 10;
+  std::size_t show = 10, repeat = 1;
   objects::MachineReaderOptions reader_options;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "-p") == 0 && i + 1 < argc) pid = std::atoi(argv[++i]);
     else if (std::strcmp(argv[i], "--show") == 0 && i + 1 < argc) show = static_cast<std::size_t>(std::atoi(argv[++i]));
+    else if (std::strcmp(argv[i], "--repeat") == 0 && i + 1 < argc) repeat = static_cast<std::size_t>(std::max(1, std::atoi(argv[++i])));
     else if (std::strcmp(argv[i], "--trust-anon-code") == 0) reader_options.trust_anonymous_code = true;
     else if (core.empty() && pid == 0) core = argv[i];
     else truth_path = argv[i];
@@ -149,11 +150,13 @@ int main(int argc, char** argv) {
   const double cold = Seconds() - cold_start - compare_seconds;
   const std::int64_t steps = machine.steps_taken() - steps_before;
   const double warm_start = Seconds();
-  for (const Task& task : tasks) {
-    found.clear();
-    (void)machine.Run(*task.type, task.truth->object, found, nullptr);
+  for (std::size_t k = 0; k < repeat; ++k) {
+    for (const Task& task : tasks) {
+      found.clear();
+      (void)machine.Run(*task.type, task.truth->object, found, nullptr);
+    }
   }
-  const double warm = Seconds() - warm_start;
+  const double warm = (Seconds() - warm_start) / static_cast<double>(repeat);
 
   const double n = static_cast<double>(std::max<std::size_t>(tasks.size(), 1));
   std::printf("objects %zu\nrun %zu\nsame-sequence %zu\nsame-multiset-other-order %zu\nwrong %zu\nno-type %zu\nno-traverse %zu\nhidden-by-is-gc %zu\n", truths.size(),
