@@ -6,6 +6,11 @@ namespace pygc::analysis {
 
 using graph::NodeId;
 
+namespace {
+constexpr std::size_t kLargeComponent = 1u << 16;
+constexpr int kLargeComponentRounds = 4;
+}  // namespace
+
 std::uint64_t StableHash(std::string_view text) noexcept {
   std::uint64_t h = 0xCBF29CE484222325ull;  // FNV-1a
   for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
@@ -26,7 +31,10 @@ std::uint64_t Fingerprinter::Of(NodeId component, int rounds) {
     std::sort(distinct_.begin(), distinct_.end());
     return static_cast<std::size_t>(std::unique(distinct_.begin(), distinct_.end()) - distinct_.begin());
   };
-  std::size_t colours = count_colours();
+  // Telling when a round has told nothing more apart takes a sort; for very large components a few rounds are cheaper than knowing.
+  const bool large = members.size() > kLargeComponent;
+  if (large) rounds = std::min(rounds, kLargeComponentRounds);
+  std::size_t colours = large ? 0 : count_colours();
   std::uint64_t edges = 0;
   for (int round = 0; round < rounds; ++round) {
     for (const NodeId n : members) next_[n] = Mix(colour_[n]);
@@ -45,6 +53,7 @@ std::uint64_t Fingerprinter::Of(NodeId component, int rounds) {
       }
     }
     for (const NodeId n : members) colour_[n] = Mix(next_[n]);
+    if (large) continue;
     const std::size_t now = count_colours();
     if (now == colours) break;
     colours = now;

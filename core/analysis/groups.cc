@@ -48,7 +48,13 @@ int NameRank(const TypeRecord& type, bool has_finalizer) {
 class GroupBuilder {
  public:
   GroupBuilder(const heap::HeapSnapshot& heap, const Verdict& verdict, const Excerpt& excerpt, ProgressSink& progress)
-      : heap_(heap), verdict_(verdict), excerpt_(excerpt), progress_(progress), fingerprinter_(excerpt), cycles_(excerpt.graph, excerpt.components) {}
+      : heap_(heap),
+        verdict_(verdict),
+        excerpt_(excerpt),
+        progress_(progress),
+        fingerprinter_(excerpt),
+        cycles_(excerpt.graph, excerpt.components),
+        type_slot_(excerpt.types.size()) {}
 
   Result<Groups> Run() {
     const NodeId components = excerpt_.components.count();
@@ -208,9 +214,18 @@ class GroupBuilder {
       group.cycle.push_back({cycle[i], position, excerpt_.label[excerpt_.graph.FirstEdge(cycle[i]) + position]});
     }
     // One structure's members by type; all structures are equal.
-    std::vector<std::pair<std::uint32_t, std::uint64_t>> types;
-    for (const NodeId n : excerpt_.components.Members(group.components.front())) types.emplace_back(excerpt_.type[n], SizeOf(n));
-    group.members = ByType(std::move(types));
+    for (const NodeId n : excerpt_.components.Members(group.components.front())) {
+      const std::uint32_t type = excerpt_.type[n];
+      if (type_slot_[type] == 0) {
+        group.members.push_back({type, 0, 0});
+        type_slot_[type] = static_cast<std::uint32_t>(group.members.size());
+      }
+      GroupTypeCount& count = group.members[type_slot_[type] - 1];
+      ++count.objects;
+      count.bytes += SizeOf(n);
+    }
+    for (const GroupTypeCount& count : group.members) type_slot_[count.type] = 0;
+    SortByName(group.members);
     std::stable_sort(group.members.begin(), group.members.end(), [](const auto& a, const auto& b) { return a.objects > b.objects; });
     for (const NodeId c : group.components) {
       std::uint64_t to_run = 0;
@@ -221,18 +236,6 @@ class GroupBuilder {
 
   [[nodiscard]] std::uint64_t SizeOf(NodeId n) const { return excerpt_.size_bytes[n] == heap::kUnknownSize ? 0 : excerpt_.size_bytes[n]; }
 
-  // Sums over equal types, by type name.
-  std::vector<GroupTypeCount> ByType(std::vector<std::pair<std::uint32_t, std::uint64_t>> objects) const {
-    std::sort(objects.begin(), objects.end());
-    std::vector<GroupTypeCount> counts;
-    for (const auto& [type, bytes] : objects) {
-      if (counts.empty() || counts.back().type != type) counts.push_back({type, 0, 0});
-      ++counts.back().objects;
-      counts.back().bytes += bytes;
-    }
-    SortByName(counts);
-    return counts;
-  }
   void SortByName(std::vector<GroupTypeCount>& counts) const {
     std::sort(counts.begin(), counts.end(), [&](const auto& a, const auto& b) {
       return std::tie(excerpt_.types[a.type].name, a.type) < std::tie(excerpt_.types[b.type].name, b.type);
@@ -319,6 +322,7 @@ class GroupBuilder {
   ProgressSink& progress_;
   Fingerprinter fingerprinter_;
   graph::ShortestCycleSearch cycles_;
+  std::vector<std::uint32_t> type_slot_;  // by type, while one structure is counted: place in Group::members + 1
   std::vector<Unit> units_;
   std::vector<std::uint32_t> unit_group_;  // by component; kNone: no unit
   std::vector<std::uint32_t> owner_;       // by component: group
