@@ -37,7 +37,7 @@ int RunWorker(const char* fd_word, const char* parent_word) {
   if (fd < 3) return 2;
   if (!worker::PrepareWorkerProcess(fd, std::atoi(parent_word))) return 0;
   worker::Channel channel(fd);
-  worker::EngineRunner engine;
+  static worker::EngineRunner& engine = *new worker::EngineRunner;  // never destroyed: the host waits, and the kernel takes back a large heap faster
   return worker::Serve(channel, engine, worker::BuildVersion());
 }
 

@@ -47,8 +47,7 @@ class StageClock final : public pygc::ProgressSink {
     return true;
   }
   void Close() {
-    if (!stage_.empty())
-      lines_ += fmt::format("    {:<44} {:8.1f} ms\n", stage_, (cpu_seconds() - start_) * 1e3);
+    if (!stage_.empty()) lines_ += fmt::format("    {:<44} {:8.1f} ms\n", stage_, (cpu_seconds() - start_) * 1e3);
     stage_.clear();
   }
   std::string Take() {
@@ -107,9 +106,9 @@ int main(int argc, char** argv) {
   lap("excerpt", heap.size());
   const pygc::analysis::Groups groups = Require("groups", pygc::analysis::GroupStructures(heap, verdict, excerpt, stages));
   lap("groups", heap.size());
-  fmt::print("total wall {:.1f} ms, cpu {:.1f} ms; {} nodes, {} tracked, {} references, {} types; columns: index {:.1f} MB, graph {:.1f} MB\n", total * 1e3, total_cpu * 1e3, heap.size(),
-             heap.coverage.objects, heap.graph.edge_count(), heap.types.size(), static_cast<double>(heap.index.memory_bytes()) / 1e6,
-             static_cast<double>(heap.graph.memory_bytes()) / 1e6);
+  fmt::print("total wall {:.1f} ms, cpu {:.1f} ms; {} nodes, {} tracked, {} references, {} types; columns: index {:.1f} MB, graph {:.1f} MB\n",
+             total * 1e3, total_cpu * 1e3, heap.size(), heap.coverage.objects, heap.graph.edge_count(), heap.types.size(),
+             static_cast<double>(heap.index.memory_bytes()) / 1e6, static_cast<double>(heap.graph.memory_bytes()) / 1e6);
   fmt::print(
       "unreachable {} (upper {}), collectable {}, uncollectable {}, in garbage {}, frozen {}, negative counts {}; excerpt {} objects, {} groups\n",
       verdict.unreachable, verdict.unreachable_upper, verdict.collectable, verdict.uncollectable, verdict.garbage_count, verdict.frozen_count,
