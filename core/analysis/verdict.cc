@@ -226,8 +226,19 @@ class VerdictBuilder {
       count_approximate(-1);
     }
     const heap::Coverage& coverage = heap_.coverage;
-    const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0;
+    const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0 || LostReferencesMatter();
     if (partial || verdict_.unreachable_upper != verdict_.unreachable) verdict_.certainty = Certainty::kLowerBound;
+  }
+
+  // A reference that was not read makes its target look held from outside. Where its source is alive anyway that is what it is; otherwise the target,
+  // and what it reaches, may be garbage. What the interpreter's own dicts lead to is alive; the rest cannot be told without the lost references.
+  [[nodiscard]] bool LostReferencesMatter() const {
+    if (heap_.incomplete.empty()) return false;
+    std::vector<NodeId> roots;
+    for (const heap::InterpreterRecord& interpreter : heap_.interpreters) roots.insert(roots.end(), interpreter.roots.begin(), interpreter.roots.end());
+    NodeSet alive(heap_.size());
+    graph::MarkReachable(heap_.graph, roots, alive);
+    return std::any_of(heap_.incomplete.begin(), heap_.incomplete.end(), [&](NodeId n) { return candidates_.Contains(n) && !alive.Contains(n); });
   }
 
   void LookIntoPermanentGeneration() {

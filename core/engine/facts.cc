@@ -94,6 +94,12 @@ void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
     header->missing.push_back(
         {report::Counted(coverage.unreadable_objects, "tracked object"), "in a generation list, but not readable", "The figures are lower bounds"});
   }
+  if (coverage.damaged_objects > 0) {
+    header->missing.push_back({fmt::format("references of {}", report::Counted(coverage.damaged_objects, "tracked object")),
+                               "the tables that hold them (list items, dict entries, ...) are damaged, were being changed, or are not in the image",
+                               "The figures are lower bounds"});
+  }
+  for (const std::string& why : coverage.unread_garbage) header->missing.push_back({"the items of gc.garbage", why, "How many there are is not known"});
 }
 
 }  // namespace

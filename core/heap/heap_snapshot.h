@@ -55,6 +55,7 @@ struct InterpreterRecord {
   bool collecting = false;
   std::int32_t debug = 0;
   NodeId garbage_list_node = kNoNode;  // the list itself; kNoNode where it is not tracked
+  std::vector<NodeId> roots;           // tracked dicts that the interpreter itself holds (sys.modules, sys.__dict__, builtins): never garbage
 };
 
 /// What was read and what was not: the foot of every report.
@@ -67,6 +68,8 @@ struct Coverage {
   std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
   std::uint64_t in_flight_objects = 0;    // half linked at the tail of a list: the process was stopped inside PyObject_GC_Track
   std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
+  std::uint64_t damaged_objects = 0;      // tracked, but the table of their referents (list items, dict entries, ...) is damaged or not readable
+  std::vector<std::string> unread_garbage;  // why gc.garbage of an interpreter cannot be read; one line each
   std::vector<std::string> notes;         // what was cut short, where and why; one line each
 };
 
@@ -92,6 +95,8 @@ struct HeapSnapshot {
   // Tracked nodes whose type's tp_is_gc says no (rising; a running greenlet): the collector passes over references to them, so nothing explains their
   // counts and they stay. CPython: visit_decref(), visit_reachable() ask _PyObject_IS_GC.
   std::vector<NodeId> not_gc;
+  // Tracked nodes, by id, with referents that are not in `graph`, because a table could not be read or their tp_traverse was not followed to its end.
+  std::vector<NodeId> incomplete;
 
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }

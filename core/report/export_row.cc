@@ -1,5 +1,7 @@
 #include "core/report/export_row.h"
 
+#include <algorithm>
+
 namespace pygc::report {
 
 ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
@@ -41,7 +43,8 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
   } else if (row.exact == quality_is_exact) {
     row.label = quality;
   } else {
-    row.label = row.exact ? "exact" : "approximate";
+    const bool incomplete = std::binary_search(h.incomplete.begin(), h.incomplete.end(), n);
+    row.label = row.exact ? "exact" : incomplete ? "partial" : "approximate";
   }
   return row;
 }

@@ -267,6 +267,9 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     if (!header.objects_read) return "not known: the objects could not be read";
     if (!header.complete)
       return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
+    if (header.certainty != Certainty::kExact && r.unreachable_upper == r.unreachable) {
+      return "no object is certainly unreachable; some may be, as part of the referents could not be read";
+    }
     if (header.certainty != Certainty::kExact) {
       return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed",
                          Thousands(r.unreachable_upper));

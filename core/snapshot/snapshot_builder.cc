@@ -65,8 +65,9 @@ class Builder {
  private:
   struct PieceCounts {
     std::vector<TypeUse> types;  // by TypeFacts::id
-    std::vector<NodeId> not_gc;
+    std::vector<NodeId> not_gc, incomplete;
     std::vector<std::pair<NodeId, NodeId>> borrowed;
+    std::uint64_t damaged = 0;
     std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
   };
 
@@ -191,6 +192,8 @@ class Builder {
       for (PieceCounts& c : counts_) {
         c.types.clear();
         c.borrowed.clear();
+        c.incomplete.clear();
+        c.damaged = 0;
         c.unreadable -= c.unreadable_referents;
         c.approximate = c.dangling = c.unreadable_referents = 0;
       }
@@ -282,6 +285,10 @@ class Builder {
     if (!objects::IsExact(quality)) {
       heap_.flags[n] |= heap::kApproximate;
       ++counts.approximate;
+      if (quality == ReferentQuality::kPartial && (heap_.flags[n] & heap::kTracked)) {
+        counts.incomplete.push_back(n);
+        counts.damaged += type.reader != objects::ReaderKind::kMachine && type.base_reader != objects::ReaderKind::kMachine;
+      }
       if (quality == ReferentQuality::kUnknown) {
         heap_.flags[n] |= heap::kFault;
         ++counts.unreadable;
@@ -299,6 +306,8 @@ class Builder {
       heap_.coverage.type_errors += c.type_errors;
       heap_.coverage.approximate_objects += c.approximate;
       heap_.coverage.dangling_references += c.dangling;
+      heap_.coverage.damaged_objects += c.damaged;
+      heap_.incomplete.insert(heap_.incomplete.end(), c.incomplete.begin(), c.incomplete.end());
       heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
       heap_.borrowed.insert(heap_.borrowed.end(), c.borrowed.begin(), c.borrowed.end());
     }
@@ -317,6 +326,9 @@ class Builder {
       to.collecting = from.collecting;
       to.debug = from.debug;
       to.garbage_list = from.garbage;
+      for (const Address dict : {from.modules, from.sysdict, from.builtins}) {
+        if (const NodeId n = found_.index.Find(dict); n != heap::kNoNode && heap_.IsTracked(n)) to.roots.push_back(n);
+      }
       if (from.garbage == 0) continue;
       const bool seen = std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.begin() + static_cast<std::ptrdiff_t>(i),
                                     [&](const cpython::Interpreter& other) { return other.garbage == from.garbage; });
@@ -325,7 +337,7 @@ class Builder {
       if (to.garbage_list_node != heap::kNoNode && !heap_.IsTracked(to.garbage_list_node)) to.garbage_list_node = heap::kNoNode;
       const Result<std::vector<Address>> items = reader_.ListItems(from.garbage, kMaxGarbageItems);
       if (!items) {
-        heap_.coverage.notes.push_back(fmt::format("cannot read gc.garbage of interpreter {}: {}", from.id, items.error().message));
+        heap_.coverage.unread_garbage.push_back(fmt::format("gc.garbage of interpreter {}: {}", from.id, items.error().message));
         continue;
       }
       to.garbage_addresses = *items;

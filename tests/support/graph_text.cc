@@ -92,7 +92,7 @@ TextHeap ParseHeap(std::string_view source) {
   TextHeap result;
   std::vector<Line> lines;
   std::vector<std::string> garbage;
-  std::string garbage_list;
+  std::string garbage_list, roots;
   std::istringstream in{std::string(source)};
   for (std::string raw; std::getline(in, raw);) {
     const std::string text = Trim(raw);
@@ -100,6 +100,8 @@ TextHeap ParseHeap(std::string_view source) {
     if (text.rfind("garbage:", 0) == 0) {
       std::istringstream words(text.substr(8));
       for (std::string word; words >> word;) garbage.push_back(word);
+    } else if (text.rfind("roots:", 0) == 0) {
+      roots = text.substr(6);
     } else if (text.rfind("garbage-list:", 0) == 0) {
       garbage_list = Trim(text.substr(13));
     } else {
@@ -158,7 +160,10 @@ TextHeap ParseHeap(std::string_view source) {
         flags |= heap::kFinalized;
       else if (a == "approx")
         flags |= heap::kApproximate;
-      else if (a == "fault")
+      else if (a == "incomplete") {
+        flags |= heap::kApproximate;
+        heap.incomplete.push_back(n);
+      } else if (a == "fault")
         flags |= heap::kFault;
       else if (a == "tp_finalize")
         heap.types[type].finalizer = heap::TypeRecord::Finalizer::kTpFinalize;
@@ -177,6 +182,8 @@ TextHeap ParseHeap(std::string_view source) {
   if (interpreters == 1) heap.interpreter.clear();
   heap.interpreters.resize(interpreters);
   for (std::size_t i = 0; i < interpreters; ++i) heap.interpreters[i].id = static_cast<std::int64_t>(i);
+  std::istringstream root_names(roots);
+  for (std::string name; root_names >> name;) heap.interpreters[0].roots.push_back(Find(result.names, name));
   for (const std::string& name : garbage) {
     const NodeId n = Find(result.names, name);
     heap.interpreters[0].garbage.push_back(n);

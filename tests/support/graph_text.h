@@ -2,9 +2,10 @@
 //
 //   a:Node refs=2 gen=1 del -> b, .child c, ['k'] c     one object a line: name, type, attributes, references with optional labels
 //   garbage: a b                                         items of gc.garbage, in order;  garbage-list: g  the node that is the list
+//   roots: m                                             dicts that interpreter 0 itself holds
 //
 // Attributes: refs=N|immortal|saturated (default: as many as the text holds), gen=0|1|2|permanent|detached|none (default 2), interp=N, size=N
-// (default 100), del (legacy finalizer), finalized, approx, fault, tp_finalize (the type has a finalizer). An empty line or one that starts with # is
+// (default 100), del (legacy finalizer), finalized, approx, incomplete (some referents are not known), fault, tp_finalize (the type has a finalizer). An empty line or one that starts with # is
 // nothing.
 #pragma once
 

@@ -175,6 +175,18 @@ TEST_CASE("an approximate reference is followed, so that nothing is called unrea
   CHECK(text.Names(Replay(text).unreachable_set) == "none");
 }
 
+TEST_CASE("references that were lost make the verdict a lower bound, except where their object is alive anyway") {
+  // n is really held by l's lost item alone: both would be garbage.
+  const char* const kLost = "m:dict refs=1 -> x\nx:list incomplete\nn:Node refs=1 -> l\nl:list incomplete\nc:list -> c\nroots: m\n";
+  const TextHeap text = ParseHeap(kLost);
+  const Verdict v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "c");
+  CHECK(v.certainty == Certainty::kLowerBound);
+  CHECK(Replay(ParseHeap("m:dict refs=1 -> x\nx:list incomplete\nroots: m\n")).certainty == Certainty::kExact);
+  CHECK(Replay(ParseHeap("m:dict refs=1 -> x\nx:list incomplete\n")).certainty == Certainty::kLowerBound);
+  CHECK(Replay(ParseHeap("x:list incomplete gen=none refs=1\n")).certainty == Certainty::kExact);
+}
+
 TEST_CASE("objects that were not read make the verdict a lower bound") {
   TextHeap text = ParseHeap("c:list -> c\n");
   text.heap.coverage.lists_complete = false;

@@ -18,9 +18,8 @@ using cpython::Field;
 using test::PythonHeap;
 
 struct Snapshot {
-  explicit Snapshot(PythonHeap& python, SnapshotOptions options = {})
-      : runtime(python.runtime()), process(python.Build()), reader(process, runtime, Limits()) {
-    runtime.interpreters[0].garbage = garbage;
+  explicit Snapshot(PythonHeap& python, SnapshotOptions options = {}, Address garbage = 0)
+      : runtime(WithGarbage(python.runtime(), garbage)), process(python.Build()), reader(process, runtime, Limits()) {
     SilentProgress progress;
     auto built = BuildSnapshot(reader, options, progress);
     REQUIRE(built);
@@ -34,7 +33,11 @@ struct Snapshot {
     return out;
   }
 
-  Address garbage = 0;
+  static cpython::Runtime WithGarbage(cpython::Runtime runtime, Address garbage) {
+    runtime.interpreters[0].garbage = garbage;
+    return runtime;
+  }
+
   cpython::Runtime runtime;
   target::Process process;
   objects::ObjectReader reader;
@@ -116,6 +119,32 @@ TEST_CASE("an object whose type is no type is kept, counted and never called unr
     CHECK(verdict->state[snapshot.Node(broken)] == analysis::State::kReachable);
     CHECK(verdict->state[snapshot.Node(fine)] == analysis::State::kUnreachable);
     CHECK(verdict->certainty == analysis::Certainty::kLowerBound);
+  });
+}
+
+TEST_CASE("an object whose table cannot be read is counted, and without it no verdict is exact") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address broken = python.List({python.Str("x")}), fine = python.List({});
+    for (const Address a : {broken, fine}) python.Track(a);
+    python.Put(broken, Field::PyListObject_ob_item, 0x10);
+    const Snapshot snapshot(python);
+    CHECK(snapshot.heap.coverage.damaged_objects == 1);
+    CHECK(snapshot.heap.incomplete == std::vector<heap::NodeId>{snapshot.Node(broken)});
+    SilentProgress progress;
+    const auto verdict = analysis::ReplayCollection(snapshot.heap, progress);
+    REQUIRE(verdict);
+    CHECK(verdict->certainty == analysis::Certainty::kLowerBound);
+  });
+}
+
+TEST_CASE("gc.garbage whose items cannot be read is not taken for empty") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address garbage = python.List({python.Int(1)});
+    python.Track(garbage);
+    python.Put(garbage, Field::PyListObject_ob_item, 0x10);
+    const Snapshot snapshot(python, {}, garbage);
+    CHECK(snapshot.heap.interpreters[0].garbage.empty());
+    CHECK(snapshot.heap.coverage.unread_garbage.size() == 1);
   });
 }
 
