@@ -94,14 +94,25 @@ bool ObjectReader::IsGc(Address object, const TypeFacts& type) const {
 
 namespace {
 
+/// True when the dict has the key "__del__".
+bool DictDefinesDel(const ObjectReader::Impl& impl, Address dict) {
+  constexpr std::uint64_t kLarge = 1024;
+  const std::optional<DictTable> table = impl.values.Dict(dict);
+  if (!table || table->count <= kLarge) return table && impl.values.DictGet(dict, "__del__") != 0;
+  const std::lock_guard lock(impl.large_dicts_mutex);
+  const auto [known, fresh] = impl.large_dicts_with_del.try_emplace(dict, false);
+  if (fresh) known->second = impl.values.DictGet(dict, "__del__") != 0;
+  return known->second;
+}
+
 /// Dict lookup in a classic class and its bases. CPython: class_lookup(), Objects/classobject.c [2.7].
-bool ClassicClassDefines(const ObjectReader::Impl& impl, Address start, std::string_view name) {
+bool ClassicClassDefinesDel(const ObjectReader::Impl& impl, Address start) {
   const Offsets& o = impl.offsets;
   std::vector<Address> todo{start};
   for (std::size_t seen = 0; !todo.empty() && seen < impl.limits.max_type_depth; ++seen) {  // LIMIT: max_type_depth
     const Address klass = todo.back();
     todo.pop_back();
-    if (impl.values.DictGet(impl.values.Pointer(klass + o.cl_dict), name) != 0) return true;
+    if (DictDefinesDel(impl, impl.values.Pointer(klass + o.cl_dict))) return true;
     const std::vector<Address> bases = impl.values.TupleItems(impl.values.Pointer(klass + o.cl_bases), impl.limits.max_type_depth);
     if (todo.size() + bases.size() > impl.limits.max_type_depth) break;
     todo.insert(todo.end(), bases.rbegin(), bases.rend());
@@ -128,7 +139,10 @@ bool GeneratorNeedsFinalizing(const ObjectReader::Impl& impl, Address generator)
 }  // namespace
 
 bool ObjectReader::HasLegacyFinalizer(Address object, const TypeFacts& type) const {
-  if (type.is_classic_instance) return ClassicClassDefines(*impl_, impl_->values.Pointer(object + impl_->offsets.in_class), "__del__");
+  if (type.is_classic_instance) {  // CPython: _PyInstance_Lookup(), Objects/classobject.c [2.7]: an attribute of the instance counts too
+    return DictDefinesDel(*impl_, impl_->values.Pointer(object + impl_->offsets.in_dict)) ||
+           ClassicClassDefinesDel(*impl_, impl_->values.Pointer(object + impl_->offsets.in_class));
+  }
   if (type.is_generator) return GeneratorNeedsFinalizing(*impl_, object);
   return type.legacy_finalizer;
 }

@@ -1,6 +1,9 @@
 // What an ObjectReader is made of. Internal to core/objects.
 #pragma once
 
+#include <mutex>
+#include <unordered_map>
+
 #include "core/objects/object_reader.h"
 #include "core/objects/visit.h"
 
@@ -16,6 +19,9 @@ struct ObjectReader::Impl {
   Values values;
   TypeTable types;
   VisitContext context;
+  // Whether large dicts have a __del__ (2.7), so that a million instances that share one do not search it a million times.
+  mutable std::mutex large_dicts_mutex;
+  mutable std::unordered_map<Address, bool> large_dicts_with_del;
 };
 
 }  // namespace pygc::objects

@@ -170,7 +170,7 @@ bool Values::TextEquals(Address object, std::string_view ascii) const {
 std::uint64_t Values::IntDigits(const std::byte* object) const noexcept {
   if (o_->lv_tag != kNoField) return Load<std::uint64_t>(object + o_->lv_tag) >> o_->tag_shift;
   const auto size = Load<std::int64_t>(object + o_->ob_size);
-  return static_cast<std::uint64_t>(size < 0 ? -size : size);
+  return size < 0 ? ~static_cast<std::uint64_t>(size) + 1 : static_cast<std::uint64_t>(size);  // the lowest number has no negative
 }
 
 std::optional<std::int64_t> Values::Int(Address object) const {

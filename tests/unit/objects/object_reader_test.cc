@@ -543,7 +543,7 @@ TEST_CASE("sizes of lists and dicts count their tables and the collector's head"
   });
 }
 
-TEST_CASE("classic instances of 2.7 are shown by their class, and a __del__ of any base counts") {
+TEST_CASE("classic instances of 2.7 are shown by their class, and a __del__ of their own or of any base counts") {
   OnEveryLayout([](PythonHeap& heap) {
     if (!heap.old()) return;
     const auto make_class = [&](const char* name, Address bases, Address dict) {
@@ -565,6 +565,7 @@ TEST_CASE("classic instances of 2.7 are shown by their class, and a __del__ of a
       return i;
     };
     const Address dict = heap.Dict({}), object = make(derived, dict), plain = make(other, dict), looped = make(ring, dict);
+    const Address own = make(other, heap.Dict({{heap.Str("__del__"), heap.None()}}));  // instance.__del__ = function
     const auto r = Read(heap);
     const TypeFacts& type = *r->TypeOf(object);
     CHECK(type.name == "instance");
@@ -573,6 +574,7 @@ TEST_CASE("classic instances of 2.7 are shown by their class, and a __del__ of a
     CHECK(r->Referents(object) == Addresses{derived, dict});
     CHECK(type.object_decides_legacy_finalizer);
     CHECK(r->reader.HasLegacyFinalizer(object, type));
+    CHECK(r->reader.HasLegacyFinalizer(own, type));
     CHECK_FALSE(r->reader.HasLegacyFinalizer(plain, type));
     CHECK_FALSE(r->reader.HasLegacyFinalizer(looped, type));
   });
