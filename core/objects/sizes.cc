@@ -63,7 +63,7 @@ class SizeReader {
   std::uint64_t Plain() const {
     // Inline values (3.13+) are not counted, in no release so far.
     std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
-    if (type_.itemsize > 0) size += static_cast<std::uint64_t>(LoadUnchecked<std::int64_t>(p_ + o_.ob_size) * type_.itemsize);
+    if (type_.itemsize > 0) size += Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize);  // wraps as the sum of signed ones would
     return size;
   }
 
