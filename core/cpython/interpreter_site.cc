@@ -311,8 +311,9 @@ std::string DescribeProgram(const target::Process& process) {
     }
   }
   if (process.modules.empty()) return fmt::format("{}: the dump names no files, and no _Py_DebugOffsets were found", name);
-  std::string text = fmt::format("{} has no CPython in it: none of its {} files defines _PyRuntime or _PyGC_generation0", name, process.modules.size());
-  if (absent != 0) text += fmt::format(" ({} of them could not be looked into, {} among them: --sysroot or --module NAME=FILE may help)", absent, example);
+  std::string text = fmt::format("{} has no CPython in it that could be found: none of its {} files defines _PyRuntime or _PyGC_generation0", name, process.modules.size());
+  if (example.empty()) example = "one without a name";
+  if (absent != 0) text += fmt::format("; {} of them could not be looked into, {} among them: -e EXE, --sysroot DIR or --module NAME=FILE may help", absent, example);
   for (const target::Module& m : process.modules) {
     if (const auto series = SeriesOfName(m.path)) {
       return fmt::format("{} looks like CPython {}.{} by the name of {}, but its runtime was not found; its file is {}", name, series->first, series->second, m.path,

@@ -95,6 +95,66 @@ Comparison CompareWithFile(const FoundModule& found, const MemoryImage& memory, 
   return out;
 }
 
+/// What of the module's data the linker alone decides, compared with the file: where its functions lie, as its data name them, and the sizes and places
+/// that its dynamic section gives. A core without ELF headers (coredump_filter bit 4 clear) has no build-id but holds these.
+struct LayoutEvidence {
+  std::uint64_t pointers = 0, other_pointers = 0;  // words that should point to a function: equal, different
+  std::uint64_t entries = 0, other_entries = 0;    // entries of the dynamic section
+
+  /// Enough to tell this build from all others: functions of another build lie elsewhere, and a program changes some such words but not most.
+  [[nodiscard]] bool IsConvincing() const noexcept { return other_entries == 0 && pointers + entries >= 16 && other_pointers * 2 <= pointers; }
+};
+
+class LayoutComparison {
+ public:
+  LayoutComparison(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file)
+      : bias_(static_cast<std::uint64_t>(found.module.load_bias)), memory_(memory), file_(file) {}
+
+  LayoutEvidence Run() {
+    for (const elf::Relocation& r : file_.relocations()) {
+      if (r.type == R_X86_64_RELATIVE) CheckPointer(r.address, static_cast<std::uint64_t>(r.addend));
+    }
+    for (const elf::ProgramHeader& p : file_.program_headers()) {
+      if (p.type == PT_DYNAMIC) CheckDynamic(p);
+      if (p.type == PT_LOAD && (p.flags & PF_W) != 0 && file_.type() == ET_EXEC) CheckWords(p);
+    }
+    return evidence_;
+  }
+
+ private:
+  [[nodiscard]] bool IsCode(std::uint64_t address) const {
+    return std::any_of(file_.program_headers().begin(), file_.program_headers().end(), [&](const elf::ProgramHeader& p) {
+      return p.type == PT_LOAD && (p.flags & PF_X) != 0 && address >= p.address && address - p.address < p.file_size;
+    });
+  }
+  void CheckPointer(std::uint64_t at, std::uint64_t target) {
+    if (!IsCode(target)) return;
+    const auto word = memory_.ReadPointer(bias_ + at);
+    if (word) ++(*word == bias_ + target ? evidence_.pointers : evidence_.other_pointers);
+  }
+  /// A program at a fixed address has its pointers in the file as they are.
+  void CheckWords(const elf::ProgramHeader& p) {
+    const auto bytes = file_.BytesAt(p.address);
+    for (std::uint64_t at = (8 - p.address % 8) % 8; at + 8 <= bytes.size(); at += 8) CheckPointer(p.address + at, LoadUnchecked<std::uint64_t>(bytes.data() + at));
+  }
+  void CheckDynamic(const elf::ProgramHeader& p) {
+    const auto bytes = file_.BytesAt(p.address);
+    for (std::uint64_t at = 0; at + sizeof(Elf64_Dyn) <= std::min<std::uint64_t>(bytes.size(), p.file_size); at += sizeof(Elf64_Dyn)) {
+      const auto tag = LoadUnchecked<std::uint64_t>(bytes.data() + at), value = LoadUnchecked<std::uint64_t>(bytes.data() + at + 8);
+      const auto tag_here = memory_.ReadPointer(bias_ + p.address + at), value_here = memory_.ReadPointer(bias_ + p.address + at + 8);
+      if (tag == DT_NULL) break;
+      if (tag == DT_DEBUG || !tag_here || !value_here) continue;  // the dynamic linker writes to DT_DEBUG
+      const bool equal = *tag_here == tag && (*value_here == value || *value_here == bias_ + value);  // glibc adds the bias in place
+      ++(equal ? evidence_.entries : evidence_.other_entries);
+    }
+  }
+
+  std::uint64_t bias_;
+  const MemoryImage& memory_;
+  const elf::ElfFile& file_;
+  LayoutEvidence evidence_;
+};
+
 void Use(Module& m, const std::shared_ptr<const elf::ElfFile>& file, ModuleMatch match, std::string detail) {
   m.match = match;
   m.match_detail = std::move(detail);
@@ -145,6 +205,16 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     if (first != nullptr && first->identity && (c.same_file ? first->identity->inode == identity.inode : *first->identity == identity)) {
       return Use(m, *file, ModuleMatch::kVerified, "the mapped file itself");
     }
+    const LayoutEvidence layout = LayoutComparison(found, memory, **file).Run();
+    if (layout.IsConvincing()) {
+      return Use(m, *file, ModuleMatch::kVerified,
+                 fmt::format("no build-id in memory; {} function pointers in its data and {} entries of its dynamic section are as in {}", layout.pointers,
+                             layout.entries, shown));
+    }
+    if (layout.other_entries != 0 || layout.other_pointers > layout.pointers) {
+      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and its functions lie elsewhere in {}", shown);
+      continue;
+    }
     if (unverified == nullptr) {
       unverified = *file;
       unverified_detail = same.equal == 0
@@ -161,7 +231,11 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     return;
   }
   m.match = mismatch.empty() ? ModuleMatch::kMissing : ModuleMatch::kMismatch;
-  m.match_detail = mismatch.empty() ? fmt::format("no such file: {}", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
+  if (tried.empty()) {
+    m.match_detail = "the target does not name its file";
+  } else {
+    m.match_detail = mismatch.empty() ? fmt::format("no such file: {}", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
+  }
 }
 
 std::shared_ptr<const elf::ElfFile> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options) {

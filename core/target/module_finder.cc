@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
 namespace pygc::target {
@@ -79,6 +80,7 @@ class Finder {
     FromMappings();
     const auto phdr = draft_.Auxiliary(AT_PHDR), count = draft_.Auxiliary(AT_PHNUM);
     if (phdr && count) link_map_ = ReadLinkMap(memory_, *phdr, *count);
+    if (link_map_.empty()) link_map_ = FromAnyProgram();
     FromLinkMap();
     FromSegmentStarts();
     for (FoundModule& m : found_) {
@@ -197,6 +199,17 @@ class Finder {
     std::sort(found.mappings.begin(), found.mappings.end(), [](const FileMapping& a, const FileMapping& b) { return a.range.begin < b.range.begin; });
     TakeElf(found, std::move(*elf), true);
     found_.push_back(std::move(found));
+  }
+
+  /// Without an auxiliary vector, or where it names the dynamic linker (ld.so PROGRAM): the program is the one whose DT_DEBUG is set.
+  [[nodiscard]] std::vector<LinkMapEntry> FromAnyProgram() const {
+    for (const Segment& s : memory_.segments()) {
+      const auto header = memory_.ReadValue<Elf64_Ehdr>(s.range.begin);
+      if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phoff > s.range.size()) continue;
+      auto entries = ReadLinkMap(memory_, s.range.begin + header->e_phoff, header->e_phnum);
+      if (!entries.empty()) return entries;
+    }
+    return {};
   }
 
   void FromLinkMap() {

@@ -18,7 +18,7 @@ enum class TargetKind : std::uint8_t { kCore, kLive };
 
 /// How sure it is that a module's file on this machine is the one that was mapped.
 enum class ModuleMatch : std::uint8_t {
-  kVerified,      // build-ids equal
+  kVerified,      // build-ids equal; or, without one in memory, the mapped file itself or one that puts its functions at the same places
   kUnverifiable,  // no build-id in the target's memory; every byte that is present in both agrees; used only where trusted (--trust-file)
   kMismatch,      // build-ids differ: never used
   kMissing,       // no file found

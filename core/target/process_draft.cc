@@ -75,9 +75,10 @@ class Completion {
     Process& process = draft_.process;
     found_ = FindModules(
         raw_, draft_, [this](const FileMapping& m) { return OpenUnchecked(m, draft_, options_); }, process.warnings);
+    const FoundModule* main = MainModule();
     for (std::size_t i = 0; i < found_.size(); ++i) {
       if (!progress_.Update("opening module files", i, found_.size())) return Fail(ErrorCode::kCancelled, "stopped while opening module files");
-      ChooseModuleFile(found_[i], IsMain(found_[i]), raw_, draft_, options_);
+      ChooseModuleFile(found_[i], &found_[i] == main, raw_, draft_, options_);
       TakeSymbolsFromMemory(found_[i]);
     }
     const ModuleMap map(found_);
@@ -93,7 +94,7 @@ class Completion {
     }
     for (std::uint32_t i = 0; i < found_.size(); ++i) Fill(i, segments);
     process.memory = MemoryImage(std::move(segments), std::move(draft_.backings));
-    NameExecutable();
+    NameExecutable(main);
     FinishMissing(map);
     for (FoundModule& f : found_) process.modules.push_back(std::move(f.module));
     WarnAboutUnusedFiles();
@@ -101,9 +102,17 @@ class Completion {
   }
 
  private:
-  [[nodiscard]] bool IsMain(const FoundModule& f) const {
-    const auto phdr = draft_.Auxiliary(AT_PHDR);
-    return phdr && std::any_of(f.module.ranges.begin(), f.module.ranges.end(), [&](const AddressRange& r) { return r.Contains(*phdr); });
+  /// The main program: what AT_PHDR names, unless that is the dynamic linker, which was told to start a program (ld.so PROGRAM), or is not known.
+  [[nodiscard]] const FoundModule* MainModule() const {
+    const FoundModule* named = nullptr;
+    if (const auto phdr = draft_.Auxiliary(AT_PHDR)) {
+      for (const FoundModule& f : found_) {
+        if (std::any_of(f.module.ranges.begin(), f.module.ranges.end(), [&](const AddressRange& r) { return r.Contains(*phdr); })) named = &f;
+      }
+    }
+    if (named != nullptr && (!named->elf || IsProgram(raw_, *named->elf))) return named;
+    const auto program = std::find_if(found_.begin(), found_.end(), [&](const FoundModule& f) { return f.elf && IsProgram(raw_, *f.elf); });
+    return program != found_.end() ? &*program : named;
   }
 
   /// A core that holds everything (coredump_filter 0x37), or what gcore writes, has the symbol tables of modules whose files are gone.
@@ -176,17 +185,8 @@ class Completion {
     }
   }
 
-  void NameExecutable() {
+  void NameExecutable(const FoundModule* main) {
     Process& process = draft_.process;
-    // A program that is started as an argument of the dynamic linker (ld.so PROGRAM) is not what AT_PHDR names.
-    const FoundModule* main = nullptr;
-    for (const FoundModule& f : found_) {
-      if (IsMain(f)) main = &f;
-    }
-    if (main == nullptr || (main->elf && !IsProgram(process.memory, *main->elf))) {
-      const auto program = std::find_if(found_.begin(), found_.end(), [&](const FoundModule& f) { return f.elf && IsProgram(process.memory, *f.elf); });
-      if (program != found_.end()) main = &*program;
-    }
     if (main != nullptr) process.executable = main->module.path;
     if (!process.executable.empty()) return;
     if (const auto name = draft_.Auxiliary(AT_EXECFN)) process.executable = process.memory.ReadCString(*name, 4096).value_or("");

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Any place: one process seen through cores of every make, with its files here, elsewhere, changed or gone.
+
+usage: places.py [-v] [--all] [--interpreter VERSION]... [NAME...]     (NAME: run only rows whose name holds it)
+
+`same`: the result is byte-equal to that of the untouched core. `partial`: the report says PARTIAL, its figures never exceed the truth of
+the interpreter, nothing calls itself complete. Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
+"""
+import gzip
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import core_editor  # noqa: E402
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+LEAKS = ["leaks", "--format", "json"]
+FILTERS = [0x01, 0x03, 0x11, 0x13, 0x23, 0x33, 0x37, 0x3B, 0x3F, 0x7F]
+TREES = 300
+
+
+class Place:
+    """One process: its truth, its cores, and what pygc says of the untouched one."""
+
+    def __init__(self, interpreter):
+        self.interpreter = interpreter
+        self.program = process.Program(interpreter.path, "node_tree", [str(TREES)], twins=len(FILTERS) + 1)
+        self.folder = self.program.folder
+        self.unreachable = len(self.program.truth["unreachable"])
+        self.kernel = {f: self.program.kernel_core(pid, f) for f, pid in zip(FILTERS, self.program.twins)}
+        self.gcore = self.program.gcore()
+        ran = process.pygc("-c", self.kernel[0x33], *LEAKS)
+        self.whole = process.result_bytes(ran.out)
+        if json.loads(ran.out)["result"]["unreachable"] != self.unreachable or not json.loads(ran.out)["complete"]:
+            raise process.CannotTest("the untouched core is not read right: " + ran.tail())
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def edited(self, name, change, base=0x33, **write):
+        """The path of a copy of the kernel's core with `change(core)` done to it."""
+        core = core_editor.Core(self.kernel[base])
+        change(core)
+        core.write(self.path(name), **write)
+        return self.path(name)
+
+    def close(self):
+        self.program.close()
+
+
+# ---- judging
+
+def same(place, *arguments):
+    ran = process.pygc(*arguments)
+    if ran.code not in (0, 1):
+        return ["exit status %s: %s" % (ran.code, ran.tail())]
+    wrong = [] if process.result_bytes(ran.out) == place.whole else ["another result than the untouched core's"]
+    return wrong + ([] if json.loads(ran.out)["complete"] else ["not complete: %s" % json.loads(ran.out)["missing"]])
+
+
+def partial(place, *arguments, codes=(1, 3), says=None):
+    """What is wrong with a report of a part, and how many objects it calls unreachable."""
+    ran = process.pygc(*arguments)
+    if ran.code == 4 and 4 in codes:
+        return ([] if len(ran.err.strip().splitlines()) == 1 else ["exit 4 without its one line: " + ran.tail()]), 0
+    if ran.code not in codes:
+        return ["exit status %s: %s" % (ran.code, ran.tail())], 0
+    report = json.loads(ran.out)
+    wrong = []
+    if report["complete"] or not report["missing"]:
+        wrong.append("calls itself complete")
+    if any(not m.get("reason") or not m.get("remedy") for m in report["missing"]):
+        wrong.append("something missing without reason or remedy: %s" % report["missing"])
+    found = report["result"]["unreachable"]
+    if found > place.unreachable:
+        wrong.append("%d objects unreachable, more than the %d that are" % (found, place.unreachable))
+    if (ran.code == 1) != any(g["severity"] == "definite" for g in report["result"]["groups"]):
+        wrong.append("exit status %s does not fit the groups" % ran.code)
+    if says and says not in json.dumps(report["missing"] + report["warnings"]):
+        wrong.append("does not say %r: %s" % (says, report["missing"]))
+    text = process.pygc(*[a for a in arguments if a not in ("--format", "json")])
+    if not text.out.startswith("PARTIAL:"):
+        wrong.append("the text does not start with PARTIAL: " + text.out[:100])
+    return wrong, found
+
+
+# ---- rows: (name, function Place -> [what is wrong])
+
+def compressed(place):
+    whole = open(place.gcore, "rb").read()
+    reference = process.result_bytes(process.pygc("-c", place.gcore, *LEAKS).out)
+    for name, pack in (("gz", lambda: gzip.compress(whole, 1)), ("xz", lambda: lzma.compress(whole, preset=0)),
+                       ("zst", lambda: tool(["zstd", "-q", "-1", "-c"], whole)), ("lz4", lambda: tool(["lz4", "-q", "-1", "-c"], whole))):
+        path = place.path("core." + name)
+        with open(path, "wb") as f:
+            f.write(pack())
+        ran = process.pygc("-c", path, *LEAKS)
+        if ran.code not in (0, 1) or process.result_bytes(ran.out) != reference:
+            yield "%s: %s" % (name, ran.tail())
+        os.truncate(path, os.path.getsize(path) * 9 // 10)
+        wrong, _ = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
+        for w in wrong:
+            yield "%s cut: %s" % (name, w)
+
+
+def tool(command, data):
+    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def sweep(place, base, wanted=range(100)):
+    """Cuts at each percent: what is found never falls as more is there, and is never called complete."""
+    path, size, last = place.path("swept"), os.path.getsize(place.kernel[base]), 0
+    shutil.copy(place.kernel[base], path)
+    for percent in sorted(wanted, reverse=True):
+        os.truncate(path, max(1, size * percent // 100))
+        wrong, found = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
+        for w in wrong:
+            yield "%d %%: %s" % (percent, w)
+        if percent != max(wanted) and found > last:
+            yield "%d %% gives %d, more than a longer one with %d" % (percent, found, last)
+        last = found
+
+
+def edges(place):
+    """Cuts at the end of each segment and a page before it."""
+    core = core_editor.Core(place.kernel[0x33])
+    path = place.path("edges")
+    ends = sorted(set(e for e in core.write(path) if e), reverse=True)
+    whole = os.path.getsize(path)
+    for end in ends:
+        for cut in (end, end - 4096, end - 1):
+            if not 0 < cut < whole:
+                continue
+            os.truncate(path, cut)
+            wrong, _ = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
+            for w in wrong:
+                yield "cut at %d of %d: %s" % (cut, whole, w)
+
+
+def moved_files(place, into):
+    """A folder that holds the files of the process at their old paths."""
+    with open("/proc/%d/maps" % place.program.pid) as f:
+        paths = set(line.split(None, 5)[5].strip() for line in f if len(line.split(None, 5)) == 6)
+    for path in paths:
+        if path.startswith("/") and os.path.isfile(path):
+            os.makedirs(os.path.dirname(into + path), exist_ok=True)
+            shutil.copy(path, into + path)
+    return into
+
+
+def elsewhere(place, change):
+    """A core whose modules lie at paths that are not on this machine."""
+    here, there = place.path("files"), b"/nowhere"
+
+    def rename(body):
+        count, page = (int.from_bytes(body[i:i + 8], "little") for i in (0, 8))
+        names = body[16 + count * 24:].split(b"\0")[:count]
+        return body[:16 + count * 24] + b"".join(there + n + b"\0" for n in names)
+    core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, rename))
+    if change == "gone":
+        return core, here
+    moved_files(place, here + there.decode())
+    if change == "upgraded":
+        for folder, _, files in os.walk(here):
+            for name in files:
+                if "python" in name or "libc" in name:
+                    shutil.copy("/bin/ls", os.path.join(folder, name))
+    return core, here
+
+
+def rows(place):
+    for f in FILTERS:
+        yield "kernel core, filter 0x%02x" % f, lambda f=f: same(place, "-c", place.kernel[f], *LEAKS)
+    yield "core by gcore", lambda: same(place, "-c", place.gcore, *LEAKS)
+    yield "live", lambda: same(place, "-p", str(place.program.pid), *LEAKS)
+    yield "compressed, whole and cut", lambda: list(compressed(place))
+    yield "segments sorted by size", lambda: same(place, "-c", place.edited("sorted", lambda c: c.order(lambda s: len(s.data))), *LEAKS)
+    yield "segments in reverse order", lambda: same(place, "-c", place.edited("reversed", lambda c: c.order(lambda s: s.address, True)), *LEAKS)
+    yield "segments in small pieces", lambda: same(place, "-c", place.edited("pieces", lambda c: c.split(65536)), *LEAKS)
+    yield "segments twice", lambda: same(place, "-c", place.edited("twice", lambda c: c.segments.extend(c.loads())), *LEAKS)
+    yield "more than 65,535 segments", lambda: same(place, "-c", place.edited("many", many_segments), *LEAKS)
+    yield "PN_XNUM", lambda: same(place, "-c", place.edited("xnum", lambda c: None, extended_count=True), *LEAKS)
+    yield "no NT_FILE", lambda: same(place, "-c", place.edited("no-files", lambda c: c.retag(core_editor.NT_FILE)), *named(place), *LEAKS)
+    for note, name in ((core_editor.NT_AUXV, "NT_AUXV"), (core_editor.NT_PRSTATUS, "NT_PRSTATUS"), (core_editor.NT_PRPSINFO, "NT_PRPSINFO")):
+        yield "no %s" % name, lambda note=note, name=name: same(place, "-c", place.edited("no-" + name, lambda c: c.retag(note)), *LEAKS)
+    yield "no notes at all", lambda: unnamed(place)
+    yield "files below a sysroot", lambda: (lambda core, here: same(place, "-c", core, "--sysroot", here, *LEAKS))(*elsewhere(place, "moved"))
+    yield "files of other builds", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, says="build-id")[0])(*elsewhere(place, "upgraded"))
+    yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0])(*elsewhere(place, "gone"))
+    yield "files gone, all memory dumped", lambda: gone_but_whole(place)
+    yield "cut at each percent", lambda: list(sweep(place, 0x33))
+    yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
+    yield "cut at each segment's edge", lambda: list(edges(place))
+
+
+def named(place):
+    """-e for a program that nothing names: without AT_EXECFN, or started as an argument of the dynamic linker."""
+    return ["-e", os.path.realpath(place.interpreter.executable)]
+
+
+def unnamed(place):
+    """Nothing names the main program: with -e as ever, without it partial or one line."""
+    core = place.edited("no-notes", lambda c: c.set_notes([]))
+    return same(place, "-c", core, *named(place), *LEAKS) + partial(place, "-c", core, *LEAKS, codes=(1, 3, 4))[0]
+
+
+def many_segments(core):
+    at = 0x10000
+    for _ in range(70000):
+        core.segments.append(core_editor.Segment(core_editor.PT_LOAD, 4, at, 4096, bytearray()))
+        at += 8192
+
+
+def gone_but_whole(place):
+    """With all memory in the core no file is needed."""
+    def rename(body):
+        count = int.from_bytes(body[:8], "little")
+        names = body[16 + count * 24:].split(b"\0")[:count]
+        return body[:16 + count * 24] + b"".join(b"/nowhere" + n + b"\0" for n in names)
+    return same(place, "-c", place.edited("gone-whole", lambda c: c.change_note(core_editor.NT_FILE, rename), base=0x7F), *LEAKS)
+
+
+def main():
+    arguments, versions, verbose, everything = sys.argv[1:], [], False, False
+    names = []
+    while arguments:
+        a = arguments.pop(0)
+        if a in ("-h", "--help"):
+            print(__doc__)
+            return 0
+        if a == "-v":
+            verbose = True
+        elif a == "--all":
+            everything = True
+        elif a == "--interpreter":
+            versions.append(arguments.pop(0))
+        else:
+            names.append(a)
+    found = [i for i in interpreters.discover() if i.kind == "default"]
+    if versions:
+        found = [i for i in found if any(i.version.startswith(v) for v in versions)]
+    elif not everything:
+        found = [next(i for i in found if i.shared and i.version.startswith("3.12")), next(i for i in found if not i.shared and i.version.startswith("3.13"))]
+    passed = failed = skipped = 0
+    for interpreter in found:
+        try:
+            place = Place(interpreter)
+        except (process.CannotTest, OSError) as e:
+            print("FAILED %s: %s" % (interpreter.path, e))
+            failed += 1
+            continue
+        try:
+            for name, check in rows(place):
+                if names and not any(n in name for n in names):
+                    continue
+                try:
+                    wrong = check()
+                except (process.CannotTest, OSError, ValueError, KeyError, subprocess.CalledProcessError) as e:
+                    wrong = ["%s: %s" % (type(e).__name__, e)]
+                if wrong:
+                    failed += 1
+                    print("FAILED %s, %s" % (interpreter.version, name))
+                    for w in wrong[:6 if not verbose else None]:
+                        print("    " + str(w)[:400])
+                else:
+                    passed += 1
+                    if verbose:
+                        print("passed %s, %s" % (interpreter.version, name))
+                sys.stdout.flush()
+        finally:
+            place.close()
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
