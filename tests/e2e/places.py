@@ -168,6 +168,14 @@ def elsewhere(place, change):
     core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, rename))
     if change == "gone":
         return core, here
+    if change == "fifos":
+        files = moved_files(place, place.path("real"))
+        for folder, _, names in os.walk(files):
+            there_folder = here + there.decode() + folder[len(files):]
+            os.makedirs(there_folder, exist_ok=True)
+            for name in names:
+                os.mkfifo(os.path.join(there_folder, name))
+        return core, here
     moved_files(place, here + there.decode())
     if change == "upgraded":
         for folder, _, files in os.walk(here):
@@ -195,11 +203,101 @@ def rows(place):
     yield "no notes at all", lambda: unnamed(place)
     yield "files below a sysroot", lambda: (lambda core, here: same(place, "-c", core, "--sysroot", here, *LEAKS))(*elsewhere(place, "moved"))
     yield "files of other builds", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, says="build-id")[0])(*elsewhere(place, "upgraded"))
+    yield "FIFOs at the files' places", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS)[0])(*elsewhere(place, "fifos"))
+    yield "live, its program and library deleted", lambda: deleted_files(place)
+    if place.interpreter.shared:
+        yield "embedded, two runtimes mapped", lambda: embedded(place)
     yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0])(*elsewhere(place, "gone"))
     yield "files gone, all memory dumped", lambda: gone_but_whole(place)
     yield "cut at each percent", lambda: list(sweep(place, 0x33))
     yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
     yield "cut at each segment's edge", lambda: list(edges(place))
+
+
+def deleted_files(place):
+    """A process whose interpreter was upgraded under it: the kernel still has the files, and /proc shows them."""
+    source, copy = os.path.realpath(place.interpreter.executable), place.path("python-that-goes")
+    shutil.copy(source, copy)
+    prefix = os.path.dirname(os.path.dirname(source))
+    env, libraries = {"PYTHONHOME": prefix}, place.path("libraries")
+    os.makedirs(libraries, exist_ok=True)
+    with open("/proc/%d/maps" % place.program.pid) as f:
+        shared = set(line.split(None, 5)[5].strip() for line in f if "libpython" in line)
+    for path in shared:
+        shutil.copy(path, libraries)
+    with open("/proc/%d/environ" % place.program.pid, "rb") as f:
+        env["LD_LIBRARY_PATH"] = os.pathsep.join([libraries] + [v.split(b"=", 1)[1].decode() for v in f.read().split(b"\0") if v.startswith(b"LD_LIBRARY_PATH=")])
+    with open(place.interpreter.path, "rb") as f:
+        if f.read(2) == b"#!" and "ld-linux" in open(place.interpreter.path).read():
+            return []       # started by a dynamic linker of its own: a copy would not start
+    program = process.Program(copy, "node_tree", [str(TREES)], env=env)
+    try:
+        os.unlink(copy)
+        shutil.rmtree(libraries)
+        ran = process.pygc("-p", str(program.pid), *LEAKS)
+        if ran.code not in (0, 1):
+            return ["exit status %s: %s" % (ran.code, ran.tail())]
+        report = json.loads(ran.out)
+        wrong = [] if report["complete"] else ["not complete: %s" % report["missing"]]
+        found, truth = report["result"]["unreachable"], len(program.truth["unreachable"])
+        return wrong + ([] if found == truth else ["%d unreachable, not %d" % (found, truth)])
+    finally:
+        program.close()
+
+
+EMBEDDING = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int argc, char** argv) {
+  for (int i = 2; i < argc; ++i)
+    if (!dlopen(argv[i], RTLD_NOW | RTLD_LOCAL)) return puts(dlerror());
+  void* used = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
+  if (!used) return puts(dlerror());
+  void (*initialize)(void) = (void (*)(void))dlsym(used, "Py_Initialize");
+  int (*run)(const char*) = (int (*)(const char*))dlsym(used, "PyRun_SimpleString");
+  initialize();
+  run("import gc, os, sys\n"
+      "gc.collect()\n"
+      "gc.disable()\n"
+      "class N(object): pass\n"
+      "for i in range(77):\n"
+      "    n = N(); n.me = n\n"
+      "n = None\n"
+      "r, w = os.pipe()\n"
+      "if os.fork() == 0:\n"
+      "    os.write(w, str(gc.collect()).encode()); os._exit(0)\n"
+      "sys.stdout.write('READY ' + os.read(r, 99).decode() + chr(10)); sys.stdout.flush()\n");
+  pause();
+}
+"""
+
+
+def embedded(place):
+    """A C program with two libpythons mapped, of which it uses one."""
+    def library(interpreter):
+        folder = os.path.join(os.path.dirname(os.path.dirname(interpreter.executable)), "lib")
+        return next(os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.startswith("libpython") and ".so." in n)
+    other = next(i for i in interpreters.discover() if i.kind == "default" and i.shared and i.version != place.interpreter.version)
+    with open(place.path("embedding.c"), "w") as f:
+        f.write(EMBEDDING)
+    subprocess.run(["cc", "-o", place.path("embedding"), place.path("embedding.c"), "-ldl"], check=True)
+    env = dict(os.environ, PYTHONHOME=os.path.dirname(os.path.dirname(place.interpreter.executable)))
+    child = subprocess.Popen([place.path("embedding"), library(place.interpreter), library(other)], stdout=subprocess.PIPE, env=env)
+    try:
+        said = child.stdout.readline().decode().split()
+        if not said or said[0] != "READY":
+            raise process.CannotTest("the embedding program said %s" % said)
+        ran = process.pygc("-p", str(child.pid), *LEAKS)
+        report = json.loads(ran.out)
+        wrong = [] if report["complete"] else ["not complete: %s" % report["missing"]]
+        if not report["target"]["python"].startswith(place.interpreter.version):
+            wrong.append("takes it for " + report["target"]["python"])
+        return wrong + ([] if report["result"]["unreachable"] == int(said[1]) else ["%s unreachable, not %s" % (report["result"]["unreachable"], said[1])])
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
 
 
 def named(place):
