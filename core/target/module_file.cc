@@ -103,6 +103,8 @@ struct LayoutEvidence {
 
   /// Enough to tell this build from all others: functions of another build lie elsewhere, and a program changes some such words but not most.
   [[nodiscard]] bool IsConvincing() const noexcept { return other_entries == 0 && pointers + entries >= 16 && other_pointers * 2 <= pointers; }
+  /// Enough to say that it is another build.
+  [[nodiscard]] bool IsContradicting() const noexcept { return other_pointers + other_entries >= 16 && other_pointers + other_entries > pointers + entries; }
 };
 
 class LayoutComparison {
@@ -211,7 +213,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
                  fmt::format("no build-id in memory; {} function pointers in its data and {} entries of its dynamic section are as in {}", layout.pointers,
                              layout.entries, shown));
     }
-    if (layout.other_entries != 0 || layout.other_pointers > layout.pointers) {
+    if (layout.IsContradicting()) {
       if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and its functions lie elsewhere in {}", shown);
       continue;
     }

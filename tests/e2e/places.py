@@ -6,6 +6,7 @@ usage: places.py [-v] [--all] [--interpreter VERSION]... [NAME...]     (NAME: ru
 `same`: the result is byte-equal to that of the untouched core. `partial`: the report says PARTIAL, its figures never exceed the truth of
 the interpreter, nothing calls itself complete. Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
 """
+import glob
 import gzip
 import json
 import lzma
@@ -157,7 +158,7 @@ def moved_files(place, into):
     return into
 
 
-def elsewhere(place, change):
+def elsewhere(place, change, base=0x33):
     """A core whose modules lie at paths that are not on this machine."""
     here, there = place.path("files"), b"/nowhere"
 
@@ -165,7 +166,7 @@ def elsewhere(place, change):
         count, page = (int.from_bytes(body[i:i + 8], "little") for i in (0, 8))
         names = body[16 + count * 24:].split(b"\0")[:count]
         return body[:16 + count * 24] + b"".join(there + n + b"\0" for n in names)
-    core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, rename))
+    core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, rename), base=base)
     if change == "gone":
         return core, here
     if change == "fifos":
@@ -181,7 +182,7 @@ def elsewhere(place, change):
         for folder, _, files in os.walk(here):
             for name in files:
                 if "python" in name or "libc" in name:
-                    shutil.copy("/bin/ls", os.path.join(folder, name))
+                    shutil.copy(max(glob.glob("/usr/bin/perl") + glob.glob("/usr/bin/gdb"), key=os.path.getsize), os.path.join(folder, name))
     return core, here
 
 
@@ -203,8 +204,12 @@ def rows(place):
     yield "no notes at all", lambda: unnamed(place)
     yield "files below a sysroot", lambda: (lambda core, here: same(place, "-c", core, "--sysroot", here, *LEAKS))(*elsewhere(place, "moved"))
     yield "files of other builds", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, says="build-id")[0])(*elsewhere(place, "upgraded"))
+    yield "files of other builds, no build-id in the core", \
+        lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, codes=(1, 3, 4), says="build-id")[0])(*elsewhere(place, "upgraded", 0x01))
     yield "FIFOs at the files' places", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS)[0])(*elsewhere(place, "fifos"))
     yield "live, its program and library deleted", lambda: deleted_files(place)
+    yield "stripped", lambda: stripped(place, True)
+    yield "stripped, section headers too", lambda: stripped(place, False)
     if place.interpreter.shared:
         yield "embedded, two runtimes mapped", lambda: embedded(place)
     yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0])(*elsewhere(place, "gone"))
@@ -298,6 +303,48 @@ def embedded(place):
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+def stripped(place, sections):
+    """The interpreter from a copy without .symtab and debug information, and without section headers either: what .dynsym and memory say must do."""
+    source, copy = os.path.realpath(place.interpreter.executable), place.path("stripped-python")
+    with open(place.interpreter.path, "rb") as f:
+        if b"ld-linux" in f.read(4096):
+            return []       # started by a dynamic linker of its own: a copy would not start
+    libraries = place.path("stripped-libraries")
+    os.makedirs(libraries, exist_ok=True)
+    with open("/proc/%d/maps" % place.program.pid) as f:
+        shared = set(line.split(None, 5)[5].strip() for line in f if "libpython" in line)
+    made = []
+    for path, to in [(source, copy)] + [(p, os.path.join(libraries, os.path.basename(p))) for p in shared]:
+        shutil.copy(path, to)
+        os.chmod(to, 0o755)
+        subprocess.run(["strip", "-s", to], check=True, stderr=subprocess.DEVNULL)
+        if not sections:
+            with open(to, "r+b") as f:
+                f.seek(40)
+                f.write(b"\0" * 8)      # e_shoff
+                f.seek(58)
+                f.write(b"\0" * 6)      # e_shentsize, e_shnum, e_shstrndx
+        made.append(to)
+    env = {"PYTHONHOME": os.path.dirname(os.path.dirname(source))}
+    with open("/proc/%d/environ" % place.program.pid, "rb") as f:
+        env["LD_LIBRARY_PATH"] = os.pathsep.join([libraries] + [v.split(b"=", 1)[1].decode() for v in f.read().split(b"\0") if v.startswith(b"LD_LIBRARY_PATH=")])
+    program = process.Program(copy, "node_tree", [str(TREES)], twins=1, env=env)
+    wrong = []
+    try:
+        for arguments in (["-p", str(program.pid)], ["-c", program.kernel_core(program.twins[0], 0x33)]):
+            ran = process.pygc(*arguments, *LEAKS)
+            if ran.code not in (0, 1):
+                wrong.append("exit status %s: %s" % (ran.code, ran.tail()))
+                continue
+            report = json.loads(ran.out)
+            found, truth = report["result"]["unreachable"], len(program.truth["unreachable"])
+            if not report["complete"] or found != truth:
+                wrong.append("%d unreachable, not %d; missing: %s" % (found, truth, report["missing"]))
+    finally:
+        program.close()
+    return wrong
 
 
 def named(place):
