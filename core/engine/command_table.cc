@@ -7,6 +7,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <limits>
 #include <map>
 #include <memory>
 
@@ -186,13 +188,27 @@ struct Grammar {
 
 std::string Invocation(bool standalone) { return standalone ? "pygc -c core.4711 " : "pygc "; }
 
+constexpr double kMostSeconds = 1e9;  // some thirty years
+
+// A number of [least, most]; `what` it is goes into the message. CLI11's own names its bounds with hundreds of digits.
+CLI::Validator NumberCheck(std::string what, double least, double most) {
+  return CLI::Validator(
+      [=](std::string& word) {
+        double value = 0;
+        const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+        if (error == std::errc() && end == word.data() + word.size() && value >= least && value <= most) return std::string();
+        return fmt::format("{} is not {}, {:.0f} to {:.0f}", Quoted(word), what, least, most);
+      },
+      "");
+}
+
 void AddTargetOptions(CLI::App& app, Grammar& g) {
   TargetChoice& t = g.request.target;
   const char* group = "Target";
   app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
   app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")
       ->type_name("PID")
-      ->check(CLI::PositiveNumber)
+      ->check(NumberCheck("a process id", 1, std::numeric_limits<std::int32_t>::max()))
       ->group(group);
   app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->group(group);
   app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->group(group);
@@ -207,7 +223,7 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
   app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
   app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")
       ->type_name("MS")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NumberCheck("a number of milliseconds", 0, kMostSeconds * 1000))
       ->group(group);
   app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->group(group);
 }
@@ -222,7 +238,7 @@ void AddCommonOptions(CLI::App& app, Grammar& g) {
       ->group(group);
   app.add_option("--timeout", r.timeout_seconds, "stop after S seconds and print what is known")
       ->type_name("S")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NumberCheck("a number of seconds", 0, kMostSeconds))
       ->group(group);
   app.add_option("--max-memory", g.raw.max_memory, "use no more memory than SIZE (512M, 4G)")->type_name("SIZE")->group(group);
   app.add_option("--color", g.raw.color, "auto, always or never")->type_name("WHEN")->check(CLI::IsMember({"auto", "always", "never"}))->group(group);
@@ -241,7 +257,6 @@ void AddCommand(Grammar& g, const CommandRow& row) {
     command->add_option("--format", g.raw.format, "sqlite or jsonl")
         ->type_name("FORMAT")
         ->check(CLI::IsMember({"sqlite", "jsonl"}))
-        ->required()
         ->group(group);
   } else {
     command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
@@ -412,6 +427,7 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
   if (command) r.command = command->get_name();
   r.color = g.raw.color;
+  if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
   r.format = g.raw.format == "json"     ? Format::kJson
              : g.raw.format == "sqlite" ? Format::kSqlite
              : g.raw.format == "jsonl"  ? Format::kJsonl
@@ -437,6 +453,9 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     return Fail(ErrorCode::kUsage, "which process? Give a core file or a live one: pygc -c CORE {0}, or pygc -p PID {0}", r.command);
   }
   if (g.standalone && !r.target.core.empty() && r.target.pid != 0) return Fail(ErrorCode::kUsage, "-c and -p exclude each other: one target a run");
+  if (command && r.command == "export" && r.format == Format::kText) {
+    return Fail(ErrorCode::kUsage, "export needs --format sqlite or --format jsonl, for example: export --format sqlite -o heap.db");
+  }
   if (command && r.command == "export" && r.output_file.empty() && r.format == Format::kSqlite) {
     return Fail(ErrorCode::kUsage, "export --format sqlite needs -o FILE, for example -o heap.db");
   }

@@ -50,6 +50,25 @@ std::uint64_t CountWeakrefCallbacks(const CommandInput& in) {
   return callbacks;
 }
 
+// Per node: it is unreachable or stuck, its finalizer has not run, and it shares a cycle with another such object. Only the part that nothing in use
+// reaches counts: nearly all of a heap in use is one component (by way of types, functions and modules), which says nothing of any order.
+std::vector<bool> FindUndefinedOrder(const heap::HeapSnapshot& heap, const analysis::Verdict& verdict) {
+  graph::NodeSet dead(heap.size());
+  const auto to_run = [&](heap::NodeId n) { return heap.IsTracked(n) && HasFinalizer(heap, n) && !(heap.flags[n] & heap::kFinalized); };
+  for (heap::NodeId n = 0; n < heap.size(); ++n) {
+    if (verdict.state[n] != analysis::State::kReachable) dead.Insert(n);
+  }
+  const graph::Components components = graph::StronglyConnectedComponents(heap.graph, &dead);
+  std::vector<std::uint8_t> finalizers_in(components.count(), 0);  // 0, 1, 2: two or more
+  dead.ForEach([&](heap::NodeId n) {
+    std::uint8_t& found = finalizers_in[components.component_of[n]];
+    if (found < 2 && to_run(n)) ++found;
+  });
+  std::vector<bool> undefined(heap.size());
+  dead.ForEach([&](heap::NodeId n) { undefined[n] = finalizers_in[components.component_of[n]] > 1 && to_run(n); });
+  return undefined;
+}
+
 }  // namespace
 
 Outcome RunFinalizers(const CommandInput& in) {
@@ -61,13 +80,8 @@ Outcome RunFinalizers(const CommandInput& in) {
   if (r.callbacks_known) r.callbacks = CountWeakrefCallbacks(in);
   r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0;
 
-  // Order is undefined where two of them share a component, whether it is reachable now or not.
   const graph::Components components = graph::StronglyConnectedComponents(heap.graph);
-  std::vector<std::uint8_t> finalizers_in(components.count(), 0);  // 0, 1, 2: two or more
-  for (heap::NodeId n = 0; n < heap.size(); ++n) {
-    const heap::NodeId c = components.component_of[n];
-    if (heap.IsTracked(n) && HasFinalizer(heap, n) && c != heap::kNoNode && finalizers_in[c] < 2) ++finalizers_in[c];
-  }
+  const std::vector<bool> order_undefined = FindUndefinedOrder(heap, in.verdict);
   std::map<std::string, Row> rows;  // by type and kind
   for (heap::NodeId n = 0; n < heap.size(); ++n) {
     if (!heap.IsTracked(n) || !HasFinalizer(heap, n)) continue;
@@ -93,7 +107,7 @@ Outcome RunFinalizers(const CommandInput& in) {
     g.uncollectable += !run && state == analysis::State::kUncollectable;
     const heap::NodeId c = components.component_of[n];
     if (c != heap::kNoNode && graph::IsCyclic(heap.graph, components, c)) ++g.in_cycles;
-    g.order_undefined += c != heap::kNoNode && finalizers_in[c] > 1 && components.Members(c).size() > 1;
+    g.order_undefined += order_undefined[n];
     std::vector<heap::NodeId>& list = state == analysis::State::kReachable ? row.others : row.unreachable;
     if (list.size() < shown) list.push_back(n);
   }

@@ -20,7 +20,7 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
     if (r.uncollectable > 0)
       out.Line(fmt::format("{} of them stuck: their finalizers never run by themselves", Thousands(r.uncollectable)), Style::kBad);
     if (r.order_undefined > 0)
-      out.Line(fmt::format("{} share a cycle with another finalizer: order undefined", Thousands(r.order_undefined)), Style::kWaiting);
+      out.Line(fmt::format("{} of those share a cycle with another one whose finalizer has not run: order undefined", Thousands(r.order_undefined)), Style::kWaiting);
   }
   if (r.callbacks > 0) out.Line(fmt::format("{} will be called when unreachable objects are freed", Counted(r.callbacks, "weakref callback")));
   if (!r.groups.empty()) {

@@ -21,7 +21,7 @@ struct FinalizerGroup {
   std::uint64_t unreachable = 0;      // pending, and a full collection would run it
   std::uint64_t uncollectable = 0;    // never runs
   std::uint64_t in_cycles = 0;        // members of a component of two or more, or that refer to themselves
-  std::uint64_t order_undefined = 0;  // share a component with another one that has a finalizer
+  std::uint64_t order_undefined = 0;  // unreachable or stuck, and share a cycle with another such one that has not run
   std::vector<Address> addresses;     // unreachable ones first
 };
 

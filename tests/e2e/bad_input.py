@@ -388,7 +388,7 @@ def rows(w):
     yield "running process goes on", {0, 1}, "", running_target
     yield "stopped process stays stopped", {0, 1}, "", stopped_target
     for bad in ("0", "-5", "abc", "99999999999999999999"):
-        yield "pid %s" % bad, {2, 5}, ".", lambda w, bad=bad: ["-p", bad, "leaks"]
+        yield "pid %s" % bad, 2, "process id", lambda w, bad=bad: ["-p", bad, "leaks"]
     yield "no target", 2, ".", lambda w: ["leaks"]
     yield "two targets", 2, ".", lambda w: ["-c", core, "-p", "1", "leaks"]
     yield "unknown command", 2, "frobnicate", lambda w: ["-c", core, "frobnicate"]
@@ -397,6 +397,8 @@ def rows(w):
     yield "value missing", 2, ".", lambda w: ["-c", core, "leaks", "--limit"]
     yield "value that is no number", 2, ".", lambda w: ["-c", core, "leaks", "--limit", "many"]
     yield "unknown severity", 2, ".", lambda w: ["-c", core, "leaks", "--fail-on", "sometimes"]
+    yield "seconds that are no number", 2, "seconds", lambda w: ["-c", core, "leaks", "--timeout", "soon"]
+    yield "export without a format", 2, "sqlite.*jsonl", lambda w: ["-c", core, "export", "-o", w.path("x.db")]
     yield "export without a file", 2, ".", lambda w: ["-c", core, "export", "--format", "sqlite"]
     yield "output into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "leaks", "-o", w.path("no/such/folder/x")]
     yield "export into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "export", "--format", "sqlite", "-o", w.path("no/such/folder/x")]
@@ -434,6 +436,8 @@ def judge(name, status, pattern, ran):
             wrong.append("a line of %d characters" % len(lines[0]))
     if ran.code == 2 and not ran.err.strip():
         wrong.append("nothing on stderr")
+    if ran.code == 2 and max(map(len, ran.err.splitlines() or [""])) > 250:
+        wrong.append("too long for one line: %s" % ran.err[:400])
     return wrong
 
 

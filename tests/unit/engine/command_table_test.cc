@@ -86,6 +86,21 @@ TEST_CASE("a typo names the nearest command or option") {
   CHECK(Contains(Complaint("-c x leaks stray"), "takes no argument 'stray'"));
 }
 
+TEST_CASE("a number out of range names what it should be, in one short line") {
+  CHECK(Contains(Complaint("-p abc leaks"), "'abc' is not a process id"));
+  CHECK(Contains(Complaint("-p 0 leaks"), "process id"));
+  CHECK(Contains(Complaint("-c x leaks --timeout -1"), "number of seconds"));
+  CHECK(Contains(Complaint("-c x leaks --timeout nan"), "number of seconds"));
+  CHECK(Contains(Complaint("-p 1 --max-pause soon leaks"), "number of milliseconds"));
+  CHECK(Complaint("-c x leaks --timeout 1e300").size() < 160);
+}
+
+TEST_CASE("an export says which formats there are; -o - is standard output") {
+  CHECK(Contains(Complaint("-c x export -o f"), "--format sqlite or --format jsonl"));
+  CHECK(Parse("-c x export --format jsonl -o -")->output_file.empty());
+  CHECK(Contains(Complaint("-c x export --format sqlite -o -"), "needs -o FILE"));
+}
+
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
   for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "verify", "diff",
                            "expect", "sql", "report", "triage", "self-test", "graph"}) {
