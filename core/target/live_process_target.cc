@@ -348,8 +348,13 @@ class Capture {
     }
     for (Address at = run.range.begin; at < run.range.end;) {
       const std::uint64_t n = CopyFrom(reader_, at, run.host + (at - run.range.begin), run.range.end - at);
+      const bool ended = n == 0 && errno == ESRCH;
       at += n;
       if (at >= run.range.end) return;
+      if (ended) {
+        lost.push_back({{at, run.range.end}, MissingReason::kUnreadable, kNoModule});
+        return;
+      }
       const Address next = std::min(run.range.end, PageFloor(at) + kPageSize);  // a page beyond the end of its file, or the process is gone
       lost.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
       at = next;

@@ -64,7 +64,7 @@ bool PageRuns::ReadEntries(AddressRange range, std::vector<AddressRange>& out) {
   for (Address at = range.begin; at < range.end;) {
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), (range.end - at) / kPage));
     const ssize_t n = pread(pagemap_.get(), buffer_.data(), wanted * 8, static_cast<off_t>(at / kPage * 8));
-    if (n < 8) return true;  // the process has ended: there is nothing left to copy
+    if (n < 8) return false;  // not known; where the process has ended, copying says so
     for (ssize_t i = 0; i < n / 8; ++i, at += kPage) {
       if (buffer_[static_cast<std::size_t>(i)] >> 62 != 0) Add(out, {at, at + kPage});  // bit 63: present, bit 62: swapped
     }
@@ -77,12 +77,11 @@ std::vector<AddressRange> PageRuns::Find(AddressRange range) {
   std::vector<AddressRange> out;
   if (can_scan_) {
     if (Scan(range, out)) return out;
-    if (errno != ENOTTY && errno != EINVAL) return {};  // the process has ended
-    can_scan_ = false;
+    can_scan_ = false;  // an older kernel, or a filter of system calls that does not know it
     out.clear();
   }
   if (ReadEntries(range, out)) return out;
-  return {range};  // too large to look at page by page on this kernel
+  return {range};  // too large to look at page by page on this kernel, or not readable: never taken for empty
 }
 
 }  // namespace pygc::target

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,6 +18,7 @@
 #include <thread>
 
 #include "core/target/open.h"
+#include "core/target/page_runs.h"
 #include "core/target/proc_files.h"
 
 namespace pygc::target {
@@ -223,6 +226,40 @@ TEST_CASE("what has no memory, or does not exist, is said") {
   check(-5, ErrorCode::kNotPermitted, "no process");
   check(static_cast<std::int32_t>(getpid()), ErrorCode::kNotAnalysable, "itself");
   if (const auto status = ReadStatus(2); status && !status->has_memory) check(2, ErrorCode::kNotAnalysable, "kernel thread");
+}
+
+// Makes `call` fail with EPERM from here on, as the filter of a container may.
+bool Forbid(unsigned call) {
+  sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program{std::size(code), code};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+TEST_CASE("pages that the kernel does not tell of are not taken for empty") {
+  constexpr std::uint64_t kBytes = 8u << 20;
+  void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  const Address written = reinterpret_cast<Address>(memory) + kBytes / 2;
+  std::memset(static_cast<std::byte*>(memory) + kBytes / 2, 1, 4096);
+  const auto finds = [&](std::initializer_list<unsigned> forbidden) {
+    const pid_t child = fork();
+    if (child == 0) {
+      PageRuns pages(getpid());
+      for (const unsigned call : forbidden) {
+        if (!Forbid(call)) _exit(2);
+      }
+      const auto runs = pages.Find({reinterpret_cast<Address>(memory), reinterpret_cast<Address>(memory) + kBytes});
+      _exit(std::any_of(runs.begin(), runs.end(), [&](const AddressRange& r) { return r.Contains(written); }) ? 0 : 1);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  CHECK(finds({}) == 0);
+  CHECK(finds({SYS_ioctl}) == 0);
+  CHECK(finds({SYS_ioctl, SYS_pread64}) == 0);
+  munmap(memory, kBytes);
 }
 
 TEST_CASE("too little memory is said before the process is touched, and --max-pause ends the copy") {
