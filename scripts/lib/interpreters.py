@@ -29,8 +29,16 @@ SUITE_OF = {
     "3.15": "sid",
 }
 
+# Free-threaded builds, which Debian does not ship: built here from Debian's source packages, as upstream has them (without Debian's patches).
+SOURCE_OF = {
+    "3.13t": ("trixie", "python3.13"),
+    "3.14t": ("sid", "python3.14"),
+    "3.15t": ("sid", "python3.15"),
+}
+DEFAULT_BUILDS = ["3.13t"]      # sid's sources are not on every mirror
+
 # What a machine must have for a test run to count: a test that skips one of these has failed.
-REQUIRED = ["2.7", "3.9", "3.11", "3.13", "3.14", "3.15"]
+REQUIRED = ["2.7", "3.9", "3.11", "3.13", "3.13t", "3.14", "3.15"]
 
 PROBE = r"""
 import sys, json
@@ -97,7 +105,7 @@ def _candidates():
     wrappers = os.path.join(cache_dir(), "bin")
     if os.path.isdir(wrappers):
         for name in sorted(os.listdir(wrappers)):
-            if re.match(r"python\d\.\d+(-dbg)?$", name):
+            if re.match(r"python\d\.\d+(t|-dbg)?$", name):
                 yield os.path.join(wrappers, name), "cache"
 
 
@@ -114,12 +122,13 @@ def discover():
         if said["debug"]:
             kind = "debug" if kind == "default" else "free-threaded debug"
         short = ".".join(said["version"].split(".")[:2])
-        name = "%s-%s%s" % (said["version"], source, "-dbg" if said["debug"] else "")
+        threaded = "t" if said["free_threaded"] else ""
+        name = "%s%s-%s%s" % (said["version"], threaded, source, "-dbg" if said["debug"] else "")
         root = None
-        if source == "cache":
+        if source == "cache" and not threaded:
             root = os.path.join(cache_dir(), "roots", SUITE_OF.get(short, ""), "usr", "lib", "debug")
         found.append(Interpreter(name, said["version"], said["hexversion"], kind, said["shared"], path, said["executable"],
-                                 source, kind == "default" and short in required,
+                                 source, not said["debug"] and short + threaded in required,
                                  root if root and os.path.isdir(root) else None))
     return sorted(found, key=lambda i: (i.hexversion, i.source, i.name))
 
@@ -128,7 +137,7 @@ def missing(found):
     """The required versions ('3.14') of which `found` has no release build."""
     required = os.environ.get("PYGC_REQUIRE")
     required = [v for v in re.split(r"[\s,]+", required) if v] if required is not None else REQUIRED
-    have = {".".join(i.version.split(".")[:2]) for i in found if i.kind == "default"}
+    have = {".".join(i.version.split(".")[:2]) + ("t" if i.kind == "free-threaded" else "") for i in found if "debug" not in i.kind}
     return [v for v in required if v not in have]
 
 
@@ -137,15 +146,15 @@ def missing(found):
 
 def names():
     """Every NAME that install() takes."""
-    return [v + dbg for v in SUITE_OF for dbg in ("", "-dbg")]
+    return [v + dbg for v in SUITE_OF for dbg in ("", "-dbg")] + list(SOURCE_OF)
 
 
 def default_names():
     """What `install` without a NAME brings. 3.11 comes from the machine where /usr/bin/python3 is one."""
     system = _probe("/usr/bin/python3") or {}
     own = ".".join(system.get("version", "").split(".")[:2])
-    return [n for n in names() if SUITE_OF[n[:-4] if n.endswith("-dbg") else n] != "bookworm"] + \
-           ([] if own == "3.11" else ["3.11"])
+    return [n for n in names() if n not in SOURCE_OF and SUITE_OF[n[:-4] if n.endswith("-dbg") else n] != "bookworm"] + \
+           ([] if own == "3.11" else ["3.11"]) + DEFAULT_BUILDS
 
 
 def _site():
@@ -173,10 +182,11 @@ def _keyring():
 class Suite:
     """One Debian suite in the cache: apt state of its own, and one root folder with the unpacked packages."""
 
-    def __init__(self, name, say):
+    def __init__(self, name, say, sources=False):
         self.name = name
         self.say = say
-        self.apt = os.path.join(cache_dir(), "apt", name)
+        self.line = "deb-src" if sources else "deb"
+        self.apt = os.path.join(cache_dir(), "apt", name + ("-source" if sources else ""))
         self.root = os.path.join(cache_dir(), "roots", name)
         self.manifest = os.path.join(cache_dir(), "roots", name + ".json")
 
@@ -191,9 +201,9 @@ class Suite:
             pass
         return {"packages": {}, "names": []}
 
-    def _run(self, command, what):
+    def _run(self, command, what, cwd=None):
         env = dict(os.environ, APT_CONFIG=os.path.join(self.apt, "apt.conf"), LC_ALL="C.UTF-8", DEBIAN_FRONTEND="noninteractive")
-        run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
         text = run.stdout.decode(errors="replace")
         if run.returncode:
             lines = [l for l in text.splitlines() if l.startswith(("E:", "Err:", "W:"))] or text.splitlines()
@@ -207,7 +217,7 @@ class Suite:
             os.makedirs(os.path.join(self.apt, sub), exist_ok=True)
         open(os.path.join(self.apt, "status"), "a").close()
         with open(os.path.join(self.apt, "sources.list"), "w") as f:
-            f.write("deb [signed-by=%s] %s %s main\n" % (_keyring(), _site(), self.name))
+            f.write("%s [signed-by=%s] %s %s main\n" % (self.line, _keyring(), _site(), self.name))
         with open(os.path.join(self.apt, "apt.conf"), "w") as f:
             # Own directories throughout: the machine's apt and dpkg never learn of any of this.
             f.write("\n".join([
@@ -311,6 +321,66 @@ class Suite:
         os.rename(out + ".tmp", out)
 
 
+class Build:
+    """One free-threaded interpreter in the cache, built from a source package: optimised, with debug information, without LTO and profiles."""
+
+    def __init__(self, name, say):
+        self.name = name
+        self.say = say
+        self.suite, self.package = SOURCE_OF[name]
+        self.root = os.path.join(cache_dir(), "roots", "built", "python" + name)
+        self.wrapper = os.path.join(cache_dir(), "bin", "python" + name)
+
+    def is_there(self):
+        said = _probe(self.wrapper) if os.access(self.wrapper, os.X_OK) else None
+        return bool(said and said["free_threaded"])
+
+    def install(self):
+        suite = Suite(self.suite, self.say, sources=True)
+        self.say("%s: fetching the index of Debian %s's source packages" % (self.name, self.suite))
+        suite.update()
+        work = os.path.join(cache_dir(), "build", self.name)
+        shutil.rmtree(work, ignore_errors=True)
+        os.makedirs(work)
+        suite._run(["apt-get", "-qq", "source", "--download-only", "--tar-only", self.package], "download the source package " + self.package, work)
+        archives = [f for f in os.listdir(work) if ".orig.tar." in f and not f.endswith(".asc")]
+        if len(archives) != 1:
+            raise ProvisionError("source package %s of Debian %s holds %s instead of one upstream archive" % (self.package, self.suite, archives or "nothing"))
+        self._step(["tar", "xf", archives[0], "--strip-components=1"], work, "unpack " + archives[0])
+        self.say("%s: building %s: 3 to 6 minutes on two free cores" % (self.name, archives[0].split(".orig")[0].replace("_", " ")))
+        env = dict(os.environ, OPT="-DNDEBUG -g -fwrapv -O2 -Wall")
+        new = self.root + ".new"
+        self._step(["./configure", "-q", "--prefix=" + self.root, "--disable-gil", "--without-ensurepip", "--disable-test-modules"], work, "configure", env)
+        self._step(["make", "-s", "-j%d" % (os.cpu_count() or 2)], work, "build", env)
+        shutil.rmtree(new, ignore_errors=True)
+        self._step(["make", "-s", "install", "DESTDIR=" + new], work, "install", env)
+        shutil.rmtree(self.root, ignore_errors=True)
+        os.rename(new + self.root, self.root)
+        shutil.rmtree(new, ignore_errors=True)
+        self._write_wrapper()
+        check = subprocess.run([self.wrapper, "-c", "import ctypes, json, threading, asyncio"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+        if check.returncode:
+            os.unlink(self.wrapper)
+            raise ProvisionError("%s was built, but lacks a module that the tests need (%s): apt-get install libffi-dev zlib1g-dev libssl-dev, then again" %
+                                 (self.name, check.stdout.decode(errors="replace").strip().splitlines()[-1:]))
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _write_wrapper(self):
+        os.makedirs(os.path.dirname(self.wrapper), exist_ok=True)
+        with open(self.wrapper + ".tmp", "w") as f:
+            f.write("#!/bin/sh\n# Written by scripts/interpreters: CPython %s, built from Debian's source package %s.\nexec '%s' \"$@\"\n" %
+                    (self.name, self.package, os.path.join(self.root, "bin", "python" + self.name)))
+        os.chmod(self.wrapper + ".tmp", 0o755)
+        os.rename(self.wrapper + ".tmp", self.wrapper)
+
+    def _step(self, command, cwd, what, env=None):
+        run = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if run.returncode:
+            tail = run.stdout.decode(errors="replace").strip().splitlines()[-6:]
+            raise ProvisionError("cannot %s %s in %s: %s\n  (needs a C compiler and make)" % (what, self.package, cwd, "; ".join(tail)))
+
+
 @contextlib.contextmanager
 def _lock():
     os.makedirs(cache_dir(), exist_ok=True)
@@ -329,7 +399,7 @@ def install(wanted, update=False, say=lambda text: None):
         raise ProvisionError("unknown interpreter %s (known: %s)" % (", ".join(unknown), " ".join(names())))
     with _lock():
         by_suite = {}
-        for n in wanted:
+        for n in [n for n in wanted if n not in SOURCE_OF]:
             by_suite.setdefault(SUITE_OF[n[:-4] if n.endswith("-dbg") else n], []).append(n)
         for suite_name, suite_names in by_suite.items():
             suite = Suite(suite_name, say)
@@ -341,6 +411,14 @@ def install(wanted, update=False, say=lambda text: None):
             started = time.time()
             suite.install(suite_names)
             say("%s: done in %.0f s" % (suite_name, time.time() - started))
+        for n in [n for n in wanted if n in SOURCE_OF]:
+            build = Build(n, say)
+            if build.is_there() and not update:
+                say("%s: already there" % n)
+                continue
+            started = time.time()
+            build.install()
+            say("%s: done in %.0f s" % (n, time.time() - started))
 
 
 def check(found, say):
