@@ -108,6 +108,14 @@ NOT_OBJECTS = {"dequeblock", "odictnode", "PyMethodDef", "PyGetSetDef", "PyMembe
                "arena_object", "pool_header"}
 
 
+# Free-threaded structures of .c files: 3.13.5 by DWARF, the same in 3.14 and 3.15. For builds of which only headers were to be had.
+FREE_THREADED = {
+    "PyObjectStackChunk": {"size": 2048, "fields": {"prev": [0, 8], "n": [8, 8], "objs": [16, 2032]}},
+    "mem_work_chunk": {"size": 4096, "fields": {"node": [0, 16], "rd_idx": [16, 8], "wr_idx": [24, 8], "array": [32, 4064]}},
+}
+C_STACK_REF = {"size": 16, "fields": {"ref": [0, 8], "next": [8, 8]}}  # pycore_structs.h, 3.14+
+
+
 def schema():
     """([structure], {structure: [field]}, [constant]) in the order of the .def."""
     structs, fields, constants = [], {}, []
@@ -392,6 +400,8 @@ def constants(version, free_threaded, rows, variant=""):
             put("REF_DEFERRED", 0x0FFFFFFFFFFFFFFF, "pycore_object_deferred.h: _Py_REF_DEFERRED")
         else:
             put("RULE_DEFERRED_HOLDS_ONE", 1, "Objects/object.c: _PyObject_SetDeferredRefcount")
+        if v >= (3, 14):
+            put("RULE_DELAYED_FREE_HOLDS_ONE", 1, "Objects/obmalloc.c: free_work_item")
 
     # tp_flags: Include/object.h.
     for name, bit in (("HEAPTYPE", 9), ("BASETYPE", 10), ("READY", 12), ("HAVE_GC", 14), ("LONG_SUBCLASS", 24), ("LIST_SUBCLASS", 25),
@@ -475,6 +485,10 @@ def constants(version, free_threaded, rows, variant=""):
         put("RULE_IMMORTAL_TO_PERMANENT", 1, "Modules/gcmodule.c: update_refs")
     elif v >= (3, 13):
         put("RULE_IMMORTAL_UNTRACKED", 1, "Python/gc.c: update_refs")
+    if free_threaded:
+        put("RULE_COLLECTOR_UNTRACKS_TUPLES", 1, "Python/gc_free_threading.c: update_refs")
+        if v == (3, 13):
+            put("RULE_COLLECTOR_UNTRACKS_DICTS", 1, "Python/gc_free_threading.c: update_refs")
     put("RULE_TYPE_VISITS_BASE", 1, "Objects/typeobject.c: type_traverse")
     if v >= (3, 6):
         put("RULE_ASYNC_GEN_VISITS_FINALIZER", 1, "Objects/genobject.c: async_gen_traverse")
@@ -554,6 +568,8 @@ def text_of(hexversion, flavor, variant, found, source, build_ids, derived, trie
     """The layout file's text. Only lines that Parse reads, and comments."""
     if flavor.startswith("free-threaded"):
         found = {s: t for s, t in found.items() if s != "PyGC_Head"}  # declared there too, but no object has one
+    else:
+        found = {s: t for s, t in found.items() if s not in FREE_THREADED and s != "PyCStackRef"}  # declared there too, but not in use
     rows = resolve(found)
     version = version_tuple(hexversion)
     lines = ["# Layout of CPython %d.%d.%d%s. Made by scripts/gen_layout.py; do not edit, derive it again." % (version + (" " + variant if variant else "",))]
@@ -623,7 +639,7 @@ RECIPES = [
     (0x030E08F0, "default", "", ["u3.14.8", "deb3.14"], "3.14.10-default", "headers of that version compiled; structures of .c files from 3.14.10", False),
     (0x030F00F0, "default", "", ["u3.15.0", "deb3.15"], "3.15.2-default", "headers of that version compiled; structures of .c files from 3.15.2", False),
 ] + [(h, "free-threaded", "", [j], o, "headers of that version compiled; structures of .c files from %s, shifted" % o.split("-")[0], False) for h, j, o in (
-    (0x030D05F0, "u3.13.5t", "3.13.0-default"), (0x030D0FF0, "u3.13.15t", "3.13.0-default"), (0x030D12F0, "u3.13.18t", "3.13.0-default"),
+    (0x030D0FF0, "u3.13.15t", "3.13.0-default"), (0x030D12F0, "u3.13.18t", "3.13.0-default"),
     (0x030E00F0, "u3.14.0t", "3.14.0-default"), (0x030E04F0, "u3.14.4t", "3.14.4-default"), (0x030E05F0, "u3.14.5t", "3.14.10-default"),
     (0x030E08F0, "u3.14.8t", "3.14.10-default"), (0x030E0AF0, "p3.14t", "3.14.10-default"), (0x030F00F0, "u3.15.0t", "3.15.2-default"),
     (0x030F02F0, "p3.15t", "3.15.2-default"))]
@@ -637,6 +653,9 @@ def command_json(args):
         for f in files[1:]:
             add_missing(found, from_json([os.path.join(args.dir, f + ".json")]), free_threaded)
         add_missing(found, from_layout(os.path.join(LAYOUTS, "cpython-%s-lp64.layout" % other)), free_threaded)
+        if free_threaded:
+            for s, t in list(FREE_THREADED.items()) + ([("PyCStackRef", C_STACK_REF)] if version_tuple(hexversion) >= (3, 14, 0) else []):
+                found.setdefault(s, t)
         source = "struct layouts dumped as JSON: " + ", ".join(files) if files else "layout of " + other
         write(file_name(hexversion, flavor, variant), text_of(hexversion, flavor, variant, found, source, [], derived, tried))
 

@@ -169,14 +169,18 @@ void ReadCollector(const target::MemoryImage& memory, const Layout& layout, cons
   if (layout.Has(Field::gc_runtime_state_generation_stats)) {
     out.stats = ReadStats(memory, layout, objects, gc + layout.Offset(Field::gc_runtime_state_generation_stats));
   }
-  if (!with_lists) return;
+  if (!with_lists && out.collector != CollectorKind::kFreeThreaded) return;
   const Address first = gc + layout.Offset(Field::gc_runtime_state_generations);
   for (std::uint32_t i = 0; i < kGenerations; ++i) {
     out.generations.push_back(ReadGeneration(memory, layout, first + i * layout.Size(Struct::gc_generation)));
+    if (!with_lists) {  // thresholds and counts are in use, the lists are not
+      out.generations.back().head = 0;
+      continue;
+    }
     // gc.get_objects(generation=2) is both old spaces of the incremental collector, generation=1 is always empty.
     out.generation_number.push_back(static_cast<std::uint8_t>(out.collector == CollectorKind::kIncremental && i == 1 ? 2 : i));
   }
-  if (layout.Has(Field::gc_runtime_state_permanent_generation)) {
+  if (with_lists && layout.Has(Field::gc_runtime_state_permanent_generation)) {
     out.permanent = ReadGeneration(memory, layout, gc + layout.Offset(Field::gc_runtime_state_permanent_generation));
   }
 }
@@ -376,7 +380,7 @@ Result<void> ReadInterpreters(const target::Process& process, const InterpreterS
   });
   for (const Interpreter& one : runtime.interpreters) {
     for (std::size_t g = 0; g < one.generations.size(); ++g) {
-      if (!RingHolds(memory, layout, one.generations[g].head)) {
+      if (one.generations[g].head != 0 && !RingHolds(memory, layout, one.generations[g].head)) {
         runtime.warnings.push_back(fmt::format("generation {} of interpreter {}: the list head at {:#x} is not part of a ring{}", g, one.id,
                                                one.generations[g].head, one.collecting ? " (a collection is running)" : ""));
       }

@@ -25,17 +25,26 @@ class ObjectHeaderReader {
       case RefcountFormat::kPlain: return word >= kSaturatedRefcount ? kSaturatedRefcount : static_cast<std::uint32_t>(word);
       case RefcountFormat::kImmortal32:
       case RefcountFormat::kSplit: return (word & 0x80000000u) ? kImmortalRefcount : static_cast<std::uint32_t>(word);
-      case RefcountFormat::kBiased: return Biased(object);
+      case RefcountFormat::kBiased: return BiasedRefcount(object, 0);
     }
     return kSaturatedRefcount;
+  }
+  /// The same for a free-threaded build with `change` added before anything is cut: references that are counted elsewhere.
+  [[nodiscard]] std::uint32_t BiasedRefcount(const std::byte* object, std::int64_t change) const noexcept;
+  /// True for an object whose references from stacks may go uncounted (free-threaded).
+  [[nodiscard]] bool IsDeferred(const std::byte* object) const noexcept {
+    return (LoadUnchecked<std::uint8_t>(object + gc_bits_offset_) & gc_bits_deferred_) != 0;
+  }
+  /// True for an object whose two counts were put together: its owner is gone, or gave it up (free-threaded).
+  [[nodiscard]] bool IsMerged(const std::byte* object) const noexcept {
+    constexpr std::uint64_t kFlags = 3, kMerged = 3;  // _Py_REF_MERGED
+    return (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kFlags) == kMerged;
   }
   [[nodiscard]] Address Type(const std::byte* object) const noexcept { return LoadUnchecked<std::uint64_t>(object + type_offset_); }
   /// Bytes of PyObject.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
 
  private:
-  [[nodiscard]] std::uint32_t Biased(const std::byte* object) const noexcept;
-
   RefcountFormat format_;
   std::uint32_t refcnt_offset_, type_offset_, size_, local_offset_ = 0, shared_offset_ = 0, gc_bits_offset_ = 0;
   std::uint8_t gc_bits_deferred_ = 0, shared_shift_ = 2;

@@ -17,7 +17,7 @@ namespace pygc::cpython {
 
 /// One generation list of the collector. CPython: struct gc_generation, Include/internal/pycore_gc.h [3.7+], Modules/gcmodule.c [2.7-3.6].
 struct GcGeneration {
-  Address head = 0;  // of the PyGC_Head that anchors the ring
+  Address head = 0;  // of the PyGC_Head that anchors the ring; 0 in free-threaded builds, which have no lists
   std::int32_t threshold = 0;
   std::int32_t count = 0;
 };

@@ -97,13 +97,13 @@ class FakePython {
         Set(heap, F::mi_heap_tag, i);
       }
     }
-    if (!layout_.Has(cpython::Struct::PyGC_Head)) return;
+    const bool lists = layout_.Has(cpython::Struct::PyGC_Head);
     for (std::uint32_t i = 0; i < 3; ++i) {
-      WriteEmptyRing(Generation(i));
+      if (lists) WriteEmptyRing(Generation(i));
       Set(Generation(i), F::gc_generation_threshold, i == 0 ? 701 : 10 + i);
       Set(Generation(i), F::gc_generation_count, 5 + i);
     }
-    if (layout_.Has(F::gc_runtime_state_permanent_generation)) WriteEmptyRing(collector_ + layout_.Offset(F::gc_runtime_state_permanent_generation));
+    if (lists && layout_.Has(F::gc_runtime_state_permanent_generation)) WriteEmptyRing(collector_ + layout_.Offset(F::gc_runtime_state_permanent_generation));
   }
 
   void WriteRuntime() {

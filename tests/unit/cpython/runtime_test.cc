@@ -60,7 +60,14 @@ TEST_CASE("a process of every built-in layout is read back") {
     }
     if (layout.flavor.free_threaded) {
       CHECK(one.collector == CollectorKind::kFreeThreaded);
-      CHECK(one.generations.empty());
+      REQUIRE(one.generations.size() == 3);  // thresholds and counts, no lists
+      for (std::uint32_t i = 0; i < 3; ++i) {
+        CHECK(one.generations[i].head == 0);
+        CHECK(one.generations[i].threshold == static_cast<std::int32_t>(i == 0 ? 701 : 10 + i));
+        CHECK(one.generations[i].count == static_cast<std::int32_t>(5 + i));
+      }
+      CHECK(one.generation_number.empty());
+      CHECK_FALSE(one.permanent.has_value());
       continue;
     }
     REQUIRE(one.generations.size() == 3);
