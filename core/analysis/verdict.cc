@@ -154,10 +154,11 @@ class VerdictBuilder {
 
   // CPython: update_refs() over the merged generations. A collector that was at work when the process stopped has moved objects to lists of its own
   // (kDetached): they are what it was deciding about, and their counts are untouched, so they are judged like the rest.
-  // Immortal objects are no candidates: update_refs() [3.12] moves them to the permanent generation, [3.13+] untracks them.
+  // Immortal objects are no candidates: update_refs() [3.12] moves them to the permanent generation, [3.13+] untracks them. Nor are those that update_refs()
+  // of free-threaded builds untracks on sight.
   void ChooseCandidates() {
     for (NodeId n = 0; n < heap_.size(); ++n) {
-      if (!heap_.IsTracked(n) || heap_.refcount[n] == heap::kImmortal) continue;
+      if (!heap_.IsTracked(n) || heap_.refcount[n] == heap::kImmortal || heap_.Generation(n) == heap::kUntrackable) continue;
       if (heap_.Generation(n) == heap::kPermanent) {
         has_permanent_ = true;
       } else {

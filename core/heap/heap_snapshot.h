@@ -16,8 +16,9 @@ inline constexpr std::uint32_t kImmortal = 0xFFFFFFFFu;   // refcount column
 inline constexpr std::uint32_t kSaturated = 0xFFFFFFFEu;  // count does not fit 32 bits, or is negative
 
 /// Generation as the report says it: 0, 1, 2; 3 the permanent one; kDetached: tracked, but on a list headed on a C stack (collection in progress);
-/// kUntracked: in no list.
-inline constexpr std::uint8_t kPermanent = 3, kDetached = 4, kUntracked = 7;
+/// kUngenerational: tracked by a collector without generations (free-threaded); kUntrackable: the same, but its next collection untracks it before it decides
+/// anything (tuples and dicts that can be in no cycle); kUntracked: in no list.
+inline constexpr std::uint8_t kPermanent = 3, kDetached = 4, kUngenerational = 5, kUntrackable = 6, kUntracked = 7;
 
 /// What of a type the analysis and the report need.
 struct TypeRecord {
@@ -51,7 +52,7 @@ struct InterpreterRecord {
   Address garbage_list = 0;     // gc.garbage
   std::vector<NodeId> garbage;  // its items, in order, as nodes (kNoNode: not tracked; then see garbage_addresses)
   std::vector<Address> garbage_addresses;
-  std::uint64_t generation_counts[5] = {};  // objects found in each list: 0, 1, 2, permanent, detached
+  std::uint64_t generation_counts[6] = {};  // objects found in each list: 0, 1, 2, permanent, detached; and those of no generation
   bool collecting = false;
   std::int32_t debug = 0;
   NodeId garbage_list_node = kNoNode;  // the list itself; kNoNode where it is not tracked

@@ -1,5 +1,5 @@
-// Where tracked objects come from. In builds with a GIL: the collector's lists (gc_list_source.cc). The seam for free-threaded builds, which have no
-// lists. Not for references, types or sizes: only which addresses are tracked objects, and in which generation.
+// Where tracked objects come from. In builds with a GIL: the collector's lists (gc_list_source.cc). In free-threaded builds, which have no lists: the heaps
+// of every thread (mimalloc_source.cc). Not for references, types or sizes: only which addresses are tracked objects, and in which generation.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +27,33 @@ struct ObjectList {
   std::vector<ListStretch> stretches;
 };
 
+/// Tracked objects of a free-threaded build at equal distances, in the order in which its collector visits them.
+struct ObjectRun {
+  Address first = 0;
+  std::uint64_t stride = 0;  // bytes
+  std::uint32_t count = 0;
+  std::uint8_t interpreter = heap::kNoInterpreter;
+};
+
+/// ob_gc_bits of a free-threaded build. CPython: _PyGC_BITS_*, Include/internal/pycore_gc.h [3.13t+].
+class GcBits {
+ public:
+  explicit GcBits(const cpython::Layout& layout) noexcept;
+  [[nodiscard]] bool Tracked(std::uint8_t bits) const noexcept { return bits & tracked_; }
+  [[nodiscard]] bool Unreachable(std::uint8_t bits) const noexcept { return bits & unreachable_; }
+  /// What the flag column says of a tracked object with these bits: frozen ones are the permanent generation, those that a collection in progress holds for
+  /// unreachable are detached.
+  [[nodiscard]] std::uint8_t Flags(std::uint8_t bits) const noexcept;
+
+ private:
+  std::uint8_t tracked_, finalized_, unreachable_, frozen_;
+};
+
 /// All tracked objects, marked in an index that is not sealed yet.
 struct FoundObjects {
   heap::ObjectIndex index;
   std::vector<ObjectList> lists;
+  std::vector<ObjectRun> runs;  // free-threaded builds; then `lists` is empty
   std::uint64_t objects = 0;
   heap::Coverage coverage;  // lists_complete, detached_lists, in_flight_objects, notes
 };
@@ -56,5 +79,15 @@ struct SourceOptions {
 /// `found.index` (sealed). The largest list is the default, the others are followed once more. `interpreter` may be empty: not wanted.
 void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFormat& format, const FoundObjects& found,
                      std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter);
+
+/// Free-threaded builds: looks at every block of the GC heaps of all threads, and of the threads that ended. Damage is noted in Coverage (`lists_complete` is
+/// false then). `is_object`: whether an address holds an object with a valid type; asked where free blocks cannot be told from others.
+/// Errors: kCancelled, kCorrupt (no heap at all), kLimit, kUnsupported (the layout says nothing of heaps).
+[[nodiscard]] Result<FoundObjects> FindObjectsInHeaps(const target::Process& process, const cpython::Runtime& runtime, const SourceOptions& options,
+                                                      const std::function<bool(Address)>& is_object, ProgressSink& progress);
+
+/// The same for those: what ob_gc_bits says, and the interpreter whose collector visits the object.
+void FillHeapColumns(const target::MemoryImage& memory, const cpython::Layout& layout, const FoundObjects& found, std::vector<std::uint8_t>& flags,
+                     std::vector<std::uint8_t>& interpreter);
 
 }  // namespace pygc::snapshot

@@ -1,6 +1,6 @@
 // BuildSnapshot in phases, each one pass in address order over columns:
 //   1  which addresses are objects             object_source.h; with leaves also the closure over what they refer to
-//   2  header: refcount, type, flags           sequential reads
+//   2  header: refcount, type, flags           sequential reads; free-threaded builds: references counted elsewhere, what a collection untracks first
 //   3  references                              decoded in batches, so that the lookups of a batch overlap; one CSR block a piece
 // Pieces are runs of 2^piece_shift ids, so a block is found by a shift, and the result is the same for any number of threads.
 #include "core/snapshot/snapshot_builder.h"
@@ -13,10 +13,12 @@
 #include <utility>
 
 #include "core/cpython/object_header.h"
+#include "core/cpython/uncounted_references.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/parallel.h"
 #include "core/snapshot/type_columns.h"
+#include "core/snapshot/untracked_by_collector.h"
 
 namespace pygc::snapshot {
 namespace {
@@ -44,7 +46,8 @@ class Builder {
   Result<heap::HeapSnapshot> Run() {
     const auto is_object = [this](Address a) { return TypeAt(a) != nullptr; };
     const SourceOptions source{options_.with_leaves, false, options_.limits};
-    Result<FoundObjects> found = FindObjectsInLists(process_, runtime_, source, is_object, progress_);
+    Result<FoundObjects> found = free_threaded_ ? FindObjectsInHeaps(process_, runtime_, source, is_object, progress_)
+                                                : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
     if (!found) return tl::unexpected(found.error());
     found_ = *std::move(found);
     heap_.coverage = std::move(found_.coverage);
@@ -55,7 +58,12 @@ class Builder {
     if (found_.index.size() > options_.limits.max_objects) {
       return Fail(ErrorCode::kLimit, "the heap has {} objects; at most {} can be numbered", found_.index.size(), options_.limits.max_objects);
     }
-    if (!ReadHeaders() || !DecodeReferences()) return Stopped();
+    if (!ReadHeaders()) return Stopped();
+    if (free_threaded_) {
+      AddUncountedReferences();
+      MarkUntrackable(reader_, found_, heap_);
+    }
+    if (!DecodeReferences()) return Stopped();
     MakeTypeRecords();
     MakeInterpreterRecords();
     heap_.index = std::move(found_.index);
@@ -116,6 +124,12 @@ class Builder {
         }
       }
     }
+    for (const ObjectRun& run : found_.runs) {
+      for (std::uint32_t i = 0; i < run.count; ++i) {
+        const Address object = run.first + i * run.stride;
+        if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type)) return false;
+      }
+    }
     while (!work.empty()) {
       const Address object = work.back();
       work.pop_back();
@@ -131,7 +145,11 @@ class Builder {
     heap_.flags.resize(count);
     if (runtime_.interpreters.size() > 1) heap_.interpreter.resize(count);
     if (!progress_.Update("noting generations", 0, 0)) return false;
-    FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
+    if (free_threaded_) {
+      FillHeapColumns(process_.memory, runtime_.layout, found_, heap_.flags, heap_.interpreter);
+    } else {
+      FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
+    }
     counts_.resize(Pieces());
     return ForEachPiece(
         Pieces(), ThreadCount(options_.limits.threads, Pieces()), [this](std::size_t piece, unsigned) { return ReadHeadersOf(piece); },
@@ -165,6 +183,46 @@ class Builder {
       if (word != nullptr && (LoadUnchecked<std::uint64_t>(word) & format.finalized_bit)) heap_.flags[n] |= heap::kFinalized;
     });
     return true;
+  }
+
+  // CPython: merge_queued_objects(), gc_visit_thread_stacks(), scan_heap_visitor(), Python/gc_free_threading.c.
+  void AddUncountedReferences() {
+    cpython::UncountedReferences uncounted = cpython::ReadUncountedReferences(process_, runtime_, options_.limits);
+    for (std::string& note : uncounted.notes) heap_.coverage.notes.push_back(std::move(note));
+    const auto add = [&](NodeId n, const std::byte* p, std::int64_t by) {
+      if (p == nullptr || heap_.type[n] >= TypeUse::kFirstSpecial || heap_.refcount[n] == heap::kImmortal) return;
+      heap_.refcount[n] = header_.BiasedRefcount(p, by);
+    };
+    for (const cpython::CountChange& change : uncounted.changes) {
+      const NodeId n = found_.index.Find(change.object);
+      if (n != heap::kNoNode) add(n, process_.memory.At(change.object, header_.size()), change.by);
+    }
+    if (!uncounted.all_deferred_held && !CollectorHoldsUnreachable()) return;
+    found_.index.ForEach(0, found_.index.size(), [&](NodeId n, Address object) {
+      const std::byte* const p = process_.memory.At(object, header_.size());
+      if (p == nullptr || heap_.type[n] >= TypeUse::kFirstSpecial || !(heap_.flags[n] & heap::kTracked)) return;
+      const auto change = std::lower_bound(uncounted.changes.begin(), uncounted.changes.end(), object,
+                                           [](const cpython::CountChange& c, Address a) { return c.object < a; });
+      std::int64_t by = change != uncounted.changes.end() && change->object == object ? change->by : 0;
+      if (uncounted.all_deferred_held && header_.IsDeferred(p)) ++by;
+      if (IsDetached(n) && CollectorHoldsUnreachable()) --by;
+      add(n, p, by);
+    });
+  }
+  [[nodiscard]] bool IsDetached(NodeId n) const { return (heap_.flags[n] & (heap::kTracked | heap::kGenerationMask)) == (heap::kTracked | heap::kDetached); }
+  // From scan_heap_visitor() on the collector's list of unreachable objects holds one reference to each, and has put their counts together. Before that,
+  // while the world is stopped, the mark says nothing yet and most of them are not merged.
+  [[nodiscard]] bool CollectorHoldsUnreachable() {
+    if (collector_holds_) return *collector_holds_;
+    bool any = false, all = true;
+    found_.index.ForEach(0, found_.index.size(), [&](NodeId n, Address object) {
+      if (!IsDetached(n)) return;
+      const std::byte* const p = process_.memory.At(object, header_.size());
+      any = true;
+      all = all && p != nullptr && header_.IsMerged(p);
+    });
+    collector_holds_ = any && all;
+    return *collector_holds_;
   }
 
   bool DecodeReferences() {
@@ -346,6 +404,15 @@ class Builder {
         to.garbage.push_back(n);
       }
     }
+    for (const ObjectRun& run : found_.runs) {
+      const std::size_t of = run.interpreter < heap_.interpreters.size() ? run.interpreter : 0;
+      for (std::uint32_t i = 0; i < run.count && of < heap_.interpreters.size(); ++i) {
+        const NodeId n = found_.index.Find(run.first + i * run.stride);
+        if (n == heap::kNoNode) continue;
+        const std::uint8_t generation = heap_.Generation(n);
+        ++heap_.interpreters[of].generation_counts[generation == heap::kUntrackable ? heap::kUngenerational : generation];
+      }
+    }
     for (const ObjectList& list : found_.lists) {
       const std::size_t of = list.interpreter < heap_.interpreters.size() ? list.interpreter : 0;
       if (list.generation < 5 && of < heap_.interpreters.size()) heap_.interpreters[of].generation_counts[list.generation] += list.count;
@@ -361,6 +428,8 @@ class Builder {
   const SnapshotOptions& options_;
   ProgressSink& progress_;
   cpython::ObjectHeaderReader header_;
+  const bool free_threaded_ = runtime_.layout.flavor.free_threaded;
+  std::optional<bool> collector_holds_;
   const bool has_borrowed_ = reader_.HasBorrowedReferents();
   GcLinks links_;
   FoundObjects found_;
