@@ -63,6 +63,15 @@ report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const he
     }
     c.generations.push_back(std::move(g));
   }
+  if (interpreter.collector == cpython::CollectorKind::kFreeThreaded) {  // whatever generation is asked for, all objects are collected
+    report::CollectorFacts::Generation all{"all", record->generation_counts[heap::kUngenerational], !interpreter.stats.empty(), 0, 0, 0};
+    for (const cpython::Interpreter::Stats& s : interpreter.stats) {
+      all.collections += s.collections;
+      all.collected += s.collected;
+      all.uncollectable += s.uncollectable;
+    }
+    c.generations.push_back(std::move(all));
+  }
   if (interpreter.permanent || record->generation_counts[heap::kPermanent] > 0) {
     c.generations.push_back({"permanent", record->generation_counts[heap::kPermanent], false, 0, 0, 0});
   }
@@ -83,16 +92,16 @@ report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
   return report::Certainty::kUnverifiable;
 }
 
-void AddMissingObjects(const heap::Coverage& coverage, report::Header* header) {
+void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, report::Header* header) {
   if (!coverage.lists_complete) {
     std::string why;
     for (const std::string& note : coverage.notes) why += fmt::format("{}{}", why.empty() ? "" : "; ", note);
-    header->missing.push_back(
-        {"objects of the generation lists", why.empty() ? "a list could not be followed to its end" : why, "The figures are lower bounds"});
+    if (why.empty()) why = free_threaded ? "a page could not be read" : "a list could not be followed to its end";
+    header->missing.push_back({free_threaded ? "objects of the threads' heaps" : "objects of the generation lists", why, "The figures are lower bounds"});
   }
   if (coverage.unreadable_objects > 0) {
     header->missing.push_back(
-        {report::Counted(coverage.unreadable_objects, "tracked object"), "in a generation list, but not readable", "The figures are lower bounds"});
+        {report::Counted(coverage.unreadable_objects, "tracked object"), free_threaded ? "in a thread's heap, but not readable" : "in a generation list, but not readable", "The figures are lower bounds"});
   }
   if (coverage.damaged_objects > 0) {
     header->missing.push_back({fmt::format("references of {}", report::Counted(coverage.damaged_objects, "tracked object")),
@@ -128,7 +137,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   if (process.kind == target::TargetKind::kLive && process.pause_seconds > 0) h.timing.emplace_back("pause_seconds", process.pause_seconds);
   h.objects_read = heap != nullptr;
   if (heap) {
-    AddMissingObjects(heap->coverage, &h);
+    AddMissingObjects(heap->coverage, runtime.layout.flavor.free_threaded, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
   }

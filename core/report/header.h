@@ -40,7 +40,7 @@ struct CollectorFacts {
   std::uint64_t tracked = 0, in_garbage = 0;
   /// Rows as gc.get_objects(generation=N) and gc.get_stats() see them; the permanent generation and a detached list last, without statistics.
   struct Generation {
-    std::string name;  // "0", "1", "2", "permanent", "being collected"
+    std::string name;  // "0", "1", "2" ("all" in free-threaded builds), "permanent", "being collected"
     std::uint64_t objects = 0;
     bool has_stats = false;
     std::int64_t collections = 0, collected = 0, uncollectable = 0;

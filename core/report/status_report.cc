@@ -33,6 +33,8 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   }
 }
 
+constexpr const char* kFreeThreaded = "free-threaded";
+
 void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out) {
   out.Line();
   Label(out, fmt::format("interpreter {}", c.id));
@@ -45,7 +47,7 @@ void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out)
   for (std::size_t i = 0; i < c.generations.size(); ++i) {
     const CollectorFacts::Generation& g = c.generations[i];
     std::vector<std::string> row{g.name, Thousands(g.objects)};
-    const bool numbered = i < c.thresholds.size();
+    const bool numbered = i < c.thresholds.size() && c.kind != kFreeThreaded;
     row.push_back(numbered ? std::to_string(c.thresholds[i]) : "");
     row.push_back(numbered && i < c.counts.size() ? std::to_string(c.counts[i]) : "");
     if (g.has_stats) {
@@ -57,7 +59,9 @@ void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out)
   std::string flags;
   for (const std::string& f : c.debug_flags) flags += fmt::format("{}{}", flags.empty() ? "" : " | ", f);
   out.To(kTextColumn).Line(fmt::format("gc.garbage holds {} · debug flags: {}", Counted(c.in_garbage, "object"), flags.empty() ? "none" : flags));
-  if (c.long_lived_total > 0 || c.long_lived_pending > 0) {
+  if (c.kind == kFreeThreaded) {
+    out.To(kTextColumn).Line(fmt::format("{} objects survived the last collection", Thousands(static_cast<std::uint64_t>(c.long_lived_total))));
+  } else if (c.long_lived_total > 0 || c.long_lived_pending > 0) {
     // CPython: collect() skips a full collection while long_lived_pending < long_lived_total / 4 [2.7-3.12, 3.14.5+].
     out.To(kTextColumn)
         .Line(fmt::format("{} objects survived the last full collection, {} wait for the next: {}",
