@@ -183,7 +183,7 @@ def main():
     p.add_argument("--no-kernel", action="store_true", help="no kernel cores")
     p.add_argument("--interpreter", action="append", default=[], metavar="TEXT", help="only interpreters whose name starts with this (3.14, 2.7.18-pyenv)")
     p.add_argument("--program", action="append", default=[], metavar="NAME")
-    p.add_argument("--kind", default="default", help="default, debug, free-threaded or all")
+    p.add_argument("--kind", default="release", help="default, debug, free-threaded, release (default and free-threaded) or all")
     p.add_argument("-j", type=int, default=os.cpu_count() or 2)
     p.add_argument("-v", "--verbose", action="store_true")
     p.add_argument("--strict", action="store_true", help="a verdict that calls itself a lower bound may miss nothing either")
@@ -196,7 +196,7 @@ def main():
     for version in interpreters.missing(found):
         if not options.interpreter or any(version.startswith(t) or t.startswith(version) for t in options.interpreter):
             tally.check("interpreter %s" % version, ["required and not found: scripts/interpreters install %s" % version])
-    chosen = [i for i in found if (options.kind == "all" or i.kind == options.kind) and
+    chosen = [i for i in found if (options.kind == "all" or i.kind in (("default", "free-threaded") if options.kind == "release" else (options.kind,))) and
               (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
     jobs = []
     for i in chosen:
