@@ -6,8 +6,8 @@
 #include <cctype>
 #include <cstring>
 
+#include "core/cpython/accessor.h"
 #include "core/cpython/layout_resolver.h"
-#include "core/disasm/instruction_stream.h"
 
 namespace pygc::cpython {
 namespace {
@@ -181,20 +181,18 @@ std::optional<InterpreterSite> SiteOf(const target::Process& process, const targ
     if (const auto head = SymbolAddress(module, "interp_head")) {
       site.interpreters_variable = *head;
       site.explanation.push_back(fmt::format("interp_head at {:#x} by symbol of {}", *head, module.path));
-    } else if (const auto accessor = SymbolAddress(module, "PyInterpreterState_Head")) {
-      if (const auto found = FirstStaticOf(process.memory, *accessor, 8, 4)) {
-        site.interpreters_variable = *found;
-        site.explanation.push_back(fmt::format("interp_head at {:#x} from the code of PyInterpreterState_Head in {}", *found, module.path));
-      }
+    } else if (const auto found = Accessors(process, module).Returned("PyInterpreterState_Head", 8)) {
+      site.interpreters_variable = *found;
+      site.explanation.push_back(fmt::format("interp_head at {:#x} by running the accessor PyInterpreterState_Head of {} (no symbol)", *found, module.path));
     }
   } else if (const auto section = RuntimeSection(module)) {
     site.runtime = *section;
     site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by section .PyRuntime of {}", *section, module.path));
-  } else if (!module.file || module.file->symbols().empty()) {
+  } else if (const bool exports = SymbolAddress(module, "PyInterpreterState_Head").has_value(); exports || !module.file || module.file->symbols().empty()) {
     if (const auto cookie = ScanCookie(process, module)) {
       site.runtime = *cookie;
       site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by the cookie of _Py_DebugOffsets in {}", *cookie, module.path));
-    } else if (!NamedLikePython(module.path)) {
+    } else if (!exports && !NamedLikePython(module.path)) {
       return std::nullopt;
     }
   } else {
@@ -223,30 +221,6 @@ std::optional<Address> SymbolAddress(const target::Module& module, std::string_v
   const auto symbol = module.file->FindSymbol(name);
   if (!symbol || symbol->is_undefined || symbol->is_tls) return std::nullopt;
   return symbol->address + static_cast<std::uint64_t>(module.load_bias);
-}
-
-std::optional<Address> FirstStaticOf(const target::MemoryImage& memory, Address function, std::uint8_t bytes, int max_instructions) {
-  const auto stream = disasm::MakeInstructionStream(disasm::Architecture::kX86_64);
-  if (stream == nullptr) return std::nullopt;
-  Address at = function;
-  for (int i = 0; i < max_instructions; ++i) {
-    const target::Segment* segment = memory.Find(at);
-    if (segment == nullptr) return std::nullopt;
-    const std::size_t available = std::min<std::uint64_t>(disasm::kMaxInstructionBytes, segment->range.end - at);
-    disasm::Instruction instruction;
-    if (!stream->Decode({segment->bytes + (at - segment->range.begin), available}, at, instruction) || instruction.length == 0) return std::nullopt;
-    if (instruction.base == disasm::kNoRegister && instruction.index == disasm::kNoRegister && !instruction.uses_fs) {
-      for (std::size_t o = 0; o < instruction.operand_count && o < instruction.operands.size(); ++o) {
-        const disasm::Operand& operand = instruction.operands[o];
-        if (operand.kind == disasm::OperandKind::kMemory && operand.size == bytes && instruction.opcode != disasm::Opcode::kLea) {
-          return static_cast<Address>(instruction.displacement);
-        }
-      }
-    }
-    if (instruction.opcode == disasm::Opcode::kRet || instruction.opcode == disasm::Opcode::kJmp) return std::nullopt;
-    at += instruction.length;
-  }
-  return std::nullopt;
 }
 
 std::vector<AddressRange> WritableData(const target::Process& process, const target::Module& module) {
@@ -290,7 +264,7 @@ std::vector<InterpreterSite> FindInterpreterSites(const target::Process& process
 const target::Module* InterpreterModule(const target::Process& process) {
   for (const auto& group : ModulesByLikelihood(process)) {
     for (const target::Module* m : group) {
-      if (SymbolAddress(*m, "_PyRuntime") || SymbolAddress(*m, "_PyGC_generation0")) return m;
+      if (SymbolAddress(*m, "_PyRuntime") || SymbolAddress(*m, "_PyGC_generation0") || SymbolAddress(*m, "PyInterpreterState_Head")) return m;
     }
   }
   return nullptr;

@@ -1,5 +1,5 @@
 // Where in the target's modules the interpreter lives, before any layout is chosen: module, _PyRuntime or the file statics of 2.7 and 3.6, version, flavour.
-// Symbols first; where a module's file is missing or stripped, the .PyRuntime section, the cookie of _Py_DebugOffsets, and code of exported accessors.
+// Symbols first; where a module's file is missing or stripped, the .PyRuntime section, the cookie of _Py_DebugOffsets, and runs of exported accessors (accessor.h).
 #pragma once
 
 #include <optional>
@@ -38,10 +38,6 @@ struct InterpreterSite {
 
 /// Run-time address of a symbol that `module` defines; nullopt where it has no file or no such symbol.
 [[nodiscard]] std::optional<Address> SymbolAddress(const target::Module& module, std::string_view name);
-
-/// The first address that the function at `function` names directly (rip-relative or absolute) in an operand of `bytes` bytes, within its first
-/// `max_instructions`, following no branch. For accessors that only load one static (facts of CPython's own code: PyInterpreterState_Head, PyGC_Collect).
-[[nodiscard]] std::optional<Address> FirstStaticOf(const target::MemoryImage& memory, Address function, std::uint8_t bytes, int max_instructions);
 
 /// Ranges of writable data of a module: .data and .bss of its file, or, without a file, its writable mappings.
 [[nodiscard]] std::vector<AddressRange> WritableData(const target::Process& process, const target::Module& module);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "core/cpython/accessor.h"
 #include "core/cpython/static_collector.h"
 #include "core/cpython/target_objects.h"
 
@@ -296,9 +297,23 @@ bool CorrectByStructure(const target::Process& process, const InterpreterSite& s
   return LayoutFits(process, layout, site, limits);
 }
 
+bool FindRuntimeByAccessor(const target::Process& process, const Layout& layout, const Limits& limits, InterpreterSite& site) {
+  if (!layout.Has(Field::PyRuntimeState_interpreters_head) || !SymbolAddress(*site.module, "PyInterpreterState_Head")) return false;
+  const auto head = Accessors(process, *site.module).Returned("PyInterpreterState_Head", 8);
+  const std::uint32_t inner = layout.Offset(Field::PyRuntimeState_interpreters_head);
+  if (!head || *head < inner) return false;
+  InterpreterSite guess = site;
+  guess.runtime = *head - inner;
+  if (!LayoutFits(process, layout, guess, limits)) return false;
+  site.runtime = guess.runtime;
+  site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by running the accessor PyInterpreterState_Head of {} (no symbol)", site.runtime, site.module->path));
+  return true;
+}
+
 bool FindRuntimeByStructure(const target::Process& process, const Layout& layout, const Limits& limits, InterpreterSite& site) {
   const target::MemoryImage& memory = process.memory;
   const bool statics = !layout.Has(Field::PyRuntimeState_interpreters_head);
+  if (FindRuntimeByAccessor(process, layout, limits, site)) return true;
   for (const AddressRange& range : WritableData(process, *site.module)) {
     if (range.size() > (256u << 20)) continue;
     for (Address at = (range.begin + 7) & ~Address{7}; at + 8 <= range.end; at += 8) {

@@ -26,7 +26,10 @@ namespace pygc::cpython {
 /// `warnings` (both values). True where LayoutFits() holds afterwards.
 bool CorrectByStructure(const target::Process& process, const InterpreterSite& site, const Limits& limits, Layout& layout, std::vector<std::string>& warnings);
 
-/// Finds _PyRuntime (3.7 - 3.12) or interp_head and the generations (2.7, 3.6) of a module without symbols, by their structure in its writable data.
+/// Finds _PyRuntime (3.7+) of a module that exports PyInterpreterState_Head but not it, by running that accessor. True where found; fills `site`.
+bool FindRuntimeByAccessor(const target::Process& process, const Layout& layout, const Limits& limits, InterpreterSite& site);
+
+/// Asks FindRuntimeByAccessor(); else finds _PyRuntime (3.7 - 3.12) or interp_head and the generations (2.7, 3.6) of a module without symbols, by their structure in its writable data.
 /// True where found; fills the addresses of `site`.
 bool FindRuntimeByStructure(const target::Process& process, const Layout& layout, const Limits& limits, InterpreterSite& site);
 

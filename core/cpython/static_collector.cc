@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/cpython/accessor.h"
 #include "core/cpython/target_objects.h"
 
 namespace pygc::cpython {
@@ -27,13 +28,13 @@ std::optional<Address> StaticNear(const target::Module& module, std::string_view
   return *best + static_cast<std::uint64_t>(module.load_bias);
 }
 
-// The static that a function of the gc module (a builtin function object in its dict) loads first.
-std::optional<Address> StaticOfGcFunction(const target::Process& process, const TargetObjects& objects, Address gc_dict, std::string_view function) {
+// The int that a function of the gc module (a builtin function object in its dict) reads first.
+std::optional<Address> StaticOfGcFunction(Accessors& accessors, const TargetObjects& objects, Address gc_dict, std::string_view function) {
   const Address object = objects.Find(gc_dict, function);
   if (object == 0) return std::nullopt;
   const auto method = objects.Get(object, Field::PyCFunctionObject_m_ml);
   const auto code = method ? objects.Get(*method, Field::PyMethodDef_ml_meth) : std::nullopt;
-  return code ? FirstStaticOf(process.memory, *code, 4, 6) : std::nullopt;
+  return code ? accessors.Read(*code, 4) : std::nullopt;
 }
 
 bool InWritableData(const target::Process& process, const target::Module& module, Address a) {
@@ -58,6 +59,8 @@ void ReadStaticCollector(const target::Process& process, const InterpreterSite& 
     const auto value = memory.ReadValue<std::int32_t>(*a);
     return value ? std::optional(*value) : std::nullopt;
   };
+  std::optional<Accessors> made;  // only where a symbol is missing
+  const auto accessors = [&]() -> Accessors& { return made ? *made : made.emplace(process, module); };
   const auto say = [&](std::string text) {
     if (with_lists) runtime.explanation.push_back(std::move(text));
   };
@@ -65,9 +68,9 @@ void ReadStaticCollector(const target::Process& process, const InterpreterSite& 
   // enabled is initialised (.data, beside generations); the others are zero at start (.bss, beside long_lived_pending).
   auto enabled = int_of(StaticNear(module, "enabled", "generations"));
   if (!enabled || (*enabled != 0 && *enabled != 1)) {
-    enabled = int_of(StaticOfGcFunction(process, objects, gc_dict, "isenabled"));
+    enabled = int_of(StaticOfGcFunction(accessors(), objects, gc_dict, "isenabled"));
     if (enabled && *enabled != 0 && *enabled != 1) enabled.reset();
-    if (enabled) say("collector on/off from the code of gc.isenabled");
+    if (enabled) say("collector on/off by running the accessor gc.isenabled (no symbol)");
   }
   if (enabled) out.enabled = *enabled != 0;
   else say(gc_dict == 0 ? "collector on: the gc module was never imported, nothing else switches it off"
@@ -75,15 +78,20 @@ void ReadStaticCollector(const target::Process& process, const InterpreterSite& 
 
   auto debug = int_of(StaticNear(module, "debug", "long_lived_pending"));
   if (!debug) {
-    debug = int_of(StaticOfGcFunction(process, objects, gc_dict, "get_debug"));
-    if (debug) say("debug flags from the code of gc.get_debug");
+    debug = int_of(StaticOfGcFunction(accessors(), objects, gc_dict, "get_debug"));
+    if (debug) say("debug flags by running the accessor gc.get_debug (no symbol)");
+  }
+  if (!debug) {  // CPython: _PyGC_DumpShutdownStats(), Modules/gcmodule.c [3.4+], asks for the debug flags first and then for the garbage
+    debug = int_of(accessors().Read("_PyGC_DumpShutdownStats", 4));
+    if (debug) say("debug flags by running the accessor _PyGC_DumpShutdownStats (no symbol)");
   }
   if (debug && (*debug & ~0x3F) == 0) out.debug = *debug;
   else if (gc_dict != 0) say("debug flags of the collector are not known (no symbols); taken as none");
 
   auto collecting = int_of(StaticNear(module, "collecting", "long_lived_pending"));
   if (!collecting) {
-    if (const auto collect = SymbolAddress(module, "PyGC_Collect")) collecting = int_of(FirstStaticOf(memory, *collect, 4, 6));
+    collecting = int_of(accessors().Read("PyGC_Collect", 4));  // it asks first whether a collection runs [2.7-3.6]
+    if (collecting) say("whether a collection is running by running the accessor PyGC_Collect (no symbol)");
   }
   if (collecting && (*collecting == 0 || *collecting == 1)) out.collecting = *collecting != 0;
   else say("whether a collection is running is not known (no symbols)");
@@ -95,9 +103,18 @@ void ReadStaticCollector(const target::Process& process, const InterpreterSite& 
   };
   out.garbage = pointer_of("garbage");
   if (out.garbage == 0 && gc_dict != 0) out.garbage = objects.Find(gc_dict, "garbage");
+  bool garbage_known = out.garbage != 0 || StaticNear(module, "garbage", "long_lived_pending").has_value();
+  if (!garbage_known) {
+    // The garbage list is there without the module where an automatic collection found something to keep.
+    const auto place = accessors().Read("_PyGC_DumpShutdownStats", 8);
+    const auto value = place ? memory.ReadPointer(*place) : Result<Address>(0);
+    garbage_known = place && value && (*value == 0 || objects.IsList(*value));
+    if (garbage_known) out.garbage = *value;
+    if (garbage_known) say("gc.garbage by running the accessor _PyGC_DumpShutdownStats (no symbol)");
+  }
   out.callbacks = pointer_of("callbacks");
   if (out.callbacks == 0 && gc_dict != 0) out.callbacks = objects.Find(gc_dict, "callbacks");
-  if (out.garbage == 0 && !StaticNear(module, "garbage", "long_lived_pending")) {
+  if (!garbage_known) {
     say("gc.garbage is not known: no symbols, and the gc module was never imported");
   }
 

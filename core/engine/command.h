@@ -28,6 +28,7 @@ struct CommandInput {
   const report::Header& header;
   ProgressSink& progress;
   bool colour = false;
+  const objects::TraverseInterpreter* machine = nullptr;  // what `reader` uses
 };
 
 /// What a command found, and its report in the format asked for.
@@ -43,6 +44,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunGarbage(const CommandInput& input);
 [[nodiscard]] Outcome RunFinalizers(const CommandInput& input);
 [[nodiscard]] Outcome RunStatus(const CommandInput& input);
+[[nodiscard]] Outcome RunVerify(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

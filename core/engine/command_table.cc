@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -82,7 +82,15 @@ constexpr CommandRow kRows[] = {
     {"dominators", "who retains how much", false, 0, {}, {}, {}},
     {"stacks", "Python stacks of all threads", false, 0, {}, {}, {}},
     {"asyncio", "tasks as a tree", false, 0, {}, {}, {}},
-    {"verify", "the heap's own consistency", false, 0, {}, {}, {}},
+    {"verify",
+     "the heap's own consistency: generation lists, types, counts",
+     true,
+     kLimit | kFailOn | kTraverse,
+     "Checks what has to hold in every heap: the collector's lists are whole and lead back, every object has a type, no count is lower than the "
+     "references found, gc.garbage holds objects. Says what was checked and what was not. With --traverse also reads every object in two "
+     "independent ways, by pygc's own reader of its type and by running the type's tp_traverse in a bounded machine, and lists each difference.",
+     {"verify", "verify --traverse --format json"},
+     {"is the heap damaged?", "do both readers agree on every object? For a script"}},
     {"diff", "what grew since another core", false, 0, {}, {}, {}},
     {"expect", "assertions for scripts", false, 0, {}, {}, {}},
     {"export",
@@ -102,8 +110,8 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save", "--trust-anon-code",
-                                              "-x",      "--depth",    "--fan-out",     "--all",  "--traverse"};
+constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save",
+                                              "-x",      "--depth",    "--fan-out",     "--all"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -221,6 +229,7 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
       ->allow_extra_args(false)
       ->group(group);
   app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
+  app.add_flag("--trust-anon-code", t.trust_anonymous_code, "also run tp_traverse code outside the read-only text of files (JIT)")->group(group);
   app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")
       ->type_name("MS")
       ->check(NumberCheck("a number of milliseconds", 0, kMostSeconds * 1000))
@@ -280,6 +289,9 @@ void AddCommand(Grammar& g, const CommandRow& row) {
         ->type_name("GLOB")
         ->allow_extra_args(false)
         ->group(group);
+  }
+  if (row.takes & kTraverse) {
+    command->add_flag("--traverse", r.traverse, "also compare the native readers with tp_traverse's own code")->group(group);
   }
   if (row.takes & kFailOn) {
     command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")

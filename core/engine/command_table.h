@@ -21,7 +21,8 @@ struct TargetChoice {
   std::string core;        // -c CORE
   std::int32_t pid = 0;    // -p PID
   target::OpenOptions open;
-  std::string layout_file;  // --layout FILE
+  std::string layout_file;            // --layout FILE
+  bool trust_anonymous_code = false;  // --trust-anon-code
 };
 
 /// One parsed command line.

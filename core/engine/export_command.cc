@@ -1,10 +1,12 @@
 #include "core/engine/command.h"
+#include "core/engine/edge_labels.h"
 #include "core/report/export.h"
 
 namespace pygc::engine {
 
 Result<void> RunExport(const CommandInput& in, const std::function<bool(std::string_view)>& sink) {
-  report::ExportInput input{in.heap, in.verdict, in.header, {}};
+  EdgeLabels labels(in.reader, in.heap);
+  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }};
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     input.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }

@@ -56,11 +56,11 @@ struct Session::Impl {
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
-    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host)};
+    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get()};
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
-    const bool judges = request.command == "leaks" || request.command == "garbage";
+    const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
     }
@@ -81,6 +81,7 @@ struct Session::Impl {
     runtime.emplace(std::move(*found));
     objects::MachineReaderOptions machine_options;
     machine_options.threads = limits.threads;
+    machine_options.trust_anonymous_code = request.target.trust_anonymous_code;
     machine = std::make_unique<objects::MachineReader>(process, *runtime, machine_options);
     reader.emplace(process, *runtime, limits, machine.get());
     locate_seconds = SecondsSince(start);
@@ -89,7 +90,7 @@ struct Session::Impl {
 
   // The snapshot and its verdict: made once, kept for the next command. Leaves are wanted only for export; what has them serves every command.
   Result<const Analysis*> Analyse(const Request& request, ProgressSink& progress) {
-    const bool with_leaves = request.command == "export";
+    const bool with_leaves = request.command == "export" || (request.command == "verify" && request.traverse);
     std::optional<Analysis>& slot = with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;
@@ -123,6 +124,7 @@ struct Session::Impl {
     if (name == "garbage") return RunGarbage(input);
     if (name == "finalizers") return RunFinalizers(input);
     if (name == "status") return RunStatus(input);
+    if (name == "verify") return RunVerify(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 
@@ -149,7 +151,7 @@ struct Session::Impl {
       const heap::HeapSnapshot no_heap;
       const analysis::Verdict no_verdict;
       SilentProgress silent;
-      const CommandInput input{request, *reader, no_heap, no_verdict, header, silent, WantsColour(request, host)};
+      const CommandInput input{request, *reader, no_heap, no_verdict, header, silent, WantsColour(request, host), machine.get()};
       if (Result<void> written = Write(RunCommand(input).document, request, output); !written) return ReportError(written.error(), output);
     }
     return stopped ? Interrupted(progress, output) : ReportError(error, output);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "core/engine/command.h"
@@ -47,24 +48,32 @@ report::TargetDetails DetailsOf(const target::Process& process, const cpython::R
   return d;
 }
 
+constexpr std::size_t kLabels = static_cast<std::size_t>(objects::ReferentQuality::kUnknown) + 1;
+
 void CountObjects(const heap::HeapSnapshot& heap, report::StatusReport* r) {
   r->types = heap.types.size();
   r->references = heap.graph.edge_count();
-  std::vector<std::uint64_t> approximate(heap.types.size(), 0);
-  for (heap::NodeId n = 0; n < heap.size(); ++n) {
-    if (!heap.IsTracked(n)) continue;
-    if (heap.flags[n] & heap::kApproximate) {
-      ++r->approximate_objects;
-      ++approximate[heap.type[n]];
-    } else if (!(heap.flags[n] & heap::kFault)) {
-      ++r->exact_objects;
-    }
+  // Tracked objects that are not plainly exact, by type and label.
+  std::array<std::uint64_t, kLabels> by_label{};
+  std::map<std::pair<std::uint32_t, std::uint8_t>, std::uint64_t> not_exact;
+  for (const auto& [n, quality] : heap.quality) {
+    if (!heap.IsTracked(n) || quality >= kLabels) continue;
+    ++by_label[quality];
+    if (!objects::IsExact(static_cast<objects::ReferentQuality>(quality))) ++not_exact[{heap.type[n], quality}];
   }
-  for (std::size_t i = 0; i < approximate.size(); ++i) {
-    if (approximate[i] == 0) continue;
-    const heap::TypeRecord& t = heap.types[i];
+  std::uint64_t tracked = 0;
+  for (heap::NodeId n = 0; n < heap.size(); ++n) tracked += heap.IsTracked(n);
+  by_label[0] = tracked;
+  for (std::size_t q = 1; q < kLabels; ++q) by_label[0] -= by_label[q];
+  for (std::size_t q = 0; q < kLabels; ++q) {
+    const auto quality = static_cast<objects::ReferentQuality>(q);
+    r->labels.emplace_back(objects::QualityName(quality), by_label[q]);
+    (objects::IsExact(quality) ? r->exact_objects : r->approximate_objects) += quality == objects::ReferentQuality::kUnknown ? 0 : by_label[q];
+  }
+  for (const auto& [key, objects] : not_exact) {
+    const heap::TypeRecord& t = heap.types[key.first];
     r->approximate_types.push_back(
-        {t.name, objects::QualityName(static_cast<objects::ReferentQuality>(t.reader_label)), t.approximate_reason, t.module_file, approximate[i]});
+        {t.name, objects::QualityName(static_cast<objects::ReferentQuality>(key.second)), t.approximate_code, t.approximate_reason, t.module_file, objects});
   }
   std::stable_sort(r->approximate_types.begin(), r->approximate_types.end(), [](const auto& a, const auto& b) { return a.objects > b.objects; });
   r->unreadable_objects = heap.coverage.unreadable_objects;

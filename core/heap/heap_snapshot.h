@@ -1,6 +1,7 @@
 // The heap as immutable columns indexed by NodeId, plus the reference graph. No way back to the target's memory.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -28,8 +29,8 @@ struct TypeRecord {
   enum class Finalizer : std::uint8_t { kNone, kDel, kTpFinalize, kTpDel } finalizer = Finalizer::kNone;
   bool legacy_finalizer = false;           // the collector will not free its cycles (tp_del; 2.7: __del__)
   bool may_have_legacy_finalizer = false;  // 2.7 instances and generators: decided object by object (ObjectFlags::kLegacyFinalizer)
-  std::uint8_t reader_label = 0;           // objects::ReferentQuality of most of its objects
-  std::string approximate_reason;          // why its referents are not exact; empty where they are
+  std::string approximate_code;            // why referents are not exact, for scripts: "untrusted-code"; empty where all are
+  std::string approximate_reason;          // the same in words
 };
 
 inline constexpr std::uint8_t kNoInterpreter = 0xFF;              // interpreter column: shared or not known
@@ -98,7 +99,14 @@ struct HeapSnapshot {
   std::vector<NodeId> not_gc;
   // Tracked nodes, by id, with referents that are not in `graph`, because a table could not be read or their tp_traverse was not followed to its end.
   std::vector<NodeId> incomplete;
+  // How exactly each object's references are known, for those where it is not plainly so (rising by node): objects::ReferentQuality. All others: 0, exact.
+  std::vector<std::pair<NodeId, std::uint8_t>> quality;
 
+  /// objects::ReferentQuality of the node. O(log of the number of nodes that are not exact).
+  [[nodiscard]] std::uint8_t QualityOf(NodeId n) const noexcept {
+    const auto at = std::lower_bound(quality.begin(), quality.end(), std::pair<NodeId, std::uint8_t>(n, 0));
+    return at != quality.end() && at->first == n ? at->second : std::uint8_t{0};
+  }
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }
   [[nodiscard]] bool IsTracked(NodeId n) const noexcept { return flags[n] & kTracked; }

@@ -45,7 +45,7 @@ constexpr std::string_view kStops[] = {
     "PyMem_Realloc", "PyMem_Free", "PyMem_RawMalloc", "PyMem_RawFree", "_PyObject_GC_New", "_PyObject_GC_NewVar", "_PyObject_New", "PyType_GenericAlloc",
     "PyObject_Call", "PyObject_CallObject", "PyObject_CallFunction", "PyObject_CallMethod", "PyObject_Vectorcall", "PyObject_CallFunctionObjArgs",
     "PyEval_EvalCode", "_PyEval_EvalFrameDefault", "PyEval_AcquireThread", "PyEval_RestoreThread", "PyEval_SaveThread", "PyGILState_Ensure",
-    "PyGILState_Release", "PyGC_Collect", "PyRun_SimpleString", "PyImport_ImportModule", "Py_Exit",
+    "PyGILState_Release", "PyRun_SimpleString", "PyImport_ImportModule", "Py_Exit",
 };
 
 const std::unordered_map<std::string_view, LibraryFunction>& Names() {

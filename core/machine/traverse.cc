@@ -105,13 +105,14 @@ TraverseMachine::~TraverseMachine() = default;
 TraverseMachine::TraverseMachine(TraverseMachine&&) noexcept = default;
 TraverseMachine& TraverseMachine::operator=(TraverseMachine&&) noexcept = default;
 
-RunOutcome TraverseMachine::Traverse(Address tp_traverse, Address object, std::vector<Visit>& out, std::uint64_t plausible_items) {
+RunOutcome TraverseMachine::Traverse(Address tp_traverse, Address object, std::vector<Visit>& out, std::uint64_t plausible_items,
+                                     ReadTrace* trace) {
   const MachineOptions& o = impl_->options;
   const std::uint64_t per_item = std::max<std::uint64_t>(o.steps_per_item, 1);
   const std::uint64_t for_items = plausible_items > o.max_steps / per_item ? o.max_steps : plausible_items * per_item;
   const std::uint64_t steps = std::min(o.max_steps, o.base_steps + for_items);
   const std::array<std::uint64_t, 3> arguments = {object, impl_->loop.magic().visit, impl_->loop.magic().argument};
-  return impl_->Run(tp_traverse, arguments, steps, &out, nullptr);
+  return impl_->Run(tp_traverse, arguments, steps, &out, trace);
 }
 
 RunOutcome TraverseMachine::RunFunction(Address function, std::span<const std::uint64_t> arguments, ReadTrace* trace) {

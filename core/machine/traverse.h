@@ -82,8 +82,9 @@ class TraverseMachine {
   TraverseMachine& operator=(TraverseMachine&&) noexcept;
 
   /// Runs `tp_traverse` on `object` and appends what it visits, in order. `plausible_items`: how many referents the object can be thought to have
-  /// (its ob_size, say), which only widens the bound on steps. Visits are appended also where the run stops early.
-  RunOutcome Traverse(Address tp_traverse, Address object, std::vector<Visit>& out, std::uint64_t plausible_items = 0);
+  /// (its ob_size, say), which only widens the bound on steps. Visits are appended also where the run stops early. `trace` (may be nullptr) as in
+  /// RunFunction(); a run with one is several times slower.
+  RunOutcome Traverse(Address tp_traverse, Address object, std::vector<Visit>& out, std::uint64_t plausible_items = 0, ReadTrace* trace = nullptr);
 
   /// Runs any function with up to six integer arguments; its result is in RunOutcome::result. `trace` (may be nullptr) receives what it read from the
   /// target, without its stack.

@@ -1,4 +1,8 @@
 // References with their places, and how a report writes them.
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -11,7 +15,8 @@ constexpr std::size_t kMaxKeyText = 120;  // code points of one key in a label
 class LabelSink {
  public:
   static constexpr bool kLabels = true;
-  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory) noexcept : out_(&out), memory_(&memory) {}
+  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory, const Offsets& offsets) noexcept
+      : out_(&out), memory_(&memory), offsets_(&offsets) {}
   void Reserve(std::uint64_t) {}
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
@@ -44,14 +49,67 @@ class LabelSink {
     std::vector<Address> addresses;
     std::vector<SlotOrigin> slots;
     const ReferentQuality q = machine.Run(type, object, addresses, &slots);
-    for (std::size_t i = 0; i < addresses.size(); ++i) {
-      const Address slot = i < slots.size() ? slots[i].slot : 0;
-      Add(addresses[i], SlotKind::kUnknown, slot >= object ? slot - object : 0);
-    }
+    for (std::size_t i = 0; i < addresses.size(); ++i) AddSlot(addresses[i], i < slots.size() ? slots[i] : SlotOrigin(), type, object);
     return q;
   }
 
  private:
+  /// A reference that the machine found: what Python code calls its slot where that is known, else where it lies.
+  void AddSlot(Address a, const SlotOrigin& origin, const TypeFacts& type, Address object) {
+    LabelledReferent* const r = Add(a, SlotKind::kUnknown, origin.slot - object);
+    if (r == nullptr) return;
+    if (!origin.in_object || origin.through[0] != 0) {
+      r->text = PathText(origin, object);
+      return;
+    }
+    const auto offset = static_cast<std::int64_t>(origin.slot - object);
+    const auto field = std::find_if(type.fields.begin(), type.fields.end(), [&](const VisitedField& f) { return f.offset == offset; });
+    if (field != type.fields.end() || (type.dictoffset > 0 && offset == type.dictoffset)) {
+      r->kind = SlotKind::kField;
+      r->name = field != type.fields.end() ? field->name : "__dict__";
+    } else if (offset == offsets_->ob_type) {
+      r->kind = SlotKind::kType;
+      r->name = "__class__";
+    } else if (std::string name = MemberName(type.address, offset); !name.empty()) {
+      r->kind = SlotKind::kSlot;
+      r->text = std::move(name);
+    } else if (offset < 0) {
+      r->text = fmt::format("-{:#x}", -offset);
+    }
+  }
+
+  /// "[+0x10]->+0x8": at byte 8 of the block that the pointer at byte 16 of the object leads to.
+  [[nodiscard]] std::string PathText(const SlotOrigin& origin, Address object) const {
+    if (!origin.in_object) return "native memory";
+    std::string text;
+    Address base = object;
+    for (std::size_t i = origin.through.size(); i-- > 0;) {
+      if (origin.through[i] == 0) continue;
+      text += fmt::format("[+{:#x}]->", origin.through[i] - base);
+      base = memory_->ReadPointer(origin.through[i]).value_or(0);
+    }
+    return text + fmt::format("+{:#x}", origin.slot - base);
+  }
+
+  /// What tp_members of the type or a base calls the object at `offset`; empty where nothing does.
+  [[nodiscard]] std::string MemberName(Address type, std::int64_t offset) const {
+    constexpr int kMaxBases = 32, kMaxMembers = 512, kObject = 6;  // CPython: T_OBJECT, Include/structmember.h
+    if (offsets_->tp_members == kNoField || offsets_->member_size == 0) return {};
+    for (int depth = 0; type != 0 && depth < kMaxBases; ++depth) {
+      Address member = memory_->ReadPointer(type + offsets_->tp_members).value_or(0);
+      for (int i = 0; member != 0 && i < kMaxMembers; ++i, member += offsets_->member_size) {
+        const std::byte* const m = memory_->At(member, offsets_->member_size);
+        const Address name = m == nullptr ? 0 : LoadUnchecked<std::uint64_t>(m + offsets_->member_name);
+        if (name == 0) break;
+        const auto kind = LoadUnchecked<std::int32_t>(m + offsets_->member_type);
+        if ((kind != kObject && kind != offsets_->member_object_ex) || LoadUnchecked<std::int64_t>(m + offsets_->member_offset) != offset) continue;
+        return memory_->ReadCString(name, 256).value_or("");
+      }
+      type = memory_->ReadPointer(type + offsets_->tp_base).value_or(0);
+    }
+    return {};
+  }
+
   LabelledReferent* Add(Address a, SlotKind kind, std::uint64_t index = 0) {
     if (a == 0) return nullptr;
     LabelledReferent& r = out_->emplace_back();
@@ -63,6 +121,7 @@ class LabelSink {
 
   std::vector<LabelledReferent>* out_;
   const target::MemoryImage* memory_;
+  const Offsets* offsets_;
 };
 
 /// A key as Python would write it, as far as it can be told without running anything.
@@ -98,7 +157,7 @@ std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) 
 }  // namespace
 
 ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const {
-  LabelSink sink(out, impl_->process->memory);
+  LabelSink sink(out, impl_->process->memory, impl_->offsets);
   return Visitor<LabelSink>(impl_->context, sink).Object(object, type);
 }
 
@@ -115,7 +174,7 @@ std::string ObjectReader::LabelText(const LabelledReferent& r) const {
     case SlotKind::kSlot: return fmt::format(".{}", r.text.empty() ? "?" : r.text);
     case SlotKind::kLocal: return fmt::format("local {}", name_of(r.key).value_or(std::to_string(r.index)));
     case SlotKind::kStackItem: return fmt::format("stack[{}]", r.index);
-    case SlotKind::kUnknown: return fmt::format("+{:#x}", r.index);
+    case SlotKind::kUnknown: return r.text.empty() ? fmt::format("+{:#x}", r.index) : r.text;
   }
   return {};
 }

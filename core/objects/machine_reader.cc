@@ -85,7 +85,54 @@ ReferentQuality QualityOf(machine::RunLabel label) {
   return ReferentQuality::kApproximate;
 }
 
+// How the slots of a run were reached, from what it read. HEURISTIC: a slot outside the object lies in the block whose pointer is the greatest that was read
+// and is not above it, referents left out. A wrong one needs another pointer that was read to fall between the block's start and the slot; it would show a
+// wrong place in a label, nothing else.
+class ReadPaths {
+ public:
+  ReadPaths(const machine::ReadTrace& trace, const std::vector<machine::Visit>& visits, AddressRange object) : object_(object) {
+    std::vector<Address> referents;
+    for (const machine::Visit& v : visits) referents.push_back(v.referent);
+    std::sort(referents.begin(), referents.end());
+    for (const machine::TracedRead& r : trace.reads) {
+      if (r.size == 8 && r.value != 0 && !object.Contains(r.value) && !std::binary_search(referents.begin(), referents.end(), r.value)) pointers_.push_back(r);
+    }
+    std::sort(pointers_.begin(), pointers_.end(), [&](const machine::TracedRead& a, const machine::TracedRead& b) {
+      if (a.value != b.value) return a.value < b.value;
+      if (object.Contains(a.address) != object.Contains(b.address)) return object.Contains(b.address);
+      return a.address < b.address;
+    });
+  }
+  [[nodiscard]] SlotOrigin Of(Address slot) const {
+    SlotOrigin origin;
+    origin.slot = slot;
+    Address at = slot;
+    for (Address& step : origin.through) {
+      if (object_.Contains(at)) break;
+      auto above = std::upper_bound(pointers_.begin(), pointers_.end(), at, [](Address a, const machine::TracedRead& r) { return a < r.value; });
+      if (above == pointers_.begin() || at - (above - 1)->value > kMaxBlockBytes) break;
+      step = at = (above - 1)->address;
+    }
+    origin.in_object = object_.Contains(at);
+    return origin;
+  }
+
+ private:
+  static constexpr std::uint64_t kMaxBlockBytes = 16u << 20;  // an array of two million pointers
+  AddressRange object_;
+  std::vector<machine::TracedRead> pointers_;
+};
+
+// Bounds on what one run may cost. Which thread meets one first decides which runs of the function are struck out, so nothing that a report says may depend
+// on the difference between the two.
+bool IsCostBound(machine::StopReason reason) {
+  return reason == machine::StopReason::kStepLimit || reason == machine::StopReason::kVisitLimit || reason == machine::StopReason::kDepthLimit ||
+         reason == machine::StopReason::kStruckOut;
+}
+
 }  // namespace
+
+constexpr std::size_t kMaxTracedReads = 1u << 16;  // of one run, for labels
 
 // A machine and the visits of its last run. Borrowed by one thread at a time.
 struct MachineReader::Worker {
@@ -150,16 +197,23 @@ ReferentQuality MachineReader::RunFunction(Address traverse, const TypeFacts& ty
                                            std::vector<SlotOrigin>* slots) const {
   const Borrowed worker(*this);
   worker->visits.clear();
-  const machine::RunOutcome outcome = worker->machine.Traverse(traverse, object, worker->visits, items);
+  machine::ReadTrace trace;
+  trace.limit = kMaxTracedReads;
+  const machine::RunOutcome outcome = worker->machine.Traverse(traverse, object, worker->visits, items, slots != nullptr ? &trace : nullptr);
   ReferentQuality quality = QualityOf(outcome.label);
   if (!outcome.is_exact()) {
     Record(traverse, type, object, outcome);
-    if (worker->visits.empty()) quality = ReferentQuality::kApproximate;  // nothing was learned: the caller's scan is better
+    if (worker->visits.empty() || IsCostBound(outcome.reason)) quality = ReferentQuality::kApproximate;  // nothing was learned: the caller's scan is better
   }
   if (quality >= ReferentQuality::kApproximate) return quality;
   for (const machine::Visit& v : worker->visits) out.push_back(v.referent);
-  if (slots != nullptr)
-    for (const machine::Visit& v : worker->visits) slots->push_back({v.slot});
+  if (slots != nullptr) {
+    constexpr Address kBefore = 32;  // what may stand before an object: its dict and weak references, the collector's head
+    const auto size = static_cast<std::uint64_t>(std::max<std::int64_t>(type.basicsize, 0)) +
+                      std::min<std::uint64_t>(items, kMaxTracedReads) * static_cast<std::uint64_t>(std::max<std::int64_t>(type.itemsize, 0));
+    const ReadPaths paths(trace, worker->visits, {object - kBefore, object + size});
+    for (const machine::Visit& v : worker->visits) slots->push_back(paths.Of(v.slot));
+  }
   return quality;
 }
 
@@ -173,10 +227,13 @@ std::optional<bool> MachineReader::IsGc(Address tp_is_gc, Address object) const 
 void MachineReader::Record(Address function, const TypeFacts& type, Address object, const machine::RunOutcome& outcome) const {
   const std::lock_guard lock(mutex_);
   TraverseRecord& record = records_[function];
-  // The example is the object at the lowest address, so that it does not depend on which thread came first.
-  if (record.not_exact++ == 0 || object < record.object) {
+  // The example is the object at the lowest address, so that it does not depend on which thread came first. A run that was struck out says nothing new.
+  const bool first = record.not_exact++ == 0;
+  const bool struck_out = outcome.reason == machine::StopReason::kStruckOut;
+  if (first || (object < record.object && !struck_out) || record.example.reason == machine::StopReason::kStruckOut) {
     record.function = function;
     record.example = outcome;
+    if (IsCostBound(outcome.reason)) record.example.stop_address = record.example.stop_operand = 0;
     record.object = object;
     record.type = type.address;
   }
@@ -192,11 +249,11 @@ std::vector<TraverseRecord> MachineReader::NotExact() const {
   return all;
 }
 
-std::string MachineReader::Reason(const TypeFacts& type) const {
+NotExactReason MachineReader::WhyNotExact(const TypeFacts& type) const {
   const std::lock_guard lock(mutex_);
   const auto it = records_.find(type.tp_traverse);
   if (it == records_.end()) return {};
-  return fmt::format("its tp_traverse {}", it->second.example.Text());
+  return {machine::StopReasonCode(it->second.example.reason), fmt::format("its tp_traverse {}", it->second.example.Text())};
 }
 
 }  // namespace pygc::objects

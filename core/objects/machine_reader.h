@@ -49,8 +49,9 @@ class MachineReader final : public TraverseInterpreter {
 
   /// Functions that were not exact at least once, by address.
   [[nodiscard]] std::vector<TraverseRecord> NotExact() const;
-  /// Why `type`'s referents are not exact, for reports; empty where all runs were.
-  [[nodiscard]] std::string Reason(const TypeFacts& type) const;
+  [[nodiscard]] NotExactReason WhyNotExact(const TypeFacts& type) const override;
+  /// Its text alone.
+  [[nodiscard]] std::string Reason(const TypeFacts& type) const { return WhyNotExact(type).text; }
   /// Steps taken so far, of total_steps; up to 65,536 a thread may not be counted yet.
   [[nodiscard]] std::int64_t steps_taken() const noexcept;
 

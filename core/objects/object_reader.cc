@@ -1,5 +1,7 @@
 #include "core/objects/object_reader.h"
 
+#include <fmt/format.h>
+
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -84,6 +86,21 @@ void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) cons
     __builtin_prefetch(table);
     if (field == o.ma_keys && !o.dict_old) __builtin_prefetch(table + 64);  // indices first, then the entries
   }
+}
+
+NotExactReason ObjectReader::WhyNotExact(const TypeFacts& type) const {
+  if (!type.reason.empty()) {
+    const TypeFacts* const own = type.traverse_base != nullptr ? type.traverse_base : &type;
+    return {own->traverse_reader == ReaderKind::kScan ? "not-interpreted" : "type", type.reason};
+  }
+  for (const TypeFacts* t : {&type, type.traverse_base}) {
+    if (t == nullptr || impl_->context.machine == nullptr) continue;
+    if (NotExactReason why = impl_->context.machine->WhyNotExact(*t); !why.code.empty()) {
+      if (t != &type) why.text = fmt::format("its base {}: {}", t->name, why.text);
+      return why;
+    }
+  }
+  return {"unreadable", "some of its objects could not be read"};
 }
 
 bool ObjectReader::IsGc(Address object, const TypeFacts& type) const {

@@ -20,6 +20,7 @@ namespace pygc::objects {
 using ReferentBuffer = std::vector<Address>;
 
 class TraverseInterpreter;
+struct NotExactReason;
 
 /// What a referent is to its owner, for labels.
 enum class SlotKind : std::uint8_t {
@@ -33,7 +34,7 @@ enum class SlotKind : std::uint8_t {
   kLocal,       // local variable `index` of a frame; name object at `key` where known
   kStackItem,   // value stack of a frame
   kType,        // ob_type
-  kUnknown,     // found by a scan at byte `index` of the object
+  kUnknown,     // found at byte `index` of the object, or at the place that `text` says, by a scan or by running tp_traverse
 };
 
 /// One reference with its place.
@@ -41,7 +42,7 @@ struct LabelledReferent {
   Address referent = 0;
   SlotKind kind = SlotKind::kUnknown;
   const char* name = nullptr;  // static text: "__self__", "__closure__"
-  std::string text;            // names read from the target (slot names)
+  std::string text;            // names read from the target (slot names); kUnknown: the place, where it is not in the object
   Address key = 0;             // key or name object
   std::uint64_t index = 0;
 };
@@ -71,6 +72,10 @@ class ObjectReader {
   void PrefetchReferents(Address object, const TypeFacts& type) const noexcept;
   /// The same references, each with its place. Slower; for reported objects.
   ReferentQuality LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const;
+
+  /// Why referents of objects of this type that were read so far are not exact, with a code for scripts: "not-interpreted" (their memory was searched),
+  /// "type" (the type itself is damaged), "unreadable" (an object is), or what stopped the machine ("untrusted-code").
+  [[nodiscard]] NotExactReason WhyNotExact(const TypeFacts& type) const;
 
   /// True when the collector sees the object as one of its own: Py_TPFLAGS_HAVE_GC and tp_is_gc. CPython: _PyObject_IS_GC.
   [[nodiscard]] bool IsGc(Address object, const TypeFacts& type) const;

@@ -27,6 +27,7 @@ Offsets::Offsets(const Layout& layout) {
   tp_traverse = layout.Offset(Field::PyTypeObject_tp_traverse);
   tp_weaklistoffset = layout.Offset(Field::PyTypeObject_tp_weaklistoffset);
   tp_base = layout.Offset(Field::PyTypeObject_tp_base);
+  tp_members = layout.Has(Field::PyTypeObject_tp_members) ? layout.Offset(Field::PyTypeObject_tp_members) : kNoField;
   tp_dict = layout.Offset(Field::PyTypeObject_tp_dict);
   tp_dictoffset = layout.Offset(Field::PyTypeObject_tp_dictoffset);
   tp_is_gc = layout.Offset(Field::PyTypeObject_tp_is_gc);

@@ -18,7 +18,7 @@ struct Offsets {
   // Object heads
   std::uint32_t object_size, ob_refcnt, ob_type, ob_size;
   // Types
-  std::uint32_t type_size, tp_name, tp_basicsize, tp_itemsize, tp_dealloc, tp_flags, tp_traverse, tp_weaklistoffset, tp_base, tp_dict, tp_dictoffset,
+  std::uint32_t type_size, tp_name, tp_basicsize, tp_itemsize, tp_dealloc, tp_flags, tp_traverse, tp_weaklistoffset, tp_members, tp_base, tp_dict, tp_dictoffset,
       tp_is_gc, tp_bases, tp_mro, tp_subclasses, tp_del, tp_finalize;
   std::uint32_t heap_type_size, ht_name, ht_qualname, ht_cached_keys;
   std::uint32_t member_size, member_name, member_type, member_offset;

@@ -21,8 +21,10 @@ struct ExportInput {
   const heap::HeapSnapshot& heap;
   const analysis::Verdict& verdict;
   const Header& header;
-  /// Name of a referent quality (TypeRecord::reader_label): "exact", "approximate", ... index by value.
+  /// Name of a referent quality (HeapSnapshot::quality): "exact", "approximate", ... by value; the last one is that of objects that cannot be read.
   std::vector<std::string> quality_names;
+  /// Fills one text for each reference of a node, in the graph's order; empty: not known. May be empty itself: then no reference has a label.
+  std::function<void(heap::NodeId, std::vector<std::string>&)> edge_labels = {};
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

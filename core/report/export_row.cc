@@ -35,17 +35,8 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
       break;
   }
   row.finalizer = FinalizerKind(type, flags);
-  const std::string_view quality =
-      type.reader_label < input.quality_names.size() ? std::string_view(input.quality_names[type.reader_label]) : "unknown";
-  const bool quality_is_exact = quality.starts_with("exact");
-  if (flags & heap::kFault) {
-    row.label = "unknown";
-  } else if (row.exact == quality_is_exact) {
-    row.label = quality;
-  } else {
-    const bool incomplete = std::binary_search(h.incomplete.begin(), h.incomplete.end(), n);
-    row.label = row.exact ? "exact" : incomplete ? "partial" : "approximate";
-  }
+  const std::uint8_t quality = (flags & heap::kFault) != 0 ? static_cast<std::uint8_t>(input.quality_names.size() - 1) : h.QualityOf(n);
+  row.label = quality < input.quality_names.size() ? std::string_view(input.quality_names[quality]) : "unknown";
   return row;
 }
 

@@ -140,13 +140,19 @@ class Writer {
   }
 
   Result<void> References() {
-    Statement insert(db_.get(), "INSERT INTO refs(src,dst) VALUES(?,?)");
+    Statement insert(db_.get(), "INSERT INTO refs VALUES(?,?,?)");
     const heap::HeapSnapshot& h = input_.heap;
+    std::vector<std::string> labels;
     for (heap::NodeId n = 0; n < h.size(); ++n) {
       if (n % kExportProgressStep == 0 && !progress_.Update("writing references", n, h.size())) return Cancelled();
-      for (const heap::NodeId target : h.graph.Successors(n)) {
-        if (!insert.Integer(1, n).Integer(2, target).Step()) return Failed();
+      const auto successors = h.graph.Successors(n);
+      if (input_.edge_labels && !successors.empty()) input_.edge_labels(n, labels);
+      labels.resize(successors.size());
+      for (std::size_t i = 0; i < successors.size(); ++i) {
+        labels[i] = JsonSafe(labels[i]);
+        if (!insert.Integer(1, n).Integer(2, successors[i]).Text(3, labels[i], true).Step()) return Failed();
       }
+      labels.clear();
     }
     return {};
   }

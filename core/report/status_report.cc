@@ -92,10 +92,13 @@ void WriteText(const Header& h, const StatusReport& r, TextWriter& out) {
   out.To(kTextColumn)
       .Line(fmt::format("{} with exact references, {} with guessed ones, {} unreadable", Thousands(r.exact_objects), Thousands(r.approximate_objects),
                         Thousands(r.unreadable_objects)));
+  std::string labels;
+  for (const auto& [label, objects] : r.labels) labels += fmt::format("{}{} {}", labels.empty() ? "" : ", ", Thousands(objects), label);
+  if (!labels.empty()) out.To(kTextColumn).Line(fmt::format("by label: {}", labels));
   if (r.dangling_references > 0) out.To(kTextColumn).Line(fmt::format("{} to no readable object", Counted(r.dangling_references, "reference")));
   if (!r.approximate_types.empty()) {
     out.Line();
-    Label(out, "guessed").Line("types whose references are taken from a scan of their memory:");
+    Label(out, "not exact").Line("types whose references are incomplete or taken from a scan of their memory, and why:");
     Table table;
     table.right = {true, false, false, false};
     for (const ApproximateType& t : r.approximate_types)
@@ -134,6 +137,9 @@ void WriteStatusDocument(const Header& h, const StatusReport& r, JsonWriter& jso
       .Unsigned("approximate_objects", r.approximate_objects)
       .Unsigned("unreadable_objects", r.unreadable_objects);
   json.Unsigned("dangling_references", r.dangling_references);
+  json.Key("labels").Object();
+  for (const auto& [label, objects] : r.labels) json.Unsigned(label, objects);
+  json.EndObject();
   WriteInterpreters(json, h.interpreters);
   json.Key("approximate_types").Array();
   for (const ApproximateType& t : r.approximate_types) {
@@ -141,6 +147,7 @@ void WriteStatusDocument(const Header& h, const StatusReport& r, JsonWriter& jso
         .String("type", t.type)
         .Unsigned("objects", t.objects)
         .String("quality", t.quality)
+        .String("code", t.code)
         .String("reason", t.reason)
         .String("module", t.module)
         .EndObject();

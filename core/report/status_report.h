@@ -3,14 +3,16 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/report/header.h"
 
 namespace pygc::report {
 
+/// Objects of one type whose references have the same label, which is not an exact one.
 struct ApproximateType {
-  std::string type, quality, reason, module;
+  std::string type, quality, code, reason, module;
   std::uint64_t objects = 0;
 };
 
@@ -34,6 +36,7 @@ struct StatusReport {
   bool tried_on_real_process = true;
   std::uint64_t exact_objects = 0, approximate_objects = 0, unreadable_objects = 0, dangling_references = 0;
   std::uint64_t types = 0, references = 0;
+  std::vector<std::pair<std::string, std::uint64_t>> labels;  // tracked objects by label, every label, the most exact first
   std::vector<ApproximateType> approximate_types;
   std::uint64_t more_approximate_types = 0;  // left out by --limit
   std::vector<std::string> notes;            // what of the heap could not be followed

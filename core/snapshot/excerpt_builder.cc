@@ -231,7 +231,7 @@ class ExcerptBuilder {
     if (fresh) {
       TypeUse use;
       use.Add(type.quality);
-      excerpt_.types.push_back(MakeTypeRecord(type, use, process_));
+      excerpt_.types.push_back(MakeTypeRecord(type, use, reader_));
       if (shown != nullptr) {
         excerpt_.types.back().name = *shown;
         excerpt_.types.back().module_file.clear();

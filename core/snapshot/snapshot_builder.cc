@@ -76,6 +76,7 @@ class Builder {
     std::vector<NodeId> not_gc, incomplete;
     std::vector<std::pair<NodeId, NodeId>> borrowed;
     std::uint64_t damaged = 0;
+    std::vector<std::pair<NodeId, std::uint8_t>> quality;  // those that are not plainly exact
     std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
   };
 
@@ -252,6 +253,7 @@ class Builder {
         c.borrowed.clear();
         c.incomplete.clear();
         c.damaged = 0;
+        c.quality.clear();
         c.unreadable -= c.unreadable_referents;
         c.approximate = c.dangling = c.unreadable_referents = 0;
       }
@@ -300,7 +302,11 @@ class Builder {
     };
     const auto decode = [&](NodeId n, Address object) {
       const std::size_t before = referents.size();
-      if (heap_.type[n] < TypeUse::kFirstSpecial) DecodeObject(n, object, edges_.load(std::memory_order_relaxed) < max_edges_, referents, counts);
+      if (heap_.type[n] < TypeUse::kFirstSpecial) {
+        DecodeObject(n, object, edges_.load(std::memory_order_relaxed) < max_edges_, referents, counts);
+      } else {
+        counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
+      }
       for (std::size_t i = before; i < referents.size(); ++i) found_.index.Prefetch(referents[i]);
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
@@ -340,6 +346,7 @@ class Builder {
     }
     if (type.id >= counts.types.size()) counts.types.resize(std::max<std::size_t>(facts_.size(), std::size_t{type.id} + 1));
     counts.types[type.id].Add(quality);
+    if (quality != ReferentQuality::kExact) counts.quality.emplace_back(n, static_cast<std::uint8_t>(quality));
     if (!objects::IsExact(quality)) {
       heap_.flags[n] |= heap::kApproximate;
       ++counts.approximate;
@@ -368,9 +375,10 @@ class Builder {
       heap_.incomplete.insert(heap_.incomplete.end(), c.incomplete.begin(), c.incomplete.end());
       heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
       heap_.borrowed.insert(heap_.borrowed.end(), c.borrowed.begin(), c.borrowed.end());
+      heap_.quality.insert(heap_.quality.end(), c.quality.begin(), c.quality.end());
     }
     heap_.coverage.objects = found_.objects;
-    heap_.types = column.Records(process_);
+    heap_.types = column.Records(reader_);
     column.Translate(heap_.type);
     counts_.clear();
   }

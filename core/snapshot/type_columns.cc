@@ -1,6 +1,9 @@
 #include "core/snapshot/type_columns.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "core/objects/traverse_interpreter.h"
 
 namespace pygc::snapshot {
 namespace {
@@ -24,7 +27,8 @@ heap::TypeRecord::Finalizer FinalizerOf(FinalizerKind kind) {
 
 }  // namespace
 
-heap::TypeRecord MakeTypeRecord(const TypeFacts& facts, const TypeUse& use, const target::Process& process) {
+heap::TypeRecord MakeTypeRecord(const TypeFacts& facts, const TypeUse& use, const objects::ObjectReader& reader) {
+  const target::Process& process = reader.process();
   heap::TypeRecord record;
   record.address = facts.address;
   record.name = facts.name;
@@ -36,13 +40,15 @@ heap::TypeRecord MakeTypeRecord(const TypeFacts& facts, const TypeUse& use, cons
   record.finalizer = FinalizerOf(facts.finalizer);
   record.legacy_finalizer = facts.legacy_finalizer;
   record.may_have_legacy_finalizer = facts.object_decides_legacy_finalizer;
-  const auto most = std::max_element(use.by_quality.begin(), use.by_quality.end());
-  record.reader_label = static_cast<std::uint8_t>(most - use.by_quality.begin());
   std::uint64_t not_exact = 0;
   for (std::size_t q = 0; q < use.by_quality.size(); ++q) {
     if (!objects::IsExact(static_cast<objects::ReferentQuality>(q))) not_exact += use.by_quality[q];
   }
-  if (not_exact > 0) record.approximate_reason = facts.reason.empty() ? "some of its objects could not be read" : facts.reason;
+  if (not_exact > 0) {
+    objects::NotExactReason why = reader.WhyNotExact(facts);
+    record.approximate_code = std::move(why.code);
+    record.approximate_reason = std::move(why.text);
+  }
   return record;
 }
 
@@ -53,7 +59,7 @@ void TypeColumn::Use(std::span<const TypeUse> uses) {
   }
 }
 
-std::vector<heap::TypeRecord> TypeColumn::Records(const target::Process& process) {
+std::vector<heap::TypeRecord> TypeColumn::Records(const objects::ObjectReader& reader) {
   std::vector<const TypeFacts*> used;
   for (std::size_t id = 0; id < facts_.size(); ++id) {
     const auto& counts = use_[id].by_quality;
@@ -65,13 +71,13 @@ std::vector<heap::TypeRecord> TypeColumn::Records(const target::Process& process
   records.reserve(used.size() + 2);
   for (const TypeFacts* facts : used) {
     index_[facts->id] = static_cast<std::uint32_t>(records.size());
-    records.push_back(MakeTypeRecord(*facts, use_[facts->id], process));
+    records.push_back(MakeTypeRecord(*facts, use_[facts->id], reader));
   }
   no_type_ = static_cast<std::uint32_t>(records.size());
   for (const char* name : {"<not a type>", "<unreadable>"}) {
     heap::TypeRecord& record = records.emplace_back();
     record.name = name;
-    record.reader_label = static_cast<std::uint8_t>(objects::ReferentQuality::kUnknown);
+    record.approximate_code = "unreadable";
     record.approximate_reason = "the object or its type could not be read";
   }
   return records;

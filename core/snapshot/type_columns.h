@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "core/heap/heap_snapshot.h"
-#include "core/objects/type_table.h"
-#include "core/target/process.h"
+#include "core/objects/object_reader.h"
 
 namespace pygc::snapshot {
 
@@ -25,7 +24,7 @@ struct TypeUse {
 };
 
 /// What a snapshot keeps of a type. `use`: of its objects.
-[[nodiscard]] heap::TypeRecord MakeTypeRecord(const objects::TypeFacts& facts, const TypeUse& use, const target::Process& process);
+[[nodiscard]] heap::TypeRecord MakeTypeRecord(const objects::TypeFacts& facts, const TypeUse& use, const objects::ObjectReader& reader);
 
 /// Makes TypeRecords of the types that were used, and translates a column to them.
 class TypeColumn {
@@ -35,7 +34,7 @@ class TypeColumn {
 
   void Use(std::span<const TypeUse> uses);
   /// Records by address, then one for objects without a type and one for unreadable objects. Call once, after all Use().
-  [[nodiscard]] std::vector<heap::TypeRecord> Records(const target::Process& process);
+  [[nodiscard]] std::vector<heap::TypeRecord> Records(const objects::ObjectReader& reader);
   /// Ids or special values -> indices into the records.
   void Translate(std::span<std::uint32_t> column) const;
 

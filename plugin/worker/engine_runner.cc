@@ -33,7 +33,7 @@ std::string KeyOf(const CommandRequest& request, const engine::Request& command)
   std::string key;
   const TargetDescription& t = request.target;
   const engine::TargetChoice& c = command.target;
-  AddToKey(&key, fmt::format("{} {} {} {} {}", static_cast<int>(t.route), t.pid, t.generation, c.pid, c.open.trust_file));
+  AddToKey(&key, fmt::format("{} {} {} {} {} {}", static_cast<int>(t.route), t.pid, t.generation, c.pid, c.open.trust_file, c.trust_anonymous_code));
   AddToKey(&key, t.path);
   AddToKey(&key, c.core);
   AddToKey(&key, c.layout_file);

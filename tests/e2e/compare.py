@@ -251,4 +251,21 @@ def check_finalizers(report, truth):
     return []
 
 
-REPORTS = {"status": check_status, "cycles": check_cycles, "garbage": check_garbage, "finalizers": check_finalizers}
+def check_verify(report, truth):
+    """Both readers agree on every object that has both, nothing is inconsistent, and hardly anything had to be left out."""
+    result = report["result"]
+    t = result["traverse"]
+    wrong = ["verify: %s: %d of %d wrong: %s" % (c["name"], c["findings"], c["checked"], "; ".join(c["details"][:3])) for c in result["checks"] if c["findings"]]
+    for d in t["differences"][:3]:
+        wrong.append("two readers: %s %s: native %s (%d), tp_traverse %s (%d), from [%d]" % (
+            d["type"], d["object"], _some(d["native"]), d["native_count"], _some(d["machine"]), d["machine_count"], d["first_difference"]))
+    if t["different"] and not t["differences"]:
+        wrong.append("two readers: %d differences" % t["different"])
+    if t["not_compared"]:
+        wrong.append("two readers: %d objects not compared: %s" % (t["not_compared"], "; ".join("%s: %s" % (r["type"], r["reason"]) for r in t["types"][:3])))
+    if t["compared"] < len(truth["tracked"]) * 9 // 10:
+        wrong.append("two readers: only %d objects compared, %d are tracked" % (t["compared"], len(truth["tracked"])))
+    return wrong
+
+
+REPORTS = {"status": check_status, "cycles": check_cycles, "garbage": check_garbage, "finalizers": check_finalizers, "verify": check_verify}

@@ -85,11 +85,14 @@ def leaks(target, truth, kind):
         return None, ["leaks: no readable report: %s" % e], False
 
 
+OPTIONS = {"status": [], "verify": ["--traverse"]}
+
+
 def reports(target, truth, folder):
     """[what is wrong] with the other commands' reports on the same process, their schemas included."""
     wrong, files = [], []
     for command, check in sorted(compare.REPORTS.items()):
-        ran = process.pygc(*target, command, "--format", "json", *([] if command == "status" else ["--limit", "0"]))
+        ran = process.pygc(*target, command, "--format", "json", *OPTIONS.get(command, ["--limit", "0"]))
         if ran.code not in (0, 1, 3):
             wrong.append("%s: exit %s: %s" % (command, ran.code, ran.tail()))
             continue
@@ -155,7 +158,7 @@ def run_case(interpreter, case, options, tally):
             return
         same(results, name + " [live = gcore]", "gcore", "live", tally)
         if case.kind == "exact":
-            tally.check(name + " [status, cycles, garbage, finalizers]", reports(["-c", core], truth, program.folder))
+            tally.check(name + " [status, cycles, garbage, finalizers, verify]", reports(["-c", core], truth, program.folder))
         for twin, coredump_filter in zip(program.twins, (0x33, 0x7F)):
             way = "kernel 0x%x" % coredump_filter
             path = program.kernel_core(twin, coredump_filter)

@@ -4,6 +4,7 @@
 #include "core/report/garbage_report.h"
 #include "core/report/leaks_report.h"
 #include "core/report/status_report.h"
+#include "core/report/verify_report.h"
 #include "tests/golden/golden.h"
 
 using namespace pygc::report;
@@ -188,6 +189,35 @@ TEST_CASE("leaks: hostile names reach neither the terminal nor the JSON raw") {
   CheckGolden("leaks-hostile.json", json);
 }
 
+TEST_CASE("verify: nothing found") {
+  const Header h = Modern("verify");
+  VerifyReport r;
+  r.checks = {{"generation-lists", "every list closes", 5610, 0, {}}};
+  r.not_checked = {{"allocator-pools", "not read in this version"}};
+  CheckGolden("verify-none.txt", Text(h, r));
+}
+
+TEST_CASE("verify --traverse: damage and a difference") {
+  Header h = Modern("verify");
+  h.missing = {{"the comparison of 2 objects", "x.Thing: its tp_traverse comes to a trap instruction", ""}};
+  h.complete = false;
+  VerifyReport r;
+  r.findings = 4;
+  r.checks = {{"generation-lists", "every list closes", 5610, 2, {"cannot follow generation 2 of interpreter 0: _gc_next of the object at 0x7f01 is NULL"}},
+              {"types", "ob_type is a type object", 5610, 0, {}}};
+  r.not_checked = {{"allocator-pools", "not read in this version"}};
+  TraverseResult& t = r.traverse.emplace();
+  t = {5000, 4998, 2, 2, 7, 120, false, {}, {}};
+  t.types = {{"x.Thing", "/usr/lib/x.so", 1, 0, 2, "trap", "its tp_traverse comes to a trap instruction"}, {"dict", "", 900, 2, 0, "", ""}};
+  t.differences = {{0x7f00a0, "dict", "", 3, 2, 1, 0, {0x10, 0x20, 0x30}, {0x10, 0x30}}};
+  CheckGolden("verify.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("verify.json", json.Take() + "\n");
+}
+
 TEST_CASE("status: everything known") {
   Header h = HeaderOf("status");
   StatusReport r;
@@ -195,8 +225,9 @@ TEST_CASE("status: everything known") {
   r.exact_objects = 5600;
   r.approximate_objects = 10;
   r.types = 320;
+  r.labels = {{"exact", 5590}, {"exact-tls", 7}, {"exact-wrote", 3}, {"partial", 0}, {"approximate", 10}, {"unknown", 0}};
   r.references = 21000;
-  r.approximate_types = {{"lxml.etree._Element", "approximate", "tp_traverse is not known", "/usr/lib/python2.7/lxml/etree.so", 10}};
+  r.approximate_types = {{"lxml.etree._Element", "approximate", "unmapped-read", "its tp_traverse stopped at 0x7f12: reads memory that is not in the image (0x18)", "/usr/lib/python2.7/lxml/etree.so", 10}};
   r.details.executable = "/usr/bin/python2.7";
   r.details.layout = "cpython-2.7.18-default-lp64";
   r.details.explanation = {"version 2.7.18 from the symbol Py_Version", "layout from the built-in table"};

@@ -77,6 +77,18 @@ TEST_CASE("repeated options add up and values are checked") {
   Complaint("-c x export -o file");
 }
 
+TEST_CASE("verify --traverse and --trust-anon-code") {
+  const Result<Request> r = Parse("-c x --trust-anon-code verify --traverse --fail-on never");
+  REQUIRE(r);
+  CHECK(r->command == "verify");
+  CHECK(r->traverse);
+  CHECK(r->target.trust_anonymous_code);
+  CHECK_FALSE(Parse("-c x verify")->traverse);
+  CHECK_FALSE(Parse("-c x verify")->target.trust_anonymous_code);
+  Complaint("-c x leaks --traverse");
+  CHECK(Contains(Complaint("verify --trust-anon-code", false), "belongs to the standalone program"));
+}
+
 TEST_CASE("a typo names the nearest command or option") {
   CHECK(Contains(Complaint("-c x leeks"), "did you mean 'leaks'"));
   CHECK(Contains(Complaint("-c x statsu"), "did you mean 'status'"));
@@ -102,7 +114,7 @@ TEST_CASE("an export says which formats there are; -o - is standard output") {
 }
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "verify", "diff",
+  for (const char* name : {"refcounts", "heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "diff",
                            "expect", "sql", "report", "triage", "self-test", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));

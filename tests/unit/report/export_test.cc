@@ -47,7 +47,7 @@ struct Heap {
     heap.types[1].name = "dict";
     heap.types[2].name = "evil\xff\x1b";
     heap.types[3].name = "x.Scan";
-    heap.types[3].reader_label = 1;
+    heap.quality = {{3, 1}};
     heap.interpreters.resize(1);
     heap.with_leaves = true;
     verdict.state = {analysis::State::kUnreachable, analysis::State::kUncollectable, analysis::State::kReachable, analysis::State::kReachable};
@@ -55,7 +55,7 @@ struct Heap {
     header.command = "export";
     header.target.python = "3.12.1";
   }
-  [[nodiscard]] ExportInput Input() const { return {heap, verdict, header, {"exact", "approximate"}}; }
+  [[nodiscard]] ExportInput Input() const { return {heap, verdict, header, {"exact", "approximate"}, {}}; }
   heap::HeapSnapshot heap;
   analysis::Verdict verdict;
   Header header;
@@ -117,6 +117,22 @@ TEST_CASE("the database has the tables of the contract, filled from the columns"
   CHECK(Query(path, "select count(*) from refcount_findings") == Rows{"0"});
   CHECK(Query(path, "select count(*) from roots") == Rows{"0"});
   CHECK(Query(path, "select value from meta where key in ('python_version', 'complete', 'schema_version') order by key") == Rows{"1", "3.12.1", "1"});
+}
+
+TEST_CASE("references carry their labels, where they are known") {
+  const Directory dir;
+  const Heap heap;
+  SilentProgress progress;
+  ExportInput input = heap.Input();
+  input.edge_labels = [](heap::NodeId n, std::vector<std::string>& labels) {
+    if (n == 0) labels = {".a", "[+0x10]->+0x8"};
+    if (n == 1) labels = {"", "evil\xff"};
+  };
+  Result<OutputFile> file = OutputFile::Create(dir / "heap.db", false);
+  REQUIRE(file);
+  REQUIRE(WriteSqlite(input, *file, progress));
+  REQUIRE(file->Commit());
+  CHECK(Query(dir / "heap.db", "select src, dst, label from refs") == Rows{"0|1|.a", "0|1|[+0x10]->+0x8", "1|0|NULL", "1|2|evil\\xff"});
 }
 
 TEST_CASE("a cancelled or failed export leaves nothing behind") {

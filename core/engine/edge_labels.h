@@ -1,0 +1,27 @@
+// Labels of all references of an object, for the export: one for each edge of the graph, in its order.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/heap/heap_snapshot.h"
+#include "core/objects/object_reader.h"
+
+namespace pygc::engine {
+
+class EdgeLabels {
+ public:
+  EdgeLabels(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap) : reader_(reader), heap_(heap) {}
+
+  /// Fills `labels` with one text for each of `node`'s successors; empty where it is not known. Texts are raw; str keys are cut after 64 characters.
+  void Of(heap::NodeId node, std::vector<std::string>& labels);
+
+ private:
+  [[nodiscard]] std::string TextOf(const objects::LabelledReferent& referent) const;
+
+  const objects::ObjectReader& reader_;
+  const heap::HeapSnapshot& heap_;
+  std::vector<objects::LabelledReferent> referents_;
+};
+
+}  // namespace pygc::engine

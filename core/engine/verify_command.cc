@@ -1,0 +1,164 @@
+// Verify: what has to hold in every heap, checked on this one; with --traverse also whether two independent readers agree on every object.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/analysis/in_degree.h"
+#include "core/engine/command.h"
+#include "core/report/numbers.h"
+#include "core/report/verify_report.h"
+#include "core/snapshot/traverse_check.h"
+
+namespace pygc::engine {
+namespace {
+
+using heap::NodeId;
+
+class VerifyCommand {
+ public:
+  explicit VerifyCommand(const CommandInput& in) : in_(in), heap_(in.heap), shown_(in.request.limit == 0 ? kMaxDetails : in.request.limit) {}
+
+  Outcome Run() {
+    CheckLists();
+    CheckObjects();
+    CheckCounts();
+    CheckGarbage();
+    report_.not_checked = {{"allocator-pools", "the pools and free lists of pymalloc and mimalloc are not read in this version"},
+                           {"surplus-counts", "counts that are higher than all references found are not looked for in this version: native code may hold them"},
+                           {"types-fields", "slots of types beyond those that readers of objects use"}};
+    report::Header header = in_.header;
+    if (in_.request.traverse) CompareReaders(header);
+    for (const report::VerifyCheck& c : report_.checks) report_.findings += c.findings;
+    if (report_.traverse) report_.findings += report_.traverse->different;
+    outcome_.definite = report_.findings > 0;
+    header.complete = header.missing.empty();
+    outcome_.partial = !header.complete;
+    outcome_.document = Render(in_.request, header, report_, in_.colour);
+    return std::move(outcome_);
+  }
+
+ private:
+  static constexpr std::uint64_t kMaxDetails = 1000;
+
+  report::VerifyCheck& Add(std::string name, std::string what, std::uint64_t checked) {
+    return report_.checks.emplace_back(report::VerifyCheck{std::move(name), std::move(what), checked, 0, {}});
+  }
+  void Found(report::VerifyCheck& check, std::string detail) {
+    if (check.findings++ < shown_) check.details.push_back(std::move(detail));
+  }
+  [[nodiscard]] std::string ObjectText(NodeId n) const {
+    return fmt::format("the {} at {:#x}", heap_.types[heap_.type[n]].name, heap_.AddressOf(n));
+  }
+
+  void CheckLists() {
+    report::VerifyCheck& check = Add("generation-lists", "every list closes, _gc_prev leads back to where _gc_next came from, no object is in two lists",
+                                     heap_.coverage.objects);
+    // One note tells of an object that was just being linked: a moment, not damage.
+    std::uint64_t in_flight = heap_.coverage.in_flight_objects;
+    for (const std::string& note : heap_.coverage.notes) {
+      if (in_flight > 0 && note.find("was just being added to") != std::string::npos) {
+        --in_flight;
+        continue;
+      }
+      Found(check, note);
+    }
+  }
+
+  void CheckObjects() {
+    const NodeId count = heap_.size();
+    report::VerifyCheck& types = Add("types", "ob_type of every tracked object is a type object, whose chain of metatypes ends in type", 0);
+    std::vector<NodeId> no_type, no_count;
+    for (NodeId n = 0; n < count; ++n) {
+      if (!heap_.IsTracked(n)) continue;
+      ++types.checked;
+      if (heap_.types[heap_.type[n]].address == 0) no_type.push_back(n);
+      else if (heap_.refcount[n] == 0) no_count.push_back(n);
+    }
+    for (const NodeId n : no_type) Found(types, fmt::format("the object at {:#x}: {}", heap_.AddressOf(n), heap_.types[heap_.type[n]].name));
+    report::VerifyCheck& counts = Add("tracked-objects-live", "ob_refcnt of a tracked object is not 0: an object is untracked before it is freed", types.checked);
+    for (const NodeId n : no_count) Found(counts, fmt::format("{} has ob_refcnt 0", ObjectText(n)));
+  }
+
+  // More references than a count says: somebody gave one up that is still used. Only references that are known exactly count.
+  void CheckCounts() {
+    const NodeId count = heap_.size();
+    analysis::InDegree found(count);
+    std::uint64_t checked = 0;
+    for (NodeId n = 0; n < count; ++n) {
+      if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) continue;
+      for (const NodeId to : heap_.graph.Successors(n)) found.Add(to);
+    }
+    for (const auto& [from, to] : heap_.borrowed) {
+      if (!(heap_.flags[from] & (heap::kApproximate | heap::kFault))) found.Remove(to);
+    }
+    report::VerifyCheck& check = Add("reference-counts", "ob_refcnt of a tracked object is at least the number of references found to it", 0);
+    for (NodeId n = 0; n < count; ++n) {
+      if (!heap_.IsTracked(n) || heap_.refcount[n] == heap::kImmortal || heap_.refcount[n] == heap::kSaturated) continue;
+      ++checked;
+      if (const std::uint64_t references = found.Count(n); references > heap_.refcount[n] && heap_.refcount[n] != 0)
+        Found(check, fmt::format("{} has ob_refcnt {}, {} found", ObjectText(n), heap_.refcount[n], report::Counted(references, "reference")));
+    }
+    check.checked = checked;
+  }
+
+  void CheckGarbage() {
+    std::uint64_t items = 0;
+    for (const heap::InterpreterRecord& i : heap_.interpreters) items += i.garbage_addresses.size();
+    report::VerifyCheck& check = Add("gc-garbage", "every item of gc.garbage is an object", items);
+    for (const heap::InterpreterRecord& i : heap_.interpreters) {
+      for (const Address a : i.garbage_addresses) {
+        const Result<Address> type = in_.reader.process().memory.ReadPointer(a + in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type));
+        if (!type || in_.reader.Type(*type) == nullptr) Found(check, fmt::format("the item {:#x} of interpreter {}", a, i.id));
+      }
+    }
+  }
+
+  void CompareReaders(report::Header& header) {
+    if (in_.machine == nullptr) {
+      header.missing.push_back({"the comparison of readers", "there is no machine to run tp_traverse in", ""});
+      return;
+    }
+    snapshot::TraverseCheckOptions options;
+    options.limits = in_.request.limits;
+    const snapshot::TraverseCheck check = snapshot::CheckTraverse(in_.reader, *in_.machine, heap_, options, in_.progress);
+    report::TraverseResult& t = report_.traverse.emplace();
+    t.compared = check.compared;
+    t.equal = check.equal;
+    t.different = check.different;
+    t.not_compared = check.not_compared;
+    t.one_way = check.one_way;
+    t.stopped = outcome_.interrupted = check.stopped;
+    for (const snapshot::TraverseTypeResult& r : check.types) {
+      t.types_compared += r.compared > 0;
+      const heap::TypeRecord& type = heap_.types[r.type];
+      const std::uint64_t not_compared = r.native_not_exact + r.machine_not_exact;
+      if (r.different + not_compared == 0) continue;
+      t.types.push_back({type.name, type.module_file, r.compared, r.different, not_compared, r.reason.code, r.reason.text});
+    }
+    for (const snapshot::TraverseDifference& d : check.differences) {
+      if (in_.request.limit != 0 && t.differences.size() >= in_.request.limit) break;
+      const heap::TypeRecord& type = heap_.types[d.type];
+      t.differences.push_back({d.object, type.name, type.module_file, d.native_count, d.machine_count, d.first_difference, d.from, d.native, d.machine});
+    }
+    if (check.stopped) header.missing.push_back({"the comparison of readers", "stopped before all objects were compared", ""});
+    if (check.not_compared > 0) {
+      std::string why;
+      for (const report::ReaderTypeResult& r : t.types) {
+        if (r.not_compared > 0 && why.empty()) why = fmt::format("{}: {}", r.type, r.reason);
+      }
+      header.missing.push_back({fmt::format("the comparison of {}", report::Counted(check.not_compared, "object")), why, ""});
+    }
+  }
+
+  const CommandInput& in_;
+  const heap::HeapSnapshot& heap_;
+  std::uint64_t shown_;
+  report::VerifyReport report_;
+  Outcome outcome_;
+};
+
+}  // namespace
+
+Outcome RunVerify(const CommandInput& in) { return VerifyCommand(in).Run(); }
+
+}  // namespace pygc::engine
