@@ -1,7 +1,5 @@
 #include "core/report/export_row.h"
 
-#include <algorithm>
-
 namespace pygc::report {
 
 ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
