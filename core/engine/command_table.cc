@@ -199,7 +199,7 @@ std::string Invocation(bool standalone) { return standalone ? "pygc -c core.4711
 constexpr double kMostSeconds = 1e9;  // some thirty years
 
 // A number of [least, most]; `what` it is goes into the message. CLI11's own names its bounds with hundreds of digits.
-CLI::Validator NumberCheck(std::string what, double least, double most) {
+CLI::Validator NumberCheck(const std::string& what, double least, double most) {
   return CLI::Validator(
       [=](std::string& word) {
         double value = 0;
@@ -263,10 +263,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   Request& r = g.request;
   const char* group = "Options";
   if (row.takes & kExportFile) {
-    command->add_option("--format", g.raw.format, "sqlite or jsonl")
-        ->type_name("FORMAT")
-        ->check(CLI::IsMember({"sqlite", "jsonl"}))
-        ->group(group);
+    command->add_option("--format", g.raw.format, "sqlite or jsonl")->type_name("FORMAT")->check(CLI::IsMember({"sqlite", "jsonl"}))->group(group);
   } else {
     command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
     command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);

@@ -93,6 +93,7 @@ std::vector<Address> CycleThrough(const CommandInput& in, const Components& comp
   std::vector<NodeId> path = graph::ShortestPath(in.heap.graph, starts, head, &within);
   if (!path.empty()) std::rotate(path.begin(), path.end() - 1, path.end());  // from ... -> head becomes head -> from ...
   std::vector<Address> addresses;
+  addresses.reserve(path.size());
   for (const NodeId n : path) addresses.push_back(in.heap.AddressOf(n));
   return addresses;
 }
@@ -152,6 +153,7 @@ Outcome RunCycles(const CommandInput& in) {
     g.type = labels.TypeName(heap.AddressOf(heads.front()));
     g.count = group->components.size();
     std::vector<Address> head_addresses;
+    head_addresses.reserve(heads.size());
     for (const NodeId n : heads) head_addresses.push_back(heap.AddressOf(n));
     g.name = labels.NamesOf(head_addresses, g.type);
     g.objects = group->objects;

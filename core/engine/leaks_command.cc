@@ -52,15 +52,14 @@ class LeaksCommand {
   // Definite groups, then the rest of gc.garbage, then what waits: in this order they are numbered and cut off at --limit.
   Result<void> AddGroups() {
     const graph::NodeSet leaked = analysis::LeakedNodes(in_.verdict);
-    Result<heap::Excerpt> excerpt = heap::Excerpt{};
     Result<analysis::Groups> groups = analysis::Groups{};
     if (!leaked.Empty()) {
-      excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
+      Result<heap::Excerpt> excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
       if (!excerpt) return tl::unexpected(excerpt.error());
-      groups = analysis::GroupStructures(in_.heap, in_.verdict, *excerpt, in_.progress);
+      excerpt_ = std::move(*excerpt);
+      groups = analysis::GroupStructures(in_.heap, in_.verdict, excerpt_, in_.progress);
       if (!groups) return tl::unexpected(groups.error());
     }
-    excerpt_ = &*excerpt;
     constexpr std::size_t kShared = ~std::size_t{0};  // stands for the next of shared_garbage_
     std::vector<std::size_t> definite, pending;
     for (std::size_t i = 0; i < groups->groups.size(); ++i) {
@@ -97,11 +96,10 @@ class LeaksCommand {
         if (found != number.end()) report_.groups.back().shared_with.push_back(found->second);
       }
     }
-    excerpt_ = nullptr;
     return {};
   }
 
-  [[nodiscard]] const std::string& TypeName(std::uint32_t type) const { return excerpt_->types[type].name; }
+  [[nodiscard]] const std::string& TypeName(std::uint32_t type) const { return excerpt_.types[type].name; }
 
   [[nodiscard]] bool Passes(const analysis::Group& g) const {
     if (in_.request.generation && g.generations[static_cast<std::size_t>(*in_.request.generation)] == 0) return false;
@@ -144,7 +142,7 @@ class LeaksCommand {
     out.interpreter = g.interpreter < in_.heap.interpreters.size() ? in_.heap.interpreters[g.interpreter].id : 0;
     out.type = TypeName(g.type);
     std::vector<Address> heads;
-    for (const graph::NodeId n : g.heads) heads.push_back(excerpt_->address[n]);
+    for (const graph::NodeId n : g.heads) heads.push_back(excerpt_.address[n]);
     out.name = labels_.NamesOf(heads, out.type);
     out.count = g.count;
     out.objects = g.objects;
@@ -152,7 +150,7 @@ class LeaksCommand {
     out.bytes = g.bytes;
     out.bytes_with_held = g.bytes + g.held_bytes;
     std::vector<Address> cycle;
-    for (const analysis::CycleStep& step : g.cycle) cycle.push_back(excerpt_->address[step.node]);
+    for (const analysis::CycleStep& step : g.cycle) cycle.push_back(excerpt_.address[step.node]);
     out.cycle = labels_.CycleOf(cycle, out.type);
     for (const analysis::GroupTypeCount& c : g.members) out.members.push_back({TypeName(c.type), c.objects, c.bytes, ""});
     for (const analysis::GroupTypeCount& c : g.held) {
@@ -169,7 +167,7 @@ class LeaksCommand {
     }
     for (const graph::NodeId n : g.heads) {
       if (out.addresses.size() == shown_) break;
-      out.addresses.push_back(excerpt_->address[n]);
+      out.addresses.push_back(excerpt_.address[n]);
     }
     out.approximate = g.approximate;
     out.shared_objects = g.shared_objects;
@@ -177,7 +175,7 @@ class LeaksCommand {
   }
 
   [[nodiscard]] report::FinalizerCount FinalizerOf(const analysis::GroupFinalizerCount& c) const {
-    const heap::TypeRecord& type = excerpt_->types[c.type];
+    const heap::TypeRecord& type = excerpt_.types[c.type];
     return {type.name, std::string(report::FinalizerKind(type, static_cast<std::uint8_t>(c.legacy ? heap::kLegacyFinalizer : 0))), c.pending, c.run};
   }
 
@@ -187,14 +185,13 @@ class LeaksCommand {
     [[nodiscard]] std::string Text() const { return closed == 0 ? "open" : open == 0 ? "closed" : fmt::format("{} open, {} closed", open, closed); }
   };
   void NoteOpenFiles(const analysis::Groups& groups, const std::unordered_map<std::size_t, std::uint64_t>& shown) {
-    std::vector<bool> is_file(excerpt_->types.size());
-    for (std::size_t t = 0; t < excerpt_->types.size(); ++t)
-      is_file[t] = excerpt_->types[t].name == "file" || excerpt_->types[t].name == "_io.FileIO";
-    for (graph::NodeId n = 0; n < excerpt_->size(); ++n) {
-      if (!is_file[excerpt_->type[n]] || !shown.contains(groups.group_of[n])) continue;
-      const std::optional<bool> open = labels_.IsOpenFile(excerpt_->address[n], TypeName(excerpt_->type[n]));
+    std::vector<bool> is_file(excerpt_.types.size());
+    for (std::size_t t = 0; t < excerpt_.types.size(); ++t) is_file[t] = excerpt_.types[t].name == "file" || excerpt_.types[t].name == "_io.FileIO";
+    for (graph::NodeId n = 0; n < excerpt_.size(); ++n) {
+      if (!is_file[excerpt_.type[n]] || !shown.contains(groups.group_of[n])) continue;
+      const std::optional<bool> open = labels_.IsOpenFile(excerpt_.address[n], TypeName(excerpt_.type[n]));
       if (!open) continue;
-      FileNote& note = file_notes_[{groups.group_of[n], excerpt_->type[n]}];
+      FileNote& note = file_notes_[{groups.group_of[n], excerpt_.type[n]}];
       ++(*open ? note.open : note.closed);
     }
   }
@@ -244,7 +241,7 @@ class LeaksCommand {
   const CommandInput& in_;
   const Labels labels_;
   const std::uint64_t shown_;
-  const heap::Excerpt* excerpt_ = nullptr;                                // during AddGroups only
+  heap::Excerpt excerpt_;                                                 // what the groups are made of; empty where nothing leaks
   std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
   std::vector<report::LeakGroup> shared_garbage_;
   std::string missing_groups_;  // why

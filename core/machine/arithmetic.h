@@ -99,6 +99,7 @@ template <typename T>
 inline T ShiftRightSigned(Flags& f, T a, std::uint64_t raw_count) noexcept {
   const unsigned n = ShiftCount<T>(raw_count);
   if (n == 0) return a;
+  // NOLINTNEXTLINE(bugprone-signed-char-misuse): the sign is meant to be extended
   const std::int64_t wide = static_cast<std::int64_t>(static_cast<std::make_signed_t<T>>(a));
   const unsigned capped = n < kBits<T> ? n : kBits<T> - 1;
   const T r = static_cast<T>(wide >> capped);

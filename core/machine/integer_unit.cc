@@ -251,6 +251,7 @@ bool Divide(Execution& e, const Instruction& i, bool is_signed) {
     // The dividend has 2 * kBits<T> bits: move its sign to the top of 128.
     constexpr unsigned kUnused = 128 - 2 * kBits<T>;
     const WideSigned n = static_cast<WideSigned>(dividend << kUnused) >> kUnused;
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse): the sign is meant to be extended
     const WideSigned d = static_cast<S>(divisor);
     const bool smallest = n == static_cast<WideSigned>(static_cast<WideUnsigned>(1) << 127);
     if (smallest && d == -1) return e.Stop(StopReason::kDivideError);

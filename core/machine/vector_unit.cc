@@ -217,6 +217,7 @@ bool Pack(Execution& e, const Instruction& i) {
     for (unsigned k = 0; k < 2 * kCount; ++k) {
       const VectorRegister& from = k < kCount ? a : b;
       const Wide v = Lane<Wide>(from, group / sizeof(Wide) + k % kCount);
+      // NOLINTNEXTLINE(bugprone-signed-char-misuse): the sign is meant to be extended
       const Wide low = static_cast<Wide>(std::numeric_limits<Narrow>::min()), high = static_cast<Wide>(std::numeric_limits<Narrow>::max());
       SetLane<Narrow>(r, group / sizeof(Narrow) + k, static_cast<Narrow>(std::clamp(v, low, high)));
     }

@@ -65,7 +65,7 @@ void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) cons
   const Offsets& o = impl_->offsets;
   const target::MemoryImage& memory = impl_->process->memory;
   const ReaderKind kind = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
-  std::uint32_t field;
+  std::uint32_t field = 0;
   switch (kind) {
     case ReaderKind::kList: field = o.list_item; break;
     case ReaderKind::kDict:

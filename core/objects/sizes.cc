@@ -174,7 +174,7 @@ class SizeReader {
     const auto state = LoadUnchecked<std::uint32_t>(p + o_.str_state);
     const std::uint64_t kind = (state >> o_.kind_shift) & 7, length = Unsigned(p, o_.str_length);
     const bool compact = (state >> o_.compact_shift) & 1, ascii = (state >> o_.ascii_shift) & 1;
-    std::uint64_t size;
+    std::uint64_t size = 0;
     if (compact && ascii) {
       size = o_.ascii_size + length + 1;
     } else if (compact) {

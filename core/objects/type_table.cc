@@ -331,7 +331,7 @@ void TypeTable::ReadNamesFromModules() {
       if (builtins) {
         names_from_modules_.emplace(value, name);
       } else if (qualified) {
-        names_from_modules_.emplace(value, module_name + "." + name);
+        names_from_modules_.emplace(value, fmt::format("{}.{}", module_name, name));
       } else {
         for (const ModuleAttribute& a : kModuleAttributes) {
           if (module_name == a.module && name == a.attribute) names_from_modules_.emplace(value, a.tp_name);

@@ -117,7 +117,7 @@ std::optional<std::string> Values::Text(Address object, std::size_t max_code_poi
   const unsigned kind = (state >> o_->kind_shift) & 7;
   const bool compact = (state >> o_->compact_shift) & 1;
   const bool ascii = (state >> o_->ascii_shift) & 1;
-  Address data;
+  Address data = 0;
   if (compact) {
     data = object + (ascii ? o_->ascii_size : o_->compact_size);
   } else {
@@ -182,7 +182,7 @@ std::optional<std::int64_t> Values::Int(Address object) const {
   if (!(flags & o_->flag_long_subclass) || o_->ob_digit == kNoField) return std::nullopt;
   const std::byte* p = memory_->At(object, o_->ob_digit);
   if (!p) return std::nullopt;
-  bool negative;
+  bool negative = false;
   if (o_->lv_tag != kNoField) {
     const std::uint64_t sign = Load<std::uint64_t>(p + o_->lv_tag) & 3;
     if (sign == 1) return 0;
@@ -223,7 +223,7 @@ std::optional<DictTable> Values::Keys(Address keys) const noexcept {
   if (!k) return std::nullopt;
   DictTable t;
   const auto entries = Load<std::int64_t>(k + o.dk_nentries);
-  std::uint64_t table_size, index_bytes;
+  std::uint64_t table_size = 0, index_bytes = 0;
   if (o.dk_log2_size != kNoField) {
     const auto log2_size = Load<std::uint8_t>(k + o.dk_log2_size);
     const auto log2_bytes = Load<std::uint8_t>(k + o.dk_log2_index_bytes);

@@ -646,7 +646,7 @@ class Visitor {
   // ---- types that are not known
 
   void Machine(Address object, const TypeFacts& type, const TypeFacts& owner) {
-    ReferentQuality q;
+    ReferentQuality q = ReferentQuality::kUnknown;
     if constexpr (Sink::kLabels) {
       q = sink_->RunMachine(*c_->machine, owner, object);
     } else {

@@ -31,6 +31,7 @@ constexpr std::uint64_t kParallelFrom = 64u << 20;      // bytes from which two 
 /// Copies target memory; the number of bytes before the first page that cannot be read.
 std::uint64_t CopyFrom(std::int32_t pid, Address from, std::byte* to, std::uint64_t size) {
   iovec local{to, size};
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address of the target, which only the kernel follows
   iovec remote{reinterpret_cast<void*>(from), size};
   const ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
   return n < 0 ? 0 : static_cast<std::uint64_t>(n);
@@ -248,7 +249,7 @@ class Capture {
     const double limit = options_.max_pause_seconds;
     const auto deadline = limit > 0 ? stopper.stopped_since() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(limit))
                                     : std::chrono::steady_clock::time_point::max();
-    const auto copied = Copy(deadline);
+    auto copied = Copy(deadline);
     stopper.Resume();
     draft_.process.pause_seconds = stopper.stopped_seconds();
     return copied;

@@ -90,13 +90,13 @@ Result<void> ThreadStopper::Stop(std::chrono::milliseconds timeout) {
       }
       found_new |= *seized;
     }
-    if (const auto waited = WaitForAll(deadline); !waited) {
+    if (auto waited = WaitForAll(deadline); !waited) {
       Resume();
       return waited;
     }
     if (found_new) continue;
     if (held_.empty()) return Fail(ErrorCode::kNotAnalysable, "process {} has no thread left to stop: it has ended", pid_);
-    const auto registers = ReadRegisters();
+    auto registers = ReadRegisters();
     if (!registers) Resume();
     return registers;
   }

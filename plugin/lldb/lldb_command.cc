@@ -75,7 +75,7 @@ bool InterruptRequested(Debugger& debugger) {
 /// One command's conversation with LLDB.
 class LldbHost final : public worker::CommandHost {
  public:
-  LldbHost(lldb::SBDebugger debugger, lldb::SBProcess process, bool quiet)
+  LldbHost(lldb::SBDebugger debugger, const lldb::SBProcess& process, bool quiet)
       : debugger_(debugger), process_(process), progress_(quiet ? -1 : ErrorTerminal(debugger), debugger.GetTerminalWidth()) {}
 
   bool Out(std::string_view bytes) override {

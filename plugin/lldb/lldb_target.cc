@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::uint32_t kMaxModules = 20000;
 
-std::string PathOf(lldb::SBFileSpec spec) {
+std::string PathOf(const lldb::SBFileSpec& spec) {
   std::array<char, PATH_MAX> path{};
   return spec.IsValid() && spec.GetPath(path.data(), path.size()) > 0 ? path.data() : "";
 }

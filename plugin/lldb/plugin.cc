@@ -56,6 +56,7 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
 namespace lldb {
 __attribute__((visibility("default"))) bool PluginInitialize(SBDebugger debugger);
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): LLDB looks this very signature up by its mangled name
 bool PluginInitialize(SBDebugger debugger) {
   using namespace pygc::lldb_host;
   try {

@@ -164,7 +164,7 @@ WorkerClient::~WorkerClient() {
 Result<void> WorkerClient::Begin(const CommandRequest& request) {
   if (!alive_) return Fail(ErrorCode::kHost, "the worker is gone");
   stage_.clear();
-  if (const Result<void> sent = channel_.Send(Encode(request), kStallMs); !sent) {
+  if (Result<void> sent = channel_.Send(Encode(request), kStallMs); !sent) {
     if (sent.error().code != ErrorCode::kLimit) alive_ = false;
     return sent;
   }

@@ -36,7 +36,7 @@ pygc_install_packages() {   # installs what is missing of the names given; says 
     fi
     root=(sudo)
   fi
-  echo "installing: ${missing[*]}"
+  echo "installing (some hundred MB; a few minutes): ${missing[*]}"
   # An index that is there may be good enough; where it is not, or is too old, it is fetched once.
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=600 --no-install-recommends install "${missing[@]}" >/dev/null 2>&1 && return 0
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update || return 1
