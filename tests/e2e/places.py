@@ -160,7 +160,7 @@ def moved_files(place, into):
 
 def elsewhere(place, change, base=0x33):
     """A core whose modules lie at paths that are not on this machine."""
-    here, there = place.path("files"), b"/nowhere"
+    here, there = place.path("files-" + change + "-%02x" % base), b"/nowhere"
 
     def rename(body):
         count, page = (int.from_bytes(body[i:i + 8], "little") for i in (0, 8))
