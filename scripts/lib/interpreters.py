@@ -182,13 +182,13 @@ def _keyring():
 class Suite:
     """One Debian suite in the cache: apt state of its own, and one root folder with the unpacked packages."""
 
-    def __init__(self, name, say, sources=False):
+    def __init__(self, name, say, sources=False, root=None):
         self.name = name
         self.say = say
         self.line = "deb-src" if sources else "deb"
         self.apt = os.path.join(cache_dir(), "apt", name + ("-source" if sources else ""))
-        self.root = os.path.join(cache_dir(), "roots", name)
-        self.manifest = os.path.join(cache_dir(), "roots", name + ".json")
+        self.root = os.path.join(cache_dir(), "roots", root or name)
+        self.manifest = self.root + ".json"
 
     def installed(self):
         """{package: version} unpacked in the root, and the NAMEs asked for."""
@@ -248,7 +248,25 @@ class Suite:
         asked = sorted(set(state["names"]) | set(wanted))
         self.say("%s: fetching the package index" % self.name)
         self.update()
-        plan = self.plan(sorted("python" + n for n in asked))
+        want, newer_libc, changed = self.bring(sorted("python" + n for n in asked), state, self._describe, asked)
+        if not changed:
+            return
+        for name in asked:
+            self._wrapper(name, newer_libc)
+        self.record({"packages": want, "names": asked, "loader": "ld.so" if newer_libc else "direct"})
+
+    def record(self, state):
+        """What the root holds, for the next run. Written last: a root without it counts as empty."""
+        with open(self.manifest + ".tmp", "w") as f:
+            json.dump(state, f, indent=1, sort_keys=True)
+        os.rename(self.manifest + ".tmp", self.manifest)
+
+    def bring(self, packages, state, describe, asked):
+        """Unpacks `packages` and what they depend on into the root, where `state` does not have them yet.
+
+        Returns ({package: version}, whether the suite's libc is newer than the machine's, whether anything changed).
+        """
+        plan = self.plan(packages)
         newer_libc = self._newer_than_host(dict((p, v) for p, v, _ in plan).get("libc6", "0"))
         if not newer_libc:
             plan = [row for row in plan if row[0] not in ("libc6", "libc-gconv-modules-extra")]
@@ -256,10 +274,10 @@ class Suite:
         stale = any(want.get(p) != v for p, v in state["packages"].items())
         todo = [row for row in plan if stale or row[0] not in state["packages"]]
         if not todo:
-            self.say("%s: up to date (%s)" % (self.name, self._describe(want, asked)))
-            return
+            self.say("%s: up to date (%s)" % (self.name, describe(want, asked)))
+            return want, newer_libc, False
         self.say("%s: downloading %d packages, %.1f MB, for %s" %
-                 (self.name, len(todo), sum(b for _, _, b in todo) / 1e6, self._describe(want, asked)))
+                 (self.name, len(todo), sum(b for _, _, b in todo) / 1e6, describe(want, asked)))
         debs = os.path.join(self.apt, "cache", "archives")
         self._run(["apt-get", "-qq", "-y", "--download-only", "install"] + ["%s=%s" % (p, v) for p, v, _ in plan], "download packages")
         new = self.root + ".new"
@@ -280,14 +298,10 @@ class Suite:
         if stale:
             shutil.rmtree(self.root, ignore_errors=True)
         os.rename(new, self.root)
-        for name in asked:
-            self._wrapper(name, newer_libc)
-        with open(self.manifest + ".tmp", "w") as f:
-            json.dump({"packages": want, "names": asked, "loader": "ld.so" if newer_libc else "direct"}, f, indent=1, sort_keys=True)
-        os.rename(self.manifest + ".tmp", self.manifest)
         for deb in os.listdir(debs):
             if deb.endswith(".deb"):
                 os.unlink(os.path.join(debs, deb))
+        return want, newer_libc, True
 
     @staticmethod
     def _describe(want, asked):
@@ -299,21 +313,26 @@ class Suite:
         upstream = lambda v: re.sub(r"^\d+:", "", v).split("-")[0]
         return subprocess.run(["dpkg", "--compare-versions", upstream(version), "gt", upstream(host)]).returncode == 0
 
-    def _wrapper(self, name, newer_libc):
-        """CACHE/bin/pythonNAME: ends in exec of the interpreter, so that its pid is the pid of the caller's child."""
+    def _wrapper(self, name, newer_libc, suffix="", folders=(), environment=()):
+        """CACHE/bin/pythonNAME: ends in exec of the interpreter, so that its pid is the pid of the caller's child.
+
+        `folders`: more folders with libraries; `environment`: (variable, value) that it sets. `suffix` goes behind its name.
+        """
         binary = os.path.join(self.root, "usr", "bin", "python" + name)
         if not os.path.exists(binary):
             raise ProvisionError("package python%s of Debian %s holds no usr/bin/python%s" % (name, self.name, name))
-        libraries = os.path.join(self.root, "usr", "lib", "x86_64-linux-gnu")
-        out = os.path.join(cache_dir(), "bin", "python" + name)
+        libraries = ":".join([os.path.join(self.root, "usr", "lib", "x86_64-linux-gnu")] + list(folders))
+        out = os.path.join(cache_dir(), "bin", "python" + name + suffix)
         os.makedirs(os.path.dirname(out), exist_ok=True)
         quoted = lambda s: "'" + s.replace("'", "'\\''") + "'"
         with open(out + ".tmp", "w") as f:
             f.write("#!/bin/sh\n# Written by scripts/interpreters: CPython %s of Debian %s.\n" % (name, self.name))
+            for variable, value in environment:
+                f.write("export %s=%s\n" % (variable, quoted(value)))
             if newer_libc:
                 loader = os.path.join(self.root, "usr", "lib64", "ld-linux-x86-64.so.2")
                 if not os.path.exists(loader):
-                    loader = os.path.join(libraries, "ld-linux-x86-64.so.2")
+                    loader = os.path.join(self.root, "usr", "lib", "x86_64-linux-gnu", "ld-linux-x86-64.so.2")
                 f.write("exec %s --library-path %s %s \"$@\"\n" % (quoted(loader), quoted(libraries), quoted(binary)))
             else:
                 f.write("LD_LIBRARY_PATH=%s exec %s \"$@\"\n" % (quoted(libraries), quoted(binary)))

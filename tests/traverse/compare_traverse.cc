@@ -11,7 +11,6 @@
 #include <ctime>
 #include <fstream>
 #include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -84,7 +83,7 @@ int main(int argc, char** argv) {
   const std::vector<Truth> truths = ReadTruth(truth_path);
   std::vector<Task> tasks;
   std::size_t no_type = 0, no_traverse = 0, hidden = 0, is_gc_runs = 0, is_gc_failed = 0;
-  std::set<Address> functions;
+  std::map<Address, std::size_t> functions;  // by entry: objects
   for (const Truth& t : truths) {
     const Result<Address> type = process->memory.ReadPointer(t.object + ob_type);
     const objects::TypeFacts* facts = type ? reader.Type(*type) : nullptr;
@@ -96,17 +95,14 @@ int main(int argc, char** argv) {
       ++no_traverse;
       continue;
     }
-    // gc.get_referents() leaves out what tp_is_gc denies; the collector does not.
+    // gc.get_referents() leaves out what tp_is_gc denies; the collector does not, and the truth has what its tp_traverse visits.
     if (facts->tp_is_gc != 0) {
       ++is_gc_runs;
       const std::optional<bool> is_gc = machine.IsGc(facts->tp_is_gc, t.object);
       if (!is_gc) ++is_gc_failed;
-      if (is_gc && !*is_gc && t.referents.empty()) {
-        ++hidden;
-        continue;
-      }
+      if (is_gc && !*is_gc) ++hidden;
     }
-    functions.insert(facts->tp_traverse);
+    ++functions[facts->tp_traverse];
     tasks.push_back({&t, facts});
   }
 
@@ -164,6 +160,11 @@ int main(int argc, char** argv) {
   std::printf("is-gc-runs %zu\nis-gc-failed %zu\nfunctions %zu\n", is_gc_runs, is_gc_failed, functions.size());
   for (const auto& [label, count] : labels) std::printf("label-%s %zu\n", label.c_str(), count);
   for (const auto& [key, count] : not_exact) std::printf("NOT-EXACT %zu %s: %s\n", count, key.first.c_str(), key.second.c_str());
+  for (const auto& [entry, count] : functions) {
+    const target::Module* module = process->FindModule(entry);
+    if (module == nullptr) continue;
+    std::printf("FUNCTION %s %#lx %zu\n", module->path.c_str(), entry - static_cast<Address>(module->load_bias), count);
+  }
   std::printf("steps-per-object %.1f\nns-per-object-cold %.0f\nns-per-object-warm %.0f\n", static_cast<double>(steps) / n, cold * 1e9 / n, warm * 1e9 / n);
   return wrong != 0 ? 1 : 0;
 }
