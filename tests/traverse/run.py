@@ -212,10 +212,10 @@ def cases(options):
     out, skipped = [], []
     every = not (options.stdlib or options.extensions or options.quick)
     if options.stdlib or every or options.quick:
-        found = [i for i in interpreters.discover() if i.kind == "default"]
+        found = [i for i in interpreters.discover() if i.kind in ("default", "debug")]
         if options.quick:
             found = [i for i in found if i.version.startswith("3.13")][:1] or found[-1:]
-        out += [Case("%s %s" % (i.version, i.source), i.path, "stdlib_types", {}) for i in found]
+        out += [Case("%s %s%s" % (i.version, i.source, " debug" if i.kind == "debug" else ""), i.path, "stdlib_types", {}) for i in found]
     if options.extensions or every or options.quick:
         found = extension_modules.discover()
         if not found:
