@@ -115,13 +115,13 @@ void FindLookdict(const target::Process& process, const InterpreterSite& site, R
 }
 
 // 3.4+: _PySet_Dummy is a pointer to _dummy_struct. 2.7: a static str, made when the first set is; dictobject.c has a static of the same name and
-// comes before setobject.c in the link, so the set's one has the higher address.
+// comes before setobject.c in the link, so the set's one has the higher address. (2.7 built with Py_REF_DEBUG has a function called _PySet_Dummy.)
 void FindSetDummy(const target::Process& process, const InterpreterSite& site, Runtime& runtime) {
-  if (const auto pointer = SymbolAddress(*site.module, "_PySet_Dummy")) {
-    runtime.set_dummy = process.memory.ReadPointer(*pointer).value_or(0);
+  if (runtime.layout.version.major != 2) {
+    if (const auto pointer = SymbolAddress(*site.module, "_PySet_Dummy")) runtime.set_dummy = process.memory.ReadPointer(*pointer).value_or(0);
     return;
   }
-  if (runtime.layout.version.major != 2 || !site.module->file) return;
+  if (!site.module->file) return;
   const TargetObjects objects(process.memory, runtime.layout);
   for (const elf::Symbol& s : site.module->file->symbols()) {  // sorted by address: the last one wins
     if (s.is_function || s.is_undefined || s.name.substr(0, s.name.find('.')) != "dummy") continue;
