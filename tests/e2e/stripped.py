@@ -4,7 +4,7 @@
 usage: stripped.py [-v] [--interpreter TEXT]...
 
 For each release interpreter with a GIL before 3.13 (later ones have _Py_DebugOffsets): its executable and libpython are copied and stripped by
-`strip -s` and by `eu-strip`; static executables also lose the names _PyRuntime and interp_head of their dynamic symbols. The copy runs the fixture
+`strip -s` and by `eu-strip`; static executables also lose the name _PyRuntime of their dynamic symbols ("hidden"). The copy runs the fixture
 `combined` (2.7 and 3.6 also `negative`); `leaks` and the export must say what the interpreter says, and `status` how the statics were found.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
@@ -38,7 +38,6 @@ UNTIL = 0x030D0000
 
 
 def strip(path, tool):
-    before = os.path.getsize(path)
     command = {"strip": ["strip", "-s", path], "eu-strip": ["eu-strip", path], "hidden": ["strip", "-s", path]}[tool]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     if tool == "hidden":
@@ -50,7 +49,8 @@ def strip(path, tool):
                 return False
             f.seek(at + 1)
             f.write(b"_QyRuntime")
-    return os.path.getsize(path) < before or tool == "hidden"
+    sections = subprocess.run(["readelf", "-SW", path], check=True, stdout=subprocess.PIPE).stdout
+    return b" .symtab " not in sections
 
 
 class Copy:
@@ -134,6 +134,10 @@ def main():
                     if not copy.changed:
                         wrong.append("the copy could not be stripped")
                 except (process.CannotTest, subprocess.CalledProcessError) as e:
+                    if tool == "hidden" and "undefined symbol: _PyRuntime" in str(e):
+                        skipped += 1
+                        print("skipped %s: an extension module of this build needs the name that was taken away" % name)
+                        continue
                     wrong, how = ["could not be tested: %s" % e], []
                 finally:
                     if copy:
