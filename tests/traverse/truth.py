@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 import trial  # noqa: E402
 
+LIBC = ctypes.PyDLL(None)  # its calls keep the GIL
 TP_TRAVERSE = 184  # bytes in PyTypeObject, LP64, builds with a GIL; only for objects that tp_is_gc denies (sys.getsizeof(object()) tells a debug build)
 _VISIT = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _TRAVERSE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _VISIT, ctypes.c_void_p)
@@ -113,6 +114,11 @@ def main():
         gc.collect()
     with open(path + ".modules", "w") as f:
         f.write("".join(sorted(set("%s\n" % m.__file__ for m in list(sys.modules.values()) if str(getattr(m, "__file__", "")).endswith(".so")))))
+    # From here on no other thread runs Python: this one gives the GIL away neither when its time is up nor in a call, or the heap would not stay what the
+    # copy has seen.
+    write_raw, read_raw, wait_raw, space = LIBC.write, LIBC.read, LIBC.waitpid, ctypes.create_string_buffer(1)
+    ready = ("READY %d\n" % os.getpid()).encode("ascii")
+    getattr(sys, "setswitchinterval", getattr(sys, "setcheckinterval", None))(2 ** 30)
     pid = trial.fork()
     if pid == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -121,14 +127,13 @@ def main():
         try:
             write(path)
             write_unreachable(path)
+            os.rename(path + ".tmp", path)
             code = 0
         finally:
             os._exit(code)
-    os.waitpid(pid, 0)
-    if os.path.exists(path + ".tmp"):
-        os.rename(path + ".tmp", path)
-    os.write(talk, ("READY %d\n" % os.getpid()).encode("ascii"))
-    os.read(listen, 1)
+    wait_raw(pid, None, 0)
+    write_raw(talk, ready, len(ready))
+    read_raw(listen, space, 1)
 
 
 main()
