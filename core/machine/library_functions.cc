@@ -19,6 +19,8 @@ constexpr Row kModels[] = {
     {"__memmove_chk", LibraryFunction::kMemcpy}, {"memset", LibraryFunction::kMemset}, {"__memset_chk", LibraryFunction::kMemset},
     {"memchr", LibraryFunction::kMemchr}, {"strlen", LibraryFunction::kStrlen}, {"strnlen", LibraryFunction::kStrnlen},
     {"strcmp", LibraryFunction::kStrcmp}, {"strncmp", LibraryFunction::kStrncmp}, {"strchr", LibraryFunction::kStrchr},
+    {"malloc", LibraryFunction::kMalloc}, {"calloc", LibraryFunction::kCalloc}, {"realloc", LibraryFunction::kRealloc},
+    {"free", LibraryFunction::kFree},
     {"pthread_mutex_lock", LibraryFunction::kReturnZero}, {"pthread_mutex_unlock", LibraryFunction::kReturnZero},
     {"pthread_mutex_trylock", LibraryFunction::kReturnZero}, {"__pthread_mutex_lock", LibraryFunction::kReturnZero},
     {"__pthread_mutex_unlock", LibraryFunction::kReturnZero}, {"pthread_rwlock_rdlock", LibraryFunction::kReturnZero},
@@ -32,7 +34,7 @@ constexpr std::string_view kStops[] = {
     "_longjmp", "siglongjmp", "__longjmp_chk", "_Unwind_Resume", "_Unwind_RaiseException", "__cxa_throw", "__cxa_rethrow", "__cxa_pure_virtual",
     "__cxa_bad_cast", "_ZSt9terminatev", "_ZSt17__throw_bad_allocv", "g_log", "g_error_free", "g_assertion_message", "g_assertion_message_expr",
     // Memory
-    "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "posix_memalign", "aligned_alloc", "memalign", "valloc", "mmap", "mmap64", "munmap", "mremap",
+    "reallocarray", "cfree", "posix_memalign", "aligned_alloc", "memalign", "valloc", "mmap", "mmap64", "munmap", "mremap",
     "brk", "sbrk", "strdup", "strndup", "_Znwm", "_Znam", "_ZdlPv", "_ZdlPvm", "_ZdaPv", "_ZdaPvm",
     // Input, output, the loader
     "write", "read", "open", "open64", "close", "printf", "fprintf", "vfprintf", "sprintf", "snprintf", "vsnprintf", "__fprintf_chk", "__printf_chk",

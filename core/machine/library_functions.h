@@ -12,6 +12,7 @@ enum class LibraryFunction : std::uint8_t {
   kNone,        // executed like any other code
   kStop,        // ends the run
   kReturnZero,  // locks: nobody else runs
+  kMalloc, kCalloc, kRealloc, kFree,  // in a private arena: what a first call sets up for later ones (a list of an object's data) is thrown away with it
   kMemcmp, kMemcpy, kMemset, kMemchr, kStrlen, kStrnlen, kStrcmp, kStrncmp, kStrchr,
 };
 

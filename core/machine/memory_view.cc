@@ -8,15 +8,17 @@ namespace pygc::machine {
 MemoryView::MemoryView(const target::MemoryImage& image, Address stack_base, std::size_t max_overlay_pages)
     : image_(&image),
       stack_base_(stack_base),
-      stack_(std::make_unique<std::uint64_t[]>(kStackBytes / 8)),
-      stack_provenance_(std::make_unique<Address[]>(kStackBytes / 8)),
-      written_(std::make_unique<std::uint8_t[]>(kStackBytes / 8)),
+      stack_(std::make_unique<std::uint64_t[]>((kStackBytes + kArenaBytes) / 8)),
+      stack_provenance_(std::make_unique<Address[]>((kStackBytes + kArenaBytes) / 8)),
+      written_(std::make_unique<std::uint8_t[]>((kStackBytes + kArenaBytes) / 8)),
       overlay_bytes_(std::make_unique<std::byte[]>(kMaxOverlayPages * kPageBytes)),
       max_overlay_pages_(std::min(max_overlay_pages, kMaxOverlayPages)) {}
 
 void MemoryView::Reset(ReadTrace* trace) {
   TrashBelow(stack_top());
   lowest_written_ = kStackBytes;
+  if (allocated()) std::memset(&written_[kStackBytes / 8], 0, (private_bytes_ - kStackBytes) / 8);
+  private_bytes_ = kStackBytes;
   for (std::size_t i = 0; i < overlay_count_; ++i) {
     TlbEntry& e = tlb_[(overlay_[i].page / kPageBytes) % kTlbEntries];
     if (e.page == overlay_[i].page) e = TlbEntry{};
@@ -59,9 +61,17 @@ void MemoryView::TrashBelow(Address stack_pointer) noexcept {
   lowest_written_ = end;
 }
 
+Address MemoryView::Allocate(std::uint64_t size) noexcept {
+  const std::uint64_t room = kStackBytes + kArenaBytes - private_bytes_;
+  if (size > room - std::min<std::uint64_t>(room, 16)) return 0;
+  const Address a = stack_base_ + private_bytes_;
+  private_bytes_ += (std::max<std::uint64_t>(size, 1) + 15) / 16 * 16;  // malloc(0) is an address of its own too
+  return a;
+}
+
 bool MemoryView::LoadStack(Address a, std::span<std::byte> out) noexcept {
   const std::uint64_t offset = a - stack_base_;
-  if (offset >= kStackBytes || out.size() > kStackBytes - offset) return Fault(StopReason::kUnmappedRead, a);
+  if (offset >= private_bytes_ || out.size() > private_bytes_ - offset) return Fault(StopReason::kUnmappedRead, a);
   const std::byte* bytes = reinterpret_cast<const std::byte*>(stack_.get());
   for (std::size_t i = 0; i < out.size(); ++i) {
     const std::uint64_t at = offset + i;
@@ -81,7 +91,7 @@ void MemoryView::StoreStack(Address a, std::span<const std::byte> bytes) noexcep
     written_[at / 8] = static_cast<std::uint8_t>(written_[at / 8] | (1u << (at % 8)));
     stack_provenance_[at / 8] = 0;
   }
-  lowest_written_ = std::min(lowest_written_, offset / 8 * 8);
+  lowest_written_ = std::min(lowest_written_, offset / 8 * 8);  // of the arena: no change
 }
 
 void MemoryView::Remember(Address page) noexcept {
@@ -176,7 +186,7 @@ std::byte* MemoryView::WritablePage(Address a, std::size_t& available) noexcept 
 bool MemoryView::StoreSlow(Address a, std::span<const std::byte> bytes) noexcept {
   if (a + bytes.size() < a) return Fault(StopReason::kUnmappedWrite, a);
   if (TouchesStack(a, bytes.size())) {
-    if (a - stack_base_ >= kStackBytes || bytes.size() > stack_top() - a) return Fault(StopReason::kStackOverflow, a);
+    if (a - stack_base_ >= private_bytes_ || bytes.size() > private_bytes_ - (a - stack_base_)) return Fault(StopReason::kStackOverflow, a);
     StoreStack(a, bytes);
     return true;
   }

@@ -1,5 +1,5 @@
 // Memory as one run of the machine sees it: the target's image below, a small copy-on-write overlay that is thrown away after the run, and a private
-// shadow stack at an address where the target has nothing. The target itself is never written.
+// shadow stack at an address where the target has nothing, with a small arena above it for what the run allocates. The target itself is never written.
 // For each byte of the shadow stack it is known whether it was written in this run, and for each of its words where the value in it was loaded from.
 #pragma once
 
@@ -40,9 +40,10 @@ class MemoryView {
  public:
   static constexpr std::uint64_t kPageBytes = 4096;
   static constexpr std::uint64_t kStackBytes = 256u << 10;
+  static constexpr std::uint64_t kArenaBytes = 64u << 10;  // directly above the stack
   static constexpr std::size_t kMaxOverlayPages = 16;
 
-  /// `stack_base` is the lowest address of the shadow stack, 16-aligned; the target must have nothing in [stack_base, stack_base + kStackBytes).
+  /// `stack_base` is the lowest address of the shadow stack, 16-aligned; the target must have nothing in [stack_base, stack_base + kStackBytes + kArenaBytes).
   MemoryView(const target::MemoryImage& image, Address stack_base, std::size_t max_overlay_pages = kMaxOverlayPages);
 
   /// Words that read as something else from now on. Reading one sets read_preset().
@@ -90,7 +91,7 @@ class MemoryView {
   /// Reads a word with the address that the value came from: for a word of the shadow stack the one stored with it, else `a` itself.
   [[nodiscard]] bool LoadWord(Address a, std::uint64_t& value, Address& provenance) noexcept {
     const std::uint64_t offset = a - stack_base_;
-    if (offset < kStackBytes) {
+    if (offset < private_bytes_) {
       if ((offset & 7) == 0 && written_[offset / 8] == 0xff) [[likely]] {
         value = stack_[offset / 8];
         provenance = stack_provenance_[offset / 8];
@@ -106,18 +107,18 @@ class MemoryView {
   /// register that they do not use, to move the stack pointer.
   [[nodiscard]] bool PopWord(Address a, std::uint64_t& value, Address& provenance, bool& is_undefined) noexcept {
     const std::uint64_t offset = a - stack_base_;
-    is_undefined = offset < kStackBytes && (offset & 7) == 0 && written_[offset / 8] == 0;
+    is_undefined = offset < private_bytes_ && (offset & 7) == 0 && written_[offset / 8] == 0;
     return is_undefined || LoadWord(a, value, provenance);
   }
   /// The other way round: a push of an undefined register leaves the word never written.
   void PushUndefined(Address a) noexcept {
     const std::uint64_t offset = a - stack_base_;
-    if (offset < kStackBytes) written_[offset / 8] = 0;
+    if (offset < private_bytes_) written_[offset / 8] = 0;
   }
   /// Writes a word with the address that its value came from.
   [[nodiscard]] bool StoreWord(Address a, std::uint64_t value, Address provenance) noexcept {
     const std::uint64_t offset = a - stack_base_;
-    if (offset < kStackBytes && (offset & 7) == 0) [[likely]] {
+    if (offset < private_bytes_ && (offset & 7) == 0) [[likely]] {
       stack_[offset / 8] = value;
       stack_provenance_[offset / 8] = provenance;
       written_[offset / 8] = 0xff;
@@ -136,11 +137,18 @@ class MemoryView {
   /// True when not one byte of [a, a + size), within one word of the shadow stack, was written in this run.
   [[nodiscard]] bool IsNeverWritten(Address a, std::uint64_t size) const noexcept {
     const std::uint64_t offset = a - stack_base_;
-    if (offset >= kStackBytes || offset % 8 + size > 8) return false;
+    if (offset >= private_bytes_ || offset % 8 + size > 8) return false;
     return (written_[offset / 8] & (((1u << size) - 1) << (offset % 8))) == 0;
   }
   /// Everything below `stack_pointer` counts as never written again: what a callee outside the machine would have done to it.
   void TrashBelow(Address stack_pointer) noexcept;
+
+  /// Private memory for this run, 16-aligned and never written, as malloc() would give; 0 where the arena has no room for it.
+  [[nodiscard]] Address Allocate(std::uint64_t size) noexcept;
+  /// True for addresses that Allocate() gave in this run.
+  [[nodiscard]] bool IsAllocated(Address a) const noexcept { return a >= stack_top() && a - stack_base_ < private_bytes_; }
+  /// True when this run took memory from the arena.
+  [[nodiscard]] bool allocated() const noexcept { return private_bytes_ != kStackBytes; }
 
   /// True when [a, a + size) can be read, without a fault being recorded and without a trace.
   [[nodiscard]] bool IsReadable(Address a, std::uint64_t size) const noexcept { return image_->At(a, size) != nullptr; }
@@ -184,7 +192,7 @@ class MemoryView {
     return false;
   }
   [[nodiscard]] bool TouchesStack(Address a, std::uint64_t size) const noexcept {
-    return a - stack_base_ < kStackBytes || stack_base_ - a < size;
+    return a - stack_base_ < private_bytes_ || stack_base_ - a < size;
   }
 
   const target::MemoryImage* image_;
@@ -193,7 +201,8 @@ class MemoryView {
   std::unique_ptr<std::uint64_t[]> stack_;
   std::unique_ptr<Address[]> stack_provenance_;
   std::unique_ptr<std::uint8_t[]> written_;  // a bit for each byte of a word
-  std::uint64_t lowest_written_ = kStackBytes;
+  std::uint64_t lowest_written_ = kStackBytes;  // of the stack
+  std::uint64_t private_bytes_ = kStackBytes;   // the stack and what was allocated above it
   std::array<OverlayPage, kMaxOverlayPages> overlay_;
   std::unique_ptr<std::byte[]> overlay_bytes_;
   std::size_t overlay_count_ = 0, max_overlay_pages_;

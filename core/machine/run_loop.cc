@@ -274,13 +274,63 @@ bool RunLoop::ModelLength(Address from, std::uint64_t limit) noexcept {
   return true;
 }
 
+bool RunLoop::StopAtFunction(std::uint16_t name) noexcept {
+  stop_function_ = blocks_.Name(name);
+  return execution_.Stop(StopReason::kStopFunction);
+}
+
+// More than the arena holds is more than a traversal has any reason to ask for.
+bool RunLoop::ModelAllocate(std::uint64_t count, std::uint64_t size, bool zeroed, std::uint16_t name) noexcept {
+  std::uint64_t bytes = 0;
+  if (__builtin_mul_overflow(count, size, &bytes)) return StopAtFunction(name);
+  const Address a = memory_.Allocate(bytes);
+  if (a == 0) return StopAtFunction(name);
+  if (zeroed) return ModelSet(a, 0, bytes);
+  TrashCallerSaved();
+  cpu_.gpr[kRax] = a;
+  return true;
+}
+
+// How large the old block was only its allocator knows: what lies behind it is as undefined in the new one as it is here. The old one stays, and nobody is
+// to look at it any more.
+bool RunLoop::ModelReallocate(Address from, std::uint64_t size, std::uint16_t name) noexcept {
+  if (size == 0) return StopAtFunction(name);
+  const Address to = memory_.Allocate(size);
+  if (to == 0) return StopAtFunction(name);
+  for (std::uint64_t done = 0; from != 0 && done < size; done += 8) {
+    std::uint64_t word = 0;
+    Address came_from = 0;
+    if (!execution_.Charge(1)) return false;
+    if (memory_.IsAllocated(from) && (!memory_.IsAllocated(from + done) || memory_.IsNeverWritten(from + done, 8))) continue;
+    if (!memory_.LoadWord(from + done, word, came_from)) {
+      if (done == 0) return execution_.MemoryFault();
+      break;  // behind the block, and behind the region that it lies in
+    }
+    if (!memory_.StoreWord(to + done, word, came_from)) return execution_.MemoryFault();
+  }
+  TrashCallerSaved();
+  cpu_.gpr[kRax] = to;
+  return true;
+}
+
+// What the run allocated itself may go; memory of the target that is freed in a traversal is a fault of the traversal or of this run.
+bool RunLoop::ModelFree(Address a, std::uint16_t name) noexcept {
+  if (a != 0 && !memory_.IsAllocated(a)) return StopAtFunction(name);
+  TrashCallerSaved();
+  return true;
+}
+
 // Does what the function does; its return address is not on the stack (any more).
 bool RunLoop::RunModel(LibraryFunction function, std::uint16_t name) noexcept {
   constexpr std::uint64_t kNoLimit = ~0ull;
   const std::uint64_t a = cpu_.gpr[kRdi], b = cpu_.gpr[kRsi], c = cpu_.gpr[kRdx];
   switch (function) {
     case LibraryFunction::kNone:
-    case LibraryFunction::kStop: stop_function_ = blocks_.Name(name); return execution_.Stop(StopReason::kStopFunction);
+    case LibraryFunction::kStop: return StopAtFunction(name);
+    case LibraryFunction::kMalloc: return ModelAllocate(1, a, false, name);
+    case LibraryFunction::kCalloc: return ModelAllocate(a, b, true, name);
+    case LibraryFunction::kRealloc: return ModelReallocate(a, b, name);
+    case LibraryFunction::kFree: return ModelFree(a, name);
     case LibraryFunction::kReturnZero:
       TrashCallerSaved();
       cpu_.gpr[kRax] = 0;

@@ -60,6 +60,10 @@ class RunLoop {
   [[nodiscard]] bool ModelCopy(Address to, Address from, std::uint64_t size) noexcept;
   [[nodiscard]] bool ModelSet(Address to, std::uint8_t value, std::uint64_t size) noexcept;
   [[nodiscard]] bool ModelFind(Address from, int value, std::uint64_t limit, bool stop_at_nul) noexcept;
+  [[nodiscard]] bool ModelAllocate(std::uint64_t count, std::uint64_t size, bool zeroed, std::uint16_t name) noexcept;
+  [[nodiscard]] bool ModelReallocate(Address from, std::uint64_t size, std::uint16_t name) noexcept;
+  [[nodiscard]] bool ModelFree(Address a, std::uint16_t name) noexcept;
+  [[nodiscard]] bool StopAtFunction(std::uint16_t name) noexcept;
   [[nodiscard]] bool ModelLength(Address from, std::uint64_t limit) noexcept;
   void TrashCallerSaved() noexcept;
   [[nodiscard]] bool EnterCall(Address return_address) noexcept;

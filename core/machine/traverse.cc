@@ -79,7 +79,7 @@ void TraverseMachine::Impl::Judge(RunOutcome& out, bool is_traverse) const {
     return;
   }
   if (loop.execution().read_thread_local || loop.execution().memory.read_preset()) out.label = RunLabel::kExactTls;
-  if (loop.execution().memory.wrote_target()) out.label = RunLabel::kExactWrote;
+  if (loop.execution().memory.wrote_target() || loop.execution().memory.allocated()) out.label = RunLabel::kExactWrote;
 }
 
 RunOutcome TraverseMachine::Impl::Run(Address function, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits,

@@ -290,6 +290,7 @@ TEST_CASE("library functions are known by name, with and without a version") {
   CHECK(ClassifyLibraryFunction("PyErr_SetString") == LibraryFunction::kStop);
   CHECK(ClassifyLibraryFunction("PyErr_Occurred") == LibraryFunction::kNone);
   CHECK(ClassifyLibraryFunction("_Py_Dealloc") == LibraryFunction::kStop);
+  CHECK(ClassifyLibraryFunction("malloc@GLIBC_2.2.5") == LibraryFunction::kMalloc);
   CHECK(ClassifyLibraryFunction("pthread_mutex_lock") == LibraryFunction::kReturnZero);
   CHECK(ClassifyLibraryFunction("PyDict_GetItem") == LibraryFunction::kNone);
   CHECK(ClassifyLibraryFunction("") == LibraryFunction::kNone);
