@@ -47,6 +47,7 @@ CASES = [
     case("frames"),
     case("classes"),
     case("extension_types"),
+    case("threads", kernel=True),
     case("frozen", since=0x03070000),
     case("subinterpreter", kernel=True, kind="main"),
     case("stdlib_mix"),
