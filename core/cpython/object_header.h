@@ -35,6 +35,13 @@ class ObjectHeaderReader {
   [[nodiscard]] bool IsDeferred(const std::byte* object) const noexcept {
     return (LoadUnchecked<std::uint8_t>(object + gc_bits_offset_) & gc_bits_deferred_) != 0;
   }
+  /// True where the stored count itself is 0. In a free-threaded build an object may live on with a Refcount() of 0: only the collector frees a deferred
+  /// object, and only the owner of a queue of objects to merge frees what waits there; the one that each of them holds is not part of Refcount().
+  [[nodiscard]] bool StoredCountIsZero(const std::byte* object) const noexcept {
+    if (format_ != RefcountFormat::kBiased) return Refcount(object) == 0;
+    const std::int64_t shared = LoadUnchecked<std::int64_t>(object + shared_offset_) >> shared_shift_;
+    return static_cast<std::uint64_t>(shared) + LoadUnchecked<std::uint32_t>(object + local_offset_) == 0;
+  }
   /// True for an object whose two counts were put together: its owner is gone, or gave it up (free-threaded).
   [[nodiscard]] bool IsMerged(const std::byte* object) const noexcept {
     constexpr std::uint64_t kFlags = 3, kMerged = 3;  // _Py_REF_MERGED

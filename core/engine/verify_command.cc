@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/analysis/in_degree.h"
+#include "core/cpython/object_header.h"
 #include "core/engine/command.h"
 #include "core/report/numbers.h"
 #include "core/report/verify_report.h"
@@ -68,15 +69,21 @@ class VerifyCommand {
     const NodeId count = heap_.size();
     report::VerifyCheck& types = Add("types", "ob_type of every tracked object is a type object, whose chain of metatypes ends in type", 0);
     std::vector<NodeId> no_type, no_count;
+    const cpython::ObjectHeaderReader header(in_.reader.runtime());
     for (NodeId n = 0; n < count; ++n) {
       if (!heap_.IsTracked(n)) continue;
       ++types.checked;
       if (heap_.types[heap_.type[n]].address == 0) no_type.push_back(n);
-      else if (heap_.refcount[n] == 0) no_count.push_back(n);
+      else if (heap_.refcount[n] == 0 && StoredCountIsZero(header, n)) no_count.push_back(n);
     }
     for (const NodeId n : no_type) Found(types, fmt::format("the object at {:#x}: {}", heap_.AddressOf(n), heap_.types[heap_.type[n]].name));
     report::VerifyCheck& counts = Add("tracked-objects-live", "ob_refcnt of a tracked object is not 0: an object is untracked before it is freed", types.checked);
     for (const NodeId n : no_count) Found(counts, fmt::format("{} has ob_refcnt 0", ObjectText(n)));
+  }
+
+  [[nodiscard]] bool StoredCountIsZero(const cpython::ObjectHeaderReader& header, NodeId n) const {
+    const std::byte* const p = in_.reader.process().memory.At(heap_.AddressOf(n), header.size());
+    return p == nullptr || header.StoredCountIsZero(p);
   }
 
   // More references than a count says: somebody gave one up that is still used. Only references that are known exactly count.

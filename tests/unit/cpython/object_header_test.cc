@@ -70,6 +70,23 @@ TEST_CASE("biased counts of free-threaded builds") {
   CHECK(head("cpython-3.14.10-free-threaded-lp64", 2, 0x0FFFFFFFFFFFFFFFll * 4, 1 | 64) == 2);
 }
 
+TEST_CASE("a live object whose only count is the collector's or a queue's is not at 0 in its own words") {
+  using F = Field;
+  const auto zero = [](std::string_view name, std::uint32_t local, std::int64_t shared, std::uint8_t bits) {
+    Head head(name);
+    head.Put<std::uint32_t>(F::PyObject_ob_ref_local, local).Put<std::int64_t>(F::PyObject_ob_ref_shared, shared).Put<std::uint8_t>(F::PyObject_ob_gc_bits, bits);
+    return ObjectHeaderReader(head.runtime).StoredCountIsZero(head.bytes.data());
+  };
+  CHECK_FALSE(zero("cpython-3.13.5-free-threaded-lp64", 1, 2, 1 | 64));  // deferred: Refcount() is 0
+  CHECK_FALSE(zero("cpython-3.14.10-free-threaded-lp64", 0, 0x0FFFFFFFFFFFFFFFll * 4, 1 | 64));
+  CHECK_FALSE(zero("cpython-3.13.5-free-threaded-lp64", 1, 2, 1));  // queued: the queue owns the one
+  CHECK(zero("cpython-3.13.5-free-threaded-lp64", 0, 3, 1));
+  CHECK(zero("cpython-3.13.5-free-threaded-lp64", 1, -4, 1));
+  Head plain("cpython-3.12.1-default-lp64");
+  CHECK(ObjectHeaderReader(plain.runtime).StoredCountIsZero(plain.bytes.data()));
+  CHECK_FALSE(ObjectHeaderReader(plain.PutWord(1).runtime).StoredCountIsZero(plain.bytes.data()));
+}
+
 TEST_CASE("type and size of the head") {
   Head head("cpython-3.13.5-free-threaded-lp64");
   head.Put<std::uint64_t>(Field::PyObject_ob_type, 0x1234);
