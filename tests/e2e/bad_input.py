@@ -252,13 +252,15 @@ def excluded(what, command):
     return row
 
 
-def pypy(w):
+def pypy(w, live=False):
     path = shutil.which("pypy3") or shutil.which("pypy")
     if not path:
         return SKIP + "no pypy here"
     child = subprocess.Popen([path, "-c", "import sys; print('READY'); sys.stdout.flush(); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         child.stdout.readline()
+        if live:
+            return process.pygc("-p", str(child.pid), "leaks")
         return leaks_on(w.gcore_of(child.pid, "pypy"))
     finally:
         child.kill()
@@ -356,7 +358,7 @@ def rows(w):
     yield "32-bit core", 4, "(?i)32", foreign_class
     yield "core of another machine", 4, "(?i)machine|architecture|RISC", foreign_machine
     yield "core of a C program", 4, "(?i)python", lambda w: leaks_on(w.gcore_of(w.c.pid, "c"))
-    yield "core of PyPy", 4, "(?i)pypy|python", pypy
+    yield "core of PyPy", 4, "(?i)is PyPy", pypy
     yield "core without memory", 4, "coredump_filter|memory", no_memory_core
     yield "list items kept out of the core", 3, "^PARTIAL: references of 1 tracked object", excluded("list", "leaks")
     yield "items of gc.garbage kept out of the core", 3, "(?m)^PARTIAL: the items of gc.garbage", excluded("gc.garbage", "garbage")
@@ -384,6 +386,7 @@ def rows(w):
     yield "process that is traced", 5, "(?i)gdb|trac", already_traced
     yield "zombie", {4, 5}, "(?i)zombie|exited", zombie
     yield "kernel thread", {4, 5}, "(?i)kernel|python", kernel_thread
+    yield "process of PyPy", 4, "(?i)is PyPy", lambda w: pypy(w, live=True)
     yield "C process", 4, "(?i)python", lambda w: ["-p", str(w.c.pid), "leaks"]
     yield "running process goes on", {0, 1}, "", running_target
     yield "stopped process stays stopped", {0, 1}, "", stopped_target
