@@ -15,6 +15,7 @@ constexpr std::array<std::uint8_t, 6> kSavedRegisters = {kRbx, kRbp, kR12, kR13,
 constexpr std::array<std::uint8_t, 9> kCallerSaved = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
 constexpr std::uint32_t kCallerSavedMask = 0x0fc7;  // the same as bits
 constexpr std::size_t kUnverifiedVisits = 16;
+constexpr std::int64_t kLowOnSteps = 4096;  // a model charges for bytes and cannot ask for more
 constexpr std::uint64_t kReservedAboveEntry = 512;  // bytes between the return address and the top of the shadow stack
 
 bool IsFree(const target::Process& process, const AddressRange& wanted) {
@@ -78,6 +79,7 @@ void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_
   steps_granted_ = max_steps;
   steps_ceiling_ = std::max(options_.max_steps, max_steps);
   visit_count_ = 0;
+  slots_.Clear();
   frames_.clear();
   stop_address_ = 0;
   stop_function_ = {};
@@ -88,7 +90,7 @@ void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_
 
 RunOutcome RunLoop::Run(Address entry, std::span<const std::uint64_t> arguments, std::uint64_t max_steps, std::vector<Visit>* visits, ReadTrace* trace) {
   visits_ = visits;
-  verified_ = visits != nullptr ? visits->size() : 0;
+  verified_ = rewarded_ = visits != nullptr ? visits->size() : 0;
   SetUp(arguments, max_steps, trace);
   Enter(entry);
   if (visits != nullptr && !VerifyVisits()) returned_ = false;
@@ -147,6 +149,20 @@ bool RunLoop::VerifyVisits() noexcept {
   return true;
 }
 
+// More steps for the visits since the last time. One that came from where another of this run did earns nothing: what goes round for ever ends soon.
+bool RunLoop::GrantForVisits() noexcept {
+  if (visits_ == nullptr || steps_granted_ >= steps_ceiling_) return false;
+  std::uint64_t fresh = 0;
+  for (; rewarded_ < visits_->size(); ++rewarded_) {
+    const Visit& v = (*visits_)[rewarded_];
+    if (slots_.Insert(v.slot != 0 ? v.slot : v.referent | 1)) ++fresh;
+  }
+  const std::uint64_t more = std::min(fresh * options_.steps_per_item, steps_ceiling_ - steps_granted_);
+  steps_granted_ += more;
+  execution_.steps_left += static_cast<std::int64_t>(more);
+  return more != 0 && execution_.steps_left >= 0;
+}
+
 // The visit function was called; its return address is already off the stack.
 bool RunLoop::DoVisit() noexcept {
   const Address referent = cpu_.gpr[kRdi];
@@ -155,11 +171,7 @@ bool RunLoop::DoVisit() noexcept {
   visits_->push_back({referent, cpu_.provenance[kRdi]});
   memory_.Prefetch(referent);
   if (visits_->size() - verified_ >= kUnverifiedVisits && !VerifyVisits()) return false;
-  if (steps_granted_ < steps_ceiling_) {
-    const std::uint64_t more = std::min(options_.steps_per_item, steps_ceiling_ - steps_granted_);
-    steps_granted_ += more;
-    execution_.steps_left += static_cast<std::int64_t>(more);
-  }
+  if (execution_.steps_left < kLowOnSteps) [[unlikely]] (void)GrantForVisits();
   TrashCallerSaved();
   cpu_.gpr[kRax] = 0;
   return true;
@@ -624,7 +636,7 @@ void RunLoop::Loop(Block* block, const MicroOp* op) {
   next_block:
     op = block->ops;
     execution_.steps_left -= block->cost;
-    if (execution_.steps_left < 0) [[unlikely]] {
+    if (execution_.steps_left < 0 && !GrantForVisits()) [[unlikely]] {
       execution_.Stop(StopReason::kStepLimit);
       goto stopped;
     }

@@ -10,6 +10,7 @@
 
 #include "core/machine/block_cache.h"
 #include "core/machine/execution.h"
+#include "core/machine/slot_set.h"
 #include "core/machine/traverse.h"
 
 namespace pygc::machine {
@@ -53,6 +54,7 @@ class RunLoop {
   void CheckUndefined(const MicroOp& op) noexcept;
   [[nodiscard]] RunOutcome Outcome() const;
   [[nodiscard]] bool DoVisit() noexcept;
+  [[nodiscard]] bool GrantForVisits() noexcept;
   [[nodiscard]] bool LooksLikeObject(Address a) noexcept;
   [[nodiscard]] bool VerifyVisits() noexcept;
   [[nodiscard]] bool RunModel(LibraryFunction function, std::uint16_t name) noexcept;
@@ -83,6 +85,8 @@ class RunLoop {
   std::uint64_t visit_count_ = 0;
   std::size_t verified_ = 0;  // the first that was not looked at yet
   std::uint64_t steps_granted_ = 0, steps_ceiling_ = 0;
+  std::size_t rewarded_ = 0;  // the first visit that has not earned its steps yet
+  SlotSet slots_;             // of those that have
   std::vector<Address> frames_;  // stack pointers behind the pushed return addresses, innermost last
   Address stop_address_ = 0;
   std::string_view stop_function_;

@@ -59,12 +59,12 @@ struct MachineOptions {
   std::vector<Preset> presets;          // words that a running thread would have, and the target as it stopped has not
   std::uint32_t ob_type_offset = 8;     // of PyObject.ob_type, bytes
   std::uint64_t base_steps = 20'000;    // a run may take this many steps ...
-  std::uint64_t steps_per_item = 64;    // ... and this many for each plausible item and for each visit ...
+  std::uint64_t steps_per_item = 64;    // ... and this many for each plausible item and each slot visited ...
   std::uint64_t max_steps = 10'000'000; // ... but no more than this. Longest real run seen: 248,000
   std::uint64_t max_visits = 1u << 24;  // of one run
   unsigned max_depth = 64;              // nested calls; deepest real one seen: 5
   std::size_t max_overlay_pages = MemoryView::kMaxOverlayPages;
-  std::size_t max_decoded_instructions = 1u << 18;  // in the cache of one machine; real programs need some 20,000
+  std::size_t max_decoded_instructions = 1u << 17;  // in the cache of one machine; real programs need some 20,000
   unsigned max_strikes = 64;            // runs of one function that end in the same bound before it is not run any more
   bool shortcuts = true;                // false: take the complete way for every instruction (tests)
   std::shared_ptr<std::atomic<std::int64_t>> budget;  // total of steps, shared by machines; nullptr: no total

@@ -182,11 +182,13 @@ MachineReader::~MachineReader() {
 
 std::int64_t MachineReader::steps_taken() const noexcept { return total_steps_ - options_.budget->load(); }
 
-// ob_size of variable-sized objects: many long tp_traverse loop over it. Only widens a bound, so nonsense does no harm.
+// ob_size of variable-sized objects: many long tp_traverse loop over it. No more than the memory behind the object has room for.
 std::uint64_t MachineReader::PlausibleItems(const TypeFacts& type, Address object) const {
   if (type.itemsize <= 0 || ob_size_offset_ == 0) return 0;
   const Result<std::int64_t> n = process_->memory.ReadValue<std::int64_t>(object + ob_size_offset_);
-  return n && *n > 0 ? static_cast<std::uint64_t>(*n) : 0;
+  const target::Segment* segment = n && *n > 0 ? process_->memory.Find(object) : nullptr;
+  if (segment == nullptr) return 0;
+  return std::min(static_cast<std::uint64_t>(*n), (segment->range.end - object) / static_cast<std::uint64_t>(type.itemsize));
 }
 
 ReferentQuality MachineReader::Run(const TypeFacts& type, Address object, std::vector<Address>& out, std::vector<SlotOrigin>* slots) const {

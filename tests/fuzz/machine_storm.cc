@@ -1,8 +1,9 @@
 // The machine on a real process, misused: random executable addresses, or mutated code of real tp_traverse functions, on random objects.
 //
-//   machine_storm CORE [--runs N] [--seed S] [--mutate]
+//   machine_storm CORE [--runs N] [--seed S] [--mutate] [--max-ms MS]
 //
-// Prints how many runs, why they stopped, and the longest in processor time. What is wrong shows as a crash or as a sanitizer's report.
+// Prints how many runs, why they stopped, and the longest in processor time. What is wrong shows as a crash or as a sanitizer's report; a run that takes
+// longer than MS (50) makes it exit 1. Driven by storm.py.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -90,6 +91,7 @@ class Storm {
     }
   }
 
+  [[nodiscard]] double longest_ms() const { return longest_ms_; }
   void Report() const {
     std::printf("runs %llu\nsteps %llu\nvisits %llu\nexact %llu\nlongest-ms %.2f\nlongest-steps %llu\n", static_cast<unsigned long long>(runs_),
                 static_cast<unsigned long long>(steps_), static_cast<unsigned long long>(visit_count_), static_cast<unsigned long long>(exact_), longest_ms_,
@@ -156,9 +158,11 @@ int main(int argc, char** argv) {
   std::string core;
   std::uint64_t runs = 100'000, seed = 1;
   bool mutate = false;
+  double max_ms = 50;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--runs") == 0 && i + 1 < argc) runs = std::strtoull(argv[++i], nullptr, 10);
     else if (std::strcmp(argv[i], "--seed") == 0 && i + 1 < argc) seed = std::strtoull(argv[++i], nullptr, 10);
+    else if (std::strcmp(argv[i], "--max-ms") == 0 && i + 1 < argc) max_ms = std::strtod(argv[++i], nullptr);
     else if (std::strcmp(argv[i], "--mutate") == 0) mutate = true;
     else core = argv[i];
   }
@@ -172,5 +176,5 @@ int main(int argc, char** argv) {
   if (mutate) storm.MutatedCode(runs);
   else storm.RandomAddresses(runs);
   storm.Report();
-  return 0;
+  return storm.longest_ms() <= max_ms ? 0 : 1;
 }

@@ -224,19 +224,31 @@ TEST_CASE("all runs together stay within the budget") {
   CHECK(world.Run(visits, 9).reason == StopReason::kBudget);
 }
 
-TEST_CASE("visits widen the bound on steps, up to the ceiling") {
-  // push rbx; push rbp; push r12; mov rbx,rdi; mov rbp,rsi; mov r12,rdx; L: mov rdi,[rbx+16]; mov rsi,r12; call rbp; jmp L
-  World world("53 55 41 54 48 89 fb 48 89 f5 49 89 d4 48 8b 7b 10 4c 89 e6 ff d5 eb f5");
+TEST_CASE("visits of places not seen before widen the bound on steps, up to the ceiling") {
+  // push rbx; push rbp; push r12; lea rbx,[rdi+16]; mov rbp,rsi; mov r12,rdx; L: mov rdi,[rbx]; add rbx,8; mov rsi,r12; call rbp; jmp L
+  World world("53 55 41 54 48 8d 5f 10 48 89 f5 49 89 d4 48 8b 3b 48 83 c3 08 4c 89 e6 ff d5 eb f2");
+  world.fake.WriteWords(kObject + 16, std::vector<std::uint64_t>(4000, kObject));
   world.options.base_steps = 100;
   world.options.max_steps = 10'000;
   std::vector<Visit> visits;
   const RunOutcome outcome = world.Run(visits);
   CHECK(outcome.reason == StopReason::kStepLimit);
   CHECK(outcome.steps <= 10'000);
-  CHECK(visits.size() > 2000);
+  CHECK(visits.size() > 1900);
+  world.options.max_steps = 1'000'000;
+  CHECK(world.Run(visits).reason == StopReason::kBadReferent);  // came to the end of the pointers
+  CHECK(visits.size() == 4000);
   world.options.max_visits = 7;
   CHECK(world.Run(visits).reason == StopReason::kVisitLimit);
   CHECK(visits.size() == 7);
+}
+
+TEST_CASE("a loop that visits the same place again and again does not earn steps by that") {
+  // push rbx; push rbp; push r12; mov rbx,rdi; mov rbp,rsi; mov r12,rdx; L: mov rdi,[rbx+16]; mov rsi,r12; call rbp; jmp L
+  World world("53 55 41 54 48 89 fb 48 89 f5 49 89 d4 48 8b 7b 10 4c 89 e6 ff d5 eb f5");
+  const RunOutcome outcome = world.Run();
+  CHECK(outcome.reason == StopReason::kStepLimit);
+  CHECK(outcome.steps <= 21'000);
 }
 
 TEST_CASE("an accessor gives its result and what it read") {
