@@ -250,8 +250,10 @@ const RegisterTable& Registers() {
 // What stands before the opcode, read from the bytes themselves.
 struct Prefixes {
   bool operand_16 = false, address_32 = false, lock = false, rep = false, repne = false, fs = false, other_segment = false, rex_w = false;
-  bool vex = false, evex = false, two_byte = false;
-  std::uint8_t opcode = 0;  // first opcode byte, behind 0f for two-byte opcodes; 0 for VEX and EVEX
+  bool vex = false, evex = false, vex_w = false, two_byte = false;
+  std::uint8_t opcode = 0;        // first opcode byte, behind 0f for two-byte opcodes; 0 for VEX
+  std::uint8_t vex_prefix = 0;    // the pp field: 0 none, 1 66, 2 f3, 3 f2
+  std::size_t opcode_end = 0;     // index behind the opcode; not for VEX and EVEX
   bool valid = false;
 };
 
@@ -277,6 +279,8 @@ Prefixes ReadPrefixes(std::span<const std::byte> bytes) {
     p.vex = true, p.evex = b == 0x62;
     if (p.operand_16 || p.lock || p.rep || p.repne) return p;  // #UD
     if (p.evex && (at(i + 3) & 0x17) != 0) return p;           // masked or broadcast: not modelled
+    p.vex_w = b != 0xc5 && (at(i + 2) & 0x80) != 0;
+    if (p.evex) p.vex_prefix = at(i + 2) & 3, p.opcode = at(i + 4);
     p.valid = true;
     return p;
   }
@@ -289,6 +293,7 @@ Prefixes ReadPrefixes(std::span<const std::byte> bytes) {
   }
   if (b == 0x0f) p.two_byte = true, b = at(++i);
   p.opcode = b;
+  p.opcode_end = i + 1;
   p.valid = !(p.rep && p.repne) && !(p.fs && p.other_segment);
   return p;
 }
@@ -308,7 +313,11 @@ bool MayBeLocked(Opcode o) {
 // False for prefixes that the processor gives a meaning which pygc does not model, or that vendors treat differently.
 bool PrefixesFit(const Prefixes& p, Opcode opcode, bool has_memory) {
   if (opcode == Opcode::kNop) return !p.lock;
-  if (p.operand_16 && !p.rex_w && (IsControl(opcode) || opcode == Opcode::kPush || opcode == Opcode::kPop || opcode == Opcode::kLeave)) return false;
+  if (p.operand_16 && (opcode == Opcode::kPush || opcode == Opcode::kPop || opcode == Opcode::kLeave)) return false;
+  if (p.operand_16 && !p.rex_w && IsControl(opcode)) return false;
+  // Capstone 4 takes the first two for other prefixes: it reads 0x67 REX.W 0x0f as 0x66 0x0f, and xchg of 16 bits as one of 32.
+  if (p.address_32 && p.rex_w && (p.two_byte || opcode == Opcode::kPush || opcode == Opcode::kPop)) return false;
+  if (p.address_32 && p.operand_16 && !has_memory) return false;
   if (p.address_32 && (IsStringOperation(opcode) || opcode == Opcode::kJrcxz)) return false;
   if (p.fs && (IsStringOperation(opcode) || !has_memory)) return false;
   const bool counts_bits = p.two_byte && (p.opcode == 0xb8 || p.opcode == 0xbc || p.opcode == 0xbd);  // popcnt, tzcnt, lzcnt
@@ -446,6 +455,17 @@ bool HasEvexForm(Opcode o) {
   }
 }
 
+// VEX.W says something to these; elsewhere it is ignored or #UD, and compilers leave it 0. EVEX.W is 0 for lanes of four bytes, for what has the name of
+// packed singles, and for non-temporal moves. Capstone 4 checks none of this.
+bool FitsVexW(const Prefixes& prefixes, const Instruction& i) {
+  using enum Opcode;
+  if (!prefixes.vex_w) return true;
+  if (!prefixes.evex) return i.opcode == kVecInsert || i.opcode == kVecExtract || i.opcode == kVecMoveLow || i.opcode == kVecPermute64;
+  constexpr std::uint8_t kNonTemporalStore = 0xe7, kNonTemporalLoad = 0x2a;
+  if (i.opcode == kVecMove) return prefixes.vex_prefix != 0 && prefixes.opcode != kNonTemporalStore && prefixes.opcode != kNonTemporalLoad;
+  return i.lane != 4 && (i.opcode != kVecBroadcast || i.lane == 8 || i.operands[1].kind != OperandKind::kRegister);
+}
+
 // Brings the operands of a vector operation to one form and checks what the machine relies on.
 bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instruction& out) {
   out.clears_upper = prefixes.vex;
@@ -458,6 +478,7 @@ bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instructi
   if (!has_vector) return false;  // MMX
   if (prefixes.evex && !HasEvexForm(out.opcode)) return false;
   if (widest > 32 && !prefixes.evex) return false;
+  if (!FitsVexW(prefixes, out)) return false;
   const bool store = out.operands[0].kind == OperandKind::kMemory;
   if (meaning.shape == Shape::kVectorThree) {
     const bool three = prefixes.vex || store;
@@ -477,6 +498,28 @@ bool NormaliseVector(const Meaning& meaning, const Prefixes& prefixes, Instructi
   const bool whole_move = out.opcode == Opcode::kVecMove;
   out.needs_alignment = meaning.aligned && (whole_move || !prefixes.vex);
   return VectorOperandsFit(out);
+}
+
+// Operations whose result the architecture leaves undefined for some operands, and one whose width Capstone does not tell: no compiler writes them.
+bool HasDefinedResult(const Prefixes& prefixes, const Instruction& i) {
+  const std::uint8_t size = i.operands[0].size;
+  if (i.opcode == Opcode::kByteSwap) return size != 2;
+  if (i.opcode == Opcode::kShld || i.opcode == Opcode::kShrd) return size != 2 || (i.operands[2].kind == OperandKind::kImmediate && (i.immediate & 31) <= 16);
+  if (i.opcode == Opcode::kMovSignExtend && !prefixes.two_byte) return prefixes.rex_w;  // movsxd without REX.W: a mov
+  return true;
+}
+
+// Where a relative jump or call leads, from its bytes: with REX.W and an operand or address size prefix Capstone 4 cuts it to 16 bits. False where its length
+// is not that of the opcode and a displacement of one or four bytes.
+bool SetBranchTarget(std::span<const std::byte> bytes, const Prefixes& prefixes, Address at, Instruction& out) {
+  const bool is_near = prefixes.two_byte || prefixes.opcode == 0xe8 || prefixes.opcode == 0xe9;
+  const std::size_t size = is_near ? 4 : 1;
+  if (out.length != prefixes.opcode_end + size || bytes.size() < out.length) return false;
+  std::int32_t near = 0;
+  std::int8_t close = 0;
+  std::memcpy(is_near ? static_cast<void*>(&near) : &close, &bytes[prefixes.opcode_end], size);
+  out.immediate = static_cast<std::int64_t>(at + out.length + static_cast<std::uint64_t>(static_cast<std::int64_t>(is_near ? near : close)));
+  return true;
 }
 
 bool X86_64Stream::Decode(std::span<const std::byte> bytes, Address at, Instruction& out) {
@@ -519,11 +562,12 @@ bool X86_64Stream::Decode(std::span<const std::byte> bytes, Address at, Instruct
     out.repeats_while_not_equal = prefixes.repne;
     return compares || !prefixes.repne;
   }
+  if (out.EndsBlock() && out.opcode != Opcode::kRet && out.operands[0].kind == OperandKind::kImmediate) return SetBranchTarget(bytes, prefixes, at, out);
   if (out.opcode == Opcode::kImul && out.operand_count == 1) out.opcode = Opcode::kImulWide;
   if (IsVectorShape(meaning.shape)) return NormaliseVector(meaning, prefixes, out);
   for (const Operand& o : out.operands)
     if (o.kind == OperandKind::kVector) return false;
-  return true;
+  return HasDefinedResult(prefixes, out);
 }
 
 }  // namespace
