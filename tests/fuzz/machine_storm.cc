@@ -3,7 +3,7 @@
 //   machine_storm CORE [--runs N] [--seed S] [--mutate] [--max-ms MS]
 //
 // Prints how many runs, why they stopped, and the longest in processor time. What is wrong shows as a crash or as a sanitizer's report; a run that takes
-// longer than MS (50) makes it exit 1. Driven by storm.py.
+// longer than MS (50) makes it exit 1. What is done once for a module (its symbols and relocations are read) is done before. Driven by storm.py.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -33,11 +33,12 @@ double Milliseconds() {
 
 class Storm {
  public:
-  Storm(const target::Process& process, const cpython::Runtime& runtime, std::uint64_t seed) : process_(process), random_(seed) {
+  Storm(const target::Process& process, const cpython::Runtime& runtime, std::uint64_t seed)
+      : process_(process), linkage_(std::make_shared<const machine::Linkage>(process)), random_(seed) {
     ob_type_ = runtime.layout.Offset(cpython::Field::PyObject_ob_type);
     traverse_ = runtime.layout.Offset(cpython::Field::PyTypeObject_tp_traverse);
     for (const target::Segment& s : process.memory.segments()) {
-      if (s.executable && s.module < process.modules.size()) code_.push_back(s.range);
+      if (s.executable && s.module < process.modules.size()) code_.push_back(s.range), (void)linkage_->FindFunction(s.range.begin);
       if (s.writable && !s.executable) data_.push_back(s.range);
     }
   }
@@ -45,7 +46,7 @@ class Storm {
   void RandomAddresses(std::uint64_t runs) {
     machine::MachineOptions options;
     options.ob_type_offset = ob_type_;
-    machine::TraverseMachine machine(process_, options);
+    machine::TraverseMachine machine(process_, linkage_, options);
     for (std::uint64_t k = 0; k < runs; ++k) RunOne(machine, RandomIn(code_));
     std::printf("decoded-instructions %zu\n", machine.decoded_instructions());
   }
@@ -85,7 +86,7 @@ class Storm {
       machine::MachineOptions options;
       options.ob_type_offset = ob_type_;
       options.fs_base = process_.threads.empty() ? 0 : process_.threads.front().fs_base();
-      machine::TraverseMachine machine(mutated, options);
+      machine::TraverseMachine machine(mutated, linkage_, options);
       for (const Address f : functions)
         for (std::uint64_t r = 0; r < kRunsOfEach; ++r) RunOne(machine, f);
     }
@@ -141,6 +142,7 @@ class Storm {
   }
 
   const target::Process& process_;
+  std::shared_ptr<const machine::Linkage> linkage_;
   std::mt19937_64 random_;
   std::uint32_t ob_type_ = 8, traverse_ = 184;
   std::vector<AddressRange> code_, data_;

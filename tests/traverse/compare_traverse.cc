@@ -2,7 +2,7 @@
 //
 //   compare_traverse CORE|-p PID TRUTH [--show N] [--repeat N] [--trust-anon-code]
 //
-// TRUTH: lines `address referent referent ...` in decimal, as gc.get_referents() of the process itself said (compare_traverse.py writes it).
+// TRUTH: lines `address referent referent ...` in decimal, as gc.get_referents() of the process itself said (truth.py writes it).
 // Prints `key value` lines; `wrong` counts answers that call themselves exact and are not: it has to be 0. Exit 1 where it is not.
 #include <algorithm>
 #include <cstdio>
@@ -110,13 +110,23 @@ int main(int argc, char** argv) {
   std::size_t same = 0, same_multiset = 0, wrong = 0, shown = 0;
   std::map<std::string, std::size_t> labels;
   std::map<std::pair<std::string, std::string>, std::size_t> not_exact;
+  // Seconds for some rounds over some of the objects.
+  const auto time = [&](const std::vector<Task>& some, std::size_t rounds) {
+    const double start = Seconds();
+    for (std::size_t k = 0; k < rounds; ++k) {
+      for (const Task& task : some) {
+        found.clear();
+        (void)machine.Run(*task.type, task.truth->object, found, nullptr);
+      }
+    }
+    return (Seconds() - start) / static_cast<double>(rounds);
+  };
   const std::int64_t steps_before = machine.steps_taken();
-  const double cold_start = Seconds();
-  double compare_seconds = 0;
+  const double cold = time(tasks, 1);
+  const std::int64_t steps = machine.steps_taken() - steps_before;
   for (const Task& task : tasks) {
     found.clear();
     const objects::ReferentQuality q = machine.Run(*task.type, task.truth->object, found, nullptr);
-    const double compare_start = Seconds();
     ++labels[objects::QualityName(q)];
     if (!objects::IsExact(q)) {
       ++not_exact[{task.type->name, machine.Reason(*task.type)}];
@@ -141,18 +151,11 @@ int main(int argc, char** argv) {
         }
       }
     }
-    compare_seconds += Seconds() - compare_start;
   }
-  const double cold = Seconds() - cold_start - compare_seconds;
-  const std::int64_t steps = machine.steps_taken() - steps_before;
-  const double warm_start = Seconds();
-  for (std::size_t k = 0; k < repeat; ++k) {
-    for (const Task& task : tasks) {
-      found.clear();
-      (void)machine.Run(*task.type, task.truth->object, found, nullptr);
-    }
-  }
-  const double warm = (Seconds() - warm_start) / static_cast<double>(repeat);
+  const double warm = time(tasks, repeat);
+  std::vector<Task> needed;
+  std::copy_if(tasks.begin(), tasks.end(), std::back_inserter(needed), [](const Task& t) { return t.type->reader == objects::ReaderKind::kMachine; });
+  const double warm_needed = time(needed, repeat);
 
   const double n = static_cast<double>(std::max<std::size_t>(tasks.size(), 1));
   std::printf("objects %zu\nrun %zu\nsame-sequence %zu\nsame-multiset-other-order %zu\nwrong %zu\nno-type %zu\nno-traverse %zu\nhidden-by-is-gc %zu\n", truths.size(),
@@ -166,5 +169,6 @@ int main(int argc, char** argv) {
     std::printf("FUNCTION %s %#lx %zu\n", module->path.c_str(), entry - static_cast<Address>(module->load_bias), count);
   }
   std::printf("steps-per-object %.1f\nns-per-object-cold %.0f\nns-per-object-warm %.0f\n", static_cast<double>(steps) / n, cold * 1e9 / n, warm * 1e9 / n);
+  std::printf("no-native-reader %zu\nns-per-object-without %.0f\n", needed.size(), warm_needed * 1e9 / static_cast<double>(std::max<std::size_t>(needed.size(), 1)));
   return wrong != 0 ? 1 : 0;
 }

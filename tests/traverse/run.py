@@ -10,6 +10,7 @@ usage: run.py [--quick] [--extensions] [--stdlib] [--post] [--live] [--keep DIR]
 A case starts truth.py, takes a core with gcore, and holds two answers against the truth, as multisets, object by object:
   machine   compare_traverse: the tp_traverse of every object in the machine, also of types that have a native reader
   product   pygc export: the references of every object, and what it calls unreachable (0 missed, 0 false)
+ns: processor time of the machine for one object, of all; interpreted: the share without a native reader, which the product asks the machine for, and its ns.
 An object that is wrong without a label fails the case, and so does more than 1 labelled object in 100,000. Last line: N passed, N failed, N skipped.
 Needs PYGC_BUILD (or build/) with bin/pygc and bin/compare_traverse. A skipped case says why; an interpreter that does not start is a failure."""
 import argparse
@@ -119,7 +120,7 @@ def numbers(path):
 
 def machine(target, truth):
     """What compare_traverse says: (figures, lines to show, functions)."""
-    run = subprocess.run([TOOL] + target + [truth], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=900)
+    run = subprocess.run([TOOL] + target + [truth, "--repeat", "5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=900)
     figures = dict(line.split(" ", 1) for line in run.stdout.splitlines() if re.match(r"[a-z-]+ [\d.]+$", line))
     if run.returncode not in (0, 1) or "run" not in figures:
         raise RuntimeError("compare_traverse: exit %d %s" % (run.returncode, run.stderr.strip()[-300:]))
@@ -169,7 +170,7 @@ def product(target, truth, folder):
     return out, lines
 
 
-Row = collections.namedtuple("Row", "label objects modules functions machine_exact machine_labelled machine_wrong exact labelled wrong missing unreachable missed false ns")
+Row = collections.namedtuple("Row", "label objects modules functions machine_exact machine_labelled machine_wrong exact labelled wrong missing unreachable missed false ns interpreted interpreted_ns")
 
 
 def compare(case, options, totals):
@@ -185,7 +186,8 @@ def compare(case, options, totals):
         totals["functions"].update(functions)
         exact = sum(int(figures.get("label-" + q, 0)) for q in ("exact", "exact-tls", "exact-wrote"))
         row = Row(case.label, counts["objects"], len(modules), len(functions), exact, int(figures["run"]) - exact, int(figures["wrong"]), counts["exact"],
-                  counts["labelled"], counts["wrong"], counts["missing"], counts["unreachable"], counts["missed"], counts["false"], figures["ns-per-object-warm"])
+                  counts["labelled"], counts["wrong"], counts["missing"], counts["unreachable"], counts["missed"], counts["false"], figures["ns-per-object-warm"],
+                  "%.1f %%" % (100.0 * int(figures["no-native-reader"]) / max(int(figures["run"]), 1)), figures["ns-per-object-without"])
         totals["rows"].append(row)
         print("| " + " | ".join(str(x) for x in row) + " |")
         notes = open(truth + ".notes").read().splitlines() if os.path.exists(truth + ".notes") else []
@@ -235,23 +237,23 @@ def main():
     parser.add_argument("--shard", action="append", choices=list(SHARDS))
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    totals = {"modules": set(), "functions": set(), "rows": []}
+    totals = collections.OrderedDict()  # by heap module
     passed = failed = 0
     todo, skipped = cases(options)
     print("| " + " | ".join(name.replace("_", " ") for name in Row._fields) + " |\n" + "|---" * len(Row._fields) + "|", flush=True)
     for case in todo:
         try:
-            ok = compare(case, options, totals)
+            ok = compare(case, options, totals.setdefault(case.module, {"modules": set(), "functions": set(), "rows": []}))
         except (RuntimeError, Died, subprocess.TimeoutExpired, OSError, sqlite3.Error) as e:
             print("    FAILED: %s: could not compare: %s" % (case.label, e), flush=True)
             ok = False
         passed, failed = passed + ok, failed + (not ok)
-    rows = totals["rows"]
-    total = lambda name: sum(getattr(r, name) for r in rows)
-    if rows:
-        print("sum: %d processes, %d extension modules, %d distinct tp_traverse functions, %d objects" % (len(rows), len(totals["modules"]), len(totals["functions"]), total("objects")))
-        print("machine: %d exact, %d labelled, %d wrong" % (total("machine_exact"), total("machine_labelled"), total("machine_wrong")))
-        print("product: %d exact (%.4f %%), %d labelled, %d wrong, %d missing; unreachable %d, %d missed, %d false" % (
+    for module, group in totals.items():
+        total = lambda name: sum(getattr(r, name) for r in group["rows"])
+        print("sum, %s: %d processes, %d extension modules, %d distinct tp_traverse functions, %d objects" % (
+            module, len(group["rows"]), len(group["modules"]), len(group["functions"]), total("objects")))
+        print("  machine: %d exact, %d labelled, %d wrong" % (total("machine_exact"), total("machine_labelled"), total("machine_wrong")))
+        print("  product: %d exact (%.4f %%), %d labelled, %d wrong, %d missing; unreachable %d, %d missed, %d false" % (
             total("exact"), 100.0 * total("exact") / max(total("objects"), 1), total("labelled"), total("wrong"), total("missing"), total("unreachable"), total("missed"), total("false")))
     for why in skipped:
         print("skipped: " + why)
