@@ -16,4 +16,5 @@ else()
   target_compile_definitions(pygc_options INTERFACE $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
 endif()
 target_compile_options(pygc_options INTERFACE -fstack-protector-strong)
+target_link_options(pygc_options INTERFACE $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-Wl,-z,relro,-z,now>)  # the LLDB plugin binds late: its host's version first
 target_compile_definitions(pygc_options INTERFACE PYGC_VERSION="${PROJECT_VERSION}")

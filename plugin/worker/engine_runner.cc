@@ -12,6 +12,7 @@
 #include "core/engine/command_table.h"
 #include "core/target/open.h"
 #include "plugin/worker/client.h"
+#include "plugin/worker/sandbox.h"
 
 namespace pygc::worker {
 namespace {
@@ -88,10 +89,14 @@ bool SameMemory(const target::MemoryImage& image, HostLink& host) {
 
 }  // namespace
 
-Result<target::Process> EngineRunner::Open(const CommandRequest& request, const engine::Request& command, HostLink& host) const {
+Result<target::Process> EngineRunner::Open(const CommandRequest& request, const engine::Request& command, HostLink& host) {
   const TargetDescription& t = request.target;
   target::OpenOptions options = command.target.open;
   options.limits = command.limits;
+  const bool is_core = t.route == TargetRoute::kCore || t.route == TargetRoute::kServed || (t.route == TargetRoute::kCommandLine && !command.target.core.empty());
+  if (is_core && !cores_only_) cores_only_ = Confine(Confinement::kCoreOnly);
+  if (!is_core && t.route != TargetRoute::kNone && cores_only_)
+    return Fail(ErrorCode::kInternal, "this worker has read a core and may no longer read a process: a host starts one worker for each target");
   if (options.executable.empty()) options.executable = t.executable;
   options.module_files.insert(options.module_files.end(), t.module_files.begin(), t.module_files.end());
   switch (t.route) {

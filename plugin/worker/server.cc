@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <thread>
 
+#include "plugin/worker/sandbox.h"
+
 namespace pygc::worker {
 namespace {
 
@@ -181,7 +183,6 @@ bool PrepareWorkerProcess(int fd, int parent) {
   }
   signal(SIGINT, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (getenv("PYGC_WORKER_STDERR") == nullptr) {
     const rlimit none{0, 0};
     setrlimit(RLIMIT_CORE, &none);
@@ -192,6 +193,7 @@ bool PrepareWorkerProcess(int fd, int parent) {
     [[maybe_unused]] const ssize_t n = write(score, "500", 3);
     close(score);
   }
+  (void)Confine(Confinement::kWorker);
   EndWhenHostIsGone(fd);
   return true;
 }
