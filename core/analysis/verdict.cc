@@ -64,9 +64,14 @@ class Replay {
   }
 
   // CPython: move_unreachable(). The candidates that nothing outside reaches. `emptied`: nodes taken as reachable but not followed.
-  [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}) const {
+  // `let_go`: nodes whose references from outside are not believed.
+  // Dying objects are in no collection's hands but in a thread's, which frees them by count: they and what they hold are no garbage.
+  [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}, std::span<const NodeId> let_go = {}) const {
+    NodeSet not_roots(let_go.empty() ? 0 : heap_.size());
+    for (const NodeId n : let_go) not_roots.Insert(n);
     NodeSet reached = candidates.Complement();
     for (const NodeId n : emptied) reached.Insert(n);
+    if (let_go.empty()) MarkDying(candidates, reached);
     // Roots are marked in batches, so that millions of them need no list of their own.
     std::vector<NodeId> batch;
     const auto flush = [&] {
@@ -74,7 +79,7 @@ class Replay {
       batch.clear();
     };
     candidates.ForEach([&](NodeId n) {
-      if (!reached.Contains(n) && HeldFromOutside(n)) batch.push_back(n);
+      if (!reached.Contains(n) && HeldFromOutside(n) && (let_go.empty() || !not_roots.Contains(n))) batch.push_back(n);
       if (batch.size() == kBatch) flush();
     });
     flush();
@@ -82,6 +87,14 @@ class Replay {
   }
 
  private:
+  void MarkDying(const NodeSet& candidates, NodeSet& reached) const {
+    std::vector<NodeId> roots;
+    for (const NodeId n : heap_.dying) {
+      if (candidates.Contains(n) && found_.Count(n) == 0) roots.push_back(n);
+    }
+    graph::MarkReachable(heap_.graph, roots, reached);
+  }
+
   static constexpr std::size_t kBatch = 1u << 16;
 
   const HeapSnapshot& heap_;
@@ -226,6 +239,7 @@ class VerdictBuilder {
       }
       count_approximate(-1);
     }
+    CountWhatIsBeingFreed();
     const heap::Coverage& coverage = heap_.coverage;
     const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0 || LostReferencesMatter();
     if (partial || verdict_.unreachable_upper != verdict_.unreachable) verdict_.certainty = Certainty::kLowerBound;
@@ -240,6 +254,15 @@ class VerdictBuilder {
     NodeSet alive(heap_.size());
     graph::MarkReachable(heap_.graph, roots, alive);
     return std::any_of(heap_.incomplete.begin(), heap_.incomplete.end(), [&](NodeId n) { return candidates_.Contains(n) && !alive.Contains(n); });
+  }
+
+  // A collection that frees holds references of its own: to the object that it finalizes or clears, and what an object that is just being taken apart
+  // refers to. Without them the rest of what it found would be unreachable too, unless a finalizer has brought it back: between the two lies the truth.
+  void CountWhatIsBeingFreed() {
+    if (heap_.condemned.empty() && heap_.held_by_dying.empty()) return;
+    for (const NodeId n : heap_.held_by_dying) replay_.Count(n, 1);
+    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, replay_.Unreachable(candidates_, {}, heap_.condemned).Count());
+    for (const NodeId n : heap_.held_by_dying) replay_.Count(n, -1);
   }
 
   void LookIntoPermanentGeneration() {

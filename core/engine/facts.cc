@@ -35,6 +35,20 @@ std::vector<std::string> DebugFlags(std::int32_t debug) {
   return out;
 }
 
+const char* PhaseName(heap::CollectionPhase phase) {
+  switch (phase) {
+    case heap::CollectionPhase::kNone:
+      return "none";
+    case heap::CollectionPhase::kDeciding:
+      return "deciding";
+    case heap::CollectionPhase::kFreeing:
+      return "freeing";
+    case heap::CollectionPhase::kBetween:
+      return "between";
+  }
+  return "none";
+}
+
 report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const heap::InterpreterRecord* record) {
   report::CollectorFacts c;
   c.id = interpreter.id;
@@ -50,6 +64,7 @@ report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const he
     c.counts.push_back(g.count);
   }
   if (record == nullptr) return c;
+  c.phase = PhaseName(record->phase);
   c.in_garbage = std::max(record->garbage.size(), record->garbage_addresses.size());
   for (const std::uint64_t n : record->generation_counts) c.tracked += n;
   // One row for each number that gc.get_objects(generation=N) takes, then the two lists that it never returns.
@@ -78,6 +93,27 @@ report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const he
   if (record->generation_counts[heap::kDetached] > 0)
     c.generations.push_back({"being collected", record->generation_counts[heap::kDetached], false, 0, 0, 0});
   return c;
+}
+
+// One line for each interpreter that was stopped in the middle of a collection: where it stood, and what that means for the figures.
+void WarnOfCollections(const heap::HeapSnapshot& heap, report::Header* header) {
+  for (const heap::InterpreterRecord& interpreter : heap.interpreters) {
+    const std::uint64_t own = interpreter.generation_counts[heap::kDetached];
+    const std::string who = fmt::format("interpreter {} was stopped in the middle of a collection", interpreter.id);
+    if (interpreter.phase == heap::CollectionPhase::kDeciding) {
+      header->warnings.push_back(who + ", while it decided what is unreachable: nothing is changed yet, the figures are those before it");
+    } else if (interpreter.phase == heap::CollectionPhase::kFreeing) {
+      header->warnings.push_back(fmt::format("{}, while it freed what it had found ({} on its lists): the figures are what is left", who,
+                                             report::Counted(own, "object")));
+    } else if (interpreter.phase == heap::CollectionPhase::kBetween) {
+      header->warnings.push_back(who + ", at its beginning or end: the figures are those of this moment");
+    }
+  }
+  header->warnings.insert(header->warnings.end(), heap.coverage.in_flight.begin(), heap.coverage.in_flight.end());
+  if (!heap.dying.empty()) {
+    header->warnings.push_back(fmt::format("{} had lost the last reference when the process stopped, and {} about to be freed",
+                                           report::Counted(heap.dying.size(), "object"), heap.dying.size() == 1 ? "was" : "were"));
+  }
 }
 
 report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
@@ -138,6 +174,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   h.objects_read = heap != nullptr;
   if (heap) {
     AddMissingObjects(heap->coverage, runtime.layout.flavor.free_threaded, &h);
+    WarnOfCollections(*heap, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
   }

@@ -79,6 +79,7 @@ void CountObjects(const heap::HeapSnapshot& heap, report::StatusReport* r) {
   r->unreadable_objects = heap.coverage.unreadable_objects;
   r->dangling_references = heap.coverage.dangling_references;
   r->notes = heap.coverage.notes;
+  r->notes.insert(r->notes.end(), heap.coverage.in_flight.begin(), heap.coverage.in_flight.end());
 }
 
 }  // namespace

@@ -46,6 +46,14 @@ enum ObjectFlags : std::uint8_t {
   kFault = 0x80,  // the object or part of its referents could not be read
 };
 
+/// What an interpreter's collector was doing when the process stopped.
+enum class CollectionPhase : std::uint8_t {
+  kNone,      // no collection was running
+  kDeciding,  // counting references and marking what is reachable; nothing is changed yet
+  kFreeing,   // what it found lies on its own lists: weakrefs, finalizers, tp_clear
+  kBetween,   // a collection has begun or is about to end: neither holds
+};
+
 /// Where interpreter roots and containers of interest are.
 struct InterpreterRecord {
   std::int64_t id = 0;
@@ -55,6 +63,7 @@ struct InterpreterRecord {
   std::vector<Address> garbage_addresses;
   std::uint64_t generation_counts[6] = {};  // objects found in each list: 0, 1, 2, permanent, detached; and those of no generation
   bool collecting = false;
+  CollectionPhase phase = CollectionPhase::kNone;
   std::int32_t debug = 0;
   NodeId garbage_list_node = kNoNode;  // the list itself; kNoNode where it is not tracked
   std::vector<NodeId> roots;           // tracked dicts that the interpreter itself holds (sys.modules, sys.__dict__, builtins): never garbage
@@ -68,11 +77,12 @@ struct Coverage {
   std::uint64_t dangling_references = 0;  // referents that are no object in readable memory
   bool lists_complete = true;             // every generation ring was followed until it closed
   std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
-  std::uint64_t in_flight_objects = 0;    // half linked at the tail of a list: the process was stopped inside PyObject_GC_Track
   std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
   std::uint64_t damaged_objects = 0;      // tracked, but the table of their referents (list items, dict entries, ...) is damaged or not readable
   std::vector<std::string> unread_garbage;  // why gc.garbage of an interpreter cannot be read; one line each
   std::vector<std::string> notes;         // what was cut short, where and why; one line each
+  // What the process was in the middle of when it stopped, by half-made links: an object being tracked, untracked or moved. A moment, no damage; one line each.
+  std::vector<std::string> in_flight;
 };
 
 /// The heap. Columns have one entry for each node; nodes are in address order.
@@ -101,6 +111,11 @@ struct HeapSnapshot {
   std::vector<NodeId> incomplete;
   // How exactly each object's references are known, for those where it is not plainly so (rising by node): objects::ReferentQuality. All others: 0, exact.
   std::vector<std::pair<NodeId, std::uint8_t>> quality;
+  // What a collection in its last phase (CollectionPhase::kFreeing) has on its own lists (rising), and what the objects that it is just taking apart,
+  // which are in no list any more, still refer to (with repetition). The collector itself holds references to these.
+  std::vector<NodeId> condemned, held_by_dying;
+  // Tracked nodes with a count of 0 that a thread has in hand (rising): it has just given up the last reference, and was about to take them off their list.
+  std::vector<NodeId> dying;
 
   /// objects::ReferentQuality of the node. O(log of the number of nodes that are not exact).
   [[nodiscard]] std::uint8_t QualityOf(NodeId n) const noexcept {

@@ -272,6 +272,7 @@ std::optional<DictTable> Values::Dict(Address dict) const noexcept {
     t.key = o.old_entry_key;
     t.value = o.old_entry_value;
     t.visits_keys = t.keys_first = true;
+    t.used = Load<std::uint64_t>(d + o.ma_used);
     const Address first = Load<std::uint64_t>(d + o.ma_table);
     t.entries = memory_->At(first, t.count * t.stride);
     if (!t.entries) {
@@ -285,6 +286,7 @@ std::optional<DictTable> Values::Dict(Address dict) const noexcept {
   }
   std::optional<DictTable> t = Keys(Load<std::uint64_t>(d + o.ma_keys));
   if (!t) return std::nullopt;
+  t->used = Load<std::uint64_t>(d + o.ma_used);
   const Address values = Load<std::uint64_t>(d + o.ma_values);
   if (values == 0) return t;
   if (o.values_embedded != kNoField) {

@@ -20,6 +20,7 @@ struct DictTable {
   const std::byte* values = nullptr;   // split table: `value_count` pointers; then the entries' own values are not used
   std::uint64_t count = 0;             // entries with holes; clamped to what is readable
   std::uint64_t value_count = 0;
+  std::uint64_t used = 0;              // entries with a value, by the dict's own count (only of a dict's own table)
   std::uint32_t stride = 0, key = 0, value = 0;
   bool visits_keys = false;            // dict_traverse reports keys
   bool keys_first = false;             // ... before the value (2.7), else after it

@@ -230,9 +230,11 @@ class Visitor {
     const std::byte* e = t->entries;
     const std::uint32_t stride = t->stride, value_at = t->value, key_at = t->key;
     const bool keys_first = t->keys_first, keys_last = t->visits_keys && !keys_first;
+    std::uint64_t used = 0;
     for (std::uint64_t i = 0; i < t->count; ++i, e += stride) {
       const Address value = Pointer(e, value_at);
       if (value == 0) continue;
+      ++used;
       if (keys_first) sink_->Key(Pointer(e, key_at), i);
       if constexpr (Sink::kLabels) {
         sink_->Value(value, Pointer(e, key_at), i);
@@ -241,6 +243,7 @@ class Visitor {
       }
       if (keys_last) sink_->Key(Pointer(e, key_at), i);
     }
+    if (used != t->used) Damaged();  // the process was stopped while entries moved to another table, or one was added or removed
   }
 
   void Set(const std::byte* p) {
@@ -257,6 +260,7 @@ class Visitor {
       if (n == 0) return;
       e = memory_->At(table, n * o_->setentry_size);
     }
+    std::uint64_t used = 0;
     const bool has_dummies = Load<std::int64_t>(p, o_->set_fill) != Load<std::int64_t>(p, o_->set_used);
     sink_->Reserve(std::min(n, Load<std::uint64_t>(p, o_->set_used)));
     for (std::uint64_t i = 0; i < n; ++i, e += o_->setentry_size) {
@@ -264,7 +268,9 @@ class Visitor {
       if (key == 0 || key == c_->set_dummy) continue;
       if (has_dummies && c_->set_dummy == 0 && IsDummy(e, key)) continue;
       sink_->Element(key, i);
+      ++used;
     }
+    if (used != Load<std::uint64_t>(p, o_->set_used)) Damaged();  // as in Dict()
   }
   bool IsDummy(const std::byte* entry, Address key) const {
     // 3.x gives a dummy the hash -1, which no object has. 2.7 leaves the hash, and its dummy is a str of this text that is made for the purpose.

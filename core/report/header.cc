@@ -84,7 +84,7 @@ void EndEnvelope(JsonWriter& json) { json.EndObject(); }
 void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& interpreters) {
   json.Key("interpreters").Array();
   for (const CollectorFacts& c : interpreters) {
-    json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled).Bool("collecting", c.collecting);
+    json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled).Bool("collecting", c.collecting).String("phase", c.phase);
     json.Unsigned("tracked", c.tracked).Unsigned("in_garbage", c.in_garbage);
     json.Key("thresholds").Array();
     for (const std::int64_t n : c.thresholds) json.Integer(n);

@@ -35,6 +35,7 @@ struct CollectorFacts {
   std::int64_t id = 0;
   std::string kind = "generational";  // generational | incremental | free-threaded
   bool enabled = true, collecting = false;
+  std::string phase = "none";  // of a collection that was running: none | deciding | freeing | between
   std::vector<std::int64_t> thresholds, counts;  // youngest first
   std::vector<std::string> debug_flags;          // "DEBUG_SAVEALL", ...
   std::uint64_t tracked = 0, in_garbage = 0;

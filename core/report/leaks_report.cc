@@ -251,6 +251,14 @@ void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<F
   json.EndArray();
 }
 
+namespace {
+std::string WhyNotExact(const Header& header) {
+  const bool freeing = std::any_of(header.interpreters.begin(), header.interpreters.end(),
+                                   [](const CollectorFacts& c) { return c.phase == "freeing" || c.phase == "between"; });
+  return freeing ? "the process was stopped while the collector was freeing them" : "some referents could only be guessed";
+}
+}  // namespace
+
 std::string VerdictText(const Header& header, const LeaksReport& r) {
   const bool on = header.interpreters.empty() || header.interpreters.front().enabled;
   const std::string at_least = header.complete && header.certainty == Certainty::kExact ? "" : "at least ";
@@ -271,16 +279,15 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
       return "no object is certainly unreachable; some may be, as part of the referents could not be read";
     }
     if (header.certainty != Certainty::kExact) {
-      return fmt::format("no object is certainly unreachable; up to {} may be, as some referents could only be guessed",
-                         Thousands(r.unreachable_upper));
+      return fmt::format("no object is certainly unreachable; up to {} may be, as {}", Thousands(r.unreachable_upper), WhyNotExact(header));
     }
     return "nothing is unreachable and gc.garbage is empty: a full collection would free nothing now";
   }
   std::string out;
   for (const std::string& part : parts) out += fmt::format("{}{}", out.empty() ? "" : " · ", part);
   if (header.certainty == Certainty::kLowerBound && r.unreachable_upper != r.unreachable) {
-    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as some referents could only be guessed)", Thousands(r.unreachable),
-                       Thousands(r.unreachable_upper));
+    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as {})", Thousands(r.unreachable), Thousands(r.unreachable_upper),
+                       WhyNotExact(header));
   }
   return out;
 }

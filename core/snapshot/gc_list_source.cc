@@ -8,9 +8,12 @@
 // Every object is marked in the index when it is met; meeting a mark again is a loop or a merge of two lists, and the list is cut there.
 #include <algorithm>
 
+#include "core/cpython/object_header.h"
+#include "core/snapshot/collection_phase.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/parallel.h"
+#include "core/snapshot/thread_words.h"
 
 namespace pygc::snapshot {
 namespace {
@@ -19,6 +22,8 @@ using heap::ObjectIndex;
 
 constexpr std::uint64_t kProgressSteps = 1u << 18;
 constexpr std::size_t kMaxChainThreads = 16;  // more only wait for memory
+constexpr std::size_t kMaxInFlight = 64;      // one for each thread that may be inside the collector's functions is plenty
+constexpr std::size_t kMaxDying = 1024;       // nested deallocations: the trashcan stops at 50 (up to 3.13)
 
 std::string GenerationName(std::uint8_t generation) {
   if (generation == heap::kPermanent) return "the permanent generation";
@@ -46,10 +51,13 @@ class ListWalker {
     found_.index = ObjectIndex(ranges);
     if (!progress_.Update("following the generation lists", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while following the generation lists");
     AddLists();
+    found_.phases.resize(runtime_.interpreters.size());
     if (FollowByChains()) {
       if (found_.objects > options_.limits.max_objects) return TooMany();
       return std::move(found_);
     }
+    collecting_ = std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const auto& i) { return i.collecting; });
+    if (collecting_) stacks_ = UsedStacks(process_);
     bool any = false;
     for (std::size_t i = 0; i < found_.lists.size() && !cancelled_; ++i) any = FollowRing(found_.lists[i]) || any;
     if (!any && !cancelled_ && !found_.lists.empty()) {
@@ -57,7 +65,11 @@ class ListWalker {
       return FailAt(ErrorCode::kCorrupt, list.head, "cannot follow any of the collector's lists: {}",
                     found_.coverage.notes.empty() ? "their heads cannot be read" : found_.coverage.notes.front());
     }
-    if (std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const auto& i) { return i.collecting; })) FindDetachedLists();
+    if (collecting_) {
+      FindDetachedLists();
+      for (std::size_t i = 0; i < runtime_.interpreters.size(); ++i) found_.phases[i] = JudgeLists(process_.memory, runtime_, i, found_.lists);
+      FindObjectsInHand();
+    }
     if (cancelled_) return Fail(ErrorCode::kCancelled, "stopped while following the generation lists");
     if (found_.objects > options_.limits.max_objects) return TooMany();
     found_.coverage.lists_complete = !incomplete_;
@@ -82,7 +94,7 @@ class ListWalker {
           known->interpreter = heap::kNoInterpreter;  // up to 3.8 all interpreters share the lists
           return;
         }
-        found_.lists.push_back({number, generation, head, 0, {}});
+        found_.lists.push_back({number, generation, head, 0, {}, false});
         lowest_head_ = std::min(lowest_head_, head);
         highest_head_ = std::max(highest_head_, head);
       };
@@ -117,6 +129,7 @@ class ListWalker {
   [[nodiscard]] LinkFault Check(const std::optional<Address>& head) {
     if (!head) return LinkFault::kUnreadable;
     if (*head == 0) return LinkFault::kNull;
+    if (collecting_ && IsOnStack(*head)) return LinkFault::kOtherHead;
     if (*head >= lowest_head_ && *head <= highest_head_ &&
         std::any_of(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head == *head; })) {
       return LinkFault::kOtherHead;
@@ -150,6 +163,9 @@ class ListWalker {
     return fmt::format("{} of interpreter {}", GenerationName(list.generation), runtime_.interpreters[list.interpreter].id);
   }
   void Note(std::string text) { found_.coverage.notes.push_back(std::move(text)); }
+  void InFlight(std::string text) {
+    if (found_.coverage.in_flight.size() < kMaxInFlight) found_.coverage.in_flight.push_back(std::move(text));
+  }
   [[nodiscard]] std::string HeadOrObject(const ObjectList& list, Address head) const {
     return head == list.head ? fmt::format("the list head at {:#x}", head) : fmt::format("the object at {:#x}", links_.ObjectOf(head));
   }
@@ -184,6 +200,7 @@ class ListWalker {
         current = *next;
         continue;
       }
+      if (IsMerging(list, current, next, fault, stretch.count)) break;
       if (fault == LinkFault::kUnreadable && current == list.head) {
         Note(fmt::format("cannot follow {}: its head at {:#x} cannot be read", ListName(list), list.head));
         incomplete_ = true;
@@ -193,8 +210,7 @@ class ListWalker {
         found_.index.Unmark(links_.ObjectOf(current));
         --stretch.count;
         if (wrong_back_links > 0 && links_.Previous(current) != before) --wrong_back_links;
-        ++found_.coverage.in_flight_objects;
-        Note(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is not counted", links_.ObjectOf(current),
+        InFlight(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is not counted", links_.ObjectOf(current),
                          ListName(list)));
         break;
       }
@@ -204,7 +220,12 @@ class ListWalker {
       break;
     }
     Keep(list, stretch);
-    if (wrong_back_links > 0) {
+    if (wrong_back_links == 1 && first_wrong == current && HasNoBackLinkYet(current) && IsHalfLinked(list, before, current)) {
+      InFlight(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is counted", links_.ObjectOf(current), ListName(list)));
+    } else if (wrong_back_links == 1 && IsBeingUntracked(first_wrong)) {
+      InFlight(fmt::format("the object at {:#x} was just being taken off {} when the process stopped; it is not counted",
+                       links_.ObjectOf(*links_.Previous(first_wrong)), ListName(list)));
+    } else if (wrong_back_links > 0) {
       Note(fmt::format("{}: _gc_prev of {} object{} does not lead back, first at {:#x}", ListName(list), wrong_back_links,
                        wrong_back_links == 1 ? "" : "s", links_.ObjectOf(first_wrong)));
     }
@@ -219,10 +240,40 @@ class ListWalker {
   }
 
   // The state in the middle of PyObject_GC_Track: the last object refers to the new one, whose own links are not set yet.
-  // CPython: _PyObject_GC_TRACK(), Include/internal/pycore_object.h [3.8+]; stores in program order: last->next, new->prev, new->next, head->prev.
+  // CPython: _PyObject_GC_TRACK(), Include/internal/pycore_object.h [3.8+]; in program order: last->next, new->prev, new->next, head->prev. Compilers reorder.
   [[nodiscard]] bool IsHalfLinked(const ObjectList& list, Address last, Address added) const {
     const std::optional<Address> tail = links_.Previous(list.head);
     return tail == last || tail == added;
+  }
+
+  // An untracked object's link back is 0 [3.8+]; older releases leave what was there.
+  [[nodiscard]] bool HasNoBackLinkYet(Address head) const { return links_.format().refs_offset != 0 || links_.Previous(head) == Address{0}; }
+
+  // The state in the middle of PyObject_GC_UnTrack: the object before leads past the one that goes, the object after still leads back to it.
+  // CPython: _PyObject_GC_UNTRACK(), Include/internal/pycore_object.h [3.8+], Include/objimpl.h [2.7-3.7].
+  [[nodiscard]] bool IsBeingUntracked(Address after) const {
+    const std::optional<Address> gone = links_.Previous(after);
+    if (!gone || !found_.index.Accepts(links_.ObjectOf(*gone)) || found_.index.IsMarked(links_.ObjectOf(*gone))) return false;
+    const std::optional<Address> next = links_.Next(*gone), before = links_.Previous(*gone);
+    return (next == after || next == Address{0}) && before && (links_.Next(*before) == after || *before == 0);
+  }
+
+  // The state in the middle of gc_list_merge(from, to): the members of `from` hang on the end of `to` already, and `from` is not emptied yet.
+  // Then one list runs into the head of the other or into its first object, or begins with an object met in the other: nothing is missing.
+  // CPython: gc_list_merge() [2.7+], stores in this order: to_tail->next = first; first->prev = to_tail; last->next = to; to->prev = last.
+  bool IsMerging(const ObjectList& list, Address current, const std::optional<Address>& next, LinkFault fault, std::uint64_t steps) {
+    bool merging = false;
+    if (!collecting_) return false;
+    if (fault == LinkFault::kSeenBefore) {
+      merging = (steps == 0 && current == list.head) ||
+                std::any_of(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head != list.head && links_.Next(l.head) == next; });
+    } else if (fault == LinkFault::kOtherHead && steps > 0) {
+      const std::optional<Address> tail = links_.Previous(*next);
+      merging = tail == current || (tail && links_.Next(*tail) == links_.Next(list.head));
+    }
+    if (!merging) return false;
+    InFlight(fmt::format("the collector was just joining {} and another list when the process stopped; none of their objects is missing", ListName(list)));
+    return true;
   }
 
   // The forward chain ends at `last_good`: goes on from the other side.
@@ -262,18 +313,12 @@ class ListWalker {
   // to close over objects not met before. A wrong no loses the objects under collection: said by the count of lists found.
   void FindDetachedLists() {
     std::vector<std::pair<AddressRange, std::uint8_t>> stacks;
-    for (const target::Thread& thread : process_.threads) {
-      const target::Segment* const segment = thread.has_registers ? process_.memory.Find(thread.stack_pointer()) : nullptr;
-      if (segment == nullptr || !segment->writable) continue;
-      const Address red_zone = std::min<Address>(128, thread.stack_pointer() - segment->range.begin);
-      stacks.push_back({{thread.stack_pointer() - red_zone, segment->range.end}, InterpreterOf(thread)});
-    }
+    for (const UsedStack& stack : stacks_) stacks.emplace_back(stack.range, InterpreterOf(*stack.thread));
     if (stacks.empty()) {  // no registers in the dump: any writable memory may be a stack
       for (const target::Segment& segment : process_.memory.segments()) {
         if (segment.writable) stacks.push_back({segment.range, CollectingInterpreter()});
       }
     }
-    std::sort(stacks.begin(), stacks.end(), [](const auto& a, const auto& b) { return a.first.begin < b.first.begin; });
     // Debian's 3.13 aligns PyGC_Head to 4 bytes only; the generation heads show it.
     const bool four = std::any_of(found_.lists.begin(), found_.lists.end(), [](const ObjectList& l) { return l.head % 8 != 0; });
     const Address step = four ? 4 : 8;
@@ -286,6 +331,51 @@ class ListWalker {
       done = std::max(done, range.end);
     }
   }
+  [[nodiscard]] bool IsOnStack(Address a) const {
+    const auto after = std::upper_bound(stacks_.begin(), stacks_.end(), a, [](Address at, const UsedStack& s) { return at < s.range.begin; });
+    return after != stacks_.begin() && std::prev(after)->range.Contains(a);
+  }
+
+  // Objects that a collecting thread has in a register or on its stack and in no list: one that is just being moved from list to list still counts as
+  // tracked; one with a count of 0 is just being taken apart. CPython: gc_list_move(), move_unreachable(), visit_reachable(); delete_garbage().
+  // HEURISTIC: words that look like such an object. A wrong yes would count a freed object whose memory still says that it is tracked and whose
+  // neighbours are in lists: freed blocks lose the word at their start to the allocator. A wrong no misses one object.
+  void FindObjectsInHand() {
+    ForEachThreadWord(process_, stacks_, [&](std::uint64_t word, const target::Thread& thread) {
+      if (!Tick()) return false;
+      const std::uint8_t interpreter = InterpreterOf(thread);
+      if (interpreter >= runtime_.interpreters.size() || runtime_.interpreters[interpreter].collecting) TakeInHand(word, interpreter);
+      return true;
+    });
+  }
+  void TakeInHand(std::uint64_t word, std::uint8_t interpreter) {
+    // Before anything is freed, an object with a count of 0 is what an old stack frame left there.
+    const bool freeing = std::find(found_.phases.begin(), found_.phases.end(), heap::CollectionPhase::kFreeing) != found_.phases.end();
+    for (const Address object : {Address{word}, links_.ObjectOf(word)}) {
+      if (!found_.index.Accepts(object) || found_.index.IsMarked(object) || IsOnStack(object)) continue;
+      const std::byte* const p = process_.memory.At(object - links_.format().size, links_.format().size + 16);
+      if (p == nullptr || !is_object_(object)) continue;
+      const std::uint32_t refcount = header_.Refcount(p + links_.format().size);
+      const std::optional<Address> next = links_.Next(links_.HeadOf(object));
+      if (refcount == 0) {
+        if (freeing && found_.dying.size() < kMaxDying && std::find(found_.dying.begin(), found_.dying.end(), object) == found_.dying.end())
+          found_.dying.push_back(object);
+        continue;
+      }
+      if (!next || *next == 0 || refcount >= heap::kSaturated || !IsNeighbour(*next)) continue;
+      if (links_.format().refs_offset == 0 && !IsBeingCounted(process_.memory, links_.format(), links_.HeadOf(object))) continue;
+      found_.index.Mark(object);
+      ObjectList& list = found_.lists.emplace_back(ObjectList{interpreter, heap::kDetached, 0, 0, {}, false});
+      Keep(list, {links_.HeadOf(object), 1, false});
+      InFlight(fmt::format("the object at {:#x} was just being moved from one list of the collector to another when the process stopped; it is counted", object));
+    }
+  }
+  // A list's head, or the head of an object in a list.
+  [[nodiscard]] bool IsNeighbour(Address head) const {
+    if (std::any_of(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head == head; })) return true;
+    return found_.index.Accepts(links_.ObjectOf(head)) && found_.index.IsMarked(links_.ObjectOf(head));
+  }
+
   [[nodiscard]] std::uint8_t CollectingInterpreter() const {
     std::uint8_t only = heap::kNoInterpreter;
     for (std::size_t i = 0; i < runtime_.interpreters.size() && i < heap::kNoInterpreter; ++i) {
@@ -313,7 +403,9 @@ class ListWalker {
     const std::optional<Address> next = links_.Next(at), previous = links_.Previous(at);
     if (!next || !previous || *next == at || *previous == at) return false;
     if (!found_.index.Accepts(links_.ObjectOf(*next)) || !found_.index.Accepts(links_.ObjectOf(*previous))) return false;
-    if (links_.Previous(*next) != at || links_.Next(*previous) != at) return false;
+    if (links_.Next(*previous) != at) return false;
+    // While references are counted, the first member's link back holds its count: then the last one speaks alone.
+    if (links_.Previous(*next) != at && !IsBeingCounted(process_.memory, links_.format(), *next)) return false;
     return std::none_of(found_.lists.begin(), found_.lists.end(), [&](const ObjectList& l) { return l.head == at; });
   }
   void FollowDetached(Address head, std::uint8_t interpreter) {
@@ -329,7 +421,7 @@ class ListWalker {
       current = *next;
     }
     if (closed && stretch.count > 0) {
-      ObjectList& list = found_.lists.emplace_back(ObjectList{interpreter, heap::kDetached, head, 0, {}});
+      ObjectList& list = found_.lists.emplace_back(ObjectList{interpreter, heap::kDetached, head, 0, {}, false});
       Keep(list, stretch);
       ++found_.coverage.detached_lists;
       return;
@@ -351,6 +443,9 @@ class ListWalker {
   FoundObjects found_;
   Address lowest_head_ = ~Address{0}, highest_head_ = 0;
   std::uint64_t steps_ = 0;
+  cpython::ObjectHeaderReader header_{runtime_};
+  std::vector<UsedStack> stacks_;  // only while a collection runs
+  bool collecting_ = false;
   bool cancelled_ = false, incomplete_ = false, needs_finer_ = false;
 };
 

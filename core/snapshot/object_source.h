@@ -25,6 +25,7 @@ struct ObjectList {
   Address head = 0;             // of the PyGC_Head that anchors it
   std::uint64_t count = 0;
   std::vector<ListStretch> stretches;
+  bool condemned = false;  // a collection in its last phase has found its objects to be unreachable
 };
 
 /// Tracked objects of a free-threaded build at equal distances, in the order in which its collector visits them.
@@ -55,7 +56,9 @@ struct FoundObjects {
   std::vector<ObjectList> lists;
   std::vector<ObjectRun> runs;  // free-threaded builds; then `lists` is empty
   std::uint64_t objects = 0;
-  heap::Coverage coverage;  // lists_complete, detached_lists, in_flight_objects, notes
+  heap::Coverage coverage;  // lists_complete, detached_lists, in_flight, notes
+  std::vector<heap::CollectionPhase> phases;  // of each interpreter
+  std::vector<Address> dying;  // objects with a count of 0 that a thread which collects has in its hands; only where a phase is kFreeing
 };
 
 /// Where objects may lie, by address, for an index over the whole image. `gc_shift`: granularity of heap memory (4, for old builds 3).

@@ -17,6 +17,7 @@
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/parallel.h"
+#include "core/snapshot/thread_words.h"
 #include "core/snapshot/type_columns.h"
 #include "core/snapshot/untracked_by_collector.h"
 
@@ -64,7 +65,10 @@ class Builder {
       MarkUntrackable(reader_, found_, heap_);
     }
     if (!DecodeReferences()) return Stopped();
+    FindCondemned();
+    FindHeldByDying();
     MakeTypeRecords();
+    KeepWhatThreadsHold(heap_.dying);
     MakeInterpreterRecords();
     heap_.index = std::move(found_.index);
     return std::move(heap_);
@@ -73,7 +77,7 @@ class Builder {
  private:
   struct PieceCounts {
     std::vector<TypeUse> types;  // by TypeFacts::id
-    std::vector<NodeId> not_gc, incomplete;
+    std::vector<NodeId> not_gc, incomplete, dying;
     std::vector<std::pair<NodeId, NodeId>> borrowed;
     std::uint64_t damaged = 0;
     std::vector<std::pair<NodeId, std::uint8_t>> quality;  // those that are not plainly exact
@@ -178,6 +182,7 @@ class Builder {
       if (type->legacy_finalizer || (type->object_decides_legacy_finalizer && reader_.HasLegacyFinalizer(object, *type)))
         heap_.flags[n] |= heap::kLegacyFinalizer;
       if (!tracked) return;
+      if (heap_.refcount[n] == 0 && !free_threaded_) counts.dying.push_back(n);  // there, zero can be one share of several
       if (type->tp_is_gc != 0 && !type->is_type_object && !reader_.IsGc(object, *type)) counts.not_gc.push_back(n);
       if (format.finalized_bit == 0) return;
       const std::byte* const word = process_.memory.At(object - format.size + finalized_offset, sizeof(std::uint64_t));
@@ -363,6 +368,77 @@ class Builder {
     if (options_.with_leaves) heap_.size_bytes[n] = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
   }
 
+  // CPython: gc_collect_internal(), Python/gc_free_threading.c: objects are marked unreachable while the world is stopped, and merged and held by the
+  // collector's list when the finalizers begin.
+  [[nodiscard]] heap::CollectionPhase PhaseByMarks(std::size_t interpreter) {
+    if (!runtime_.interpreters[interpreter].collecting) return heap::CollectionPhase::kNone;
+    if (heap_.interpreters[interpreter].generation_counts[heap::kDetached] == 0) return heap::CollectionPhase::kBetween;
+    return CollectorHoldsUnreachable() ? heap::CollectionPhase::kFreeing : heap::CollectionPhase::kDeciding;
+  }
+
+  // Free-threaded: what is marked, and what the collecting thread has just taken from its list, which may be marked no longer or be freed already.
+  // CPython: delete_garbage(), Python/gc_free_threading.c.
+  void FindCondemnedByMarks() {
+    for (NodeId n = 0; n < heap_.flags.size(); ++n) {
+      if (IsDetached(n)) heap_.condemned.push_back(n);
+    }
+    ForEachThreadWord(process_, UsedStacks(process_), [&](std::uint64_t word, const target::Thread&) {
+      const TypeFacts* const type = word % kObjectAlignment == 0 ? TypeAt(word) : nullptr;
+      if (type == nullptr) return true;
+      const std::byte* const p = process_.memory.At(word, header_.size());
+      if (const NodeId n = found_.index.Find(word); n != heap::kNoNode && heap_.IsTracked(n)) {
+        if (header_.IsMerged(p)) heap_.condemned.push_back(n);
+      } else if (header_.StoredCountIsZero(p) && found_.dying.size() < kMaxDying) {
+        found_.dying.push_back(word);
+      }
+      return true;
+    });
+    std::sort(found_.dying.begin(), found_.dying.end());
+    found_.dying.erase(std::unique(found_.dying.begin(), found_.dying.end()), found_.dying.end());
+  }
+
+  void FindCondemned() {
+    if (free_threaded_ && CollectorHoldsUnreachable()) FindCondemnedByMarks();
+    for (const ObjectList& list : found_.lists) {
+      if (!list.condemned) continue;
+      for (const ListStretch& stretch : list.stretches) {
+        Address head = stretch.first_head;
+        for (std::uint64_t i = 0; i < stretch.count; ++i) {
+          if (const NodeId n = found_.index.Find(links_.ObjectOf(head)); n != heap::kNoNode) heap_.condemned.push_back(n);
+          head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
+        }
+      }
+    }
+    std::sort(heap_.condemned.begin(), heap_.condemned.end());
+    heap_.condemned.erase(std::unique(heap_.condemned.begin(), heap_.condemned.end()), heap_.condemned.end());
+  }
+
+  // An object at a count of 0 is about to be freed where a thread has it in hand; elsewhere its count is wrong. A dump without registers does not tell.
+  void KeepWhatThreadsHold(std::vector<NodeId>& nodes) const {
+    if (nodes.empty() || std::none_of(process_.threads.begin(), process_.threads.end(), [](const target::Thread& t) { return t.has_registers; })) return;
+    std::vector<NodeId> held;
+    ForEachThreadWord(process_, UsedStacks(process_), [&](std::uint64_t word, const target::Thread&) {
+      for (const Address object : {Address{word}, links_.ObjectOf(word)}) {
+        const NodeId n = found_.index.Find(object);
+        if (n != heap::kNoNode && std::binary_search(nodes.begin(), nodes.end(), n)) held.push_back(n);
+      }
+      return true;
+    });
+    std::sort(held.begin(), held.end());
+    held.erase(std::unique(held.begin(), held.end()), held.end());
+    nodes = std::move(held);
+  }
+
+  void FindHeldByDying() {
+    objects::ReferentBuffer referents;
+    for (const Address object : found_.dying) {
+      if (const TypeFacts* const type = TypeAt(object); type != nullptr) reader_.Referents(object, *type, referents);
+    }
+    for (const Address a : referents) {
+      if (const NodeId n = found_.index.Find(a); n != heap::kNoNode) heap_.held_by_dying.push_back(n);
+    }
+  }
+
   void MakeTypeRecords() {
     TypeColumn column(facts_);
     for (const PieceCounts& c : counts_) {
@@ -373,6 +449,7 @@ class Builder {
       heap_.coverage.dangling_references += c.dangling;
       heap_.coverage.damaged_objects += c.damaged;
       heap_.incomplete.insert(heap_.incomplete.end(), c.incomplete.begin(), c.incomplete.end());
+      heap_.dying.insert(heap_.dying.end(), c.dying.begin(), c.dying.end());
       heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
       heap_.borrowed.insert(heap_.borrowed.end(), c.borrowed.begin(), c.borrowed.end());
       heap_.quality.insert(heap_.quality.end(), c.quality.begin(), c.quality.end());
@@ -425,8 +502,13 @@ class Builder {
       const std::size_t of = list.interpreter < heap_.interpreters.size() ? list.interpreter : 0;
       if (list.generation < 5 && of < heap_.interpreters.size()) heap_.interpreters[of].generation_counts[list.generation] += list.count;
     }
+    for (std::size_t i = 0; i < heap_.interpreters.size(); ++i) {
+      heap_.interpreters[i].phase = free_threaded_ ? PhaseByMarks(i) : i < found_.phases.size() ? found_.phases[i] : heap::CollectionPhase::kNone;
+    }
   }
 
+  static constexpr Address kObjectAlignment = 16;
+  static constexpr std::size_t kMaxDying = 1024;  // nested deallocations
   static constexpr std::uint64_t kMinEdgeBudget = 1u << 22;
   static constexpr std::size_t kMaxGarbageItems = 0xFFFFFFF0u;  // bounded by the list's own memory, see ObjectReader::ListItems
 

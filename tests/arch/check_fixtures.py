@@ -24,7 +24,11 @@ def main():
         if "oracle." not in text:
             found.append("%s: does not end in the oracle" % name)
     run = {c.program for c in cases.CASES}
-    found += ["%s: no e2e case runs it" % n for n in names if n not in run]
+    for name, runner in cases.ELSEWHERE.items():
+        with open(os.path.join(TESTS, "e2e", runner)) as f:
+            if '"%s"' % name in f.read():
+                run.add(name)
+    found += ["%s: no e2e test runs it" % n for n in names if n not in run]
     found += ["%s: an e2e case without a program" % n for n in run if n not in names]
     print("\n".join(found) if found else "%d fixtures" % len(names))
     return 1 if found else 0

@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
   const pygc::heap::Coverage& c = heap.coverage;
   fmt::print("coverage: approximate {}, unreadable {}, type errors {}, dangling {}, lists complete {}, detached lists {}, in flight {}\n",
              c.approximate_objects, c.unreadable_objects, c.type_errors, c.dangling_references, c.lists_complete, c.detached_lists,
-             c.in_flight_objects);
+             c.in_flight.size());
   for (const std::string& note : c.notes) fmt::print("note: {}\n", note);
   for (std::size_t i = 0; i < groups.groups.size() && i < 12; ++i) {
     const pygc::analysis::Group& g = groups.groups[i];

@@ -54,3 +54,6 @@ CASES = [
     case("mid_collection", kind="planted"),
     case("mid_collection", "del", since=0x03040000, kind="planted"),
 ]
+
+# Fixtures that another program of this folder runs, because they are stopped at moments of their own.
+ELSEWHERE = {"churn": "any_moment.py", "phases": "moments.py", "steps": "moments.py"}

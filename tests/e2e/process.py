@@ -76,7 +76,7 @@ class Program:
             raise CannotTest("gcore wrote no core: " + run.stdout.decode(errors="replace").strip()[-200:])
         return path
 
-    def kernel_core(self, pid, coredump_filter):
+    def kernel_core(self, pid, coredump_filter, signal_name="ABRT"):
         """Path of the core that the kernel writes of twin `pid`, which dies of it."""
         with open("/proc/sys/kernel/core_pattern") as f:
             pattern = f.read().strip()
@@ -85,7 +85,7 @@ class Program:
         with open("/proc/%d/coredump_filter" % pid, "w") as f:
             f.write("0x%x" % coredump_filter)
         before = set(os.listdir(self.folder))
-        os.kill(pid, signal.SIGABRT)
+        os.kill(pid, getattr(signal, "SIG" + signal_name))
         end = time.time() + 120
         while time.time() < end:
             try:

@@ -85,6 +85,7 @@ class Lists {
     }
     CHECK(found->objects == found->index.size());
     for (const std::string& note : found->coverage.notes) text += "note: " + note + "\n";
+    for (const std::string& moment : found->coverage.in_flight) text += "moment: " + moment + "\n";
     if (!found->coverage.lists_complete) text += "incomplete\n";
     return text;
   }
@@ -225,7 +226,90 @@ TEST_CASE("an object that is just being tracked is recognised and not counted") 
   (void)head;
   CHECK(
       lists.Text() ==
-      "gen 0: 1 2\nnote: the object at 0x2000d0 was just being added to generation 0 of interpreter 0 when the process stopped; it is not counted\n");
+      "gen 0: 1 2\nmoment: the object at 0x2000d0 was just being added to generation 0 of interpreter 0 when the process stopped; it is not counted\n");
+}
+
+TEST_CASE("an object that is just being tracked, its own link back written last, is counted") {
+  for (const bool head_knows : {false, true}) {
+    Lists lists;
+    const Address head = lists.Generation(0, {1, 2, 3});
+    lists.fake.WriteWords(Lists::Head(3) + 8, {0});
+    if (!head_knows) lists.fake.WriteWords(head + 8, {Lists::Head(2)});
+    CHECK(lists.Text() ==
+          "gen 0: 1 2 3\nmoment: the object at 0x2000d0 was just being added to generation 0 of interpreter 0 when the process stopped; it is counted\n");
+  }
+  Lists damaged;  // the head leads elsewhere: not that moment
+  damaged.fake.WriteWords(damaged.Generation(0, {1, 2, 3}) + 8, {Lists::Head(1)});
+  damaged.fake.WriteWords(Lists::Head(3) + 8, {0});
+  CHECK(damaged.Text().find("note: ") != std::string::npos);
+}
+
+TEST_CASE("an object that is just being untracked is recognised and not counted") {
+  for (const bool next_cleared : {false, true}) {
+    Lists lists;
+    lists.Generation(0, {1, 2, 3});
+    lists.fake.WriteWords(Lists::Head(1), {Lists::Head(3)});  // previous->next = next; next->prev is not written yet
+    if (next_cleared) lists.fake.WriteWords(Lists::Head(2), {0});
+    CHECK(lists.Text() ==
+          "gen 0: 1 3\nmoment: the object at 0x200090 was just being taken off generation 0 of interpreter 0 when the process stopped; it is not "
+          "counted\n");
+  }
+  Lists damaged;  // a back link to an object that does not lead on to here
+  damaged.Generation(0, {1, 3});
+  damaged.Ring(kHeads + 0x200, {2, 4});
+  damaged.fake.WriteWords(Lists::Head(3) + 8, {Lists::Head(2)});
+  CHECK(damaged.Text().find("note: generation 0 of interpreter 0: _gc_prev of 1 object does not lead back") != std::string::npos);
+}
+
+TEST_CASE("lists that are just being joined are whole at each of the stores") {
+  // gc_list_merge(young, old): to_tail->next = first; first->prev = to_tail; last->next = to; to->prev = last; then young is emptied.
+  for (int stores = 1; stores <= 4; ++stores) {
+    Lists lists;
+    const Address young = lists.Generation(0, {1, 2}), old = lists.Generation(1, {3, 4});
+    lists.runtime.interpreters[0].collecting = true;
+    lists.fake.WriteWords(Lists::Head(4), {Lists::Head(1)});
+    if (stores >= 2) lists.fake.WriteWords(Lists::Head(1) + 8, {Lists::Head(4)});
+    if (stores >= 3) lists.fake.WriteWords(Lists::Head(2), {old});
+    if (stores >= 4) lists.fake.WriteWords(old + 8, {Lists::Head(2)});
+    (void)young;
+    const std::string text = lists.Text();
+    INFO(stores, ": ", text);
+    CHECK(text.find("gen 0: 1 2\ngen 1: 3 4\n") == 0);
+    CHECK(text.find("moment: the collector was just joining") != std::string::npos);
+    CHECK(text.find("incomplete") == std::string::npos);
+    CHECK(text.find("note:") == std::string::npos);
+  }
+}
+
+TEST_CASE("the phase of a collection is told by the marks in the objects") {
+  using heap::CollectionPhase;
+  const auto phase = [](Lists& lists) { return lists.Find()->phases.at(0); };
+  Lists idle;
+  idle.Generation(2, {1, 2});
+  CHECK(phase(idle) == CollectionPhase::kNone);
+  Lists counting;
+  counting.Generation(2, {1, 2});
+  counting.runtime.interpreters[0].collecting = true;
+  CHECK(phase(counting) == CollectionPhase::kBetween);
+  counting.fake.WriteWords(Lists::Head(1) + 8, {(1 << 2) | 2});  // update_refs() has come to the first object
+  CHECK(phase(counting) == CollectionPhase::kDeciding);
+  Lists freeing;
+  freeing.Generation(2, {1, 2});
+  freeing.runtime.interpreters[0].collecting = true;
+  freeing.Ring(kStack + 0x900, {5, 6}, 0, 2);
+  freeing.fake.AddThread(42, kStack + 0x800);
+  CHECK(phase(freeing) == CollectionPhase::kFreeing);
+  const auto found = freeing.Find();
+  REQUIRE(found->lists.size() == 2);
+  CHECK(found->lists[1].condemned);
+  CHECK_FALSE(found->lists[0].condemned);
+  Lists old_style(32);  // 3.7 and older: gc_refs in a word of its own
+  old_style.Generation(2, {1});
+  old_style.runtime.interpreters[0].collecting = true;
+  for (const auto& [refs, wanted] : {std::pair{std::int64_t{-3}, CollectionPhase::kBetween}, {0, CollectionPhase::kDeciding}, {7, CollectionPhase::kDeciding}}) {
+    old_style.fake.WriteWords(Lists::Head(1) + 16, {static_cast<std::uint64_t>(refs)});
+    CHECK(phase(old_style) == wanted);
+  }
 }
 
 TEST_CASE("while a collection runs, back links are counts and are not looked at") {

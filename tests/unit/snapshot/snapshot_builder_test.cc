@@ -101,13 +101,35 @@ TEST_CASE("with leaves every object that is reached is there, with its size and 
   });
 }
 
+TEST_CASE("an object at a count of 0 is dying where a thread has it in hand, and damaged where none has") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.free_threaded) return;
+    constexpr Address kThreadStack = 0x7ffd00000000;
+    const Address dying = python.List({}), on_stack = python.List({}), wrong = python.List({});
+    for (const Address a : {dying, on_stack, wrong}) {
+      python.Track(a);
+      SetRefcount(python, a, 0);
+    }
+    CHECK(Snapshot(python).heap.dying.size() == 3);  // no registers in the dump: it cannot be told
+    python.fake().Map(kThreadStack, 0x1000).WriteWords(kThreadStack + 0x800, {on_stack});
+    python.fake().WriteWords(kThreadStack + 0x100, {wrong});  // below the stack pointer: left over
+    python.fake().AddThread(1, kThreadStack + 0x700);
+    python.fake().base.threads.back().registers[14] = dying;
+    const Snapshot snapshot(python);
+    std::vector<heap::NodeId> held{snapshot.Node(dying), snapshot.Node(on_stack)};
+    std::sort(held.begin(), held.end());
+    CHECK(snapshot.heap.dying == held);
+  });
+}
+
 TEST_CASE("an object whose type is no type is kept, counted and never called unreachable") {
   OnEveryLayout([](PythonHeap& python) {
-    const Address broken = python.List({}), fine = python.List({});
+    const Address broken = python.List({}), fine = python.List({broken});
+    python.fake().Write<std::uint64_t>(python.Get(fine, Field::PyListObject_ob_item), fine);  // refers to itself
     for (const Address a : {broken, fine}) python.Track(a);
     python.fake().Write<std::uint64_t>(broken + python.layout().Offset(Field::PyObject_ob_type), 0x1234);
     SetRefcount(python, broken, 0);
-    SetRefcount(python, fine, 0);
+    SetRefcount(python, fine, 1);
     const Snapshot snapshot(python);
     REQUIRE(snapshot.heap.size() == 2);
     CHECK(snapshot.TypeName(broken) == "<not a type>");

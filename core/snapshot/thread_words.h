@@ -1,0 +1,39 @@
+// What the threads have in their hands: the words in their registers and on the used part of their stacks.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/base/byte_reader.h"
+#include "core/target/process.h"
+
+namespace pygc::snapshot {
+
+struct UsedStack {
+  AddressRange range;                       // from below the stack pointer (the red zone of x86-64) to where the thread's own memory ends
+  const target::Thread* thread = nullptr;
+};
+
+/// The stacks of all threads with registers, rising, disjoint. A thread's control block lies at the top of its stack, and other mappings may follow
+/// without a gap; the main thread has its own elsewhere, and there the mapping ends the stack.
+[[nodiscard]] std::vector<UsedStack> UsedStacks(const target::Process& process);
+
+/// Calls `visit(word, thread)` for each register and each aligned word of the stacks, until it returns false.
+template <typename Visit>
+void ForEachThreadWord(const target::Process& process, const std::vector<UsedStack>& stacks, Visit&& visit) {
+  for (const target::Thread& thread : process.threads) {
+    if (!thread.has_registers) continue;
+    for (const std::uint64_t word : thread.registers) {
+      if (!visit(word, thread)) return;
+    }
+  }
+  for (const UsedStack& stack : stacks) {
+    for (Address at = (stack.range.begin + 7) & ~Address{7}; at < stack.range.end && stack.range.end - at >= sizeof(std::uint64_t); at += sizeof(std::uint64_t)) {
+      const std::byte* const p = process.memory.At(at, sizeof(std::uint64_t));
+      if (p != nullptr && !visit(LoadUnchecked<std::uint64_t>(p), *stack.thread)) return;
+    }
+  }
+}
+
+}  // namespace pygc::snapshot

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Cores of processes killed by SIGSEGV at random moments, held against what the dead process itself wrote down.
+
+usage: any_moment.py [--count N] [--seed N] [--interpreter TEXT]... [--kind KIND] [-j N] [--keep-wrong] [-v]
+
+Runs the fixture `churn` (threads that allocate, a thread that makes cycles and collects them), kills it, and reads the kernel's core.
+A core is right when a report comes out (exit 0, 1 or 3), nothing is called unreachable that the ledger does not list, and each figure
+equals the ledger or is called a lower bound or partial. Last lines: what the moments were, then N passed, N failed, N skipped.
+"""
+import argparse
+import collections
+import os
+import random
+import shutil
+import struct
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import compare  # noqa: E402
+import interpreters  # noqa: E402
+import moments  # noqa: E402
+import process  # noqa: E402
+from run import Tally  # noqa: E402
+
+MAKING, LET_GO, COLLECTING, FREED = range(4)
+
+
+def ledger_of(path):
+    """(phase, addresses of the cycles' members)"""
+    with open(path, "rb") as f:
+        data = f.read()
+    phase, count = struct.unpack_from("QQ", data, 0)
+    return phase, struct.unpack_from("%dQ" % count, data, 16)
+
+
+def judge(report, rows, truth, phase, listed):
+    """([what is wrong], one word for what kind of report it is)"""
+    wrong = []
+    result = report["result"]
+    said = result["interpreters"][0]["phase"]
+    exact = report["complete"] and result["certainty"] == "exact"
+    found = {a for a, r in rows.items() if r[1] in ("unreachable", "uncollectable")}
+    listed = set(listed)
+
+    def some(addresses):
+        return compare._some("0x%x %s" % (a, rows[a][0] if a in rows else "?") for a in sorted(addresses))
+
+    if found - listed and phase != FREED:
+        wrong.append("unreachable that is not: %d, %s" % (len(found - listed), some(found - listed)))
+    if phase == FREED and found:
+        wrong.append("unreachable after all was freed: %d, %s" % (len(found), some(found)))
+    if result["in_garbage"]:
+        wrong.append("in gc.garbage: %d" % result["in_garbage"])
+    living = {int(a): name for a, name in truth["living"].items()}
+    lost = {a for a in living if a not in rows or rows[a][0] != living[a]}
+    if lost and report["complete"]:
+        wrong.append("living objects not found and called complete: %d, %s" % (len(lost), some(lost)))
+    if phase == LET_GO and exact and found != listed:
+        wrong.append("called exact: %d of %d found" % (len(found), len(listed)))
+    if phase == COLLECTING and exact and said in ("none", "deciding") and found not in (listed, set()):
+        wrong.append("called exact while %s: %d of %d found" % (said, len(found), len(listed)))
+    if phase == COLLECTING and exact and said == "deciding" and found != listed:
+        wrong.append("called exact while it decides: %d of %d found" % (len(found), len(listed)))
+    # One at a count of 0 has been let go of by the collector just now, and is named as being freed.
+    left = {a for a in listed if a in rows and rows[a][0] == "__main__.Lost" and rows[a][3] != 0} - found
+    if phase == COLLECTING and exact and said in ("freeing", "between") and left:
+        wrong.append("called exact, and %d of what is being freed called reachable: %s" % (len(left), some(left)))
+    return wrong, "partial" if not report["complete"] else result["certainty"]
+
+
+def one(interpreter, seed, options, tally, seen):
+    name = "%s seed %d" % (interpreter.name, seed)
+    program = core = None
+    try:
+        program = process.Program(interpreter.path, "churn", ["ledger"])
+        folder_ledger = os.path.join(program.folder, "ledger")
+        time.sleep(random.Random(seed).uniform(0.0, 0.2))
+        core = program.kernel_core(program.pid, 0x33, signal_name="SEGV")
+        phase, listed = ledger_of(folder_ledger)
+        code, report, rows = moments.read(core, program.folder)
+        wrong, kind = judge(report, rows, program.truth, phase, listed)
+        said = report["result"]["interpreters"][0]["phase"]
+        with tally.lock:
+            seen["%s, collection %s, %s" % (("making", "let go", "collecting", "freed")[phase], said, kind)] += 1
+        tally.check(name, wrong, "ledger %d, phase %s, %s, exit %s" % (phase, said, kind, code))
+        if wrong and options.keep_wrong:
+            kept = os.path.abspath("any_moment.%s.%d" % (interpreter.name, seed))
+            shutil.copytree(program.folder, kept)
+            print("kept", kept)
+    except process.CannotTest as e:
+        tally.check(name, ["could not be tested: %s" % e])
+    except AssertionError as e:
+        tally.check(name, [str(e)])
+        if options.keep_wrong and program:
+            shutil.copytree(program.folder, os.path.abspath("any_moment.%s.%d" % (interpreter.name, seed)))
+    finally:
+        if program:
+            program.close()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    p.add_argument("--count", type=int, default=50, help="cores in all, the interpreters in turn")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
+    p.add_argument("--kind", default="default")
+    p.add_argument("-j", type=int, default=1)
+    p.add_argument("--keep-wrong", action="store_true", help="copy what was judged wrong into the current folder")
+    p.add_argument("-v", "--verbose", action="store_true")
+    options = p.parse_args()
+    tally, seen = Tally(options.verbose), collections.Counter()
+    chosen = [i for i in interpreters.discover() if (options.kind == "all" or i.kind == options.kind) and
+              (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
+    if not chosen:
+        print("no such interpreter")
+        return 1
+    started = time.time()
+    with ThreadPoolExecutor(max(1, options.j)) as pool:
+        for f in [pool.submit(one, chosen[n % len(chosen)], options.seed + n, options, tally, seen) for n in range(options.count)]:
+            f.result()
+    for what, count in sorted(seen.items()):
+        print("%6d  %s" % (count, what))
+    print("%d interpreters, %.0f s" % (len(chosen), time.time() - started))
+    print("%d passed, %d failed, %d skipped" % (tally.passed, tally.failed, tally.skipped))
+    return 1 if tally.failed or not tally.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
