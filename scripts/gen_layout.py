@@ -56,7 +56,19 @@ STRUCT_NAMES = {
     "mi_segment": ["struct mi_segment_s", "mi_segment_s"],
     "mi_page_queue": ["struct mi_page_queue_s", "mi_page_queue_s"],
     "mi_subproc": ["struct mi_subproc_s", "mi_subproc_s"],
+    "type_cache_entry": ["struct type_cache_entry", "struct method_cache_entry"],
+    "PyCoCached": ["_PyCoCached"],
 }
+
+# Structures of the interpreter of which every member that points to an object is listed ("owned" lines): references that the audit counts.
+OWNERS = ["PyRuntimeState", "PyInterpreterState", "PyThreadState"]
+
+# Members of them that point to objects without owning a reference, or whose ownership depends on more than the pointer. They are left out; the audit then
+# takes such a word for a possible reference only.
+NOT_OWNED = re.compile(
+    r"free_?list|freelist|numfree|callable_cache|objreduce|pyexitmodule|_initial_thread|_main_interpreter|tracemalloc|static_objects|static_types|types\.|type_cache|"
+    r"delete_later|slice_cache|common_consts|executor|optimizer|func_state|func_version|code_state|interned|type_slots|small_ints|small_objects|"
+    r"current_frame|trace_info|^frame$|ob_type|ob_item|c_array|monitors|last_resort|obmalloc|unique_ids|dict_state|jit|(^|\.)base_frame|_preallocated")
 
 # Structures whose C name is used for something else too: taken from the file that defines this function.
 ANCHOR = {"dequeblock": "deque_traverse", "dequeobject": "deque_traverse", "classmethod": "cm_traverse", "staticmethod": "sm_traverse",
@@ -83,6 +95,8 @@ FIELD_PATHS = {
     ("PyInterpreterState", "static_types"): ["types.builtins.initialized", "types.builtins"],
     ("PyInterpreterState", "static_extension_types"): ["types.for_extensions.initialized"],
     ("PyInterpreterState", "freelists"): ["object_state.freelists"],
+    ("PyInterpreterState", "type_cache"): ["types.type_cache", "type_cache"],
+    ("PyInterpreterState", "interned_strings"): ["cached_objects.interned_strings"],
     ("PyThreadState", "delete_later"): ["delete_later", "trash.delete_later", "trash_delete_later"],
     ("PyThreadState", "cframe"): ["cframe"],
     ("PyDictObject", "ma_version_tag"): ["ma_version_tag", "_ma_watcher_tag"],
@@ -105,7 +119,7 @@ FIELD_PATHS = {
 # Structures without an object head, which a free-threaded build does not shift. All others of .c files begin with PyObject_HEAD or
 # PyObject_VAR_HEAD, both 16 bytes larger there. (lru_cache_object.root is the head itself: it stays at 0.)
 NOT_OBJECTS = {"dequeblock", "odictnode", "PyMethodDef", "PyGetSetDef", "PyMemberDef", "setentry", "PyDictKeyEntry", "PyStackChunk",
-               "arena_object", "pool_header"}
+               "arena_object", "pool_header", "type_cache_entry", "PyCoCached"}
 
 
 # Free-threaded structures of .c files: 3.13.5 by DWARF, the same in 3.14 and 3.15. For builds of which only headers were to be had.
@@ -163,6 +177,30 @@ def flatten(t, base, prefix, into, depth):
         into[path] = [off, size]
         if ft.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION) and depth < 4:
             flatten(ft, off, path + ".", into, depth + 1)
+def is_object(t, depth=0):
+    t = t.strip_typedefs()
+    if t.code != gdb.TYPE_CODE_STRUCT or depth > 4:
+        return False
+    if t.tag in ("_object", "_typeobject"):
+        return True
+    fields = t.fields()
+    return bool(fields) and fields[0].name in ("ob_base", "_base", "ob_refcnt") and (fields[0].name == "ob_refcnt" or is_object(fields[0].type, depth + 1))
+def object_pointers(t, base, prefix, into, depth):
+    for f in t.fields():
+        if not hasattr(f, "bitpos") or f.bitsize:
+            continue
+        place(f.type.strip_typedefs(), base + f.bitpos // 8, prefix + (f.name or ""), into, depth)
+def place(t, offset, path, into, depth):
+    if t.code == gdb.TYPE_CODE_PTR:
+        if is_object(t.target()):
+            into.append([path, offset])
+    elif t.code == gdb.TYPE_CODE_STRUCT and depth < 6 and not is_object(t):
+        object_pointers(t, offset, path + "." if path else "", into, depth + 1)
+    elif t.code == gdb.TYPE_CODE_ARRAY and depth < 6:
+        low, high = t.range()
+        element = t.target().strip_typedefs()
+        for i in range(low, min(high, low + 1023) + 1):
+            place(element, offset + i * element.sizeof, "%s[%d]" % (path, i), into, depth + 1)
 def find(name, block):
     for n in ([name] if name.startswith("struct ") else [name, "struct " + name]):
         try:
@@ -192,6 +230,9 @@ for key, names, anchor, member in WANTED:
             fields = {{}}
             flatten(t, 0, "", fields, 0)
             out[key] = {{"size": t.sizeof if t.sizeof < 1 << 40 else 0, "fields": fields}}
+            if key in {owners!r}:
+                out[key]["pointers"] = []
+                object_pointers(t, 0, "", out[key]["pointers"], 0)
             break
 json.dump(out, open({output!r}, "w"))
 """
@@ -204,7 +245,7 @@ def from_dwarf(elf, wanted, debug_dir=None):
         with open(wanted_path, "w") as f:
             json.dump([(s, candidates(s), ANCHOR.get(s), TELLING_MEMBER.get(s)) for s in wanted], f)
         with open(script, "w") as f:
-            f.write(GDB_SCRIPT.format(wanted=wanted_path, output=output))
+            f.write(GDB_SCRIPT.format(wanted=wanted_path, output=output, owners=OWNERS))
         command = ["gdb", "-nx", "-batch", "-ex", "set auto-load off"]
         if debug_dir:
             command += ["-ex", "set debug-file-directory " + debug_dir]
@@ -300,8 +341,22 @@ def from_json(paths):
                 t = data.get(name.replace("struct ", ""))
                 if t and t["fields"]:
                     found[s] = {"size": t["size"] or 0, "fields": {p: [v["off"], v["size"] or 0] for p, v in t["fields"].items()}}
+                    if s in OWNERS:
+                        found[s]["pointers"] = pointers_of_json(t["fields"])
                     break
     return found
+
+
+def pointers_of_json(fields):
+    """[[path, offset]] of members that are pointers to objects, or arrays of such."""
+    result = []
+    for path, v in fields.items():
+        m = re.match(r"(?:struct )?_?[Pp]y\w*[Oo]bject \*(?:\[(\d+)\])?$", v.get("type") or "")
+        if m and m.group(1):
+            result += [["%s[%d]" % (path, i), v["off"] + 8 * i] for i in range(min(int(m.group(1)), 1024))]
+        elif m:
+            result.append([path, v["off"]])
+    return result
 
 
 def from_layout(path):
@@ -315,6 +370,10 @@ def from_layout(path):
             m = re.match(r"(\w+)\.(\w+)  (\d+) (\d+)$", line.strip())
             if m:
                 found[m.group(1)]["fields"][m.group(2)] = [int(m.group(3)), int(m.group(4))]
+            m = re.match(r"owned (\w+) (\S+) (\d+) (\d+) (\d+)$", line.strip())
+            if m:
+                first, count, stride = (int(m.group(i)) for i in (3, 4, 5))
+                found[m.group(1)].setdefault("pointers", []).extend([m.group(2), first + i * stride] for i in range(count))
     return found
 
 
@@ -352,6 +411,24 @@ def resolve(found):
                 rows.append((name, paths[path][0], paths[path][1]))
         result.append((s, found[s]["size"], rows))
     return result
+
+
+def owned_members(pointers):
+    """[(path, offset of the first, how many, bytes from one to the next)] of the members that own what they point to; arrays are one entry: path[]."""
+    groups = {}
+    for path, offset in sorted(pointers, key=lambda p: p[1]):
+        if not NOT_OWNED.search(path):
+            groups.setdefault(re.sub(r"^ast\.\w+$", "ast.*", re.sub(r"\[\d+\]", "[]", path)), []).append(offset)
+    result = []
+    for path, offsets in groups.items():
+        while offsets:
+            n = 1
+            stride = offsets[1] - offsets[0] if len(offsets) > 1 else 8
+            while n < len(offsets) and offsets[n] - offsets[n - 1] == stride:
+                n += 1
+            result.append((path, offsets[0], n, stride))
+            offsets = offsets[n:]
+    return sorted(result, key=lambda r: r[1])
 
 
 def constants(version, free_threaded, rows, variant=""):
@@ -402,6 +479,9 @@ def constants(version, free_threaded, rows, variant=""):
             put("RULE_DEFERRED_HOLDS_ONE", 1, "Objects/object.c: _PyObject_SetDeferredRefcount")
         if v >= (3, 14):
             put("RULE_DELAYED_FREE_HOLDS_ONE", 1, "Objects/obmalloc.c: free_work_item")
+
+    if v >= (3, 8):
+        put("RULE_INSTANCES_OWN_HEAP_TYPE", 1, "Objects/object.c: _PyObject_Init")
 
     # tp_flags: Include/object.h.
     for name, bit in (("HEAPTYPE", 9), ("BASETYPE", 10), ("READY", 12), ("HAVE_GC", 14), ("LONG_SUBCLASS", 24), ("LIST_SUBCLASS", 25),
@@ -588,6 +668,7 @@ def text_of(hexversion, flavor, variant, found, source, build_ids, derived, trie
         lines.append("%s %d" % (s, size))
         for name, offset, width in fields:
             lines.append("%s.%s  %d %d" % (s, name, offset, width))
+        lines += ["owned %s %s %d %d %d" % (s, path, offset, count, stride) for path, offset, count, stride in owned_members(found[s].get("pointers", []))]
     lines.append("")
     values = constants(version, flavor.startswith("free-threaded"), rows, variant)
     _, _, order = schema()
@@ -720,6 +801,8 @@ def facts(text):
     for line in text.split("\n"):
         line = line.split("#")[0].strip()
         words = line.split()
+        if words and words[0] == "owned":
+            words = [" ".join(words[:4])] + words[4:]
         if not words or words[0] in ("source", "build-id", "derived", "tried", "version", "flavor", "variant"):
             continue
         result[words[0]] = tuple(w for w in words[1:] if w != "=")

@@ -120,6 +120,7 @@ Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provena
   Layout layout;
   layout.name = name;
   bool has_version = false, has_flavor = false;
+  std::vector<OwnedMember> owned;
   std::size_t line_number = 0;
   const Names& names = AllNames();
   while (!text.empty()) {
@@ -150,6 +151,14 @@ Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provena
       layout.tried = rest == "yes";
     } else if (word == "source" || word == "derived") {
       continue;
+    } else if (word == "owned") {
+      const auto structure = names.structs.find(NextWord(rest));
+      const std::string_view path = NextWord(rest);
+      const auto offset = Number<std::uint32_t>(NextWord(rest)), count = Number<std::uint32_t>(NextWord(rest)), stride = Number<std::uint32_t>(NextWord(rest));
+      if (structure == names.structs.end()) return wrong("no such structure in layout_schema.def");
+      if (path.empty() || !offset || !count || !stride || !Trimmed(rest).empty()) return wrong("a structure, a member, offset, number and stride are wanted");
+      if (*offset > kMaxStructBytes || *count > kMaxStructBytes / 8 || *stride > kMaxStructBytes) return wrong("the place is beyond 64 MiB");
+      owned.push_back({structure->second, *offset, *count, *stride, std::string(path)});
     } else if (word.find('.') != std::string_view::npos) {
       const auto field = names.fields.find(word);
       if (field == names.fields.end()) return wrong("no such field in layout_schema.def");
@@ -173,6 +182,7 @@ Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provena
   }
   if (!has_version) return Fail(ErrorCode::kUsage, "layout {}: no line 'version 0x...'", name);
   if (!has_flavor) return Fail(ErrorCode::kUsage, "layout {}: no line 'flavor ...'", name);
+  if (!owned.empty()) layout.owned = std::make_shared<const std::vector<OwnedMember>>(std::move(owned));
   return layout;
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,6 +63,15 @@ struct FieldPlace {
   Provenance provenance = Provenance::kNone;
 };
 
+/// A member of a structure of the interpreter that owns a reference to an object ("imports.modules" of PyInterpreterState), or the same member of all
+/// elements of an array ("signals.handlers[].func"). For the audit of counts.
+struct OwnedMember {
+  Struct owner = Struct::kCount;
+  std::uint32_t offset = 0;           // of the first, bytes
+  std::uint32_t count = 1, stride = 8;  // how many, and bytes from one to the next
+  std::string path;                   // as CPython spells it
+};
+
 /// The layout of one build. A value: copy it, change a copy.
 class Layout {
  public:
@@ -70,6 +80,7 @@ class Layout {
   std::string name;  // of the layout file that it came from, for reports: "cpython-3.12.1-default-lp64"
   std::string variant;                 // "debian" where a vendor's patch changes the layout; empty for upstream
   std::vector<std::string> build_ids;  // hex, of the builds that it was derived from
+  std::shared_ptr<const std::vector<OwnedMember>> owned;  // by owner, then offset; nullptr: the file lists none
   bool tried = true;                   // false: derived from headers or foreign data, never run against such a process
 
   [[nodiscard]] bool Has(Field f) const noexcept { return fields_[static_cast<std::size_t>(f)].provenance != Provenance::kNone; }
@@ -106,6 +117,7 @@ class Layout {
 ///   version 0x030c01f0               flavor default            (or free-threaded; then debug, trace-refs)
 ///   PyListObject 40                  size of a structure
 ///   PyListObject.ob_item  24 8       offset and width of a field, in bytes
+///   owned PyInterpreterState imports.modules 1234 1 8   a member that owns a reference: offset, how many, stride
 ///   FRAME_CLEARED = 4                a constant
 ///   variant, source, build-id, derived, tried: see scripts/gen_layout.py.  # starts a comment.
 [[nodiscard]] Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provenance provenance = Provenance::kTableExact);
