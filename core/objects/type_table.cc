@@ -259,6 +259,7 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
     f.reason.clear();
   }
   ReadSizeRule(raw, f);
+  f.body = ChooseBody(raw, f);
   return facts;
 }
 
@@ -529,6 +530,90 @@ void TypeTable::ReadInstance(const Raw& raw, TypeFacts& f) const {
     f.quality = Worse(f.quality, f.traverse_base->traverse_quality);
     f.reason = fmt::format("its base {}: {}", f.traverse_base->name, f.traverse_base->traverse_reason);
   }
+}
+
+// ---- Bodies ---------------------------------------------------------------------------------------------------------------------------
+
+BodyKind TypeTable::BodyOfStatic(const Raw& raw, const TypeFacts& f) const {
+  switch (f.traverse_reader) {
+    case ReaderKind::kList: return BodyKind::kList;
+    case ReaderKind::kDict:
+    case ReaderKind::kOrderedDict: return BodyKind::kDict;
+    case ReaderKind::kSet: return BodyKind::kSet;
+    case ReaderKind::kType: return BodyKind::kTypeObject;
+    case ReaderKind::kModule: return BodyKind::kModule;
+    case ReaderKind::kFrame: return BodyKind::kFrame;
+    case ReaderKind::kGenerator: return BodyKind::kGenerator;
+    case ReaderKind::kDeque: return BodyKind::kDeque;
+    case ReaderKind::kLruCache: return BodyKind::kLruCache;
+    case ReaderKind::kFields:
+      if (f.tail == ReaderKind::kDict) return BodyKind::kDict;
+      for (const VisitedField& field : f.fields) {
+        if (field.name == std::string_view("__objclass__")) return BodyKind::kDescriptor;
+      }
+      return BodyKind::kClosed;
+    case ReaderKind::kTuple:
+    case ReaderKind::kStructSequence:
+    case ReaderKind::kFrameProxy:
+    case ReaderKind::kTeeData: return BodyKind::kClosed;
+    case ReaderKind::kMachine:
+    case ReaderKind::kScan:
+    case ReaderKind::kInstance: return BodyKind::kOpen;
+    case ReaderKind::kNone: break;
+  }
+  struct Named {
+    const char* name;
+    BodyKind body;
+  };
+  static constexpr Named kLeaves[] = {{"int", BodyKind::kClosed},      {"long", BodyKind::kClosed},        {"bool", BodyKind::kClosed},
+                                      {"float", BodyKind::kClosed},    {"complex", BodyKind::kClosed},     {"bytes", BodyKind::kClosed},
+                                      {"NoneType", BodyKind::kClosed}, {"ellipsis", BodyKind::kClosed},    {"NotImplementedType", BodyKind::kClosed},
+                                      {"unicode", BodyKind::kText},    {"bytearray", BodyKind::kByteArray}, {"code", BodyKind::kCode},
+                                      {"range", BodyKind::kRange},     {"xrange", BodyKind::kClosed},      {"range_iterator", BodyKind::kClosed},
+                                      {"rangeiterator", BodyKind::kClosed}, {"longrange_iterator", BodyKind::kLongRangeIterator},
+                                      {"object", BodyKind::kClosed}};
+  const std::string name = RawName(raw);
+  if (name == "functools._lru_list_elem") return BodyKind::kClosed;  // its key and result are visited by the cache
+  if (process_->FindModule(raw.address) != interpreter_module_) return BodyKind::kOpen;
+  if (name == "str") return o_->dict_old ? BodyKind::kClosed : BodyKind::kText;
+  for (const Named& leaf : kLeaves) {
+    if (name == leaf.name) return leaf.body;
+  }
+  return BodyKind::kOpen;
+}
+
+bool TypeTable::BodyGrows(const Raw& raw) const {
+  // A type that inherits the function of a base and is larger than it. (Classes that subtype_traverse serves come here with their base.)
+  Raw base;
+  return raw.tp_traverse != 0 && raw.tp_base != 0 && ReadRaw(raw.tp_base, base) && base.tp_traverse == raw.tp_traverse && base.basicsize < raw.basicsize;
+}
+
+BodyKind TypeTable::ChooseBody(const Raw& raw, TypeFacts& f) const {
+  if (f.traverse_reader == ReaderKind::kInstance) {
+    f.body_grows = f.traverse_base != nullptr && f.traverse_base->body_grows;
+    return f.traverse_base != nullptr ? f.traverse_base->body : BodyOfLeafBase(raw);
+  }
+  f.body_grows = BodyGrows(raw);
+  if (!f.is_heap_type || f.traverse_reader != ReaderKind::kNone) return BodyOfStatic(raw, f);
+  return BodyOfLeafBase(raw);
+}
+
+BodyKind TypeTable::BodyOfLeafBase(const Raw& raw) const {
+  // A class without tp_traverse of its own, or one whose slots and dict subtype_traverse visits: the rest is the part of its nearest base that C code made.
+  Raw base = raw;
+  for (std::size_t depth = 0; depth < limits_.max_type_depth; ++depth) {  // LIMIT: max_type_depth
+    const bool from_class_statement = base.tp_traverse == subtype_traverse_ && subtype_traverse_ != 0;
+    if (!(base.flags & o_->flag_heap_type)) {
+      TypeFacts facts;
+      facts.traverse_reader = base.tp_traverse == 0 ? ReaderKind::kNone : ReaderKind::kScan;
+      return BodyOfStatic(base, facts);
+    }
+    if (RawName(base) == "functools._lru_list_elem") return BodyKind::kClosed;
+    const std::int64_t size = base.basicsize;
+    if (base.tp_base == 0 || !ReadRaw(base.tp_base, base)) return BodyKind::kOpen;
+    if (!from_class_statement && base.basicsize != size) return BodyKind::kOpen;  // C code added fields
+  }
+  return BodyKind::kOpen;
 }
 
 // ---- Finalizers, sizes --------------------------------------------------------------------------------------------------------------

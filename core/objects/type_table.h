@@ -71,6 +71,27 @@ enum class SizeRule : std::uint8_t {
   kCode,        // 3.11+
 };
 
+/// What an instance owns beside what its tp_traverse visits, and whether that accounts for every word of its memory. For the audit of counts.
+enum class BodyKind : std::uint8_t {
+  kOpen,       // not known: any word of it may be a reference
+  kClosed,     // nothing beyond what is visited
+  kText,
+  kByteArray,
+  kCode,
+  kDescriptor,
+  kModule,
+  kRange,
+  kLongRangeIterator,
+  kTypeObject,
+  kList,
+  kDict,       // and OrderedDict, defaultdict
+  kSet,
+  kDeque,
+  kLruCache,
+  kFrame,      // up to 3.10
+  kGenerator,  // from 3.11 on
+};
+
 /// A field that a tp_traverse visits.
 struct VisitedField {
   std::uint32_t offset = 0;
@@ -115,6 +136,9 @@ struct TypeFacts {
   bool is_type_object = false;               // instances are types (metatypes)
   bool is_classic_instance = false, is_generator = false;  // 2.7: how object_decides_legacy_finalizer is decided
   SizeRule size_rule = SizeRule::kUnknown;
+  BodyKind body = BodyKind::kOpen;
+  bool body_grows = false;  // C code added fields to the body that `body` tells of (ctypes' StgDict is a dict and more)
+  mutable std::atomic<int> visits_own_type{0};  // kMachine: 1 yes, 2 no, 0 not looked at; see Ownership
 };
 
 /// All types of one target. Thread-safe.
@@ -165,6 +189,10 @@ class TypeTable {
   void ReadName(const Raw& raw, TypeFacts& facts) const;
   void ReadFinalizer(const Raw& raw, TypeFacts& facts) const;
   void ReadSizeRule(const Raw& raw, TypeFacts& facts) const;
+  [[nodiscard]] BodyKind ChooseBody(const Raw& raw, TypeFacts& facts) const;
+  [[nodiscard]] BodyKind BodyOfLeafBase(const Raw& raw) const;
+  [[nodiscard]] bool BodyGrows(const Raw& raw) const;
+  [[nodiscard]] BodyKind BodyOfStatic(const Raw& raw, const TypeFacts& facts) const;
   void ChooseReader(const Raw& raw, TypeFacts& facts) const;
   void ReadInstance(const Raw& raw, TypeFacts& facts) const;
   void ReadSlots(const Raw& raw, TypeFacts& facts) const;

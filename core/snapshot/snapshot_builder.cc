@@ -107,24 +107,47 @@ class Builder {
   bool CloseOverLeaves() {
     std::vector<Address> work;
     objects::ReferentBuffer referents;
+    std::vector<objects::OwnedSlot> owned;
+    Address last_keys = 0;
     std::uint64_t steps = 0;
-    const auto expand = [&](Address object, const TypeFacts& type) {
+    const auto reach = [&](Address r) {
+      if (found_.index.IsMarked(r)) return;
+      const TypeFacts* const of = TypeAt(r);
+      if (of == nullptr || !found_.index.Mark(r)) return;
+      if (HasReferents(r, *of, false) || OwnsMore(*of)) work.push_back(r);
+    };
+    const auto expand = [&](Address object, const TypeFacts& type, bool tracked) {
       referents.clear();
-      reader_.Referents(object, type, referents);
-      for (const Address r : referents) {
-        if (found_.index.IsMarked(r)) continue;
-        const TypeFacts* const of = TypeAt(r);
-        if (of == nullptr || !found_.index.Mark(r)) continue;
-        if (HasReferents(r, *of, false)) work.push_back(r);
+      const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
+      const ReferentQuality quality = visited ? reader_.Referents(object, type, referents) : ReferentQuality::kExact;
+      if (options_.ownership == nullptr || objects::IsExact(quality)) {
+        for (const Address r : referents) reach(r);
+      }
+      if (options_.ownership != nullptr) {
+        owned.clear();
+        options_.ownership->NotVisited(object, type, owned);
+        if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != last_keys) {
+          options_.ownership->KeysOf(keys, owned);
+          last_keys = keys;
+        }
+        for (const objects::OwnedSlot& o : owned) reach(o.referent);
       }
       return ++steps % 65536 != 0 || progress_.Update("finding untracked objects", steps, 0);
+    };
+    const auto drain = [&] {
+      while (!work.empty()) {
+        const Address object = work.back();
+        work.pop_back();
+        if (!expand(object, *TypeAt(object), false)) return false;
+      }
+      return true;
     };
     for (const ObjectList& list : found_.lists) {
       for (const ListStretch& stretch : list.stretches) {
         Address head = stretch.first_head;
         for (std::uint64_t i = 0; i < stretch.count; ++i) {
           const Address object = links_.ObjectOf(head);
-          if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type)) return false;
+          if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type, true)) return false;
           head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
         }
       }
@@ -132,15 +155,25 @@ class Builder {
     for (const ObjectRun& run : found_.runs) {
       for (std::uint32_t i = 0; i < run.count; ++i) {
         const Address object = run.first + i * run.stride;
-        if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type)) return false;
+        if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type, true)) return false;
       }
     }
-    while (!work.empty()) {
-      const Address object = work.back();
-      work.pop_back();
-      if (!expand(object, *TypeAt(object))) return false;
+    for (const Address root : options_.roots) reach(root);
+    if (!drain()) return false;
+    // Static types own their dicts, and nobody need refer to them. What they lead to may be of types not met before.
+    for (std::size_t known = 0; options_.ownership != nullptr;) {
+      const std::vector<const TypeFacts*> types = reader_.Types();
+      if (types.size() == known) break;
+      for (; known < types.size(); ++known) {
+        if (!types[known]->is_heap_type) reach(types[known]->address);
+      }
+      if (!drain()) return false;
     }
     return true;
+  }
+  // True when the object may own references although no traversal shows any.
+  [[nodiscard]] bool OwnsMore(const TypeFacts& type) const {
+    return options_.ownership != nullptr && (type.is_heap_type || (type.body != objects::BodyKind::kClosed && type.body != objects::BodyKind::kText));
   }
 
   bool ReadHeaders() {

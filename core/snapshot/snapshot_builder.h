@@ -1,16 +1,22 @@
 // BuildSnapshot: the one long loop that turns a target into a HeapSnapshot. The last layer that reads the target.
 #pragma once
 
+#include <vector>
+
 #include "core/base/limits.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
 #include "core/heap/heap_snapshot.h"
 #include "core/objects/object_reader.h"
+#include "core/objects/ownership.h"
 
 namespace pygc::snapshot {
 
 struct SnapshotOptions {
   bool with_leaves = false;  // also every object that is reached from tracked ones: untracked containers and leaves, with sizes (export)
+  // with_leaves: follow what objects own beside what they visit, from `roots` and static types too; references that are not exactly known are not followed.
+  const objects::Ownership* ownership = nullptr;
+  std::vector<Address> roots = {};
   Limits limits;
   unsigned piece_shift = 16;  // ids in one piece of work: 1 << piece_shift; smaller only in tests
 };

@@ -1,0 +1,85 @@
+// What objects own beyond what their tp_traverse visits, and where their memory lies: the other half of a reference count. A traverse function leaves out
+// what can be in no cycle (names, keys of dicts, code objects' constants), and some visit what they hold no count to.
+// For the audit of counts; the collector's verdict needs none of this.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/objects/object_reader.h"
+#include "core/objects/offsets.h"
+
+namespace pygc::objects {
+
+/// A reference that counts and that no tp_traverse shows.
+struct OwnedSlot {
+  Address slot = 0;            // where the pointer lies; 0 where it has no one place
+  Address referent = 0;
+  const char* name = nullptr;  // static text, as CPython spells the field
+};
+
+/// Const and thread-safe. Every loop is bounded by readable memory, as in ObjectReader.
+class Ownership {
+ public:
+  /// `reader` outlives it. `machine`: what the reader uses, or nullptr.
+  Ownership(const ObjectReader& reader, const TraverseInterpreter* machine);
+
+  /// Appends the references that the object owns and its tp_traverse does not visit, ob_type of an instance of a heap type among them. Not those of a key
+  /// table that several dicts share: see SharedKeys().
+  void NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
+  /// Appends referents that tp_traverse visits although the object holds no count for them. CPython: lru_cache_tp_traverse() visits the type of each link
+  /// [3.10+]; odict_traverse() visited od_weakreflist [<= 3.8].
+  void NotOwned(Address object, const TypeFacts& type, ReferentBuffer& out) const;
+  /// The key table that the object shares with others: of a class for its instances' attributes, or of a dict that has one. 0: none.
+  [[nodiscard]] Address SharedKeys(Address object, const TypeFacts& type) const;
+  /// Appends the keys that the table owns. One reference each, however many dicts share it.
+  void KeysOf(Address table, std::vector<OwnedSlot>& out) const;
+
+  /// Appends where in the object's own memory its visited references lie, as far as that is known.
+  void VisitedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const;
+
+  /// True when NotVisited() and tp_traverse together know every reference in the object's memory, so that its other words mean nothing.
+  [[nodiscard]] bool IsClosed(Address object, const TypeFacts& type) const;
+  /// True while a thread runs the object's frame: what its stack slots hold is not what they say.
+  [[nodiscard]] bool IsExecuting(Address object, const TypeFacts& type) const;
+  /// The object's own memory with its heads, as far as its type says; not clipped to readable memory.
+  [[nodiscard]] AddressRange Body(Address object, const TypeFacts& type) const;
+  /// Appends blocks outside of the body that belong to it alone (or that it shares) and whose every reference is known: items, tables, nodes. The start of
+  /// each is exact; the end may be too low, never too high.
+  void Buffers(Address object, const TypeFacts& type, std::vector<AddressRange>& out) const;
+  void KeysBuffer(Address table, std::vector<AddressRange>& out) const;
+
+ private:
+  struct FieldList {
+    struct Entry {
+      std::uint32_t offset;
+      const char* name;
+    };
+    std::vector<Entry> entries;
+    std::uint32_t bytes = 0;  // that hold them all
+  };
+  [[nodiscard]] FieldList Fields(std::initializer_list<cpython::Field> fields) const;
+  void Append(Address base, const FieldList& fields, std::vector<OwnedSlot>& out) const;
+  void One(Address slot, const char* name, std::vector<OwnedSlot>& out) const;
+  void TypeObject(Address object, std::vector<OwnedSlot>& out) const;
+  void DictKeys(Address object, std::vector<OwnedSlot>& out) const;
+  void LruLinks(Address object, std::vector<OwnedSlot>& out) const;
+  template <typename F>
+  void ForEachLink(Address cache, F&& f) const;
+  [[nodiscard]] bool VisitsOwnType(Address object, const TypeFacts& type) const;
+  [[nodiscard]] bool IsManagedStatic(std::uint64_t flags) const noexcept { return (flags & static_builtin_) != 0; }
+  [[nodiscard]] BodyKind KindOf(const TypeFacts& type) const noexcept { return type.body; }
+
+  const ObjectReader* reader_;
+  const TraverseInterpreter* machine_;
+  const target::MemoryImage* memory_;
+  Offsets o_;
+  Values values_;
+  FieldList code_, cached_, descriptor_, module_, range_, long_range_, heap_type_, static_type_, managed_type_, byte_array_;
+  std::uint32_t co_cached_, gi_executable_, od_fast_nodes_, f_state_;
+  std::uint64_t static_builtin_;
+  std::int64_t frame_executing_;
+  bool instances_own_type_, cached_frame_owns_code_, old_frame_state_;
+};
+
+}  // namespace pygc::objects
