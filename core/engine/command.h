@@ -18,6 +18,8 @@
 
 namespace pygc::engine {
 
+struct AuditData;
+
 /// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are
 /// missing.
 struct CommandInput {
@@ -29,6 +31,7 @@ struct CommandInput {
   ProgressSink& progress;
   bool colour = false;
   const objects::TraverseInterpreter* machine = nullptr;  // what `reader` uses
+  const AuditData* audit = nullptr;                       // made of `heap`; nullptr: not asked for, or not possible
 };
 
 /// What a command found, and its report in the format asked for.
@@ -44,6 +47,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunGarbage(const CommandInput& input);
 [[nodiscard]] Outcome RunFinalizers(const CommandInput& input);
 [[nodiscard]] Outcome RunStatus(const CommandInput& input);
+[[nodiscard]] Outcome RunRefcounts(const CommandInput& input);
 [[nodiscard]] Outcome RunVerify(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);

@@ -72,7 +72,15 @@ constexpr CommandRow kRows[] = {
      "order undefined.",
      {"finalizers", "finalizers --type 'app.*' --format json"},
      {"by type, unreachable ones first", "only types of package app, for a script"}},
-    {"refcounts", "audit: objects whose count and found references disagree", false, 0, {}, {}, {}},
+    {"refcounts",
+     "audit: objects whose count and found references disagree",
+     true,
+     kLimit | kFilter | kFailOn,
+     "Counts every reference to every object, tracked or not, from the objects, the interpreter's own structures and all native memory, and compares with "
+     "ob_refcnt. A deficit: more references than the count, known exactly. A surplus: a count that not even every word of memory that may be a reference "
+     "explains. Names who holds each reference, and says how many counts could be judged.",
+     {"refcounts", "refcounts --limit 0 --format json"},
+     {"wrong counts, deficits first", "all of them, for a script"}},
     {"heap", "histogram by type", false, 0, {}, {}, {}},
     {"show", "one object: type, value, fields", false, 0, {}, {}, {}},
     {"referents", "what an object refers to", false, 0, {}, {}, {}},

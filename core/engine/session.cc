@@ -12,6 +12,7 @@
 
 #include "core/analysis/verdict.h"
 #include "core/cpython/runtime.h"
+#include "core/engine/audit_data.h"
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
@@ -39,7 +40,8 @@ struct Session::Impl {
   struct Analysis {
     heap::HeapSnapshot heap;
     analysis::Verdict verdict;
-    double snapshot_seconds = 0, verdict_seconds = 0;
+    std::unique_ptr<AuditData> audit;
+    double snapshot_seconds = 0, verdict_seconds = 0, audit_seconds = 0;
   };
 
   target::Process process;
@@ -47,7 +49,7 @@ struct Session::Impl {
   std::optional<cpython::Runtime> runtime;
   std::unique_ptr<objects::MachineReader> machine;  // referents of the types that no native reader knows
   std::optional<objects::ObjectReader> reader;
-  std::optional<Analysis> tracked, everything;  // without and with leaves
+  std::optional<Analysis> tracked, everything, audited;  // without and with leaves; with all that objects own
   double locate_seconds = 0;
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
@@ -56,11 +58,11 @@ struct Session::Impl {
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
-    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get()};
+    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(), (*analysed)->audit.get()};
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
-    const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify";
+    const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
     }
@@ -91,13 +93,19 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command. Leaves are wanted only for export; what has them serves every command.
   Result<const Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = request.command == "export" || (request.command == "verify" && request.traverse);
-    std::optional<Analysis>& slot = with_leaves ? everything : tracked;
+    const bool with_audit = request.command == "refcounts" && !runtime->layout.flavor.free_threaded;
+    std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;
-    options.with_leaves = with_leaves;
+    options.with_leaves = with_leaves || with_audit;
     options.limits = request.limits;
     Analysis made;
     Clock::time_point start = Clock::now();
+    if (with_audit) {
+      made.audit = std::make_unique<AuditData>(*reader, machine.get(), request.limits);
+      options.ownership = &made.audit->ownership;
+      for (const audit::RootReference& r : made.audit->roots.references) options.roots.push_back(r.referent);
+    }
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
@@ -107,6 +115,15 @@ struct Session::Impl {
     if (!verdict) return tl::unexpected(verdict.error());
     made.verdict = std::move(*verdict);
     made.verdict_seconds = SecondsSince(start);
+    if (with_audit) {
+      start = Clock::now();
+      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.heap};
+      Result<heap::ReferenceAudit> counts = audit::CountReferences(input, request.limits, progress);
+      if (!counts) return tl::unexpected(counts.error());
+      made.audit->counts = std::move(*counts);
+      made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
+      made.audit_seconds = SecondsSince(start);
+    }
     slot.emplace(std::move(made));
     return &*slot;
   }
@@ -115,6 +132,7 @@ struct Session::Impl {
     header->timing.emplace_back("locate_seconds", locate_seconds);
     header->timing.emplace_back("snapshot_seconds", analysis.snapshot_seconds);
     header->timing.emplace_back("verdict_seconds", analysis.verdict_seconds);
+    if (analysis.audit) header->timing.emplace_back("audit_seconds", analysis.audit_seconds);
   }
 
   static Outcome RunCommand(const CommandInput& input) {
@@ -124,6 +142,7 @@ struct Session::Impl {
     if (name == "garbage") return RunGarbage(input);
     if (name == "finalizers") return RunFinalizers(input);
     if (name == "status") return RunStatus(input);
+    if (name == "refcounts") return RunRefcounts(input);
     if (name == "verify") return RunVerify(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }

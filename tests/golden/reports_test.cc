@@ -4,6 +4,7 @@
 #include "core/report/garbage_report.h"
 #include "core/report/leaks_report.h"
 #include "core/report/status_report.h"
+#include "core/report/refcounts_report.h"
 #include "core/report/verify_report.h"
 #include "tests/golden/golden.h"
 
@@ -187,6 +188,28 @@ TEST_CASE("leaks: hostile names reach neither the terminal nor the JSON raw") {
   CHECK(text.find("\xe2\x80\xae") == std::string::npos);
   for (const char c : json) CHECK(((c >= 0x20 && c < 0x7f) || c == '\n'));
   CheckGolden("leaks-hostile.json", json);
+}
+
+TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
+  const Header h = Modern("refcounts");
+  RefcountsReport r;
+  r.objects = 252365;
+  r.audited = 223949;
+  r.exact = 223899;
+  r.explained = 50;
+  r.not_audited = {{"immortal", "immortal, their count never changes", 28416}};
+  CheckGolden("refcounts-none.txt", Text(h, r));
+  r.deficits = r.surpluses = r.lost = 1;
+  r.explained = 47;
+  r.findings = {{"deficit", 0x7f0010, "dict", "", 1, 3, 0, {{0x7f0100, "app.Cache", "._entries"}, {0, "", "PyInterpreterState imports.modules"}}},
+                {"surplus", 0x7f0020, "function", "handle", 4, 1, 2, {{0x7f0200, "dict", "['handle']"}}},
+                {"lost", 0x7f0030, "app.\x1b[2JMessage", "", 1, 0, 0, {}}};
+  CheckGolden("refcounts.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("refcounts.json", json.Take() + "\n");
 }
 
 TEST_CASE("verify: nothing found") {

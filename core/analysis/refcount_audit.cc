@@ -1,0 +1,28 @@
+#include "core/analysis/refcount_audit.h"
+
+namespace pygc::analysis {
+
+CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudit& audit) {
+  CountAudit result;
+  const bool all_searched = audit.surplus_doubts.empty();
+  for (heap::NodeId n = 0; n < heap.size(); ++n) {
+    ++result.by_reason[static_cast<std::size_t>(audit.auditable[n])];
+    if (audit.auditable[n] != heap::Auditable::kYes) continue;
+    ++result.audited;
+    const std::uint32_t count = heap.refcount[n], known = audit.known[n], possible = audit.possible[n];
+    if (known == count) {
+      ++result.exact;
+    } else if (known > count) {
+      result.findings.push_back({n, CountFindingKind::kDeficit, count, known, possible});
+    } else if (count - known <= possible) {
+      ++result.explained;
+    } else if (!all_searched) {
+      ++result.unverified;
+    } else {
+      result.findings.push_back({n, known + possible == 0 ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
+    }
+  }
+  return result;
+}
+
+}  // namespace pygc::analysis

@@ -1,0 +1,36 @@
+// The verdict on reference counts: which are too low for the references that are known, which are higher than everything that was found. Pure.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/heap/reference_audit.h"
+
+namespace pygc::analysis {
+
+enum class CountFindingKind : std::uint8_t {
+  kDeficit,  // more references than the count: somebody gave one up that is still used
+  kSurplus,  // the count is higher than every reference found anywhere
+  kLost,     // a surplus, and no reference was found at all: the count alone keeps it alive
+};
+
+struct CountFinding {
+  heap::NodeId object = heap::kNoNode;
+  CountFindingKind kind = CountFindingKind::kDeficit;
+  std::uint32_t recorded = 0;  // ob_refcnt
+  std::uint32_t known = 0, possible = 0;
+};
+
+struct CountAudit {
+  std::vector<CountFinding> findings;  // by node
+  std::uint64_t audited = 0;           // objects whose count was judged
+  std::uint64_t exact = 0;             // of these: every reference is known, and they are as many as the count says
+  std::uint64_t explained = 0;         // of these: higher than what is known, and words that may be references explain it
+  std::uint64_t unverified = 0;        // of these: higher than everything found, but not all memory could be searched
+  std::array<std::uint64_t, heap::kAuditableKinds> by_reason{};  // all objects, by heap::Auditable
+};
+
+[[nodiscard]] CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudit& audit);
+
+}  // namespace pygc::analysis

@@ -1,0 +1,247 @@
+#include "core/audit/pymalloc_heap.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace pygc::audit {
+
+namespace {
+
+using cpython::Constant;
+using cpython::Field;
+using cpython::Struct;
+
+constexpr std::size_t kMaxDamageLines = 64;
+constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
+constexpr std::uint64_t kInitialArenas = 16;       // INITIAL_ARENA_OBJECTS
+
+std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
+std::uint32_t Half(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint32_t>(p + offset); }
+
+}  // namespace
+
+PymallocHeap::PymallocHeap(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits)
+    : process_(&process),
+      runtime_(&runtime),
+      max_arenas_(std::min<std::uint64_t>(limits.max_objects, 1u << 24)),
+      arena_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ARENA_BYTES))),
+      pool_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_POOL_BYTES))),
+      alignment_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ALIGNMENT, 16))) {
+  const cpython::Layout& layout = runtime.layout;
+  if (layout.flavor.free_threaded || arena_bytes_ == 0 || pool_bytes_ == 0 || alignment_ == 0 || !layout.Has(Struct::arena_object) || !layout.Has(Struct::pool_header)) return;
+  arena_size_ = layout.Size(Struct::arena_object);
+  overhead_ = (layout.Size(Struct::pool_header) + alignment_ - 1) / alignment_ * alignment_;
+  if (arena_size_ < 32 || overhead_ >= pool_bytes_) return;
+  std::vector<Address> seen;
+  const auto read = [&](const cpython::Interpreter* interpreter) {
+    Address array = 0;
+    std::uint64_t count = 0;
+    if (!FindArenas(array, count, interpreter) || std::find(seen.begin(), seen.end(), array) != seen.end()) return;
+    seen.push_back(array);
+    ReadArenas(array, count);
+  };
+  if (layout.Has(Struct::obmalloc_state)) {
+    for (const cpython::Interpreter& i : runtime.interpreters) read(&i);
+  } else {
+    read(nullptr);
+  }
+  // Arenas in address order, each with its row of pools.
+  std::vector<std::uint32_t> order(arenas_.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return arenas_[a].begin < arenas_[b].begin; });
+  std::vector<AddressRange> sorted;
+  std::vector<std::uint32_t> first;
+  for (const std::uint32_t i : order) {
+    if (!sorted.empty() && arenas_[i].begin < sorted.back().end) {
+      Damaged(fmt::format("the arenas at {:#x} and {:#x} overlap", sorted.back().begin, arenas_[i].begin));
+      continue;
+    }
+    sorted.push_back(arenas_[i]);
+    first.push_back(first_pool_[i]);
+  }
+  arenas_ = std::move(sorted);
+  first_pool_ = std::move(first);
+}
+
+void PymallocHeap::Damaged(std::string what) {
+  if (damage_count_++ < kMaxDamageLines) damage_.push_back(std::move(what));
+}
+
+bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const {
+  const target::MemoryImage& memory = process_->memory;
+  const cpython::Layout& layout = runtime_->layout;
+  if (interpreter != nullptr) {
+    Address state = interpreter->address + layout.Offset(Field::PyInterpreterState_obmalloc);
+    if (layout.Value(Constant::OBMALLOC_IS_POINTER) != 0) state = memory.ReadPointer(state).value_or(0);
+    const Result<Address> found = memory.ReadPointer(state + layout.Offset(Field::obmalloc_state_mgmt_arenas));
+    const Result<std::uint32_t> max = memory.ReadValue<std::uint32_t>(state + layout.Offset(Field::obmalloc_state_mgmt_maxarenas));
+    if (state == 0 || !found || !max || *found == 0) return false;
+    array = *found;
+    count = *max;
+    return LooksLikeArenas(array, count);
+  }
+  const std::optional<Address> arenas = cpython::FindInterpreterSymbol(*process_, *runtime_, "arenas");
+  const std::optional<Address> max = cpython::FindInterpreterSymbol(*process_, *runtime_, "maxarenas");
+  if (arenas && max) {
+    array = memory.ReadPointer(*arenas).value_or(0);
+    count = memory.ReadValue<std::uint32_t>(*max).value_or(0);
+    if (array != 0 && LooksLikeArenas(array, count)) return true;
+  }
+  // HEURISTIC: without symbols, a word in the interpreter's writable data that leads to an array of arena_objects which fit together. The number of them
+  // stands in a static nearby; the array doubles, so powers of two times 16 are tried from the largest down. A wrong yes would need a foreign array in
+  // which every element is unused or a plausible arena; a wrong no makes all of that memory possible references.
+  if (runtime_->module_index >= process_->modules.size()) return false;
+  for (const target::Segment& s : memory.segments()) {
+    if (!s.writable || s.bytes == nullptr) continue;
+    const target::Module* const module = process_->FindModule(s.range.begin);
+    const bool behind = module == nullptr && s.range.begin > 0 && process_->FindModule(s.range.begin - 1) == &process_->modules[runtime_->module_index];
+    if (module != &process_->modules[runtime_->module_index] && !behind) continue;
+    for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
+      const Address candidate = Word(s.bytes + (a - s.range.begin), 0);
+      if (candidate % 16 != 0 || candidate < 4096 || memory.At(candidate, kInitialArenas * arena_size_) == nullptr) continue;
+      if (!LooksLikeArenas(candidate, kInitialArenas)) continue;
+      array = candidate;
+      count = kInitialArenas;
+      while (count * 2 <= max_arenas_ && LooksLikeArenas(candidate, count * 2)) count *= 2;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) const {
+  if (count == 0 || count > max_arenas_) return false;  // LIMIT: max_objects, 2^24
+  const target::MemoryImage& memory = process_->memory;
+  const cpython::Layout& layout = runtime_->layout;
+  const std::byte* p = memory.At(array, count * arena_size_);
+  if (p == nullptr) return false;
+  const std::uint32_t address = layout.Offset(Field::arena_object_address), next = layout.Offset(Field::arena_object_pool_address);
+  const std::uint32_t free_pools = layout.Offset(Field::arena_object_nfreepools), total = layout.Offset(Field::arena_object_ntotalpools);
+  std::uint64_t used = 0;
+  for (std::uint64_t i = 0; i < count; ++i, p += arena_size_) {
+    const Address base = Word(p, address);
+    if (base == 0) continue;
+    const Address end = base + arena_bytes_;
+    if (base % 4096 != 0 || Word(p, next) < base || Word(p, next) > end || Half(p, total) > arena_bytes_ / pool_bytes_ || Half(p, total) + 1 < arena_bytes_ / pool_bytes_ ||
+        Half(p, free_pools) > Half(p, total) || memory.At(base, pool_bytes_) == nullptr) {
+      return false;
+    }
+    ++used;
+  }
+  return used > 0;
+}
+
+void PymallocHeap::ReadArenas(Address array, std::uint64_t count) {
+  const cpython::Layout& layout = runtime_->layout;
+  const std::byte* p = process_->memory.At(array, count * arena_size_);
+  for (std::uint64_t i = 0; p != nullptr && i < count; ++i, p += arena_size_) {
+    const Address base = Word(p, layout.Offset(Field::arena_object_address));
+    if (base == 0) continue;
+    ReadArena(base, Word(p, layout.Offset(Field::arena_object_pool_address)), Half(p, layout.Offset(Field::arena_object_ntotalpools)),
+              Half(p, layout.Offset(Field::arena_object_nfreepools)));
+  }
+}
+
+void PymallocHeap::ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools) {
+  const Address first = (base + pool_bytes_ - 1) / pool_bytes_ * pool_bytes_;
+  const std::uint32_t places = arena_bytes_ / pool_bytes_;
+  arenas_.push_back({base, base + arena_bytes_});
+  first_pool_.push_back(static_cast<std::uint32_t>(pool_of_place_.size()));
+  pool_of_place_.resize(pool_of_place_.size() + places, kNoPool);
+  std::uint32_t* const row = pool_of_place_.data() + pool_of_place_.size() - places;
+  std::uint32_t unused = total_pools;
+  for (std::uint32_t i = 0; i < total_pools && first + std::uint64_t{i} * pool_bytes_ < pool_address; ++i) {
+    const std::size_t before = pools_.size();
+    if (!ReadPool(first + std::uint64_t{i} * pool_bytes_, base)) {
+      row[i] = kDamagedPool;
+      --unused;
+      continue;
+    }
+    if (pools_.size() == before) continue;
+    row[i] = static_cast<std::uint32_t>(before);
+    --unused;
+  }
+  if (unused != free_pools) Damaged(fmt::format("the arena at {:#x} counts {} free pools, {} were found", base, free_pools, unused));
+}
+
+bool PymallocHeap::ReadPool(Address pool, Address arena) {
+  const cpython::Layout& layout = runtime_->layout;
+  const std::byte* p = process_->memory.At(pool, pool_bytes_);
+  if (p == nullptr) {
+    Damaged(fmt::format("the pool at {:#x} of the arena at {:#x} cannot be read", pool, arena));
+    return false;
+  }
+  const std::uint32_t used = Half(p, layout.Offset(Field::pool_header_ref_count));
+  if (used == 0) return true;  // on the arena's list of free pools
+  const std::uint32_t size_class = Half(p, layout.Offset(Field::pool_header_szidx));
+  const std::uint64_t block_bytes = (std::uint64_t{size_class} + 1) * alignment_;
+  if (block_bytes > kSmallRequestBytes) {
+    Damaged(fmt::format("the pool at {:#x} has size class {}, which does not exist", pool, size_class));
+    return false;
+  }
+  const std::uint32_t next = Half(p, layout.Offset(Field::pool_header_nextoffset));
+  PymallocPool result;
+  result.address = pool;
+  result.first = pool + overhead_;
+  result.block_bytes = static_cast<std::uint32_t>(block_bytes);
+  if (next < overhead_ || (next - overhead_) % block_bytes != 0 || next > pool_bytes_ + block_bytes) {
+    Damaged(fmt::format("the pool at {:#x} has nextoffset {}, which is no border of blocks of {} bytes", pool, next, block_bytes));
+    return false;
+  }
+  result.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(next - overhead_, pool_bytes_ - overhead_) / block_bytes);
+  result.first_bit = free_.size() * 64;
+  free_.resize(free_.size() + (result.count + 63) / 64, 0);
+  if (!FollowFree(result, Word(p, layout.Offset(Field::pool_header_freeblock)))) {
+    result.damaged = true;
+    std::fill(free_.begin() + static_cast<std::ptrdiff_t>(result.first_bit / 64), free_.end(), 0);
+    result.in_use = result.count;
+    Damaged(fmt::format("the list of free blocks of the pool at {:#x} leads out of its blocks or loops", pool));
+  } else if (result.in_use != used) {
+    Damaged(fmt::format("the pool at {:#x} counts {} blocks in use, {} were found", pool, used, result.in_use));
+  }
+  pools_.push_back(result);
+  return true;
+}
+
+bool PymallocHeap::FollowFree(PymallocPool& pool, Address head) {
+  std::uint32_t free = 0;
+  for (Address a = head; a != 0; ++free) {
+    if (free >= pool.count || a < pool.first || (a - pool.first) % pool.block_bytes != 0) return false;
+    const std::uint64_t index = (a - pool.first) / pool.block_bytes;
+    if (index >= pool.count) return false;
+    std::uint64_t& bits = free_[(pool.first_bit + index) >> 6];
+    const std::uint64_t bit = std::uint64_t{1} << ((pool.first_bit + index) & 63);
+    if (bits & bit) return false;
+    bits |= bit;
+    const std::byte* p = process_->memory.At(a, 8);
+    if (p == nullptr) return false;
+    a = Word(p, 0);
+  }
+  pool.in_use = pool.count - free;
+  return true;
+}
+
+std::uint64_t PymallocHeap::blocks_in_use() const noexcept {
+  return std::accumulate(pools_.begin(), pools_.end(), std::uint64_t{0}, [](std::uint64_t n, const PymallocPool& p) { return n + p.in_use; });
+}
+
+std::optional<PymallocHeap::Block> PymallocHeap::BlockAt(Address a) const noexcept {
+  const auto after = std::upper_bound(arenas_.begin(), arenas_.end(), a, [](Address x, const AddressRange& r) { return x < r.begin; });
+  if (after == arenas_.begin()) return std::nullopt;
+  const std::size_t arena = static_cast<std::size_t>(after - arenas_.begin()) - 1;
+  if (!arenas_[arena].Contains(a)) return std::nullopt;
+  const Address first = (arenas_[arena].begin + pool_bytes_ - 1) / pool_bytes_ * pool_bytes_;
+  if (a < first || (a - first) / pool_bytes_ >= arena_bytes_ / pool_bytes_) return std::nullopt;
+  const std::uint32_t index = pool_of_place_[first_pool_[arena] + (a - first) / pool_bytes_];
+  if (index >= kDamagedPool) return std::nullopt;
+  const PymallocPool& pool = pools_[index];
+  if (a < pool.first) return std::nullopt;
+  const std::uint64_t block = (a - pool.first) / pool.block_bytes;
+  if (block >= pool.count) return std::nullopt;
+  const Address begin = pool.first + block * pool.block_bytes;
+  return Block{{begin, begin + pool.block_bytes}, InUse(pool, static_cast<std::uint32_t>(block)), index, static_cast<std::uint32_t>(block)};
+}
+
+}  // namespace pygc::audit

@@ -1,0 +1,24 @@
+// What the audit of reference counts rests on, kept beside its snapshot for as long as the session lives.
+#pragma once
+
+#include "core/analysis/refcount_audit.h"
+#include "core/audit/interpreter_roots.h"
+#include "core/audit/pymalloc_heap.h"
+#include "core/audit/reference_counter.h"
+#include "core/heap/reference_audit.h"
+#include "core/objects/ownership.h"
+
+namespace pygc::engine {
+
+struct AuditData {
+  AuditData(const objects::ObjectReader& reader, const objects::TraverseInterpreter* machine, const Limits& limits)
+      : ownership(reader, machine), roots(audit::ReadInterpreterRoots(reader.process(), reader.runtime())), blocks(reader.process(), reader.runtime(), limits) {}
+
+  objects::Ownership ownership;
+  audit::InterpreterRoots roots;
+  audit::PymallocHeap blocks;
+  heap::ReferenceAudit counts;
+  analysis::CountAudit judged;
+};
+
+}  // namespace pygc::engine

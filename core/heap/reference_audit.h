@@ -1,0 +1,32 @@
+// What the audit knows of every object's reference count, as columns by NodeId of the snapshot it was made from. No way back to the target's memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/heap/heap_snapshot.h"
+
+namespace pygc::heap {
+
+/// Why a count says nothing, or cannot be judged.
+enum class Auditable : std::uint8_t {
+  kYes,
+  kImmortalCount,  // its count never changes
+  kStatic,       // static data of a module in a release whose static objects start with counts of their own (up to 3.11)
+  kNoCount,      // count 0: being freed, or on a free list
+  kUnreadable,   // the object, or a count that fits no number
+};
+inline constexpr std::size_t kAuditableKinds = 5;
+
+struct ReferenceAudit {
+  std::vector<std::uint32_t> known;     // references that are known exactly, by node
+  std::vector<std::uint32_t> possible;  // words that may be references to it
+  std::vector<Auditable> auditable;
+  std::uint64_t open_bytes = 0;         // memory that was searched for words
+  std::uint64_t blocks_in_use = 0;      // of CPython's allocator
+  std::vector<std::string> surplus_doubts;  // why a count that is too high cannot be told from one that unread memory explains; empty: it can
+  std::vector<std::string> allocator_damage;
+};
+
+}  // namespace pygc::heap

@@ -1,0 +1,45 @@
+// The report of `pygc refcounts`: how many counts were judged, and each that does not agree with the references found.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/report/header.h"
+
+namespace pygc::report {
+
+struct CountHolder {
+  Address object = 0;  // 0: no object holds it
+  std::string type;
+  std::string place;   // ".attr", "PyInterpreterState imports.modules"
+};
+
+struct RefcountFinding {
+  std::string kind;  // "deficit", "surplus", "lost"
+  Address object = 0;
+  std::string type;
+  std::string text;  // a short safe label, may be empty
+  std::uint64_t recorded = 0, known = 0, possible = 0;
+  std::vector<CountHolder> holders;  // some of those that are known
+};
+
+struct NotAudited {
+  std::string reason;  // "immortal"
+  std::string text;    // for people
+  std::uint64_t objects = 0;
+};
+
+struct RefcountsReport {
+  std::uint64_t objects = 0, audited = 0, exact = 0, explained = 0, unverified = 0;
+  std::uint64_t deficits = 0, surpluses = 0, lost = 0;  // all of them
+  std::vector<NotAudited> not_audited;
+  std::vector<RefcountFinding> findings;   // at most as many as asked for
+  std::vector<std::string> limits;         // what could not be searched, and what that means
+  std::uint64_t searched_bytes = 0, blocks = 0;
+};
+
+void WriteText(const Header& header, const RefcountsReport& report, TextWriter& out);
+void WriteJson(const Header& header, const RefcountsReport& report, JsonWriter& json);
+
+}  // namespace pygc::report

@@ -1,0 +1,58 @@
+#include "core/audit/memory_cover.h"
+
+#include <doctest/doctest.h>
+
+#include <utility>
+#include <vector>
+
+#include "tests/support/fake_process.h"
+
+namespace pygc::audit {
+namespace {
+
+using Runs = std::vector<std::pair<Address, std::uint64_t>>;
+
+Runs Open(const MemoryCover& cover) {
+  Runs runs;
+  cover.ForEachOpen(0, cover.part_count(), [&](Address a, const std::byte*, std::uint64_t words) { runs.emplace_back(a, words * 8); });
+  return runs;
+}
+
+TEST_CASE("all writable memory is open at first, other memory never is") {
+  test::FakeProcess fake;
+  fake.Map(0x10000, 0x1000).Map(0x20000, 0x1000, "r--");
+  const target::Process process = fake.Build();
+  const MemoryCover cover(process.memory);
+  CHECK(Open(cover) == Runs{{0x10000, 0x1000}});
+  CHECK_FALSE(cover.IsClosed(0x10ff8));
+  CHECK(cover.IsClosed(0x20000));
+}
+
+TEST_CASE("a closed block takes its padding along, a closed part of a structure leaves its neighbours open") {
+  test::FakeProcess fake;
+  fake.Map(0x10000, 0x100);
+  const target::Process process = fake.Build();
+  MemoryCover block(process.memory), inside(process.memory);
+  block.Close({0x10010, 0x10035});
+  CHECK(Open(block) == Runs{{0x10000, 0x10}, {0x10040, 0xc0}});
+  inside.CloseInside({0x10008, 0x10038});
+  CHECK(Open(inside) == Runs{{0x10000, 0x10}, {0x10030, 0xd0}});
+  inside.CloseInside({0x10088, 0x10090});  // less than one whole unit
+  CHECK(Open(inside) == Runs{{0x10000, 0x10}, {0x10030, 0xd0}});
+}
+
+TEST_CASE("large closed ranges over borders of parts and segments, and ranges outside of memory") {
+  test::FakeProcess fake;
+  fake.Map(0x1000000, 0x1000000).Map(0x2000000, 0x1000);
+  const target::Process process = fake.Build();
+  MemoryCover cover(process.memory);
+  cover.Close({0x1000100, 0x2000080});
+  cover.Close({0x5000000, 0x6000000});
+  cover.Close({0, 0x1000010});
+  Runs runs = Open(cover);
+  CHECK(runs == Runs{{0x1000010, 0xf0}, {0x2000080, 0xf80}});
+  CHECK(cover.IsClosed(0x1fffff8));
+}
+
+}  // namespace
+}  // namespace pygc::audit
