@@ -6,7 +6,9 @@ A new CPython release is a new layout file and no code:
   scripts/gen_layout.py write --python PATH        from the DWARF of that interpreter's files (needs gdb); --found: of all on this machine
   scripts/gen_layout.py check                      re-derives every file for which this machine has the build, and compares
   scripts/gen_layout.py rules 3.16.0               prints the constants that would be written: the questions to answer below
-  scripts/gen_layout.py json --dir DIR             the files of builds that cannot be had, from struct layouts dumped as JSON
+  scripts/gen_layout.py headers --include DIR --free-threaded
+                                                   of a build that cannot be had: from the headers of a -dev package of that very version
+  scripts/gen_layout.py json --dir DIR             the same from struct layouts dumped as JSON
 
 Names come from core/cpython/layout_schema.def. Offsets come from the build; what no debug information says (flag bits, which
 references a tp_traverse reports) stands in constants() below, with the place in CPython's sources where it can be checked.
@@ -127,6 +129,8 @@ FREE_THREADED = {
     "PyObjectStackChunk": {"size": 2048, "fields": {"prev": [0, 8], "n": [8, 8], "objs": [16, 2032]}},
     "mem_work_chunk": {"size": 4096, "fields": {"node": [0, 16], "rd_idx": [16, 8], "wr_idx": [24, 8], "array": [32, 4064]}},
 }
+# pycore_interp_structs.h [3.15+]: with Py_GIL_DISABLED each generation keeps the statistics of one collection only.
+GC_STATS_BUFFER = {"size": 72, "fields": {"items": [0, 64], "index": [64, 1]}}
 C_STACK_REF = {"size": 16, "fields": {"ref": [0, 8], "next": [8, 8]}}  # pycore_structs.h, 3.14+
 
 
@@ -384,6 +388,72 @@ def add_missing(found, other, free_threaded):
             continue
         shift = 16 if free_threaded and s not in NOT_OBJECTS else 0
         found[s] = dict(t, size=t["size"] + shift, fields={p: [o + shift if o >= 16 else o, z] for p, (o, z) in t["fields"].items()})
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# From headers
+
+# Those that define what the schema names. Others are left out: some cannot be compiled alone.
+HEADERS = """pycore_interp.h pycore_runtime.h pycore_tstate.h pycore_gc.h pycore_dict.h pycore_frame.h pycore_interpframe.h pycore_interpframe_structs.h
+    pycore_object.h pycore_object_stack.h pycore_mimalloc.h pycore_pymem.h pycore_obmalloc.h pycore_freelist.h pycore_descrobject.h pycore_function.h
+    pycore_code.h pycore_genobject.h pycore_typeobject.h pycore_context.h pycore_hamt.h pycore_namespace.h pycore_unionobject.h pycore_weakref.h
+    pycore_list.h pycore_tuple.h pycore_moduleobject.h pycore_memoryobject.h pycore_brc.h pycore_stackref.h pycore_cell.h pycore_lock.h
+    pycore_global_objects.h pycore_debug_offsets.h pycore_structs.h pycore_uniqueid.h""".split()
+
+
+def from_headers(include, free_threaded):
+    """(hexversion, structures) of the headers below `include` (.../include/pythonX.Y), compiled with debug information."""
+    have = [h for h in HEADERS if os.path.exists(os.path.join(include, "internal", h))]
+    with tempfile.TemporaryDirectory() as tmp:
+        source, output = os.path.join(tmp, "all.c"), os.path.join(tmp, "all.o")
+        with open(source, "w") as f:
+            f.write("#define Py_BUILD_CORE 1\n%s#include \"Python.h\"\n#include \"structmember.h\"\n" % ("#define Py_GIL_DISABLED 1\n" if free_threaded else ""))
+            f.writelines('#include "internal/%s"\n' % h for h in have)
+            f.write("#include \"frameobject.h\"\nconst unsigned long version_of_headers = PY_VERSION_HEX;\n")
+        # Debian's pyconfig.h is found by <x86_64-linux-gnu/pythonX.Y/pyconfig.h>.
+        run = subprocess.run(["cc", "-c", "-g", "-w", "-fno-eliminate-unused-debug-types", "-I", include, "-I", os.path.join(include, "internal"),
+                              "-I", os.path.join(include, "internal", "mimalloc"), "-I", os.path.dirname(include), "-o", output, source],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if run.returncode:
+            raise SystemExit("gen_layout: the headers in %s cannot be compiled:\n%s" % (include, run.stdout.decode(errors="replace")[:2000]))
+        structs, _, _ = schema()
+        found = from_dwarf(output, structs)
+        with open(os.path.join(include, "patchlevel.h")) as f:
+            text = f.read()
+        numbers = [int(re.search(r"#define %s\s+(\w+)" % n, text).group(1), 0) for n in ("PY_MAJOR_VERSION", "PY_MINOR_VERSION", "PY_MICRO_VERSION")]
+        return numbers[0] << 24 | numbers[1] << 16 | numbers[2] << 8 | 0xF0, found
+
+
+def command_headers(args):
+    """Writes, or with --compare holds against the file that is there, the layout that a version's own headers give."""
+    include = os.path.realpath(args.include)
+    hexversion, found = from_headers(include, args.free_threaded)
+    flavor = "free-threaded" if args.free_threaded else "default"
+    name = file_name(hexversion, flavor, "")
+    own, here = set(found), os.path.join(LAYOUTS, name)
+    version = version_tuple(hexversion)
+    if args.compare:
+        with open(here) as f:
+            stored = facts(f.read())
+        new = facts("\n".join("%s.%s  %d %d" % (s, f, o, z) for s, _, fs in resolve(found) for f, o, z in fs))
+        new.update({s: (str(z),) for s, z, _ in resolve(found)})
+        different = [k for k in sorted(new) if k in stored and stored[k] != new[k]]
+        for k in different:
+            print("DIFFERS %s: file says %s, headers say %s" % (k, " ".join(stored[k]), " ".join(new[k])))
+        print("%d facts of %d structures agree, %d differ: %s" % (len(new) - len(different), len(own), len(different), name))
+        return 1 if different else 0
+    series = [n for n in os.listdir(LAYOUTS) if n.startswith("cpython-%d.%d." % version[:2]) and n.endswith("-default-lp64.layout")]
+    if not series:
+        raise SystemExit("gen_layout: no default build of %d.%d is there to take the structures of .c files from" % version[:2])
+    other = min(series, key=lambda n: abs(int(n.split("-")[1].split(".")[2]) - version[2]))
+    add_missing(found, from_layout(os.path.join(LAYOUTS, other)), args.free_threaded)
+    if args.free_threaded:
+        for s, t in list(FREE_THREADED.items()) + ([("PyCStackRef", C_STACK_REF)] if version >= (3, 14, 0) else []):
+            found.setdefault(s, t)
+    derived = "headers of that version compiled%s; structures of .c files from %s%s" % (
+        " with Py_GIL_DISABLED" if args.free_threaded else "", other.split("-")[1], ", shifted" if args.free_threaded else "")
+    write(name, text_of(hexversion, flavor, "", found, args.source or "headers of CPython %s" % ".".join(map(str, version)), [], derived, False))
+    return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
@@ -722,8 +792,7 @@ RECIPES = [
 ] + [(h, "free-threaded", "", [j], o, "headers of that version compiled; structures of .c files from %s, shifted" % o.split("-")[0], False) for h, j, o in (
     (0x030D0FF0, "u3.13.15t", "3.13.0-default"), (0x030D12F0, "u3.13.18t", "3.13.0-default"),
     (0x030E00F0, "u3.14.0t", "3.14.0-default"), (0x030E04F0, "u3.14.4t", "3.14.4-default"), (0x030E05F0, "u3.14.5t", "3.14.10-default"),
-    (0x030E08F0, "u3.14.8t", "3.14.10-default"), (0x030E0AF0, "p3.14t", "3.14.10-default"), (0x030F00F0, "u3.15.0t", "3.15.2-default"),
-    (0x030F02F0, "p3.15t", "3.15.2-default"))]
+    (0x030E08F0, "u3.14.8t", "3.14.10-default"), (0x030F00F0, "u3.15.0t", "3.15.2-default"))]
 
 
 def command_json(args):
@@ -733,6 +802,8 @@ def command_json(args):
         found = from_json([os.path.join(args.dir, f + ".json") for f in files[:1]])
         for f in files[1:]:
             add_missing(found, from_json([os.path.join(args.dir, f + ".json")]), free_threaded)
+        if free_threaded and version_tuple(hexversion) >= (3, 15, 0):
+            found.update({s: GC_STATS_BUFFER for s in ("gc_young_stats_buffer", "gc_old_stats_buffer")})
         add_missing(found, from_layout(os.path.join(LAYOUTS, "cpython-%s-lp64.layout" % other)), free_threaded)
         if free_threaded:
             for s, t in list(FREE_THREADED.items()) + ([("PyCStackRef", C_STACK_REF)] if version_tuple(hexversion) >= (3, 14, 0) else []):
@@ -857,6 +928,11 @@ def main():
     p.add_argument("--python", action="append", help="the interpreter; may be given again")
     p.add_argument("--found", action="store_true", help="every interpreter that scripts/interpreters lists")
     p.add_argument("--debug-dir", action="append", default=["/usr/lib/debug"], help="where .build-id/xx/yyy.debug files are")
+    p = sub.add_parser("headers", help="derive from the headers of a version whose build cannot be had")
+    p.add_argument("--include", required=True, help="the folder with Python.h, as a -dev package has it: .../include/python3.14")
+    p.add_argument("--free-threaded", action="store_true")
+    p.add_argument("--source", help="what stands in the file as where it comes from: package and version")
+    p.add_argument("--compare", action="store_true", help="write nothing: compare with the file that is there")
     p = sub.add_parser("json", help="derive from JSON dumps")
     p.add_argument("--dir", required=True)
     sub.add_parser("check", help="re-derive and compare")
@@ -868,7 +944,7 @@ def main():
         return command_check(args)
     if args.command is None:
         parser.error("say write, check, json or rules")
-    return {"write": command_write, "json": command_json, "rules": command_rules}[args.command](args)
+    return {"write": command_write, "headers": command_headers, "json": command_json, "rules": command_rules}[args.command](args)
 
 
 if __name__ == "__main__":
