@@ -63,7 +63,7 @@ class EveryForm {
       bytes.insert(bytes.end(), {immediate, 0x35, 0x12, 0x05, 0x02, 0x47, 0x21, 0x09});
       bytes.resize(std::min(bytes.size(), disasm::kMaxInstructionBytes));
       EncodedForm found;
-      if (!stream_->Decode(std::as_bytes(std::span(bytes)), 0x400000, found.instruction) || found.instruction.uses_fs) continue;
+      if (!stream_->Decode(std::as_bytes(std::span(bytes)), 0x400000, found.instruction) || ReadsElsewhere(found.instruction)) continue;
       const std::string form = FormOf(found.instruction);
       forms_.insert(form);
       const std::string key = form + opcode + (is_misaligned ? "m" : "") + (HasImmediate(found.instruction) ? std::string(1, static_cast<char>(immediate)) : "");
@@ -73,6 +73,13 @@ class EveryForm {
       found.is_evex = opcode[0] == 'E';
       encodings_.push_back(std::move(found));
     }
+  }
+  // What was taken for an opcode was one more prefix, or the address stands in the code: random registers must not lead into this process's own memory.
+  static bool ReadsElsewhere(const disasm::Instruction& i) {
+    constexpr std::uint8_t kRbx = 3;
+    for (const disasm::Operand& o : i.operands)
+      if (o.kind == disasm::OperandKind::kMemory && (i.base != kRbx || i.index != disasm::kNoRegister || i.uses_fs)) return true;
+    return false;
   }
   static bool HasImmediate(const disasm::Instruction& i) {
     for (const disasm::Operand& o : i.operands)
