@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "core/objects/object_reader_impl.h"
 
@@ -15,8 +16,8 @@ constexpr std::size_t kMaxKeyText = 120;  // code points of one key in a label
 class LabelSink {
  public:
   static constexpr bool kLabels = true;
-  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory, const Offsets& offsets) noexcept
-      : out_(&out), memory_(&memory), offsets_(&offsets) {}
+  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory, const Offsets& offsets, const MemberNames& names) noexcept
+      : out_(&out), memory_(&memory), offsets_(&offsets), names_(&names) {}
   void Reserve(std::uint64_t) {}
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
@@ -59,7 +60,7 @@ class LabelSink {
     LabelledReferent* const r = Add(a, SlotKind::kUnknown, origin.slot - object);
     if (r == nullptr) return;
     if (!origin.in_object || origin.through[0] != 0) {
-      r->text = PathText(origin, object);
+      r->text = PathText(origin, type, object);
       return;
     }
     const auto offset = static_cast<std::int64_t>(origin.slot - object);
@@ -73,22 +74,28 @@ class LabelSink {
     } else if (std::string name = MemberName(type.address, offset); !name.empty()) {
       r->kind = SlotKind::kSlot;
       r->text = std::move(name);
+    } else if (std::string in_c = names_->Of(type, std::array{offset}); !in_c.empty()) {
+      r->text = std::move(in_c);
     } else if (offset < 0) {
       r->text = fmt::format("-{:#x}", -offset);
     }
   }
 
-  /// "[+0x10]->+0x8": at byte 8 of the block that the pointer at byte 16 of the object leads to.
-  [[nodiscard]] std::string PathText(const SlotOrigin& origin, Address object) const {
+  /// "list->next->value", or without names "[+0x10]->+0x8": at byte 8 of the block that the pointer at byte 16 of the object leads to.
+  [[nodiscard]] std::string PathText(const SlotOrigin& origin, const TypeFacts& type, Address object) const {
     if (!origin.in_object) return "native memory";
-    std::string text;
+    std::vector<std::int64_t> offsets;
     Address base = object;
     for (std::size_t i = origin.through.size(); i-- > 0;) {
       if (origin.through[i] == 0) continue;
-      text += fmt::format("[+{:#x}]->", origin.through[i] - base);
+      offsets.push_back(static_cast<std::int64_t>(origin.through[i] - base));
       base = memory_->ReadPointer(origin.through[i]).value_or(0);
     }
-    return text + fmt::format("+{:#x}", origin.slot - base);
+    offsets.push_back(static_cast<std::int64_t>(origin.slot - base));
+    if (std::string name = names_->Of(type, offsets); !name.empty()) return name;
+    std::string text;
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) text += fmt::format("[+{:#x}]->", static_cast<std::uint64_t>(offsets[i]));
+    return text + fmt::format("+{:#x}", static_cast<std::uint64_t>(offsets.back()));
   }
 
   /// What tp_members of the type or a base calls the object at `offset`; empty where nothing does.
@@ -122,6 +129,7 @@ class LabelSink {
   std::vector<LabelledReferent>* out_;
   const target::MemoryImage* memory_;
   const Offsets* offsets_;
+  const MemberNames* names_;
 };
 
 /// A key as Python would write it, as far as it can be told without running anything.
@@ -157,7 +165,7 @@ std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) 
 }  // namespace
 
 ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const {
-  LabelSink sink(out, impl_->process->memory, impl_->offsets);
+  LabelSink sink(out, impl_->process->memory, impl_->offsets, impl_->member_names);
   return Visitor<LabelSink>(impl_->context, sink).Object(object, type);
 }
 

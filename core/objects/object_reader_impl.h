@@ -4,6 +4,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "core/objects/member_names.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/visit.h"
 
@@ -19,6 +20,7 @@ struct ObjectReader::Impl {
   Values values;
   TypeTable types;
   VisitContext context;
+  MemberNames member_names;
   // Whether large dicts have a __del__ (2.7), so that a million instances that share one do not search it a million times.
   mutable std::mutex large_dicts_mutex;
   mutable std::unordered_map<Address, bool> large_dicts_with_del;
