@@ -76,7 +76,7 @@ void RunLoop::SetUp(std::span<const std::uint64_t> arguments, std::uint64_t max_
   execution_.stop = StopReason::kNone;
   execution_.stop_operand = 0;
   execution_.steps_left = static_cast<std::int64_t>(max_steps);
-  steps_granted_ = max_steps;
+  steps_granted_ = steps_at_start_ = steps_at_news_ = max_steps;
   steps_ceiling_ = std::max(options_.max_steps, max_steps);
   visit_count_ = 0;
   slots_.Clear();
@@ -128,12 +128,24 @@ void RunLoop::TrashCallerSaved() noexcept {
   memory_.TrashBelow(cpu_.gpr[kRsp]);
 }
 
+// An object's type is an object whose type is one, and so on up to `type`, which is its own type. (A static type that was never readied has none.)
+bool RunLoop::LooksLikeType(Address type) noexcept {
+  constexpr int kMaxMetatypes = 8;
+  for (int k = 0; k < kMaxMetatypes; ++k) {
+    std::uint64_t its_type = 0;
+    if (type == 0 || (type & 7) != 0 || !memory_.PeekWord(type + options_.ob_type_offset, its_type)) return false;
+    if (its_type == type || its_type == 0) return true;
+    type = its_type;
+  }
+  return false;
+}
+
 bool RunLoop::LooksLikeObject(Address a) noexcept {
-  std::uint64_t type = 0, of_type = 0;
+  std::uint64_t type = 0;
   if (a == 0 || (a & 7) != 0 || !memory_.PeekWord(a + options_.ob_type_offset, type)) return false;
   Address& known = known_types_[(type >> 4) % known_types_.size()];
   if (type == known && type != 0) [[likely]] return true;
-  if (type == 0 || (type & 7) != 0 || !memory_.PeekWord(type + options_.ob_type_offset, of_type)) return false;
+  if (!LooksLikeType(type)) return false;
   known = type;
   return true;
 }
@@ -149,18 +161,24 @@ bool RunLoop::VerifyVisits() noexcept {
   return true;
 }
 
-// More steps for the visits since the last time. One that came from where another of this run did earns nothing: what goes round for ever ends soon.
+// More steps, as far as visits have earned them. One that came from where another of this run did earns nothing: what goes round for ever ends soon, after
+// as many steps again as it took to come round, or after a few times as many where it does not visit.
 bool RunLoop::GrantForVisits() noexcept {
-  if (visits_ == nullptr || steps_granted_ >= steps_ceiling_) return false;
-  std::uint64_t fresh = 0;
+  constexpr std::uint64_t kWithoutNews = 3;
+  if (visits_ == nullptr) return false;
+  const std::size_t slots_before = slots_.size(), visits_before = rewarded_;
   for (; rewarded_ < visits_->size(); ++rewarded_) {
     const Visit& v = (*visits_)[rewarded_];
-    if (slots_.Insert(v.slot != 0 ? v.slot : v.referent | 1)) ++fresh;
+    (void)slots_.Insert(v.slot != 0 ? v.slot : v.referent | 1);
   }
-  const std::uint64_t more = std::min(fresh * options_.steps_per_item, steps_ceiling_ - steps_granted_);
+  if (slots_.size() != slots_before) steps_at_news_ = steps_granted_;
+  else if (rewarded_ != visits_before) return false;
+  const std::uint64_t earned = std::min(steps_ceiling_, steps_at_start_ + slots_.size() * options_.steps_per_item);
+  if (steps_granted_ >= std::min(earned, kWithoutNews * steps_at_news_)) return false;
+  const std::uint64_t more = std::min(earned - steps_granted_, std::max(options_.base_steps, steps_granted_ / 2));
   steps_granted_ += more;
   execution_.steps_left += static_cast<std::int64_t>(more);
-  return more != 0 && execution_.steps_left >= 0;
+  return execution_.steps_left >= 0;
 }
 
 // The visit function was called; its return address is already off the stack.

@@ -56,6 +56,7 @@ class RunLoop {
   [[nodiscard]] bool DoVisit() noexcept;
   [[nodiscard]] bool GrantForVisits() noexcept;
   [[nodiscard]] bool LooksLikeObject(Address a) noexcept;
+  [[nodiscard]] bool LooksLikeType(Address type) noexcept;
   [[nodiscard]] bool VerifyVisits() noexcept;
   [[nodiscard]] bool RunModel(LibraryFunction function, std::uint16_t name) noexcept;
   [[nodiscard]] bool ModelCompare(bool stop_at_nul, std::uint64_t limit) noexcept;
@@ -84,9 +85,10 @@ class RunLoop {
   std::vector<Visit>* visits_ = nullptr;
   std::uint64_t visit_count_ = 0;
   std::size_t verified_ = 0;  // the first that was not looked at yet
-  std::uint64_t steps_granted_ = 0, steps_ceiling_ = 0;
-  std::size_t rewarded_ = 0;  // the first visit that has not earned its steps yet
-  SlotSet slots_;             // of those that have
+  std::uint64_t steps_granted_ = 0, steps_ceiling_ = 0, steps_at_start_ = 0;
+  std::uint64_t steps_at_news_ = 0;  // granted when the last visit of a place not seen before was
+  std::size_t rewarded_ = 0;  // the first visit that was not looked at for that yet
+  SlotSet slots_;             // of those that were
   std::vector<Address> frames_;  // stack pointers behind the pushed return addresses, innermost last
   Address stop_address_ = 0;
   std::string_view stop_function_;

@@ -225,9 +225,9 @@ TEST_CASE("all runs together stay within the budget") {
 }
 
 TEST_CASE("visits of places not seen before widen the bound on steps, up to the ceiling") {
-  // push rbx; push rbp; push r12; lea rbx,[rdi+16]; mov rbp,rsi; mov r12,rdx; L: mov rdi,[rbx]; add rbx,8; mov rsi,r12; call rbp; jmp L
-  World world("53 55 41 54 48 8d 5f 10 48 89 f5 49 89 d4 48 8b 3b 48 83 c3 08 4c 89 e6 ff d5 eb f2");
-  world.fake.WriteWords(kObject + 16, std::vector<std::uint64_t>(4000, kObject));
+  // push rbx; push rbp; push r12; lea rbx,[rdi+0x2000]; mov rbp,rsi; mov r12,rdx; L: mov rdi,[rbx]; add rbx,8; mov rsi,r12; call rbp; jmp L
+  World world("53 55 41 54 48 8d 9f 00 20 00 00 48 89 f5 49 89 d4 48 8b 3b 48 83 c3 08 4c 89 e6 ff d5 eb f2");
+  world.fake.WriteWords(kObject + 0x2000, std::vector<std::uint64_t>(4000, kOther));
   world.options.base_steps = 100;
   world.options.max_steps = 10'000;
   std::vector<Visit> visits;
@@ -241,6 +241,19 @@ TEST_CASE("visits of places not seen before widen the bound on steps, up to the 
   world.options.max_visits = 7;
   CHECK(world.Run(visits).reason == StopReason::kVisitLimit);
   CHECK(visits.size() == 7);
+}
+
+TEST_CASE("what is visited has a type, and that has one, up to one that is its own") {
+  World world(MOV_RDI_FIELD VISIT_JUMP);
+  CHECK(world.Run().is_exact());
+  world.fake.WriteWords(kOther, {1, kThird});  // kThird's type is kType
+  CHECK(world.Run().is_exact());
+  world.fake.WriteWords(kThird, {1, 0});  // a static type that was never readied
+  CHECK(world.Run().is_exact());
+  world.fake.WriteWords(kThird, {1, kOther});  // two that are each other's, as the heads of a list are
+  CHECK(world.Run().reason == StopReason::kBadReferent);
+  world.fake.WriteWords(kThird, {1, 0x5000});
+  CHECK(world.Run().reason == StopReason::kBadReferent);
 }
 
 TEST_CASE("a loop that visits the same place again and again does not earn steps by that") {
