@@ -114,7 +114,14 @@ constexpr CommandRow kRows[] = {
     {"sql", "SQL over the object graph", false, 0, {}, {}, {}},
     {"report", "one self-contained HTML page", false, 0, {}, {}, {}},
     {"triage", "one screen for one core", false, 0, {}, {}, {}},
-    {"self-test", "what works on this machine", false, 0, {}, {}, {}},
+    {"self-test",
+     "what works on this machine, and what to change",
+     true,
+     0,
+     "Needs no target. Starts each CPython on the PATH with a planted cycle and reads it live, loads the plugin into each debugger, and looks at what decides "
+     "whether cores are written and what they hold: limits, kernel.core_pattern, coredump_filter, ptrace rules.",
+     {"self-test", "self-test --format json"},
+     {"what will work here, in words", "the same for a script"}},
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
@@ -202,7 +209,12 @@ struct Grammar {
   bool standalone = false;
 };
 
-std::string Invocation(bool standalone) { return standalone ? "pygc -c core.4711 " : "pygc "; }
+// All but the one that looks at the machine.
+bool NeedsTarget(std::string_view command) { return command != "self-test"; }
+
+std::string Invocation(bool standalone, std::string_view command) {
+  return standalone && NeedsTarget(command) ? "pygc -c core.4711 " : "pygc ";
+}
 
 constexpr double kMostSeconds = 1e9;  // some thirty years
 
@@ -362,8 +374,8 @@ std::string Wrapped(std::string_view text, std::size_t width) {
 std::string CommandHelp(const Grammar& g, const CommandRow& row) {
   const bool s = g.standalone;
   std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
-                                s ? "-c CORE | -p PID  " : "", row.name, Wrapped(row.description, 100));
-  for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s), row.example_arguments[i], row.example_meaning[i]);
+                                s && NeedsTarget(row.name) ? "-c CORE | -p PID  " : "", row.name, Wrapped(row.description, 100));
+  for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s, row.name), row.example_arguments[i], row.example_meaning[i]);
   const CLI::App& app = *g.commands.at(std::string(row.name));
   AppendOptions(out, app, "Options", "Options");
   AppendOptions(out, app, "Target", "Target");
@@ -386,7 +398,7 @@ std::string RootHelp(const Grammar& g) {
            : "usage: pygc COMMAND [OPTIONS]      works on the selected target\n";
   out += "\nCommands (pygc COMMAND --help says more):\n";
   for (const CommandSummary& c : Commands()) out += fmt::format("  {:<12}{}\n", c.name, c.summary);
-  out += fmt::format("\nExamples:\n  {0}leaks\n      what leaks, grouped, with one cycle edge by edge and what would fix it\n", Invocation(s));
+  out += fmt::format("\nExamples:\n  {0}leaks\n      what leaks, grouped, with one cycle edge by edge and what would fix it\n", Invocation(s, "leaks"));
   out += s ? "  pygc -p 4711 status\n      a live process: its collector and how complete the data is\n"
            : "  pygc status\n      the collector's state and how complete the data is\n";
   AppendOptions(out, g.app, "Options", "Options");
@@ -466,7 +478,7 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     r.target.open.module_files.emplace_back(module.substr(0, equals), module.substr(equals + 1));
   }
   r.target.open.limits = r.limits;
-  if (g.standalone && r.target.core.empty() && r.target.pid == 0) {
+  if (g.standalone && NeedsTarget(r.command) && r.target.core.empty() && r.target.pid == 0) {
     return Fail(ErrorCode::kUsage, "which process? Give a core file or a live one: pygc -c CORE {0}, or pygc -p PID {0}", r.command);
   }
   if (g.standalone && !r.target.core.empty() && r.target.pid != 0) return Fail(ErrorCode::kUsage, "-c and -p exclude each other: one target a run");

@@ -13,6 +13,7 @@
 #include "core/target/open.h"
 #include "plugin/worker/client.h"
 #include "plugin/worker/sandbox.h"
+#include "plugin/worker/self_test.h"
 
 namespace pygc::worker {
 namespace {
@@ -149,6 +150,11 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
       host.Out(command->show_help ? command->help_text : fmt::format("pygc {}\n", BuildVersion()));
       return 0;
     }
+    if (command->command == "self-test") {
+      const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
+      return engine::WriteSelfTest(TestThisMachine(host), *command, facts, output);
+    }
+    if (!is_confined_) is_confined_ = Confine(Confinement::kWorker);
     return RunParsed(request, *command, host);
   } catch (const std::bad_alloc&) {
     return fault("memory ran out; try --max-memory, or a machine with more");

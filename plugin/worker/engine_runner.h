@@ -19,7 +19,8 @@ class EngineRunner final : public Engine {
   int RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host);
   [[nodiscard]] Result<target::Process> Open(const CommandRequest& request, const engine::Request& command, HostLink& host);
 
-  bool cores_only_ = false;  // confined so that it can no longer read processes
+  bool is_confined_ = false;  // before the first target is opened
+  bool cores_only_ = false;   // so that it can no longer read processes
   std::string session_key_;  // what session_ was opened from
   std::optional<engine::Session> session_;
 };

@@ -97,7 +97,10 @@ class DamagedCore {
   void Put(std::uint64_t offset, std::uint64_t n) {
     while (n > 0) {
       const ssize_t done = pwrite(fd_, whole_.data() + offset, n, static_cast<off_t>(offset));
-      if (done <= 0) std::abort();
+      if (done <= 0) {
+        std::perror("core_storm: the copy of the core cannot be written");
+        std::exit(2);
+      }
       offset += static_cast<std::uint64_t>(done), n -= static_cast<std::uint64_t>(done);
     }
   }

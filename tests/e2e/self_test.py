@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""`pygc self-test` says what is so: under changed limits, filters and paths, and the same in every host.
+
+usage: self_test.py
+"""
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import lldb_host  # noqa: E402
+import process  # noqa: E402
+
+SCHEMA = os.path.join(process.ROOT, "core", "report", "schema", "self-test.1.schema.json")
+
+
+def asked(env=None, before=None):
+    """The checks by subject, of the JSON report of a process that starts with the environment `env` and after `before()`."""
+    ran = subprocess.run([process.PYGC, "self-test", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=200,
+                         env=dict(os.environ, **(env or {})), preexec_fn=before)
+    if ran.returncode != 0:
+        raise AssertionError("exit %d: %s" % (ran.returncode, ran.stderr.decode(errors="replace")[-300:]))
+    report = json.loads(ran.stdout)
+    try:
+        import jsonschema
+    except ImportError:
+        jsonschema = None
+    if jsonschema:
+        with open(SCHEMA) as f:
+            jsonschema.validate(report, json.load(f))
+    return {c["subject"]: c for s in report["result"]["sections"] for c in s["checks"]}
+
+
+def core_limit(soft):
+    return lambda: resource.setrlimit(resource.RLIMIT_CORE, (soft, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def dump_filter(value):
+    def write():
+        with open("/proc/self/coredump_filter", "w") as f:
+            f.write(value)
+    return write
+
+
+def state(subject, wanted, **how):
+    found = asked(**how).get(subject)
+    return [] if found and found["state"] == wanted else ["%s: %s, not %s" % (subject, found, wanted)]
+
+
+def each_interpreter(folder):
+    """Every default build found is started by its name in a folder, and the cycle planted in it is found."""
+    wrong, names = [], os.path.join(folder, "names")
+    os.makedirs(names)
+    for i in interpreters.discover():
+        name = os.path.join(names, "python%d.%d" % (i.hexversion >> 24, i.hexversion >> 16 & 255))
+        if i.kind == "default" and not os.path.exists(name) and i.source != "cache":
+            os.symlink(i.path, name)
+            checks = asked(env={"PATH": names})
+            of = [c for s, c in checks.items() if s.startswith("CPython " + i.version)]
+            if len(of) != 1 or of[0]["state"] != "works":
+                wrong.append("%s: %s" % (i.version, of))
+            os.unlink(name)
+    return wrong
+
+
+def hostile_path(folder):
+    """Programs that print rubbish, hang up at once or are no programs are not taken for interpreters; nothing of them reaches the terminal raw."""
+    rubbish = os.path.join(folder, "rubbish")
+    os.makedirs(rubbish)
+    for name, text in (("python3", "printf '\\033[31m PyGC-NOT\\n'"), ("python3.9", "exit 3"), ("lldb", "printf 'lldb version \\033]0;x\\007'"), ("gdb", "exit 1")):
+        with open(os.path.join(rubbish, name), "w") as f:
+            f.write("#!/bin/sh\n%s\n" % text)
+        os.chmod(os.path.join(rubbish, name), 0o755)
+    wrong = state("CPython", "absent", env={"PATH": rubbish})
+    ran = subprocess.run([process.PYGC, "self-test"], stdout=subprocess.PIPE, env=dict(os.environ, PATH=rubbish), timeout=200)
+    return wrong + (["control bytes in the report"] if any(b < 32 and b != 10 for b in ran.stdout) else [])
+
+
+def in_debuggers(folder):
+    own = sorted(s for s in asked() if not s.startswith("size"))
+    wrong = []
+    out = os.path.join(folder, "lldb.json")
+    lldb_host.commands(["pygc self-test --format json -o " + out])
+    gdb = os.path.join(folder, "gdb.json")
+    script = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py")
+    process.run(["gdb", "-nx", "--batch", "-ex", "source " + script, "-ex", "pygc self-test --format json -o " + gdb], 200)
+    for host, path in (("lldb", out), ("gdb", gdb)):
+        if not os.path.exists(path):
+            wrong.append("%s wrote nothing" % host)
+            continue
+        with open(path) as f:
+            report = json.load(f)
+        subjects = sorted(c["subject"] for s in report["result"]["sections"] for c in s["checks"] if not c["subject"].startswith("size"))
+        if report["host"] != host or subjects != own:
+            wrong.append("%s: %s" % (host, sorted(set(subjects) ^ set(own))))
+    return wrong
+
+
+def main():
+    if len(sys.argv) > 1:
+        print(__doc__)
+        return 0 if sys.argv[1] in ("-h", "--help") else 2
+    folder, failed = tempfile.mkdtemp(prefix="pygc-self-test-"), 0
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    rows = (("no cores wanted", lambda: state("size of cores", "fails", before=core_limit(0))),
+            ("cores cut", lambda: state("size of cores", "limited", before=core_limit(1 << 20))),
+            ("cores of any size", lambda: state("size of cores", "works" if hard == resource.RLIM_INFINITY else "limited", before=core_limit(hard))),
+            ("cores without private memory", lambda: state("what cores hold", "fails", before=dump_filter("0x32"))),
+            ("cores as usual", lambda: state("what cores hold", "works", before=dump_filter("0x33"))),
+            ("nothing on the PATH", lambda: state("CPython", "absent", env={"PATH": folder})),
+            ("each interpreter", lambda: each_interpreter(folder)),
+            ("rubbish on the PATH", lambda: hostile_path(folder)),
+            ("in LLDB and GDB", lambda: in_debuggers(folder) if lldb_host.versions() else ["no lldb, or no plugin built"]))
+    try:
+        for name, check in rows:
+            try:
+                wrong = check()
+            except (AssertionError, OSError, ValueError, subprocess.TimeoutExpired) as e:
+                wrong = ["%s: %s" % (type(e).__name__, e)]
+            failed += bool(wrong)
+            for w in wrong[:4]:
+                print("FAILED %s: %s" % (name, str(w)[:500]))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("%d passed, %d failed, 0 skipped" % (len(rows) - failed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
