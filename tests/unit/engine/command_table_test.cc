@@ -115,7 +115,7 @@ TEST_CASE("an export says which formats there are; -o - is standard output") {
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
   for (const char* name : {"heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "diff",
-                           "expect", "sql", "report", "triage", "self-test", "graph"}) {
+                           "expect", "sql", "report", "triage", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
   }
