@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "core/engine/command_table.h"
 #include "core/engine/session.h"
 #include "core/heap/heap_snapshot.h"
+#include "core/heap/root_set.h"
 #include "core/objects/object_reader.h"
 #include "core/report/header.h"
 
@@ -32,6 +34,7 @@ struct CommandInput {
   bool colour = false;
   const objects::TraverseInterpreter* machine = nullptr;  // what `reader` uses
   const AuditData* audit = nullptr;                       // made of `heap`; nullptr: not asked for, or not possible
+  const heap::RootSet* roots = nullptr;                   // of a snapshot with leaves
 };
 
 /// What a command found, and its report in the format asked for.
@@ -49,6 +52,9 @@ struct Outcome {
 [[nodiscard]] Outcome RunStatus(const CommandInput& input);
 [[nodiscard]] Outcome RunRefcounts(const CommandInput& input);
 [[nodiscard]] Outcome RunVerify(const CommandInput& input);
+[[nodiscard]] Outcome RunShow(const CommandInput& input);
+[[nodiscard]] Outcome RunReferents(const CommandInput& input);
+[[nodiscard]] Outcome RunReferrers(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

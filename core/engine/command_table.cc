@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -82,10 +82,30 @@ constexpr CommandRow kRows[] = {
      {"refcounts", "refcounts --limit 0 --format json"},
      {"wrong counts, deficits first", "all of them, for a script"}},
     {"heap", "histogram by type", false, 0, {}, {}, {}},
-    {"show", "one object: type, value, fields", false, 0, {}, {}, {}},
-    {"referents", "what an object refers to", false, 0, {}, {}, {}},
-    {"referrers", "what refers to an object", false, 0, {}, {}, {}},
-    {"path", "why an object is alive", false, 0, {}, {}, {}},
+    {"show",
+     "one object: type, value, counts, fields, holders",
+     true,
+     kLimit | kAddresses | kValues,
+     "Shows what lies at each address: the object's type, its value as repr() would print it (read from memory: nothing runs in the process), reference "
+     "count, generation, finalizer, what it refers to and what holds it, each reference with its place. Where no object lies it says what does.",
+     {"show 0x7f12ab34cd50", "show --limit 0 --format json 139716871310672"},
+     {"one object", "nothing cut off, for a script; addresses may be decimal, as id() prints them"}},
+    {"referents",
+     "what an object refers to, each reference with its place",
+     true,
+     kLimit | kAddress | kValues,
+     "Lists the direct referents of an object, as gc.get_referents() does, with the place of each reference: .attr, ['key'], [3], .__closure__, local x.",
+     {"referents 0x7f12ab34cd50", "referents 0x7f12ab34cd50 --limit 0 --show-values"},
+     {"the first ten", "all of them, with their values"}},
+    {"referrers",
+     "what refers to an object, each reference with its place",
+     true,
+     kLimit | kAddress | kValues,
+     "Lists everything that holds a reference to an object: other objects, as gc.get_referrers() does, with the place of the reference, and the variables of "
+     "running functions, thread states and the interpreter itself.",
+     {"referrers 0x7f12ab34cd50", "referrers 0x7f12ab34cd50 --limit 0 --format json"},
+     {"the first ten", "all of them, for a script"}},
+    {"path", "why an object or type is alive", false, 0, {}, {}, {}},
     {"why", "alias of path", false, 0, {}, {}, {}},
     {"dominators", "who retains how much", false, 0, {}, {}, {}},
     {"stacks", "Python stacks of all threads", false, 0, {}, {}, {}},
@@ -125,8 +145,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--show-values", "--save",
-                                              "-x",      "--depth",    "--fan-out",     "--all"};
+constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--save", "-x", "--depth", "--fan-out", "--all"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -288,6 +307,14 @@ void AddCommand(Grammar& g, const CommandRow& row) {
     command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
     command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);
   }
+  if (row.takes & (kAddress | kAddresses)) {
+    command->add_option("ADDR", r.arguments, "the object's address, 0x... or decimal")->group("");
+  }
+  if (row.takes & kTarget) {
+    command->add_option("ADDR|TYPE", r.arguments, "an address, or a type's name or GLOB")->group("");
+    command->add_option("--exclude", r.exclude_globs, "no path through objects of a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
+  }
+  if (row.takes & kValues) command->add_flag("--show-values", r.show_values, "also the values of the objects listed")->group(group);
   if (row.takes & kLimit)
     command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")
         ->type_name("N")
@@ -373,8 +400,9 @@ std::string Wrapped(std::string_view text, std::size_t width) {
 
 std::string CommandHelp(const Grammar& g, const CommandRow& row) {
   const bool s = g.standalone;
-  std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
-                                s && NeedsTarget(row.name) ? "-c CORE | -p PID  " : "", row.name, Wrapped(row.description, 100));
+  const char* const arguments = (row.takes & kAddress) ? " ADDR" : (row.takes & kAddresses) ? " ADDR..." : (row.takes & kTarget) ? " ADDR|TYPE" : "";
+  std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
+                                s && NeedsTarget(row.name) ? "-c CORE | -p PID  " : "", row.name, arguments, Wrapped(row.description, 100));
   for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s, row.name), row.example_arguments[i], row.example_meaning[i]);
   const CLI::App& app = *g.commands.at(std::string(row.name));
   AppendOptions(out, app, "Options", "Options");
@@ -451,6 +479,24 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
       nearest.empty() ? fmt::format("commands: {}", CommandList()) : fmt::format("did you mean '{}'? (commands: {})", nearest, CommandList())));
 }
 
+// The arguments of commands that take addresses. Errors: kUsage.
+Result<void> ReadAddresses(const CommandRow& row, Request& r) {
+  if ((row.takes & kTarget) && r.arguments.size() != 1) {
+    return Fail(ErrorCode::kUsage, "{0} needs one address or type, for example: {0} 0x7f12ab34cd50, or: {0} app.Session", row.name);
+  }
+  if (!(row.takes & (kAddress | kAddresses))) return {};
+  if (r.arguments.empty()) {
+    return Fail(ErrorCode::kUsage, "{0} needs the address of an object, for example: {0} 0x7f12ab34cd50 (leaks and finalizers list some)", row.name);
+  }
+  if ((row.takes & kAddress) && r.arguments.size() > 1) return Fail(ErrorCode::kUsage, "{} takes one address, not {}", row.name, r.arguments.size());
+  for (const std::string& word : r.arguments) {
+    const Result<Address> address = ParseAddress(word);
+    if (!address) return tl::unexpected(address.error());
+    r.addresses.push_back(*address);
+  }
+  return {};
+}
+
 // Moves what was typed into the request. Errors: kUsage.
 Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
@@ -488,10 +534,24 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
   if (command && r.command == "export" && r.output_file.empty() && r.format == Format::kSqlite) {
     return Fail(ErrorCode::kUsage, "export --format sqlite needs -o FILE, for example -o heap.db");
   }
+  if (command) {
+    if (Result<void> read = ReadAddresses(*FindRow(r.command), r); !read) return tl::unexpected(read.error());
+  }
   return r;
 }
 
 }  // namespace
+
+Result<Address> ParseAddress(const std::string& word) {
+  const bool hex = word.starts_with("0x") || word.starts_with("0X");
+  const std::string_view digits = std::string_view(word).substr(hex ? 2 : 0);
+  Address value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, hex ? 16 : 10);
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) {
+    return Fail(ErrorCode::kUsage, "{} is no address: give it as 0x7f12ab34cd50, or in decimal as id() prints it", Quoted(word));
+  }
+  return value;
+}
 
 std::span<const CommandSummary> Commands() {
   static const std::vector<CommandSummary> commands = [] {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/address.h"
 #include "core/base/result.h"
 #include "core/target/open.h"
 
@@ -29,9 +30,11 @@ struct TargetChoice {
 struct Request {
   std::string command;
   std::vector<std::string> arguments;   // ADDR, TYPE, ... as typed
+  std::vector<Address> addresses;       // the same, of commands that take addresses
   Format format = Format::kText;
   std::uint64_t limit = 10;             // groups, rows; 0: all
   std::vector<std::string> type_globs, ignore_globs;
+  std::vector<std::string> exclude_globs;  // path: not through objects of these types
   std::optional<int> generation;
   FailOn fail_on = FailOn::kDefinite;
   bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, all = false;
@@ -48,6 +51,9 @@ struct Request {
 /// Parses "pygc COMMAND [OPTIONS] [ARGS]" without the program name. `standalone`: target options are allowed.
 /// Errors: kUsage with one line that names the word and what is possible (nearest command).
 [[nodiscard]] Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone);
+
+/// The address that a word means: 0x..., or decimal. Errors: kUsage.
+[[nodiscard]] Result<Address> ParseAddress(const std::string& word);
 
 /// Name and one-line summary of each command, in the order of the contract; only those that this build can run.
 struct CommandSummary { std::string_view name, summary; };

@@ -11,6 +11,7 @@ constexpr std::size_t kMaxKey = 64;  // characters of a str key that whole-heap 
 
 std::string EdgeLabels::TextOf(const objects::LabelledReferent& r) const {
   const bool has_key = r.kind == objects::SlotKind::kDictValue || r.kind == objects::SlotKind::kDictKey;
+  if (has_key && redact_) return r.kind == objects::SlotKind::kDictKey ? "key …" : "['…']";
   if (has_key) {
     const std::optional<std::string> key = reader_.Text(r.key, kMaxKey + 1);
     if (key && report::CodePoints(*key) > kMaxKey) {

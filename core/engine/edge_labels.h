@@ -11,16 +11,18 @@ namespace pygc::engine {
 
 class EdgeLabels {
  public:
-  EdgeLabels(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap) : reader_(reader), heap_(heap) {}
+  /// `redact`: keys of containers are hidden, attribute names stay.
+  EdgeLabels(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap, bool redact = false) : reader_(reader), heap_(heap), redact_(redact) {}
 
   /// Fills `labels` with one text for each of `node`'s successors; empty where it is not known. Texts are raw; str keys are cut after 64 characters.
   void Of(heap::NodeId node, std::vector<std::string>& labels);
-
- private:
+  /// The text of one reference.
   [[nodiscard]] std::string TextOf(const objects::LabelledReferent& referent) const;
 
+ private:
   const objects::ObjectReader& reader_;
   const heap::HeapSnapshot& heap_;
+  bool redact_;
   std::vector<objects::LabelledReferent> referents_;
 };
 

@@ -183,7 +183,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   const objects::TypeFacts* facts = FactsOf(from);
   if (facts == nullptr) return step;
   std::vector<LabelledReferent> referents;
-  reader_.LabelledReferents(from, *facts, referents);
+  reader_.LabelledReferents(from, *facts, referents, {to});
   const LabelledReferent* best = nullptr;
   for (const LabelledReferent& r : referents) {
     if (r.referent == to && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;
@@ -215,6 +215,52 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   return step;
 }
 
+// function -> tuple -> cell: the cell's variable says more than its place. `closed`: the last step refers to the first.
+void Labels::NameClosures(report::Cycle& steps, bool closed) const {
+  for (std::size_t i = 0; i + (closed ? 0 : 1) < steps.size(); ++i) {
+    report::CycleStep& step = steps[i];
+    const report::CycleStep& tuple = steps[(i + 1) % steps.size()];
+    if (!IsFunctionType(step.type) || step.label != ".__closure__" || tuple.type != "tuple" || tuple.kind != report::EdgeKind::kItem || &tuple == &step) continue;
+    const std::string variable = FreeVariable(step.address, std::strtoull(tuple.key.c_str(), nullptr, 10));
+    if (variable.empty()) continue;
+    if (closed) step.label = "closure " + variable;
+    step.key = variable;
+    step.kind = report::EdgeKind::kClosure;
+  }
+}
+
+void Labels::HideKeys(report::Cycle& steps) const {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const report::CycleStep& before = steps[(i + steps.size() - 1) % steps.size()];
+    if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__") continue;
+    steps[i].label = "['…']";
+    steps[i].key.clear();
+  }
+}
+
+report::Cycle Labels::PathOf(const std::vector<Address>& objects, std::size_t max_steps) const {
+  report::Cycle path;
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    if (objects.size() > max_steps && i == max_steps / 2) {
+      const std::size_t left_out = objects.size() - max_steps;
+      path.emplace_back().elided = left_out;
+      i += left_out - 1;
+      continue;
+    }
+    if (i + 1 < objects.size()) {
+      path.push_back(Step(objects[i], objects[i + 1]));
+    } else {
+      report::CycleStep& last = path.emplace_back();
+      last.address = objects[i];
+      last.type = TypeName(objects[i]);
+      last.name = NameOf(objects[i], last.type);
+    }
+  }
+  NameClosures(path, false);
+  if (redact_) HideKeys(path);
+  return path;
+}
+
 report::Cycle Labels::CycleOf(const std::vector<Address>& nodes, const std::string& type) const {
   report::Cycle cycle;
   for (std::size_t i = 0; i < nodes.size(); ++i) {
@@ -226,28 +272,8 @@ report::Cycle Labels::CycleOf(const std::vector<Address>& nodes, const std::stri
     }
     cycle.push_back(Step(nodes[i], nodes[(i + 1) % nodes.size()]));
   }
-  for (std::size_t i = 0; i < cycle.size(); ++i) {
-    report::CycleStep& step = cycle[i];
-    const report::CycleStep& tuple = cycle[(i + 1) % cycle.size()];
-    // function -> tuple -> cell: the cell's variable says more than its place.
-    if (IsFunctionType(step.type) && step.label == ".__closure__" && tuple.type == "tuple" && tuple.kind == report::EdgeKind::kItem &&
-        &tuple != &step) {
-      const std::string variable = FreeVariable(step.address, std::strtoull(tuple.key.c_str(), nullptr, 10));
-      if (!variable.empty()) {
-        step.label = "closure " + variable;
-        step.key = variable;
-        step.kind = report::EdgeKind::kClosure;
-      }
-    }
-  }
-  if (redact_) {
-    for (std::size_t i = 0; i < cycle.size(); ++i) {
-      const report::CycleStep& before = cycle[(i + cycle.size() - 1) % cycle.size()];
-      if (cycle[i].kind != report::EdgeKind::kKey || before.label == ".__dict__") continue;
-      cycle[i].label = "['…']";
-      cycle[i].key.clear();
-    }
-  }
+  NameClosures(cycle, true);
+  if (redact_) HideKeys(cycle);
   return report::StartWithBestKnown(std::move(cycle), type);
 }
 

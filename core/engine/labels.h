@@ -26,6 +26,8 @@ class Labels {
   /// The closed path `objects` (each refers to the next, the last to the first) as a cycle with labels,
   /// turned so that an object of `type` comes first.
   [[nodiscard]] report::Cycle CycleOf(const std::vector<Address>& objects, const std::string& type) const;
+  /// The objects in a row, each with its reference to the next one; of more than `max_steps` those in the middle are left out.
+  [[nodiscard]] report::Cycle PathOf(const std::vector<Address>& objects, std::size_t max_steps) const;
   /// What sys.getsizeof says, 0 where it is not known.
   [[nodiscard]] std::uint64_t SizeOf(Address object) const;
   /// True, false for a file object that is open, closed; nullopt for all else.
@@ -33,6 +35,8 @@ class Labels {
 
  private:
   [[nodiscard]] report::CycleStep Step(Address from, Address to) const;
+  void NameClosures(report::Cycle& steps, bool closed) const;
+  void HideKeys(report::Cycle& steps) const;
   [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;
   [[nodiscard]] Address PointerIn(Address object, cpython::Field field) const;
   [[nodiscard]] std::string TextField(Address object, cpython::Field field) const;

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <exception>
 #include <new>
 #include <optional>
@@ -21,6 +23,7 @@
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
 #include "core/report/output_file.h"
+#include "core/snapshot/python_roots.h"
 #include "core/snapshot/snapshot_builder.h"
 
 namespace pygc::engine {
@@ -41,6 +44,7 @@ struct Session::Impl {
     heap::HeapSnapshot heap;
     analysis::Verdict verdict;
     std::unique_ptr<AuditData> audit;
+    heap::RootSet roots;  // with leaves only
     double snapshot_seconds = 0, verdict_seconds = 0, audit_seconds = 0;
   };
 
@@ -54,11 +58,12 @@ struct Session::Impl {
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
-    const Result<const Analysis*> analysed = Analyse(request, progress);
+    const Result<Analysis*> analysed = Analyse(request, progress);
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
-    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(), (*analysed)->audit.get()};
+    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
+                             (*analysed)->audit.get(), &(*analysed)->roots};
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
@@ -90,14 +95,24 @@ struct Session::Impl {
     return {};
   }
 
-  // The snapshot and its verdict: made once, kept for the next command. Leaves are wanted only for export; what has them serves every command.
-  Result<const Analysis*> Analyse(const Request& request, ProgressSink& progress) {
-    const bool with_leaves = request.command == "export" || (request.command == "verify" && request.traverse);
+  // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
+  static bool NeedsLeaves(const Request& request) {
+    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers"};
+    return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
+           (request.command == "verify" && request.traverse);
+  }
+
+  // The snapshot and its verdict: made once, kept for the next command.
+  Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
+    const bool with_leaves = NeedsLeaves(request);
     const bool with_audit = request.command == "refcounts" && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
+    if (with_leaves) {
+      for (const heap::Root& root : snapshot::FindPythonRoots(*reader, request.limits).roots) options.roots.push_back(root.object);
+    }
     options.limits = request.limits;
     Analysis made;
     Clock::time_point start = Clock::now();
@@ -109,6 +124,7 @@ struct Session::Impl {
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
+    if (with_leaves) made.roots = snapshot::FindPythonRoots(*reader, request.limits);  // again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
     Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress);
@@ -144,6 +160,9 @@ struct Session::Impl {
     if (name == "status") return RunStatus(input);
     if (name == "refcounts") return RunRefcounts(input);
     if (name == "verify") return RunVerify(input);
+    if (name == "show") return RunShow(input);
+    if (name == "referents") return RunReferents(input);
+    if (name == "referrers") return RunReferrers(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 

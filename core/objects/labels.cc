@@ -16,8 +16,9 @@ constexpr std::size_t kMaxKeyText = 120;  // code points of one key in a label
 class LabelSink {
  public:
   static constexpr bool kLabels = true;
-  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory, const Offsets& offsets, const MemberNames& names) noexcept
-      : out_(&out), memory_(&memory), offsets_(&offsets), names_(&names) {}
+  LabelSink(std::vector<LabelledReferent>& out, const target::MemoryImage& memory, const Offsets& offsets, const MemberNames& names,
+            const ReferentFilter& filter) noexcept
+      : out_(&out), memory_(&memory), offsets_(&offsets), names_(&names), filter_(filter), limit_(filter.max > ~out.size() ? ~std::size_t{0} : out.size() + filter.max) {}
   void Reserve(std::uint64_t) {}
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
@@ -118,7 +119,7 @@ class LabelSink {
   }
 
   LabelledReferent* Add(Address a, SlotKind kind, std::uint64_t index = 0) {
-    if (a == 0) return nullptr;
+    if (a == 0 || out_->size() >= limit_ || (filter_.only != 0 && a != filter_.only) || (filter_.kind && kind != *filter_.kind)) return nullptr;
     LabelledReferent& r = out_->emplace_back();
     r.referent = a;
     r.kind = kind;
@@ -130,6 +131,8 @@ class LabelSink {
   const target::MemoryImage* memory_;
   const Offsets* offsets_;
   const MemberNames* names_;
+  ReferentFilter filter_;
+  std::size_t limit_;  // of `out_`
 };
 
 /// A key as Python would write it, as far as it can be told without running anything.
@@ -164,8 +167,8 @@ std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) 
 
 }  // namespace
 
-ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const {
-  LabelSink sink(out, impl_->process->memory, impl_->offsets, impl_->member_names);
+ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out, const ReferentFilter& filter) const {
+  LabelSink sink(out, impl_->process->memory, impl_->offsets, impl_->member_names, filter);
   return Visitor<LabelSink>(impl_->context, sink).Object(object, type);
 }
 

@@ -47,6 +47,13 @@ struct LabelledReferent {
   std::uint64_t index = 0;
 };
 
+/// Which of an object's references are wanted: large containers have millions.
+struct ReferentFilter {
+  Address only = 0;                    // not 0: those that lead there
+  std::optional<SlotKind> kind = {};   // those in a place of this kind
+  std::size_t max = ~std::size_t{0};   // stop storing after so many
+};
+
 /// Reads objects of one target.
 class ObjectReader {
  public:
@@ -71,7 +78,7 @@ class ObjectReader {
   /// that some objects earlier. For loops over many objects; changes nothing.
   void PrefetchReferents(Address object, const TypeFacts& type) const noexcept;
   /// The same references, each with its place. Slower; for reported objects.
-  ReferentQuality LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out) const;
+  ReferentQuality LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out, const ReferentFilter& filter = {}) const;
 
   /// Why referents of objects of this type that were read so far are not exact, with a code for scripts: "not-interpreted" (their memory was searched),
   /// "type" (the type itself is damaged), "unreadable" (an object is), or what stopped the machine ("untrusted-code").

@@ -63,85 +63,82 @@ bool Values::IsText(Address object) const noexcept {
   return (flags & o_->flag_unicode_subclass) != 0 || (o_->dict_old && (flags & o_->flag_bytes_subclass) != 0);
 }
 
-std::optional<std::string> Values::Text(Address object, std::size_t max_code_points) const {
-  const std::uint64_t flags = FlagsOf(TypeOf(object));
-  if (o_->str_state == kNoField) {  // 2.7
-    if (flags & o_->flag_bytes_subclass) {
-      const std::byte* head = memory_->At(object, o_->bytes_data);
-      if (!head) return std::nullopt;
-      const auto length = Load<std::int64_t>(head + o_->ob_size);
-      if (length < 0) return std::nullopt;
-      const std::size_t n = std::min<std::uint64_t>(static_cast<std::uint64_t>(length), max_code_points);
-      const std::byte* data = memory_->At(object + o_->bytes_data, n);
-      if (!data) return std::nullopt;
-      return BytesText({reinterpret_cast<const char*>(data), n});
-    }
-    if (!(flags & o_->flag_unicode_subclass) || o_->old_unicode_str == kNoField) return std::nullopt;
-    const std::byte* head = memory_->At(object, o_->unicode_size);
-    if (!head) return std::nullopt;
-    const auto length = Load<std::int64_t>(head + o_->old_unicode_length);
-    if (length < 0) return std::nullopt;
-    // Width of Py_UNICODE: wide builds (UCS4) keep code points, narrow ones (UCS2) UTF-16. A text is NUL-terminated in its own width, which tells them apart.
-    const std::size_t n = std::min<std::uint64_t>(static_cast<std::uint64_t>(length), max_code_points);
-    const Address data = Load<std::uint64_t>(head + o_->old_unicode_str);
-    const std::byte* wide = memory_->At(data, (n + 1) * 4);
-    bool is_wide = wide != nullptr;
-    for (std::size_t i = 0; is_wide && i < n; ++i) is_wide = Load<std::uint32_t>(wide + i * 4) <= 0x10FFFF;
-    if (is_wide && n == static_cast<std::uint64_t>(length)) is_wide = Load<std::uint32_t>(wide + n * 4) == 0;
-    std::string out;
-    if (is_wide) {
-      for (std::size_t i = 0; i < n; ++i) AppendUtf8(out, Load<std::uint32_t>(wide + i * 4));
-      return out;
-    }
-    const std::byte* narrow = memory_->At(data, n * 2);
-    if (!narrow) return std::nullopt;
-    for (std::size_t i = 0; i < n; ++i) {
-      std::uint32_t c = Load<std::uint16_t>(narrow + i * 2);
-      if (c >= 0xD800 && c < 0xDC00 && i + 1 < n) {
-        const std::uint32_t low = Load<std::uint16_t>(narrow + (i + 1) * 2);
-        if (low >= 0xDC00 && low < 0xE000) {
-          c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
-          ++i;
-        }
-      }
-      AppendUtf8(out, c);
-    }
-    return out;
+// 2.7: str is bytes; unicode is an array of Py_UNICODE somewhere else.
+std::optional<TextUnits> Values::OldUnits(Address object, std::uint64_t flags, std::size_t max_units) const {
+  TextUnits units;
+  if (flags & o_->flag_bytes_subclass) {
+    const std::byte* head = memory_->At(object, o_->bytes_data);
+    if (!head || Load<std::int64_t>(head + o_->ob_size) < 0) return std::nullopt;
+    units.length = Load<std::uint64_t>(head + o_->ob_size);
+    units.count = std::min<std::uint64_t>(units.length, max_units);
+    units.bytes = true;
+    units.data = memory_->At(object + o_->bytes_data, units.count);
+    return units.data ? std::optional(units) : std::nullopt;
   }
+  if (!(flags & o_->flag_unicode_subclass) || o_->old_unicode_str == kNoField) return std::nullopt;
+  const std::byte* head = memory_->At(object, o_->unicode_size);
+  if (!head || Load<std::int64_t>(head + o_->old_unicode_length) < 0) return std::nullopt;
+  units.length = Load<std::uint64_t>(head + o_->old_unicode_length);
+  units.count = std::min<std::uint64_t>(units.length, max_units);
+  // Width of Py_UNICODE: wide builds (UCS4) keep code points, narrow ones (UCS2) UTF-16. A text is NUL-terminated in its own width, which tells them apart.
+  const Address data = Load<std::uint64_t>(head + o_->old_unicode_str);
+  const std::byte* wide = memory_->At(data, (units.count + 1) * 4);
+  bool is_wide = wide != nullptr;
+  for (std::size_t i = 0; is_wide && i < units.count; ++i) is_wide = Load<std::uint32_t>(wide + i * 4) <= 0x10FFFF;
+  if (is_wide && units.count == units.length) is_wide = Load<std::uint32_t>(wide + units.count * 4) == 0;
+  units.width = is_wide ? 4 : 2;
+  units.data = is_wide ? wide : memory_->At(data, units.count * 2);
+  return units.data ? std::optional(units) : std::nullopt;
+}
+
+std::optional<TextUnits> Values::Units(Address object, std::size_t max_units) const {
+  const std::uint64_t flags = FlagsOf(TypeOf(object));
+  max_units = std::min<std::size_t>(max_units, std::size_t{1} << 40);
+  if (o_->str_state == kNoField) return OldUnits(object, flags, max_units);
   if (!(flags & o_->flag_unicode_subclass)) return std::nullopt;
   const std::byte* head = memory_->At(object, o_->ascii_size);
-  if (!head) return std::nullopt;
-  const auto length = Load<std::int64_t>(head + o_->str_length);
-  if (length < 0) return std::nullopt;
+  if (!head || Load<std::int64_t>(head + o_->str_length) < 0) return std::nullopt;
+  TextUnits units;
+  units.length = Load<std::uint64_t>(head + o_->str_length);
   const auto state = Load<std::uint32_t>(head + o_->str_state);
-  const unsigned kind = (state >> o_->kind_shift) & 7;
+  units.width = (state >> o_->kind_shift) & 7;
   const bool compact = (state >> o_->compact_shift) & 1;
   const bool ascii = (state >> o_->ascii_shift) & 1;
-  Address data = 0;
+  Address data;
   if (compact) {
     data = object + (ascii ? o_->ascii_size : o_->compact_size);
   } else {
     if (o_->str_data == kNoField) return std::nullopt;
     data = Pointer(object + o_->str_data);
   }
-  std::size_t n = std::min<std::uint64_t>(static_cast<std::uint64_t>(length), max_code_points);
-  unsigned width = kind;
-  if (kind == 0) {  // wchar_t only (<= 3.11): a legacy string that was never made ready
+  if (units.width == 0) {  // wchar_t only (<= 3.11): a legacy string that was never made ready
     if (o_->str_wstr == kNoField || o_->wstr_length == kNoField) return std::nullopt;
     data = Pointer(object + o_->str_wstr);
-    n = std::min<std::uint64_t>(Pointer(object + o_->wstr_length), max_code_points);
-    width = 4;
+    units.length = Pointer(object + o_->wstr_length);
+    units.width = 4;
   }
-  if (width != 1 && width != 2 && width != 4) return std::nullopt;
-  if (n == 0) return std::string();
-  const std::byte* p = memory_->At(data, n * width);
-  if (!p) return std::nullopt;
+  if (units.width != 1 && units.width != 2 && units.width != 4) return std::nullopt;
+  units.count = std::min<std::uint64_t>(units.length, max_units);
+  units.data = units.count == 0 ? head : memory_->At(data, units.count * units.width);
+  return units.data ? std::optional(units) : std::nullopt;
+}
+
+std::optional<std::string> Values::Text(Address object, std::size_t max_code_points) const {
+  const std::optional<TextUnits> units = Units(object, max_code_points);
+  if (!units) return std::nullopt;
+  if (units->bytes) return BytesText({reinterpret_cast<const char*>(units->data), units->count});
   std::string out;
-  out.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    AppendUtf8(out, width == 1 ? static_cast<std::uint32_t>(Load<std::uint8_t>(p + i))
-                    : width == 2 ? static_cast<std::uint32_t>(Load<std::uint16_t>(p + i * 2))
-                                 : Load<std::uint32_t>(p + i * 4));
+  out.reserve(units->count);
+  for (std::uint64_t i = 0; i < units->count; ++i) {
+    std::uint32_t c = units->At(i);
+    if (o_->str_state == kNoField && c >= 0xD800 && c < 0xDC00 && i + 1 < units->count) {  // UTF-16 of a narrow 2.7
+      const std::uint32_t low = units->At(i + 1);
+      if (low >= 0xDC00 && low < 0xE000) {
+        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+        ++i;
+      }
+    }
+    AppendUtf8(out, c);
   }
   return out;
 }

@@ -34,6 +34,21 @@ struct DictTable {
   }
 };
 
+/// The characters of a str (2.7: str, unicode), wherever this release keeps them: `count` units of `width` bytes at `data`.
+struct TextUnits {
+  const std::byte* data = nullptr;
+  std::uint64_t count = 0;      // clamped to what was asked for
+  std::uint64_t length = 0;     // of the whole text
+  unsigned width = 1;           // 1: Latin-1, or bytes where `bytes`; 2: UCS2 (2.7: UTF-16); 4: UCS4
+  bool bytes = false;           // 2.7 str: bytes without an encoding
+
+  [[nodiscard]] std::uint32_t At(std::uint64_t i) const noexcept {
+    return width == 1   ? static_cast<std::uint32_t>(LoadUnchecked<std::uint8_t>(data + i))
+           : width == 2 ? static_cast<std::uint32_t>(LoadUnchecked<std::uint16_t>(data + i * 2))
+                        : LoadUnchecked<std::uint32_t>(data + i * 4);
+  }
+};
+
 /// Reads values of one target. Cheap to copy; const and thread-safe.
 class Values {
  public:
@@ -54,6 +69,8 @@ class Values {
   /// The text as UTF-8, at most `max_code_points` of it; nullopt when the object is none or cannot be read.
   /// Lone surrogates become U+FFFD; bytes of a 2.7 str that are not UTF-8 become \xNN.
   [[nodiscard]] std::optional<std::string> Text(Address object, std::size_t max_code_points) const;
+  /// The first `max_units` units of it, as they are; nullopt likewise.
+  [[nodiscard]] std::optional<TextUnits> Units(Address object, std::size_t max_units) const;
   /// True when the object is a text of exactly these ASCII characters.
   [[nodiscard]] bool TextEquals(Address object, std::string_view ascii) const;
   /// The value of an int (2.7: int or long) that fits.
@@ -74,6 +91,8 @@ class Values {
   [[nodiscard]] std::uint64_t ReadableWords(Address from, std::uint64_t count) const noexcept;
 
  private:
+  [[nodiscard]] std::optional<TextUnits> OldUnits(Address object, std::uint64_t flags, std::size_t max_units) const;
+
   const target::MemoryImage* memory_;
   const Offsets* o_;
   Address lookdict_;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/base/address.h"
 #include "core/base/limits.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
@@ -16,7 +17,7 @@ struct SnapshotOptions {
   bool with_leaves = false;  // also every object that is reached from tracked ones: untracked containers and leaves, with sizes (export)
   // with_leaves: follow what objects own beside what they visit, from `roots` and static types too; references that are not exactly known are not followed.
   const objects::Ownership* ownership = nullptr;
-  std::vector<Address> roots = {};
+  std::vector<Address> roots = {};  // with_leaves: objects that are held from outside of the heap; they and what they reach are nodes too
   Limits limits;
   unsigned piece_shift = 16;  // ids in one piece of work: 1 << piece_shift; smaller only in tests
 };

@@ -3,6 +3,7 @@
 #include "core/report/finalizers_report.h"
 #include "core/report/garbage_report.h"
 #include "core/report/leaks_report.h"
+#include "core/report/object_report.h"
 #include "core/report/status_report.h"
 #include "core/report/refcounts_report.h"
 #include "core/report/verify_report.h"
@@ -210,6 +211,56 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   WriteJson(h, r, json);
   EndEnvelope(json);
   CheckGolden("refcounts.json", json.Take() + "\n");
+}
+
+ObjectCard NodeCard() {
+  ObjectCard o;
+  o.address = 0x7fe84a3bc110;
+  o.is_object = o.in_graph = o.tracked = true;
+  o.type = "app.tree.Node";
+  o.value = "<app.tree.Node object at 0x7fe84a3bc110>";
+  o.size = 48;
+  o.refcount = 3;
+  o.generation = "2";
+  o.state = "reachable";
+  o.finalizer = "__del__";
+  o.finalizer_state = "not run";
+  o.quality = "exact";
+  o.field_count = 12;
+  o.fields = {{"object", 0x7fe84a3bc400, "list", "", ".children", "", 64}};
+  o.owner_count = o.references_found.emplace(2);
+  o.owners = {{"object", 0x7fe84a3bc300, "dict", "", "['root\x1b[2J']", "", 232}, {"frame", {}, "", "main() at app.py:7, thread 4711", "local root", "", {}}};
+  return o;
+}
+
+TEST_CASE("show: an object, and an address where none lies") {
+  const Header h = Modern("show");
+  ShowReport r;
+  r.objects = {NodeCard(), {}};
+  r.objects[1].address = 0x7fe84a3bc113;
+  r.objects[1].where = "inside a app.tree.Node at 0x7fe84a3bc110, at +3";
+  CheckGolden("show.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("show.json", json.Take() + "\n");
+}
+
+TEST_CASE("referrers: objects, a frame's variable, more than shown") {
+  const Header h = Modern("referrers");
+  ReferencesReport r;
+  r.outgoing = false;
+  r.object = NodeCard();
+  r.reference_count = 7;
+  r.references = NodeCard().owners;
+  r.references.push_back({"object", 0x7fe84a3bc700, "frame", "f() at app.py:3", "local x", "", 400});
+  CheckGolden("referrers.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("referrers.json", json.Take() + "\n");
 }
 
 TEST_CASE("verify: nothing found") {

@@ -113,8 +113,19 @@ TEST_CASE("an export says which formats there are; -o - is standard output") {
   CHECK(Contains(Complaint("-c x export --format sqlite -o -"), "needs -o FILE"));
 }
 
+TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
+  CHECK(Parse("-c x show 0x7f12ab34cd50 16")->addresses == std::vector<Address>{0x7f12ab34cd50, 16});
+  CHECK(Parse("-c x referrers 0x10 --limit 0")->addresses == std::vector<Address>{16});
+  for (const char* word : {"ten", "0x", "0x10g", "1e3", "99999999999999999999999"}) {
+    CAPTURE(word);
+    CHECK(Contains(Complaint(std::string("-c x show ") + word), "is no address"));
+  }
+  CHECK(Contains(Complaint("-c x show"), "needs the address"));
+  CHECK(Contains(Complaint("-c x referents 1 2"), "takes one address"));
+}
+
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  for (const char* name : {"heap", "show", "referents", "referrers", "path", "why", "dominators", "stacks", "asyncio", "diff",
+  for (const char* name : {"heap", "path", "why", "dominators", "stacks", "asyncio", "diff",
                            "expect", "sql", "report", "triage", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));

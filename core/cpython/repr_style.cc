@@ -1,0 +1,19 @@
+#include "core/cpython/repr_style.h"
+
+namespace pygc::cpython {
+
+ReprStyle ReprStyleOf(PythonVersion v) noexcept {
+  const auto since = [&v](unsigned minor) { return v.major > 3 || (v.major == 3 && v.minor >= minor); };
+  ReprStyle style;
+  style.python2 = v.major < 3;
+  style.exception_comma = !since(7);
+  style.timedelta_keywords = since(7);
+  style.frame_place = since(7);
+  style.wraps_staticmethod = since(10);
+  style.names_flags = since(11);
+  style.odict_pairs = !since(12);
+  style.shared_getset = since(15);
+  return style;
+}
+
+}  // namespace pygc::cpython

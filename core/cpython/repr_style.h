@@ -1,0 +1,21 @@
+// How the wording of repr() changed over the releases: what no structure and no debug information says.
+#pragma once
+
+#include "core/cpython/version.h"
+
+namespace pygc::cpython {
+
+struct ReprStyle {
+  bool python2 = false;             // 123L, u'x', set([1]), <type 'int'>
+  bool exception_comma = false;     // ValueError('x',): up to 3.6. BaseException_repr(), Objects/exceptions.c
+  bool timedelta_keywords = false;  // timedelta(days=1): from 3.7 on. delta_repr(), Modules/_datetimemodule.c
+  bool frame_place = false;         // <frame at 0x1, file 'x', line 1, code f>: from 3.7 on. frame_repr(), Objects/frameobject.c
+  bool wraps_staticmethod = false;  // <staticmethod(...)>: from 3.10 on. sm_repr(), Objects/funcobject.c
+  bool odict_pairs = false;         // OrderedDict([('a', 1)]): up to 3.11. odict_repr(), Objects/odictobject.c
+  bool names_flags = false;         // <flag 'Perm'>: from 3.11 on. EnumType.__repr__, Lib/enum.py
+  bool shared_getset = false;       // <attribute '__dict__'>: one for all classes, from 3.15 on. descr_repr(), Objects/descrobject.c
+};
+
+[[nodiscard]] ReprStyle ReprStyleOf(PythonVersion version) noexcept;
+
+}  // namespace pygc::cpython

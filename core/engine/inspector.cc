@@ -1,0 +1,198 @@
+#include "core/engine/inspector.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/cpython/object_header.h"
+#include "core/report/finalizer_kind.h"
+
+namespace pygc::engine {
+namespace {
+
+using cpython::Field;
+
+std::string GenerationName(const heap::HeapSnapshot& heap, heap::NodeId n) {
+  const std::uint8_t generation = heap.Generation(n);
+  if (!heap.IsTracked(n)) return "";
+  if (generation < heap::kPermanent) return std::to_string(generation);
+  return generation == heap::kPermanent ? "permanent" : generation == heap::kDetached ? "being collected" : "";
+}
+
+const char* StateName(analysis::State state) {
+  return state == analysis::State::kReachable ? "reachable" : state == analysis::State::kUnreachable ? "unreachable" : "uncollectable";
+}
+
+}  // namespace
+
+Inspector::Inspector(const CommandInput& input)
+    : in_(input), labels_(input.reader, input.request.redact), edges_(input.reader, input.heap, input.request.redact), repr_(input.reader), frames_(input.reader) {}
+
+const objects::TypeFacts* Inspector::FactsOf(Address object) const {
+  const Result<Address> type = in_.reader.process().memory.ReadPointer(object + in_.reader.runtime().layout.Offset(Field::PyObject_ob_type));
+  return type ? in_.reader.Type(*type) : nullptr;
+}
+
+bool Inspector::IsObject(Address address) const {
+  if (in_.heap.index.Find(address) != heap::kNoNode) return true;
+  return address % 8 == 0 && address != 0 && FactsOf(address) != nullptr;
+}
+
+std::string Inspector::NameOf(Address object, const std::string& type) const {
+  if (type != "frame") return labels_.NameOf(object, type);
+  const std::optional<objects::PythonFrame> frame = frames_.FromObject(object);
+  if (!frame) return labels_.NameOf(object, type);
+  return fmt::format("{}() at {}:{}", frames_.FunctionName(frame->code), frames_.FileName(frame->code), frame->line);
+}
+
+objects::ReprLimits Inspector::LimitsOfValue() const {
+  objects::ReprLimits limits;
+  limits.hide_values = in_.request.redact;
+  limits.max_items = in_.request.limit == 0 ? 1u << 20 : static_cast<std::size_t>(std::min<std::uint64_t>(in_.request.limit, 1u << 20));
+  if (in_.request.limit == 0) {
+    limits.max_text = 1u << 16;
+    limits.max_total = 1u << 20;
+    limits.max_depth = 30;
+  }
+  return limits;
+}
+
+// ---- the card
+
+report::ObjectCard Inspector::CardOf(Address address) const {
+  report::ObjectCard card;
+  card.address = address;
+  card.is_object = IsObject(address);
+  if (!card.is_object) {
+    card.where = DescribePlace(in_, address);
+    return card;
+  }
+  const objects::TypeFacts* const facts = FactsOf(address);
+  card.type = labels_.TypeName(address);
+  card.name = NameOf(address, card.type);
+  const objects::ReprText value = repr_.Of(address, LimitsOfValue());
+  card.value = value.text;
+  card.value_complete = value.complete;
+  card.value_exact = value.exact;
+  card.length = repr_.LengthOf(address);
+  if (facts != nullptr) card.size = in_.reader.SizeOf(address, *facts);
+  AddCollectorFacts(card);
+  AddDetails(card);
+  return card;
+}
+
+void Inspector::AddCollectorFacts(report::ObjectCard& card) const {
+  const heap::HeapSnapshot& heap = in_.heap;
+  const heap::NodeId n = heap.index.Find(card.address);
+  card.in_graph = n != heap::kNoNode;
+  if (!card.in_graph) {
+    const cpython::ObjectHeaderReader header(in_.reader.runtime());
+    const std::byte* const p = in_.reader.process().memory.At(card.address, header.size());
+    const std::uint32_t count = p == nullptr ? heap::kSaturated : header.Refcount(p);
+    card.immortal = count == heap::kImmortal;
+    if (!card.immortal && count != heap::kSaturated) card.refcount = count;
+    return;
+  }
+  card.immortal = heap.refcount[n] == heap::kImmortal;
+  if (!card.immortal && heap.refcount[n] != heap::kSaturated) card.refcount = heap.refcount[n];
+  card.tracked = heap.IsTracked(n);
+  card.generation = GenerationName(heap, n);
+  const analysis::State state = in_.verdict.state[n];
+  card.state = StateName(state);
+  card.finalizer = std::string(report::FinalizerKind(heap.types[heap.type[n]], heap.flags[n]));
+  if (!card.finalizer.empty() && in_.reader.runtime().gc_head.finalized_bit != 0) {
+    const bool run = (heap.flags[n] & heap::kFinalized) != 0;
+    card.finalizer_state = !run ? (state == analysis::State::kReachable ? "not run" : "pending") : state == analysis::State::kReachable ? "resurrected" : "has run";
+  }
+  card.quality = (heap.flags[n] & heap::kFault) != 0 ? "unknown" : objects::QualityName(static_cast<objects::ReferentQuality>(heap.QualityOf(n)));
+}
+
+void Inspector::AddCodeDetails(report::ObjectCard& card) const {
+  const auto& memory = in_.reader.process().memory;
+  const cpython::Layout& layout = in_.reader.runtime().layout;
+  const auto pointer = [&](Field f) { return layout.Has(f) ? memory.ReadPointer(card.address + layout.Offset(f)).value_or(0) : 0; };
+  if (card.type == "function" || card.type == "code") {
+    const Address code = card.type == "code" ? card.address : pointer(Field::PyFunctionObject_func_code);
+    card.details.emplace_back("file", frames_.FileName(code));
+    card.details.emplace_back("line", std::to_string(frames_.FirstLine(code)));
+  } else if (card.type == "frame") {
+    const std::optional<objects::PythonFrame> frame = frames_.FromObject(card.address);
+    if (!frame) return;
+    card.details.emplace_back("function", frames_.QualifiedName(frame->code));
+    card.details.emplace_back("file", frames_.FileName(frame->code));
+    card.details.emplace_back("line", std::to_string(frame->line));
+  }
+}
+
+void Inspector::AddDetails(report::ObjectCard& card) const {
+  AddCodeDetails(card);
+  if (const std::optional<bool> open = labels_.IsOpenFile(card.address, card.type)) card.details.emplace_back("file", *open ? "open" : "closed");
+}
+
+// ---- references
+
+report::ReferenceRow Inspector::RowOf(Address other, std::string label) const {
+  report::ReferenceRow row;
+  row.address = other;
+  row.type = labels_.TypeName(other);
+  row.name = NameOf(other, row.type);
+  row.label = std::move(label);
+  const objects::TypeFacts* const facts = FactsOf(other);
+  if (facts != nullptr) row.size = in_.reader.SizeOf(other, *facts);
+  if (in_.request.show_values && !in_.request.redact) row.value = repr_.Of(other).text;
+  return row;
+}
+
+std::vector<report::ReferenceRow> Inspector::Referents(Address object, std::uint64_t max, std::uint64_t* count) const {
+  std::vector<report::ReferenceRow> rows;
+  *count = 0;
+  const objects::TypeFacts* const facts = FactsOf(object);
+  if (facts == nullptr || !(facts->have_gc && in_.reader.IsGc(object, *facts))) return rows;
+  objects::ReferentBuffer all;
+  in_.reader.Referents(object, *facts, all);
+  *count = all.size();
+  std::vector<objects::LabelledReferent> labelled;
+  in_.reader.LabelledReferents(object, *facts, labelled, {0, {}, static_cast<std::size_t>(std::min<std::uint64_t>(max, *count))});
+  for (const objects::LabelledReferent& r : labelled) rows.push_back(RowOf(r.referent, edges_.TextOf(r)));
+  return rows;
+}
+
+void Inspector::AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const {
+  const Address from = in_.heap.AddressOf(referrer.node);
+  const objects::TypeFacts* const facts = FactsOf(from);
+  std::vector<objects::LabelledReferent> labelled;
+  if (facts != nullptr) in_.reader.LabelledReferents(from, *facts, labelled, {object, {}, referrer.references});
+  for (std::uint32_t i = 0; i < referrer.references && rows.size() < max; ++i) {
+    rows.push_back(RowOf(from, i < labelled.size() ? edges_.TextOf(labelled[i]) : ""));
+  }
+}
+
+void Inspector::AppendRoots(Address object, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const {
+  if (in_.roots == nullptr) return;
+  for (const heap::Root& root : in_.roots->roots) {
+    // Modules are held by sys.modules, and their dicts by them: those are edges of the graph already.
+    if (root.object != object || root.kind == heap::RootKind::kModule) continue;
+    ++*count;
+    if (rows.size() >= max) continue;
+    report::ReferenceRow& row = rows.emplace_back();
+    row.kind = heap::RootKindName(root.kind);
+    row.label = root.name;
+    row.name = in_.roots->places[root.place];
+  }
+}
+
+std::vector<report::ReferenceRow> Inspector::Referrers(Address object, std::uint64_t max, std::uint64_t* count) const {
+  std::vector<report::ReferenceRow> rows;
+  *count = 0;
+  const heap::NodeId node = in_.heap.index.Find(object);
+  if (node != heap::kNoNode) {
+    for (const analysis::Referrer& referrer : analysis::FindReferrers(in_.heap, node)) {
+      *count += referrer.references;
+      if (rows.size() < max) AppendReferrer(object, referrer, max, rows);
+    }
+  }
+  AppendRoots(object, max, count, rows);
+  return rows;
+}
+
+}  // namespace pygc::engine

@@ -1,0 +1,53 @@
+// One object in detail, for show, referents, referrers and whoever names single objects: cards, labelled references, holders. Works on a snapshot with leaves.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/analysis/referrers.h"
+#include "core/engine/command.h"
+#include "core/engine/edge_labels.h"
+#include "core/engine/labels.h"
+#include "core/objects/frames.h"
+#include "core/objects/repr.h"
+#include "core/report/object_report.h"
+
+namespace pygc::engine {
+
+class Inspector {
+ public:
+  explicit Inspector(const CommandInput& input);
+
+  /// Type, value, counts and states of what lies at `address`; without references.
+  [[nodiscard]] report::ObjectCard CardOf(Address address) const;
+  /// The referents in the order of tp_traverse, at most `max`; `count` becomes the number of all.
+  [[nodiscard]] std::vector<report::ReferenceRow> Referents(Address object, std::uint64_t max, std::uint64_t* count) const;
+  /// What refers to it: objects by address, each of their references one row, then roots; at most `max`.
+  [[nodiscard]] std::vector<report::ReferenceRow> Referrers(Address object, std::uint64_t max, std::uint64_t* count) const;
+  /// What the object is called where it has a name; for a frame "f() at app.py:12".
+  [[nodiscard]] std::string NameOf(Address object, const std::string& type) const;
+  /// True where an object lies at `address`: one of the snapshot, or what looks like one.
+  [[nodiscard]] bool IsObject(Address address) const;
+
+ private:
+  void AddCollectorFacts(report::ObjectCard& card) const;
+  void AddDetails(report::ObjectCard& card) const;
+  void AddCodeDetails(report::ObjectCard& card) const;
+  void AppendRoots(Address object, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const;
+  void AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const;
+  [[nodiscard]] report::ReferenceRow RowOf(Address other, std::string label) const;
+  [[nodiscard]] objects::ReprLimits LimitsOfValue() const;
+  [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;
+
+  const CommandInput& in_;
+  Labels labels_;
+  EdgeLabels edges_;
+  objects::Repr repr_;
+  objects::FrameReader frames_;
+};
+
+/// What lies at an address that is no object: "inside a list at 0x..., at +24", "the stack of thread 4711", "libpython3.12.so.1.0: PyList_Type+0x10".
+[[nodiscard]] std::string DescribePlace(const CommandInput& input, Address address);
+
+}  // namespace pygc::engine

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""One object and its references, held against the interpreter: repr, len, gc.get_referents, gc.get_referrers, sys._current_frames.
+
+usage: explain.py [--quick] [--interpreter TEXT]... [--count N] [-v] [--keep]
+
+For each interpreter the fixture values.py runs; pygc reads the live process. --count: values of each kind (default 20, about 400 values in all).
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+BATCH = 1000
+
+
+class Live:
+    """The fixture, its truth, and pygc's reports on it; every report is kept for the schemas."""
+
+    def __init__(self, program):
+        self.program, self.truth, self.documents = program, program.truth, []
+
+    def report(self, *arguments):
+        ran = process.pygc("-p", self.program.pid, *arguments, "--format", "json")
+        if ran.code != 0:
+            raise process.CannotTest("%s: exit %s: %s" % (" ".join(map(str, arguments[:2])), ran.code, ran.tail()))
+        path = os.path.join(self.program.folder, "%s-%d.json" % (arguments[0], len(self.documents)))
+        with open(path, "w") as f:
+            f.write(ran.out)
+        self.documents.append(path)
+        return json.loads(ran.out)["result"]
+
+    def ask(self, expression):
+        """repr() of what the process says to an expression."""
+        self.program.child.stdin.write(expression.encode() + b"\n")
+        self.program.child.stdin.flush()
+        return self.program.child.stdout.readline().decode().strip()
+
+
+def differ(what, got, want):
+    return ["%s: pygc %s, the interpreter %s" % (what, repr(got)[:150], repr(want)[:150])] if got != want else []
+
+
+def check_values(live):
+    """(wrong, how many were the same) of repr and len of every value."""
+    wrong, same, values = [], 0, live.truth["values"]
+    for start in range(0, len(values), BATCH):
+        some = values[start:start + BATCH]
+        cards = live.report("show", "--limit", "0", *[hex(v[0]) for v in some])["objects"]
+        for (address, type_name, text, length, inexact), card in zip(some, cards):
+            what = "%s at %#x" % (type_name, address)
+            if not card["is_object"]:
+                wrong.append("%s is no object: %s" % (what, card["where"]))
+                continue
+            before = len(wrong)
+            wrong += differ(what + " type", card["type"], type_name)
+            if inexact or not card["value_exact"]:
+                wrong += differ(what + " exact (%s)" % text[:50], card["value_exact"], not inexact)
+            elif card["value_complete"]:
+                wrong += differ(what + " repr", card["value"], text)
+            else:
+                wrong.append("%s: cut off: %s" % (what, card["value"][-60:]))
+            if length is not None and card["length"] is not None:
+                wrong += differ(what + " length", card["length"], length)
+            same += len(wrong) == before
+    return wrong, same
+
+
+def check_referents(live):
+    wrong = []
+    for address, want in live.truth["referents"]:
+        result = live.report("referents", hex(address), "--limit", "0")
+        wrong += differ("referents of %#x" % address, [int(r["address"], 16) for r in result["references"]], want)
+        wrong += ["reference without a label at %#x" % address for r in result["references"] if not r["label"]]
+    return wrong
+
+
+def check_referrers(live):
+    """All that gc.get_referrers() names, and beyond that only what it does not look at: untracked objects. Both without what came up later in the copy."""
+    wrong, tracked = [], set(live.truth["tracked"])
+    for address, want in live.truth["referrers"]:
+        result = live.report("referrers", hex(address), "--limit", "0")
+        got = {int(r["address"], 16) for r in result["references"] if r["kind"] == "object"}
+        for name, some in (("missed", tracked & set(want) - got), ("false", got & tracked - set(want))):
+            wrong += ["referrers of %#x: %s %s" % (address, name, ", ".join(sorted(map(hex, some))))] if some else []
+    return wrong
+
+
+def check_labels(live):
+    wrong = []
+    for holder, referent, label in live.truth["references"]:
+        rows = live.report("referrers", hex(referent), "--limit", "0")["references"]
+        got = [r["label"] for r in rows if r["address"] == hex(holder)]
+        if label not in got:
+            wrong.append("%#x holds %#x by %s, pygc says %s" % (holder, referent, label, got))
+    return wrong
+
+
+def check_local(live):
+    """The variable `local` of main() holds the node: named with function, file and line."""
+    node = live.truth["referrers"][0][0]
+    rows = live.report("referrers", hex(node), "--limit", "0")["references"]
+    said = ["%s in %s" % (r["label"], r["name"]) for r in rows if (r["label"] or "").startswith("local local")]
+    with open(os.path.join(process.PROGRAMS, "values.py"), encoding="utf-8") as f:
+        line = 1 + next(i for i, text in enumerate(f) if text == "    answer()\n")
+    place = "local local in main() at %s:%d" % (os.path.join(process.PROGRAMS, "values.py"), line)
+    return [] if any(s.startswith(place) for s in said) else ["%s not among %s" % (place, said)]
+
+
+def check_nonobjects(live):
+    node = live.truth["referrers"][0][0]
+    cards = live.report("show", hex(node + 3), "0x10", hex(2 ** 64 - 1))["objects"]
+    wrong = ["no object at %s, yet pygc says %s" % (c["address"], c["type"]) for c in cards if c["is_object"]]
+    return wrong or ([] if cards[0]["where"].startswith("inside a __main__.Node at %#x" % node) else ["+3: %s" % cards[0]["where"]])
+
+
+def check_schemas(live):
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    checked = process.run([python, os.path.join(process.TESTS, "golden", "check_schemas.py"), os.path.join(process.ROOT, "core", "report", "schema")] +
+                          live.documents)
+    return ["exit %s: %s" % (checked.code, checked.tail())] if checked.code else []
+
+
+def run(interpreter, options):
+    """[(name, wrong, note)]"""
+    program = None
+    try:
+        program = process.Program(interpreter.path, "values", [str(options.count)])
+        live = Live(program)
+        wrong, same = check_values(live)
+        out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
+        for check in (check_referents, check_referrers, check_labels, check_local, check_nonobjects, check_schemas):
+            out.append((check.__name__[6:], check(live), ""))
+        return out
+    except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, OSError) as e:
+        return [("run", ["%s: %s" % (type(e).__name__, e)], "")]
+    finally:
+        if program:
+            if options.keep:
+                print("kept", program.folder)
+            program.close(keep=options.keep)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
+    p.add_argument("--count", type=int, default=20)
+    p.add_argument("-v", "--verbose", action="store_true")
+    p.add_argument("--quick", action="store_true", help="three interpreters only, of the eras that differ most")
+    p.add_argument("--keep", action="store_true")
+    options = p.parse_args()
+    if options.quick:
+        options.interpreter = options.interpreter or ["2.7.18-cache", "3.9.2", "3.14"]
+    passed = failed = 0
+    chosen = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded") and
+              (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
+    for interpreter in chosen:
+        for name, wrong, note in run(interpreter, options):
+            if wrong:
+                failed += 1
+                print("FAILED  %s [%s]" % (interpreter.name, name))
+                for w in wrong[:12]:
+                    print("        %s" % w)
+            else:
+                passed += 1
+                if options.verbose:
+                    print("ok      %s [%s] %s" % (interpreter.name, name, note))
+            sys.stdout.flush()
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
