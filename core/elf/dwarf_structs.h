@@ -13,7 +13,7 @@ namespace pygc::elf {
 
 class DwarfStructs {
  public:
-  /// nullptr where the file has no DWARF, or libdw cannot read it. `file` outlives the object.
+  /// nullptr where the file has no DWARF, or libdw cannot read it; compressed debug sections (-gz) give no names. `file` outlives the object.
   [[nodiscard]] static std::unique_ptr<DwarfStructs> Open(const ElfFile& file);
   ~DwarfStructs();
   DwarfStructs(const DwarfStructs&) = delete;
