@@ -10,11 +10,13 @@ usage: run.py [--quick] [--extensions] [--stdlib] [--post] [--live] [--keep DIR]
 A case starts truth.py, takes a core with gcore, and holds two answers against the truth, as multisets, object by object:
   machine   compare_traverse: the tp_traverse of every object in the machine, also of types that have a native reader
   product   pygc export: the references of every object, and what it calls unreachable (0 missed, 0 false)
+and lets pygc verify --traverse hold its native readers against the machine (verified, different).
 ns: processor time of the machine for one object, of all; interpreted: the share without a native reader, which the product asks the machine for, and its ns.
 An object that is wrong without a label fails the case, and so does more than 1 labelled object in 100,000. Last line: N passed, N failed, N skipped.
 Needs PYGC_BUILD (or build/) with bin/pygc and bin/compare_traverse. A skipped case says why; an interpreter that does not start is a failure."""
 import argparse
 import collections
+import json
 import os
 import re
 import select
@@ -170,7 +172,17 @@ def product(target, truth, folder):
     return out, lines
 
 
-Row = collections.namedtuple("Row", "label objects modules functions machine_exact machine_labelled machine_wrong exact labelled wrong missing unreachable missed false ns interpreted interpreted_ns")
+def verify(target):
+    """What pygc verify --traverse says: (objects that both readers read, how many of them differently)."""
+    run = subprocess.run([PYGC] + target + ["verify", "--traverse", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900)
+    if run.returncode not in (0, 1):
+        raise RuntimeError("pygc verify: exit %d %s" % (run.returncode, run.stdout.decode(errors="replace").strip()[-300:]))
+    result = json.loads(run.stdout.decode())["result"]["traverse"]
+    return result["compared"], result["different"]
+
+
+Row = collections.namedtuple("Row", "label objects modules functions machine_exact machine_labelled machine_wrong exact labelled wrong missing unreachable missed "
+                                    "false verified different ns interpreted interpreted_ns")
 
 
 def compare(case, options, totals):
@@ -185,9 +197,10 @@ def compare(case, options, totals):
         totals["modules"].update(modules)
         totals["functions"].update(functions)
         exact = sum(int(figures.get("label-" + q, 0)) for q in ("exact", "exact-tls", "exact-wrote"))
+        verified, different = verify(target)
         row = Row(case.label, counts["objects"], len(modules), len(functions), exact, int(figures["run"]) - exact, int(figures["wrong"]), counts["exact"],
-                  counts["labelled"], counts["wrong"], counts["missing"], counts["unreachable"], counts["missed"], counts["false"], figures["ns-per-object-warm"],
-                  "%.1f %%" % (100.0 * int(figures["no-native-reader"]) / max(int(figures["run"]), 1)), figures["ns-per-object-without"])
+                  counts["labelled"], counts["wrong"], counts["missing"], counts["unreachable"], counts["missed"], counts["false"], verified, different,
+                  figures["ns-per-object-warm"], "%.1f %%" % (100.0 * int(figures["no-native-reader"]) / max(int(figures["run"]), 1)), figures["ns-per-object-without"])
         totals["rows"].append(row)
         print("| " + " | ".join(str(x) for x in row) + " |")
         notes = open(truth + ".notes").read().splitlines() if os.path.exists(truth + ".notes") else []
@@ -195,7 +208,7 @@ def compare(case, options, totals):
                 "note: " + n for n in notes if options.verbose or n.startswith(("native-traverse-died", "step-died"))]:
             print("    " + line)
         sys.stdout.flush()
-        bad = [name for name in ("machine_wrong", "wrong", "missing", "missed", "false") if getattr(row, name)]
+        bad = [name for name in ("machine_wrong", "wrong", "missing", "missed", "false", "different") if getattr(row, name)]
         if row.labelled > row.objects * MAX_LABELLED:
             bad.append("labelled")
         if bad:
@@ -255,6 +268,7 @@ def main():
         print("  machine: %d exact, %d labelled, %d wrong" % (total("machine_exact"), total("machine_labelled"), total("machine_wrong")))
         print("  product: %d exact (%.4f %%), %d labelled, %d wrong, %d missing; unreachable %d, %d missed, %d false" % (
             total("exact"), 100.0 * total("exact") / max(total("objects"), 1), total("labelled"), total("wrong"), total("missing"), total("unreachable"), total("missed"), total("false")))
+        print("  verify --traverse: %d objects read both ways, %d different" % (total("verified"), total("different")))
     for why in skipped:
         print("skipped: " + why)
     print("%d passed, %d failed, %d skipped" % (passed, failed, len(skipped)))
