@@ -3,7 +3,7 @@
 
 usage: bad_traverse.py [-v] [--interpreter TEXT]...
 
-For each interpreter with a GIL, live and from a core: `status` lists each type with the code of its reason, `leaks` finds every plain cycle beside them,
+For each interpreter with a GIL, live and from a core: `status` lists each type with its reason and the module that the code is in, `leaks` finds every plain cycle beside them,
 `verify --traverse` compares the rest, nothing hangs or crashes. Code in anonymous memory is refused, and run with --trust-anon-code.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
@@ -51,6 +51,7 @@ EXPECTED = {
     "nowhere": ("no-code", "approximate"),
 }
 TRUSTED = {"anonymous": (EXACT, EXACT), "anonymous_writable": (EXACT, EXACT)}
+NO_FILE = ("anonymous", "anonymous_writable", "in_the_heap", "nowhere")
 SECONDS = 60  # of one command, on a busy machine
 
 
@@ -83,6 +84,8 @@ def check_types(report, truth, expected):
         for r in rows:
             if r["code"] != code:
                 wrong.append("%s: reason %s (%s), expected %s" % (name, r["code"], r["reason"], code))
+            if name not in NO_FILE and not r["module"].endswith("/functions.so"):
+                wrong.append("%s: module %r" % (name, r["module"]))
             if label and r["quality"] != label:
                 wrong.append("%s: label %s, expected %s" % (name, r["quality"], label))
     labels = report["result"]["labels"]
@@ -105,6 +108,14 @@ def check_target(target, truth):
         status = run(target + flags + ["status", "--format", "json", "--limit", "0"], (0,), wrong)
         if status:
             wrong += ["%s%s" % ("".join(f + ": " for f in flags), w) for w in check_types(status, truth, expected)]
+    text = process.pygc(*target, "status", "--limit", "0", timeout=SECONDS)
+    for name, (code, _) in EXPECTED.items():
+        lines = [l for l in text.out.splitlines() if ("." + name + " ") in l]
+        if name in truth["kinds"] and bool(lines) != (code != EXACT):
+            wrong.append("status, text: %s: %s" % (name, lines))
+        for l in lines:
+            if "its tp_traverse" not in l or (name not in NO_FILE and "(functions.so)" not in l):
+                wrong.append("status, text, without a reason or a module: %s" % l)
     leaks = run(target + ["leaks", "--format", "json", "--limit", "0", "--fail-on", "pending"], (1,), wrong)
     if leaks:
         plain = sum(g["objects"] for g in leaks["result"]["groups"] if any(m["type"].endswith("Plain") for m in g["members"]))
