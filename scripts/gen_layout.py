@@ -60,6 +60,8 @@ STRUCT_NAMES = {
     "mi_subproc": ["struct mi_subproc_s", "mi_subproc_s"],
     "type_cache_entry": ["struct type_cache_entry", "struct method_cache_entry"],
     "PyCoCached": ["_PyCoCached"],
+    "Py_Identifier": ["_Py_Identifier"],
+    "abc_data": ["_abc_data"],
 }
 
 # Structures of the interpreter of which every member that points to an object is listed ("owned" lines): references that the audit counts.
@@ -69,7 +71,7 @@ OWNERS = ["PyRuntimeState", "PyInterpreterState", "PyThreadState"]
 # takes such a word for a possible reference only.
 NOT_OWNED = re.compile(
     r"free_?list|freelist|numfree|callable_cache|objreduce|pyexitmodule|_initial_thread|_main_interpreter|tracemalloc|static_objects|static_types|types\.|type_cache|"
-    r"delete_later|slice_cache|common_consts|executor|optimizer|func_state|func_version|code_state|interned|type_slots|small_ints|small_objects|"
+    r"delete_later|slice_cache|common_consts|executor|optimizer|func_state|func_version|code_state|interned|type_slots|small_objects|"
     r"current_frame|trace_info|^frame$|ob_type|ob_item|c_array|monitors|last_resort|obmalloc|unique_ids|dict_state|jit|(^|\.)base_frame|_preallocated")
 
 # Structures whose C name is used for something else too: taken from the file that defines this function.
@@ -97,6 +99,8 @@ FIELD_PATHS = {
     ("PyInterpreterState", "static_types"): ["types.builtins.initialized", "types.builtins"],
     ("PyInterpreterState", "static_extension_types"): ["types.for_extensions.initialized"],
     ("PyInterpreterState", "freelists"): ["object_state.freelists"],
+    ("PyInterpreterState", "unicode_ids_size"): ["unicode.ids.size"],
+    ("PyInterpreterState", "unicode_ids_array"): ["unicode.ids.array"],
     ("PyInterpreterState", "type_cache"): ["types.type_cache", "type_cache"],
     ("PyInterpreterState", "interned_strings"): ["cached_objects.interned_strings"],
     ("PyThreadState", "delete_later"): ["delete_later", "trash.delete_later", "trash_delete_later"],
@@ -121,7 +125,7 @@ FIELD_PATHS = {
 # Structures without an object head, which a free-threaded build does not shift. All others of .c files begin with PyObject_HEAD or
 # PyObject_VAR_HEAD, both 16 bytes larger there. (lru_cache_object.root is the head itself: it stays at 0.)
 NOT_OBJECTS = {"dequeblock", "odictnode", "PyMethodDef", "PyGetSetDef", "PyMemberDef", "setentry", "PyDictKeyEntry", "PyStackChunk",
-               "arena_object", "pool_header", "type_cache_entry", "PyCoCached"}
+               "arena_object", "pool_header", "type_cache_entry", "PyCoCached", "Py_Identifier", "wrapperbase"}
 
 
 # Free-threaded structures of .c files: 3.13.5 by DWARF, the same in 3.14 and 3.15. For builds of which only headers were to be had.

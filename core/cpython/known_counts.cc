@@ -1,0 +1,36 @@
+#include "core/cpython/known_counts.h"
+
+namespace pygc::cpython {
+
+namespace {
+
+struct Entry {
+  std::uint16_t from, to;  // (major << 8 | minor), both included
+  KnownSurplus surplus;
+};
+
+constexpr std::uint16_t V(unsigned major, unsigned minor) { return static_cast<std::uint16_t>(major << 8 | minor); }
+
+constexpr Entry kEntries[] = {
+    {V(3, 6), V(3, 8), {"module", "_warnings", "", 1, "Python/pylifecycle.c: the module that _PyWarnings_Init() returns is never released"}},
+    {V(3, 6), V(3, 7), {"module", "builtins", "", 1, "Python/pylifecycle.c: the module that _PyBuiltin_Init() returns is never released"}},
+    {V(3, 6), V(3, 7), {"module", "sys", "", 1, "Python/pylifecycle.c: the module that _PySys_Init() returns is never released"}},
+    {V(3, 7), V(3, 8), {"str", "", "__main__", 1, "Python/_warnings.c, create_filter(): the module's name is put into the filter and not released"}},
+    {V(3, 6), V(3, 8), {"str", "", "importlib", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},
+    {V(3, 6), V(3, 8), {"str", "", "_bootstrap", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},
+    {V(2, 7), V(2, 7), {"long", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, init_multiprocessing(): the value is put into a dict and not released"}},
+    {V(2, 7), V(3, 9), {"int", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, PyInit__multiprocessing(): the value is put into a dict and not released"}},
+};
+
+}  // namespace
+
+std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
+  std::vector<KnownSurplus> result;
+  const std::uint16_t v = V(version.major, version.minor);
+  for (const Entry& e : kEntries) {
+    if (v >= e.from && v <= e.to) result.push_back(e.surplus);
+  }
+  return result;
+}
+
+}  // namespace pygc::cpython

@@ -1,0 +1,25 @@
+// Counts that CPython itself gets wrong: real leaks of some releases, traced to their cause in its sources. A report lists them apart, because nothing in the
+// program that is looked at made them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/cpython/version.h"
+
+namespace pygc::cpython {
+
+struct KnownSurplus {
+  std::string_view type;    // as a report names it
+  std::string_view name;    // the object's own name, or the place where one of its holders has it: "_warnings", "['SEM_VALUE_MAX']"; empty: `text` tells it
+  std::string_view text;    // the value of a str; empty: any
+  std::uint32_t by = 1;     // at most this much too high
+  std::string_view cause;   // file, function and what it does
+};
+
+/// Those of a release.
+[[nodiscard]] std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version);
+
+}  // namespace pygc::cpython
