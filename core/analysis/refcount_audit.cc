@@ -13,13 +13,21 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
     if (known == count) {
       ++result.exact;
     } else if (known > count) {
-      result.findings.push_back({n, CountFindingKind::kDeficit, count, known, possible});
+      result.findings.push_back({n, heap.AddressOf(n), CountFindingKind::kDeficit, count, known, possible});
     } else if (count - known <= possible) {
       ++result.explained;
     } else if (!all_searched) {
       ++result.unverified;
     } else {
-      result.findings.push_back({n, known + possible == 0 ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
+      result.findings.push_back({n, heap.AddressOf(n), known + possible == 0 ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
+    }
+  }
+  for (const heap::UnreachedObject& u : audit.unreached) {
+    if (u.possible == 0 && all_searched) {
+      ++result.audited;
+      result.findings.push_back({heap::kNoNode, u.object, CountFindingKind::kLost, u.recorded, 0, 0});
+    } else {
+      ++result.unconfirmed;
     }
   }
   return result;

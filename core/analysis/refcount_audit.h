@@ -16,18 +16,20 @@ enum class CountFindingKind : std::uint8_t {
 };
 
 struct CountFinding {
-  heap::NodeId object = heap::kNoNode;
+  heap::NodeId object = heap::kNoNode;  // kNoNode: no node of the snapshot; then see `address`
+  Address address = 0;
   CountFindingKind kind = CountFindingKind::kDeficit;
   std::uint32_t recorded = 0;  // ob_refcnt
   std::uint32_t known = 0, possible = 0;
 };
 
 struct CountAudit {
-  std::vector<CountFinding> findings;  // by node
+  std::vector<CountFinding> findings;  // by node, then those that are no nodes by address
   std::uint64_t audited = 0;           // objects whose count was judged
   std::uint64_t exact = 0;             // of these: every reference is known, and they are as many as the count says
   std::uint64_t explained = 0;         // of these: higher than what is known, and words that may be references explain it
   std::uint64_t unverified = 0;        // of these: higher than everything found, but not all memory could be searched
+  std::uint64_t unconfirmed = 0;       // blocks that look like objects, and words point to them: nothing is said of these
   std::array<std::uint64_t, heap::kAuditableKinds> by_reason{};  // all objects, by heap::Auditable
 };
 

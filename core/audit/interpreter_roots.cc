@@ -28,6 +28,7 @@ class RootReader {
         TypeCache({i.address + place.offset, i.address + place.offset + place.bytes});
       }
       if (layout_.Has(Field::PyInterpreterState_interned_strings)) Interned(i.address + layout_.Offset(Field::PyInterpreterState_interned_strings));
+      Identifiers(i.address);
       for (const cpython::PyThread& t : i.threads) Members(Struct::PyThreadState, t.tstate);
     }
     Statics();
@@ -73,17 +74,60 @@ class RootReader {
   void Interned(Address slot) {
     if (const Address dict = process_.memory.ReadPointer(slot).value_or(0)) roots_.uncounted_tables.push_back(dict);
   }
-  // File statics of releases that keep this outside of the interpreter's structures.
+  // Strings of _Py_Identifier. CPython: struct _Py_unicode_ids, Include/internal/pycore_unicodeobject.h [3.10+].
+  void Identifiers(Address interpreter) {
+    if (!layout_.Has(Field::PyInterpreterState_unicode_ids_array) || !layout_.Has(Field::PyInterpreterState_unicode_ids_size)) return;
+    const Address array = process_.memory.ReadPointer(interpreter + layout_.Offset(Field::PyInterpreterState_unicode_ids_array)).value_or(0);
+    const std::uint64_t size = process_.memory.ReadPointer(interpreter + layout_.Offset(Field::PyInterpreterState_unicode_ids_size)).value_or(0);
+    if (array == 0 || size > kMaxCacheEntries) return;
+    for (std::uint64_t i = 0; i < size; ++i) Add(array + i * 8, "identifiers", "object");
+  }
+  // File statics of releases that keep this outside of the interpreter's structures. By their symbols; without them their words are possible references.
   void Statics() {
     if (!layout_.Has(Field::PyInterpreterState_interned_strings)) {
       if (const std::optional<Address> slot = cpython::FindInterpreterSymbol(process_, runtime_, "interned")) Interned(*slot);
     }
     if (!layout_.Has(Field::PyInterpreterState_type_cache)) {
-      // CPython: method_cache[1 << MCACHE_SIZE_EXP], Objects/typeobject.c: 4096 entries [3.6-3.10], 1024 [2.7].
-      const std::optional<Address> cache = cpython::FindInterpreterSymbol(process_, runtime_, "method_cache");
-      const std::uint64_t entries = layout_.Value(Constant::RULE_LEGACY_DEL) != 0 ? 1024 : 4096;
-      if (cache) TypeCache({*cache, *cache + entries * layout_.Size(Struct::type_cache_entry)});
+      // CPython: method_cache[1 << MCACHE_SIZE_EXP], Objects/typeobject.c [2.7-3.10].
+      if (const AddressRange cache = Static("method_cache"); !cache.empty()) TypeCache(cache);
     }
+    // Caches of small objects, each with a reference of its own. CPython: Objects/intobject.c, stringobject.c, bytesobject.c, unicodeobject.c [2.7-3.8].
+    for (const char* name : {"characters", "nullstring", "unicode_latin1", "unicode_empty"}) Pointers(name);
+    if (layout_.Has(Struct::PyIntObject)) Pointers("small_ints");  // 3.x: an array of the objects themselves
+    SlotNames();
+    if (layout_.Has(Field::Py_Identifier_object)) {
+      Address id = 0;
+      if (const AddressRange head = Static("static_strings"); head.size() == 8) id = process_.memory.ReadPointer(head.begin).value_or(0);
+      for (std::uint64_t i = 0; id != 0 && i < kMaxCacheEntries; ++i) {
+        Add(id + layout_.Offset(Field::Py_Identifier_object), "_Py_Identifier", "object");
+        id = process_.memory.ReadPointer(id + layout_.Offset(Field::Py_Identifier_next)).value_or(0);
+      }
+    }
+  }
+  // CPython: slotdefs[], Objects/typeobject.c [<= 3.11]: init_slotdefs() interns each name.
+  void SlotNames() {
+    const AddressRange slots = Static("slotdefs");
+    const std::uint64_t stride = layout_.Size(Struct::wrapperbase);
+    if (stride == 0 || !layout_.Has(Field::wrapperbase_name_strobj)) return;
+    for (Address slot = slots.begin; slot + stride <= slots.end; slot += stride) Add(slot + layout_.Offset(Field::wrapperbase_name_strobj), "slotdefs", "name_strobj");
+  }
+  void Pointers(const char* symbol) {
+    const AddressRange range = Static(symbol);
+    if (range.size() > kMaxCacheEntries * 8) return;
+    for (Address a = range.begin; a + 8 <= range.end; a += 8) Add(a, "static", symbol);
+  }
+  // The variable of that name in the interpreter's module; empty where there is none, or more than one.
+  [[nodiscard]] AddressRange Static(std::string_view name) const {
+    if (runtime_.module_index >= process_.modules.size() || !process_.modules[runtime_.module_index].file) return {};
+    const target::Module& module = process_.modules[runtime_.module_index];
+    AddressRange found;
+    for (const elf::Symbol& s : module.file->symbols()) {
+      if (s.name != name || !s.is_object || s.size == 0) continue;
+      const Address begin = s.address + static_cast<Address>(module.load_bias);
+      if (!found.empty() && found.begin != begin) return {};
+      found = {begin, begin + s.size};
+    }
+    return found;
   }
 
   const target::Process& process_;

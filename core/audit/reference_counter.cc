@@ -12,6 +12,7 @@
 #include <span>
 
 #include "core/audit/memory_cover.h"
+#include "core/audit/unreached_objects.h"
 #include "core/snapshot/parallel.h"
 
 namespace pygc::audit {
@@ -31,6 +32,13 @@ constexpr std::uint64_t kMaxOpenBody = 1u << 20;
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
 
+/// Told of each word that counts as a possible reference to one of a few objects.
+struct Watch {
+  std::span<const NodeId> targets;
+  std::size_t max = 0;
+  std::vector<std::vector<PossibleHolder>>* found = nullptr;
+};
+
 class Counter {
  public:
   Counter(const AuditInput& in, const Limits& limits, ProgressSink& progress)
@@ -42,19 +50,25 @@ class Counter {
     }
   }
 
+  /// One thread: the places come in the order of addresses.
+  void Observe(const Watch& watch) { watch_ = &watch; }
   Result<heap::ReferenceAudit> Run() {
     const NodeId count = heap_.size();
     audit_.known.assign(count, 0);
     audit_.possible.assign(count, 0);
     Classify();
     CloseUnused();
-    const bool done = EachPiece("closing the memory of objects", [this](NodeId n, Address a, Scratch& s) { CloseObject(n, a, s); }) &&
-                      EachPiece("counting references", [this](NodeId n, Address a, Scratch& s) { CountObject(n, a, s); });
-    if (!done) return Fail(ErrorCode::kCancelled, "stopped while counting references");
+    const bool done = EachPiece("closing the memory of objects", [this](NodeId n, Address a, Scratch& s) { CloseObject(n, a, s); });
+    if (done) {
+      CloseTables();
+      NumberUnreached();
+    }
+    if (!done || !EachPiece("counting references", [this](NodeId n, Address a, Scratch& s) { CountObject(n, a, s); })) {
+      return Fail(ErrorCode::kCancelled, "stopped while counting references");
+    }
     CountSharedKeys();
     CountRoots();
     CountBorrowed();
-    CloseTables();
     if (!Search()) return Fail(ErrorCode::kCancelled, "stopped while searching memory for references");
     SearchRegisters();
     // A word that was counted as known and lies in open memory was found there again.
@@ -125,6 +139,9 @@ class Counter {
 
   void CloseUnused() {
     in_.blocks.ForEachUnused([&](AddressRange r) { cover_.Close(r); });
+    in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+      if (!in_use) cover_.CloseInside(memory);
+    });
     for (const target::Thread& t : in_.reader.process().threads) {
       if (!t.has_registers) continue;
       const target::Segment* const s = memory_.Find(t.stack_pointer());
@@ -172,6 +189,20 @@ class Counter {
     }
   }
 
+  void NumberUnreached() {
+    // Py_TRACE_REFS: every object is on a list of its own, so words lead to each, and no word to one is no sign.
+    if (in_.reader.runtime().layout.flavor.trace_refs) return;
+    audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, in_.blocks, in_.chunks, cover_);
+    if (audit_.unreached.empty()) return;
+    unreached_ = heap::ObjectIndex(heap_.index.ranges());
+    std::vector<heap::UnreachedObject> numbered;
+    for (const heap::UnreachedObject& u : audit_.unreached) {
+      if (unreached_.Mark(u.object)) numbered.push_back(u);
+    }
+    unreached_.Seal();
+    audit_.unreached = std::move(numbered);  // ids are ranks by address, as the elements are
+  }
+
   // ---- pass 2
 
   void Known(Address slot, Address referent) {
@@ -198,10 +229,10 @@ class Counter {
       if (const NodeId to = heap_.index.Find(r); to != kNoNode) Change(audit_.known[to], ~0u);
     }
     if (IsStatic(a)) return;  // its memory is searched with its module's
-    if (!exact || !in_.ownership.IsClosed(a, *type)) SearchBody(a, *type, exact, s);
+    if (!exact || !in_.ownership.IsClosed(a, *type)) SearchBody(n, a, *type, exact, s);
   }
   // Words of the object's own memory that are not the places of its known references.
-  void SearchBody(Address a, const TypeFacts& type, bool exact, Scratch& s) {
+  void SearchBody(NodeId n, Address a, const TypeFacts& type, bool exact, Scratch& s) {
     AddressRange body = in_.ownership.Body(a, type);
     if (const std::optional<PymallocHeap::Block> block = in_.blocks.BlockAt(body.begin)) body = block->range;
     body.begin = (body.begin + 7) & ~Address{7};
@@ -214,8 +245,7 @@ class Counter {
     for (const OwnedSlot& o : s.owned) s.slots.push_back(o.slot);
     std::sort(s.slots.begin(), s.slots.end());
     for (Address at = body.begin; at + 8 <= body.end; at += 8) {
-      const NodeId n = heap_.index.Find(LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin)) & ~kTagBits);
-      if (n != kNoNode && !std::binary_search(s.slots.begin(), s.slots.end(), at)) Change(audit_.possible[n], 1);
+      if (!std::binary_search(s.slots.begin(), s.slots.end(), at)) Possible(LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin)), at, n);
     }
   }
   void CountSharedKeys() {
@@ -249,9 +279,9 @@ class Counter {
         parts, snapshot::ThreadCount(limits_.threads, parts),
         [&](std::size_t part, unsigned) {
           std::uint64_t words = 0;
-          cover_.ForEachOpen(part, part + 1, [&](Address, const std::byte* p, std::uint64_t count) {
+          cover_.ForEachOpen(part, part + 1, [&](Address at, const std::byte* p, std::uint64_t count) {
             words += count;
-            for (std::uint64_t i = 0; i < count; ++i) Possible(LoadUnchecked<std::uint64_t>(p + i * 8));
+            for (std::uint64_t i = 0; i < count; ++i) Possible(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8, kNoNode);
           });
           bytes += words * 8;
           return true;
@@ -263,11 +293,49 @@ class Counter {
   void SearchRegisters() {
     for (const target::Thread& t : in_.reader.process().threads) {
       if (!t.has_registers) continue;
-      for (const std::uint64_t word : t.registers) Possible(word);
+      for (const std::uint64_t word : t.registers) Possible(word, 0, kNoNode, t.tid);
     }
   }
-  void Possible(std::uint64_t word) {
-    if (const NodeId n = heap_.index.Find(word & ~kTagBits); n != kNoNode) Change(audit_.possible[n], 1);
+  void Possible(std::uint64_t word, Address slot, NodeId owner, std::int32_t tid = 0) {
+    if (const NodeId n = heap_.index.Find(word & ~kTagBits); n != kNoNode) {
+      Change(audit_.possible[n], 1);
+      if (watch_ != nullptr) [[unlikely]] Note(n, slot, owner, tid);
+    } else if (unreached_.size() > 0) {
+      if (const NodeId u = unreached_.Find(word & ~kTagBits); u != kNoNode) Change(audit_.unreached[u].possible, 1);
+    }
+  }
+  void Note(NodeId n, Address slot, NodeId owner, std::int32_t tid) {
+    const auto at = std::lower_bound(watch_->targets.begin(), watch_->targets.end(), n);
+    if (at == watch_->targets.end() || *at != n) return;
+    std::vector<PossibleHolder>& found = (*watch_->found)[static_cast<std::size_t>(at - watch_->targets.begin())];
+    // What was counted as known already lies in open memory too; it is no further reference.
+    if (found.size() >= watch_->max || (slot != 0 && IsKnownSlot(slot))) return;
+    found.push_back({slot, owner, slot == 0 ? fmt::format("register of thread {}", tid) : PlaceOf(slot)});
+  }
+  [[nodiscard]] bool IsKnownSlot(Address slot) const {
+    const auto at = std::lower_bound(in_.roots.references.begin(), in_.roots.references.end(), slot, [](const RootReference& r, Address a) { return r.slot < a; });
+    return at != in_.roots.references.end() && at->slot == slot;
+  }
+  // "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
+  [[nodiscard]] std::string PlaceOf(Address slot) const {
+    const target::Process& process = in_.reader.process();
+    const target::Module* module = process.FindModule(slot);
+    if (module == nullptr && IsStatic(slot)) module = process.FindModule(memory_.Find(slot)->range.begin - 1);  // .bss
+    if (module != nullptr) {
+      const std::string file = module->path.substr(module->path.rfind('/') + 1);
+      const std::uint64_t linked = slot - static_cast<Address>(module->load_bias);
+      if (module->file) {
+        if (const auto symbol = module->file->SymbolAt(linked); symbol && symbol->is_object) return fmt::format("{}: {}+{:#x}", file, symbol->name, linked - symbol->address);
+      }
+      return fmt::format("{}+{:#x}", file, linked);
+    }
+    for (const target::Thread& t : process.threads) {
+      const target::Segment* const s = memory_.Find(slot);
+      if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return fmt::format("stack of thread {}", t.tid);
+    }
+    if (const auto block = in_.blocks.BlockAt(slot)) return fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin);
+    if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin);
+    return fmt::format("memory at {:#x}", slot);
   }
 
   const AuditInput& in_;
@@ -279,6 +347,8 @@ class Counter {
   std::vector<const TypeFacts*> facts_;  // by type record
   std::vector<NodeId> uncounted_;
   std::vector<Scratch> scratch_;
+  const Watch* watch_ = nullptr;
+  heap::ObjectIndex unreached_;
   heap::ReferenceAudit audit_;
 };
 
@@ -286,6 +356,21 @@ class Counter {
 
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
   return Counter(input, limits, progress).Run();
+}
+
+std::vector<std::vector<PossibleHolder>> FindPossibleHolders(const AuditInput& input, std::span<const NodeId> targets, std::size_t max, const Limits& limits,
+                                                             ProgressSink& progress) {
+  std::vector<std::vector<PossibleHolder>> found(targets.size());
+  const Watch watch{targets, max, &found};
+  Limits one = limits;
+  one.threads = 1;
+  Counter counter(input, one, progress);
+  counter.Observe(watch);
+  static_cast<void>(counter.Run());  // stopped: what was found so far is true
+  for (std::vector<PossibleHolder>& list : found) {
+    std::sort(list.begin(), list.end(), [](const PossibleHolder& a, const PossibleHolder& b) { return a.slot - 1 < b.slot - 1; });  // registers (0) last
+  }
+  return found;
 }
 
 std::vector<std::vector<Holder>> FindHolders(const AuditInput& in, std::span<const NodeId> targets, std::size_t max, ProgressSink& progress) {

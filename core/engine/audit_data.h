@@ -12,11 +12,12 @@ namespace pygc::engine {
 
 struct AuditData {
   AuditData(const objects::ObjectReader& reader, const objects::TraverseInterpreter* machine, const Limits& limits)
-      : ownership(reader, machine), roots(audit::ReadInterpreterRoots(reader.process(), reader.runtime())), blocks(reader.process(), reader.runtime(), limits) {}
+      : ownership(reader, machine), roots(audit::ReadInterpreterRoots(reader.process(), reader.runtime())), blocks(reader.process(), reader.runtime(), limits), chunks(reader.process(), blocks) {}
 
   objects::Ownership ownership;
   audit::InterpreterRoots roots;
   audit::PymallocHeap blocks;
+  audit::MallocHeap chunks;
   heap::ReferenceAudit counts;
   analysis::CountAudit judged;
 };

@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -75,7 +75,7 @@ constexpr CommandRow kRows[] = {
     {"refcounts",
      "audit: objects whose count and found references disagree",
      true,
-     kLimit | kFilter | kFailOn,
+     kLimit | kFilter | kFailOn | kAll,
      "Counts every reference to every object, tracked or not, from the objects, the interpreter's own structures and all native memory, and compares with "
      "ob_refcnt. A deficit: more references than the count, known exactly. A surplus: a count that not even every word of memory that may be a reference "
      "explains. Names who holds each reference, and says how many counts could be judged.",
@@ -145,7 +145,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--save", "-x", "--depth", "--fan-out", "--all"};
+constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--save", "-x", "--depth", "--fan-out"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -336,6 +336,9 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   }
   if (row.takes & kTraverse) {
     command->add_flag("--traverse", r.traverse, "also compare the native readers with tp_traverse's own code")->group(group);
+  }
+  if (row.takes & kAll) {
+    command->add_flag("--all", r.all, "also the counts that words of native memory explain, each with where these lie, and known leaks")->group(group);
   }
   if (row.takes & kFailOn) {
     command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/cpython/known_counts.h"
 #include "core/engine/audit_data.h"
 #include "core/engine/command.h"
 #include "core/engine/labels.h"
@@ -66,6 +67,7 @@ class RefcountsCommand {
     report_.exact = a.exact;
     report_.explained = a.explained;
     report_.unverified = a.unverified;
+    report_.unconfirmed = a.unconfirmed;
     for (const Reason& r : kReasons) {
       if (const std::uint64_t n = a.by_reason[static_cast<std::size_t>(r.auditable)]; n > 0) report_.not_audited.push_back({r.name, r.text, n});
     }
@@ -78,42 +80,102 @@ class RefcountsCommand {
     report_.blocks = in_.audit->counts.blocks_in_use;
   }
 
-  [[nodiscard]] bool Passes(const CountFinding& f) const { return PassesFilters(in_.request, TypeOf(f.object), {TypeOf(f.object)}); }
-  [[nodiscard]] std::string TypeOf(heap::NodeId n) const { return in_.heap.types[in_.heap.type[n]].name; }
+  [[nodiscard]] bool Passes(const CountFinding& f) const { return PassesFilters(in_.request, TypeOf(f), {TypeOf(f)}); }
+  [[nodiscard]] std::string TypeOf(const CountFinding& f) const {
+    return f.object == heap::kNoNode ? labels_.TypeName(f.address) : in_.heap.types[in_.heap.type[f.object]].name;
+  }
+
+  [[nodiscard]] audit::AuditInput Input() const { return {in_.reader, in_.audit->ownership, in_.audit->roots, in_.audit->blocks, in_.audit->chunks, in_.heap}; }
+  [[nodiscard]] std::size_t Limit() const { return in_.request.limit == 0 ? kMaxFindings : std::min<std::size_t>(in_.request.limit, kMaxFindings); }
 
   void Findings() {
-    std::vector<CountFinding> shown;
+    std::vector<CountFinding> found;
     for (const CountFinding& f : in_.audit->judged.findings) {
-      if (!Passes(f)) continue;
-      ++(f.kind == CountFindingKind::kDeficit ? report_.deficits : f.kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);
-      shown.push_back(f);
+      if (Passes(f)) found.push_back(f);
     }
     // Deficits first: they end in a crash. Then by how far the count is off.
     const auto off = [](const CountFinding& f) { return f.kind == CountFindingKind::kDeficit ? f.known - f.recorded : f.recorded - f.known; };
-    std::stable_sort(shown.begin(), shown.end(), [&](const CountFinding& a, const CountFinding& b) {
+    std::stable_sort(found.begin(), found.end(), [&](const CountFinding& a, const CountFinding& b) {
       if ((a.kind == CountFindingKind::kDeficit) != (b.kind == CountFindingKind::kDeficit)) return a.kind == CountFindingKind::kDeficit;
       return off(a) > off(b);
     });
-    shown.resize(std::min<std::size_t>(shown.size(), in_.request.limit == 0 ? kMaxFindings : in_.request.limit));
+    std::vector<report::RefcountFinding> rows = Rows(found);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      if (i < rows.size() && IsKnownLeak(rows[i])) {
+        ++report_.known_count;
+        report_.known.push_back(std::move(rows[i]));
+        continue;
+      }
+      ++(found[i].kind == CountFindingKind::kDeficit ? report_.deficits : found[i].kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);
+      if (i < rows.size() && report_.findings.size() < Limit()) report_.findings.push_back(std::move(rows[i]));
+    }
+    if (in_.request.all) Explained();
+  }
+
+  // Rows of the first kMaxFindings, with their holders.
+  std::vector<report::RefcountFinding> Rows(const std::vector<CountFinding>& found) {
     std::vector<heap::NodeId> targets;
-    for (const CountFinding& f : shown) targets.push_back(f.object);
+    for (const CountFinding& f : found) {
+      if (f.object != heap::kNoNode && targets.size() < kMaxFindings) targets.push_back(f.object);
+    }
     std::sort(targets.begin(), targets.end());
-    const audit::AuditInput input{in_.reader, in_.audit->ownership, in_.audit->roots, in_.audit->blocks, in_.heap};
     const std::vector<std::vector<audit::Holder>> holders =
-        targets.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(input, targets, kMaxHolders, in_.progress);
-    for (const CountFinding& f : shown) {
-      report::RefcountFinding& row = report_.findings.emplace_back();
+        targets.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(Input(), targets, kMaxHolders, in_.progress);
+    std::vector<report::RefcountFinding> rows;
+    for (const CountFinding& f : found) {
+      if (rows.size() >= kMaxFindings) break;
+      report::RefcountFinding& row = rows.emplace_back();
       row.kind = KindName(f.kind);
-      row.object = in_.heap.AddressOf(f.object);
+      row.object = f.address;
       row.type = labels_.TypeName(row.object);
       row.text = labels_.NameOf(row.object, row.type);
       row.recorded = f.recorded;
       row.known = f.known;
       row.possible = f.possible;
-      const auto at = static_cast<std::size_t>(std::lower_bound(targets.begin(), targets.end(), f.object) - targets.begin());
-      for (const audit::Holder& h : holders[at]) {
+      const auto at = std::lower_bound(targets.begin(), targets.end(), f.object);
+      if (f.object == heap::kNoNode || at == targets.end() || *at != f.object) continue;
+      for (const audit::Holder& h : holders[static_cast<std::size_t>(at - targets.begin())]) {
         const Address holder = h.holder == heap::kNoNode ? 0 : in_.heap.AddressOf(h.holder);
         row.holders.push_back({holder, holder != 0 ? labels_.TypeName(holder) : std::string(), h.place});
+      }
+    }
+    return rows;
+  }
+
+  bool IsKnownLeak(report::RefcountFinding& row) const {
+    if (row.kind == "deficit") return false;
+    for (const cpython::KnownSurplus& k : cpython::KnownSurpluses(in_.reader.runtime().layout.version)) {
+      if (row.type != k.type || row.recorded - row.known - row.possible > k.by) continue;
+      const bool named = k.name.empty() || row.text == k.name || std::any_of(row.holders.begin(), row.holders.end(), [&](const report::CountHolder& h) { return h.place == k.name; });
+      if (!named || (!k.text.empty() && in_.reader.Text(row.object, 64).value_or("") != k.text)) continue;
+      row.cause = k.cause;
+      return true;
+    }
+    return false;
+  }
+
+  // Counts above what is known that words of native memory explain, each with these words.
+  void Explained() {
+    report_.all = true;
+    const heap::ReferenceAudit& counts = in_.audit->counts;
+    std::vector<CountFinding> found;
+    std::vector<heap::NodeId> targets;
+    for (heap::NodeId n = 0; n < in_.heap.size() && found.size() < Limit(); ++n) {
+      const std::uint32_t count = in_.heap.refcount[n];
+      if (counts.auditable[n] != heap::Auditable::kYes || count <= counts.known[n] || count - counts.known[n] > counts.possible[n]) continue;
+      const CountFinding f{n, in_.heap.AddressOf(n), CountFindingKind::kSurplus, count, counts.known[n], counts.possible[n]};
+      if (!Passes(f)) continue;
+      found.push_back(f);
+      targets.push_back(n);
+    }
+    if (found.empty()) return;
+    report_.explained_list = Rows(found);
+    const std::vector<std::vector<audit::PossibleHolder>> words = audit::FindPossibleHolders(Input(), targets, kMaxHolders, in_.request.limits, in_.progress);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      report_.explained_list[i].kind = "explained";
+      for (const audit::PossibleHolder& w : words[i]) {
+        const Address owner = w.owner == heap::kNoNode ? 0 : in_.heap.AddressOf(w.owner);
+        report_.explained_list[i].words.push_back({owner, owner != 0 ? labels_.TypeName(owner) : std::string(), owner != 0 ? fmt::format("+{:#x}", w.slot - owner) : w.place});
       }
     }
   }

@@ -133,7 +133,7 @@ struct Session::Impl {
     made.verdict_seconds = SecondsSince(start);
     if (with_audit) {
       start = Clock::now();
-      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.heap};
+      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap};
       Result<heap::ReferenceAudit> counts = audit::CountReferences(input, request.limits, progress);
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);

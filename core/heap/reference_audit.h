@@ -19,10 +19,19 @@ enum class Auditable : std::uint8_t {
 };
 inline constexpr std::size_t kAuditableKinds = 5;
 
+/// A block that looks like an object in every respect and to which nothing leads that is known exactly.
+struct UnreachedObject {
+  Address object = 0;
+  Address type = 0;
+  std::uint32_t recorded = 0;  // ob_refcnt
+  std::uint32_t possible = 0;  // words that may be references to it
+};
+
 struct ReferenceAudit {
   std::vector<std::uint32_t> known;     // references that are known exactly, by node
   std::vector<std::uint32_t> possible;  // words that may be references to it
   std::vector<Auditable> auditable;
+  std::vector<UnreachedObject> unreached;  // by address; not nodes of the snapshot
   std::uint64_t open_bytes = 0;         // memory that was searched for words
   std::uint64_t blocks_in_use = 0;      // of CPython's allocator
   std::vector<std::string> surplus_doubts;  // why a count that is too high cannot be told from one that unread memory explains; empty: it can

@@ -55,10 +55,12 @@ Ownership::Ownership(const ObjectReader& reader, const TraverseInterpreter* mach
     range_ = Fields({Field::rangeobject_start, Field::rangeobject_stop, Field::rangeobject_step, Field::rangeobject_length});
     long_range_ = Fields({Field::longrangeiterobject_index, Field::longrangeiterobject_start, Field::longrangeiterobject_step, Field::longrangeiterobject_len});
   }
+  abc_data_ = Fields({Field::abc_data_abc_registry, Field::abc_data_abc_cache, Field::abc_data_abc_negative_cache});
   if (o_.bytearray_object != kNoField) byte_array_.entries.push_back({o_.bytearray_object, "ob_bytes_object"});
   for (const FieldList::Entry& e : byte_array_.entries) byte_array_.bytes = std::max(byte_array_.bytes, e.offset + Offsets::kPointerBytes);
   const auto at = [&](Field f) { return layout.Has(f) ? layout.Offset(f) : kNoField; };
   co_cached_ = at(Field::PyCodeObject_co_cached);
+  zombie_frame_ = o_.f_localsplus != kNoField ? at(Field::PyCodeObject_co_zombieframe) : kNoField;
   od_fast_nodes_ = at(Field::PyODictObject_od_fast_nodes);
   f_state_ = layout.Has(Field::PyFrameObject_f_state) ? at(Field::PyFrameObject_f_state) : at(Field::PyFrameObject_f_executing);
   old_frame_state_ = !layout.Has(Field::PyFrameObject_f_state);
@@ -106,6 +108,7 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
     case BodyKind::kModule: Append(object, module_, out); break;
     case BodyKind::kRange: Append(object, range_, out); break;
     case BodyKind::kLongRangeIterator: Append(object, long_range_, out); break;
+    case BodyKind::kAbcData: Append(object, abc_data_, out); break;
     case BodyKind::kByteArray: Append(object, byte_array_, out); break;
     case BodyKind::kTypeObject: TypeObject(object, out); break;
     case BodyKind::kDict: DictKeys(object, out); break;
@@ -259,6 +262,7 @@ bool Ownership::IsExecuting(Address object, const TypeFacts& type) const {
 bool Ownership::IsClosed(Address object, const TypeFacts& type) const {
   if (type.body == BodyKind::kOpen || type.body_grows) return false;
   if ((type.body == BodyKind::kRange && range_.entries.empty()) || (type.body == BodyKind::kCode && code_.entries.empty())) return false;
+  if (type.body == BodyKind::kAbcData && abc_data_.entries.empty()) return false;
   if (type.is_heap_type && !instances_own_type_ && !VisitsOwnType(object, type)) return false;
   return !IsExecuting(object, type);
 }
@@ -277,7 +281,10 @@ AddressRange Ownership::Body(Address object, const TypeFacts& type) const {
       const auto state = LoadUnchecked<std::uint32_t>(p + o_.str_state);
       if (!(state >> o_.compact_shift & 1)) return body;
       const std::uint64_t length = std::min<std::uint64_t>(Word(p, o_.str_length), std::uint64_t{1} << 40), kind = state >> o_.kind_shift & 7;
-      body.end = std::max(body.end, object + (state >> o_.ascii_shift & 1 ? o_.ascii_size : o_.compact_size) + (length + 1) * kind);
+      const bool ascii = state >> o_.ascii_shift & 1;
+      const std::uint64_t bytes = (ascii ? o_.ascii_size : o_.compact_size) + (length + 1) * kind;
+      // A str itself is smaller than its type says; an instance of a subclass has its own fields, and its text elsewhere.
+      body.end = type.is_heap_type ? std::max(body.end, object + bytes) : object + bytes;
       return body;
     }
     case SizeRule::kBytes:
@@ -368,6 +375,11 @@ void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<Addre
     }
     case BodyKind::kCode:
       if (co_cached_ != kNoField) block(values_.Pointer(object + co_cached_), cached_.bytes);
+      if (zombie_frame_ != kNoField) {  // a frame kept for the next call, count 0: its places are stale. CPython: frame_dealloc() [2.7-3.9]
+        const Address frame = values_.Pointer(object + zombie_frame_);
+        const std::uint64_t places = values_.Pointer(frame + o_.ob_size);
+        if (frame != 0 && places < (1u << 24)) out.push_back({frame - o_.gc_head_bytes, frame + o_.f_localsplus + places * 8});
+      }
       break;
     case BodyKind::kText: {
       const std::byte* p = memory_->At(object, type.fixed_bytes);

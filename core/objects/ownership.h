@@ -75,8 +75,8 @@ class Ownership {
   const target::MemoryImage* memory_;
   Offsets o_;
   Values values_;
-  FieldList code_, cached_, descriptor_, module_, range_, long_range_, heap_type_, static_type_, managed_type_, byte_array_;
-  std::uint32_t co_cached_, gi_executable_, od_fast_nodes_, f_state_;
+  FieldList code_, cached_, descriptor_, module_, range_, long_range_, abc_data_, heap_type_, static_type_, managed_type_, byte_array_;
+  std::uint32_t co_cached_, zombie_frame_, od_fast_nodes_, f_state_;
   std::uint64_t static_builtin_;
   std::int64_t frame_executing_;
   bool instances_own_type_, cached_frame_owns_code_, old_frame_state_;

@@ -570,7 +570,7 @@ BodyKind TypeTable::BodyOfStatic(const Raw& raw, const TypeFacts& f) const {
                                       {"NoneType", BodyKind::kClosed}, {"ellipsis", BodyKind::kClosed},    {"NotImplementedType", BodyKind::kClosed},
                                       {"unicode", BodyKind::kText},    {"bytearray", BodyKind::kByteArray}, {"code", BodyKind::kCode},
                                       {"range", BodyKind::kRange},     {"xrange", BodyKind::kClosed},      {"range_iterator", BodyKind::kClosed},
-                                      {"rangeiterator", BodyKind::kClosed}, {"longrange_iterator", BodyKind::kLongRangeIterator},
+                                      {"rangeiterator", BodyKind::kClosed}, {"longrange_iterator", BodyKind::kLongRangeIterator}, {"_abc_data", BodyKind::kAbcData}, {"_abc._abc_data", BodyKind::kAbcData},
                                       {"object", BodyKind::kClosed}};
   const std::string name = RawName(raw);
   if (name == "functools._lru_list_elem") return BodyKind::kClosed;  // its key and result are visited by the cache

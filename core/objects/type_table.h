@@ -82,6 +82,7 @@ enum class BodyKind : std::uint8_t {
   kModule,
   kRange,
   kLongRangeIterator,
+  kAbcData,
   kTypeObject,
   kList,
   kDict,       // and OrderedDict, defaultdict

@@ -10,23 +10,50 @@ namespace {
 const char* Meaning(const std::string& kind) {
   if (kind == "deficit") return "more references than its count: a reference was given up that is still used";
   if (kind == "surplus") return "held rightly, and counted higher than every reference found: a reference was leaked";
+  if (kind != "lost") return "";
   return "its count alone keeps it alive: no reference to it was found anywhere";
 }
 
-void WriteFinding(const RefcountFinding& f, TextWriter& out) {
+void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style::kBad) {
   out.Line();
-  out.To(4).Add(f.kind, Style::kBad).To(14).Add(f.type, Style::kName).Add(fmt::format(" at {:#x}", f.object));
+  out.To(4).Add(f.kind, style).To(14).Add(f.type, Style::kName).Add(fmt::format(" at {:#x}", f.object));
   out.Line(f.text.empty() ? "" : "  " + f.text);
   std::string found = fmt::format("ob_refcnt {}, {} found", Thousands(f.recorded), Counted(f.known, "reference"));
   if (f.possible > 0) found += fmt::format(", and {} that may be one", Counted(f.possible, "word"));
   out.To(8).Line(found);
-  out.To(8).Paragraph(Meaning(f.kind), 8, Style::kFaint);
+  if (const char* meaning = Meaning(f.kind); *meaning != '\0') out.To(8).Paragraph(meaning, 8, Style::kFaint);
+  if (!f.cause.empty()) out.To(8).Paragraph(f.cause, 8);
   for (const CountHolder& h : f.holders) {
     out.To(8).Add(f.kind == "deficit" ? "used by " : "held by ", Style::kFaint);
     if (h.object != 0) out.Add(h.type, Style::kName).Add(fmt::format(" at {:#x} ", h.object));
     out.Line(h.place);
   }
   if (f.known > f.holders.size() && !f.holders.empty()) out.To(8).Line(fmt::format("… {} more", Counted(f.known - f.holders.size(), "reference")), Style::kFaint);
+  for (const CountHolder& w : f.words) {
+    out.To(8).Add("a word in ", Style::kFaint);
+    if (w.object != 0) out.Add(w.type, Style::kName).Add(fmt::format(" at {:#x} ", w.object));
+    out.Line(w.place);
+  }
+  if (f.possible > f.words.size() && !f.words.empty()) out.To(8).Line(fmt::format("… {} more", Counted(f.possible - f.words.size(), "word")), Style::kFaint);
+}
+
+void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
+  json.Object().String("kind", f.kind).Hex("object", f.object).String("type", f.type).String("text", f.text);
+  json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible);
+  for (const auto& [key, list] : {std::pair{"holders", &f.holders}, std::pair{"words", &f.words}}) {
+    json.Key(key).Array();
+    for (const CountHolder& holder : *list) {
+      json.Object().Key("object");
+      if (holder.object != 0) {
+        json.Hex(holder.object);
+      } else {
+        json.Null();
+      }
+      json.String("type", holder.type).String("place", holder.place).EndObject();
+    }
+    json.EndArray();
+  }
+  json.String("cause", f.cause).EndObject();
 }
 
 }  // namespace
@@ -47,39 +74,42 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   out.To(4).Line(fmt::format("{} ({:.2f} %) with every reference known", Thousands(r.exact), share));
   if (r.explained > 0) out.To(4).Line(fmt::format("{} counted higher than what is known, explained by words of native memory", Thousands(r.explained)));
   if (r.unverified > 0) out.To(4).Line(fmt::format("{} counted higher than everything found, unverifiable", Thousands(r.unverified)), Style::kWaiting);
+  if (r.unconfirmed > 0) out.To(4).Line(fmt::format("{} not judged: they look like objects, and only words of native memory lead to them", Thousands(r.unconfirmed)));
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
+  if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself, known and cited (--all)", Counted(r.known_count, "leak")));
   for (const RefcountFinding& f : r.findings) WriteFinding(f, out);
   if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
+  if (r.all) {
+    for (const RefcountFinding& f : r.known) WriteFinding(f, out, Style::kPlain);
+    for (const RefcountFinding& f : r.explained_list) WriteFinding(f, out, Style::kPlain);
+    if (r.explained > r.explained_list.size()) out.Line().Line(fmt::format("… {} more explained (--limit 0 for all)", Thousands(r.explained - r.explained_list.size())));
+  }
   WriteWarnings(out, h);
 }
 
 void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   json.Object().Unsigned("findings", r.deficits + r.surpluses + r.lost).Unsigned("deficits", r.deficits).Unsigned("surpluses", r.surpluses).Unsigned("lost", r.lost);
   json.Unsigned("tracked", h.tracked).Unsigned("objects", r.objects).Unsigned("audited", r.audited).Unsigned("exact", r.exact);
-  json.Unsigned("explained", r.explained).Unsigned("unverified", r.unverified);
+  json.Unsigned("explained", r.explained).Unsigned("unverified", r.unverified).Unsigned("unconfirmed", r.unconfirmed);
   json.Key("not_audited").Array();
   for (const NotAudited& n : r.not_audited) json.Object().String("reason", n.reason).Unsigned("objects", n.objects).EndObject();
   json.EndArray().Key("limits").Array();
   for (const std::string& l : r.limits) json.String(l);
   json.EndArray().Unsigned("searched_bytes", r.searched_bytes).Unsigned("allocated_blocks", r.blocks);
   json.Key("refcount_findings").Array();
-  for (const RefcountFinding& f : r.findings) {
-    json.Object().String("kind", f.kind).Hex("object", f.object).String("type", f.type).String("text", f.text);
-    json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible);
-    json.Key("holders").Array();
-    for (const CountHolder& holder : f.holders) {
-      json.Object().Key("object");
-      if (holder.object != 0) {
-        json.Hex(holder.object);
-      } else {
-        json.Null();
-      }
-      json.String("type", holder.type).String("place", holder.place).EndObject();
-    }
-    json.EndArray().EndObject();
+  for (const RefcountFinding& f : r.findings) WriteFindingJson(f, json);
+  json.EndArray().Key("known_leaks").Array();
+  for (const RefcountFinding& f : r.known) WriteFindingJson(f, json);
+  json.EndArray().Key("explained_by_words");
+  if (r.all) {
+    json.Array();
+    for (const RefcountFinding& f : r.explained_list) WriteFindingJson(f, json);
+    json.EndArray();
+  } else {
+    json.Null();
   }
-  json.EndArray().EndObject();
+  json.EndObject();
 }
 
 }  // namespace pygc::report

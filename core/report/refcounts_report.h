@@ -22,6 +22,8 @@ struct RefcountFinding {
   std::string text;  // a short safe label, may be empty
   std::uint64_t recorded = 0, known = 0, possible = 0;
   std::vector<CountHolder> holders;  // some of those that are known
+  std::vector<CountHolder> words;    // --all: where words lie that may be references
+  std::string cause;                 // of a known leak: file, function, what it does
 };
 
 struct NotAudited {
@@ -31,10 +33,14 @@ struct NotAudited {
 };
 
 struct RefcountsReport {
-  std::uint64_t objects = 0, audited = 0, exact = 0, explained = 0, unverified = 0;
+  std::uint64_t objects = 0, audited = 0, exact = 0, explained = 0, unverified = 0, unconfirmed = 0;
   std::uint64_t deficits = 0, surpluses = 0, lost = 0;  // all of them
   std::vector<NotAudited> not_audited;
   std::vector<RefcountFinding> findings;   // at most as many as asked for
+  std::vector<RefcountFinding> known;      // leaks of CPython itself that are known and cited: no findings
+  std::uint64_t known_count = 0;
+  bool all = false;
+  std::vector<RefcountFinding> explained_list;  // --all
   std::vector<std::string> limits;         // what could not be searched, and what that means
   std::uint64_t searched_bytes = 0, blocks = 0;
 };

@@ -202,9 +202,13 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   CheckGolden("refcounts-none.txt", Text(h, r));
   r.deficits = r.surpluses = r.lost = 1;
   r.explained = 47;
-  r.findings = {{"deficit", 0x7f0010, "dict", "", 1, 3, 0, {{0x7f0100, "app.Cache", "._entries"}, {0, "", "PyInterpreterState imports.modules"}}},
-                {"surplus", 0x7f0020, "function", "handle", 4, 1, 2, {{0x7f0200, "dict", "['handle']"}}},
-                {"lost", 0x7f0030, "app.\x1b[2JMessage", "", 1, 0, 0, {}}};
+  r.findings = {{"deficit", 0x7f0010, "dict", "", 1, 3, 0, {{0x7f0100, "app.Cache", "._entries"}, {0, "", "PyInterpreterState imports.modules"}}, {}, ""},
+                {"surplus", 0x7f0020, "function", "handle", 4, 1, 2, {{0x7f0200, "dict", "['handle']"}}, {{0, "", "libapp.so: cache+0x8"}}, ""},
+                {"lost", 0x7f0030, "app.\x1b[2JMessage", "", 1, 0, 0, {}, {}, ""}};
+  r.all = true;
+  r.known = {{"surplus", 0x7f0040, "module", "_warnings", 4, 3, 0, {}, {}, "Python/pylifecycle.c: never released"}};
+  r.known_count = 1;
+  r.explained_list = {{"explained", 0x7f0050, "str", "", 3, 2, 1, {}, {{0x7f0300, "app.Native", "+0x18"}}, ""}};
   CheckGolden("refcounts.txt", Text(h, r));
   JsonWriter json;
   BeginEnvelope(json, h);

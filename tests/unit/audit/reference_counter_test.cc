@@ -29,7 +29,8 @@ struct Audited {
         reader(process, runtime, Limits()),
         ownership(reader, nullptr),
         roots(ReadInterpreterRoots(process, runtime)),
-        blocks(process, runtime, Limits()) {
+        blocks(process, runtime, Limits()),
+        chunks(process, blocks) {
     SilentProgress progress;
     snapshot::SnapshotOptions options;
     options.with_leaves = true;
@@ -38,7 +39,7 @@ struct Audited {
     auto built = snapshot::BuildSnapshot(reader, options, progress);
     REQUIRE(built);
     heap = *std::move(built);
-    const AuditInput input{reader, ownership, roots, blocks, heap};
+    const AuditInput input{reader, ownership, roots, blocks, chunks, heap};
     auto counted = CountReferences(input, Limits(), progress);
     REQUIRE(counted);
     audit = *std::move(counted);
@@ -68,6 +69,7 @@ struct Audited {
   objects::Ownership ownership;
   InterpreterRoots roots;
   PymallocHeap blocks;
+  MallocHeap chunks;
   heap::HeapSnapshot heap;
   heap::ReferenceAudit audit;
   analysis::CountAudit judged;

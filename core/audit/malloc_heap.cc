@@ -1,0 +1,199 @@
+#include "core/audit/malloc_heap.h"
+
+#include <algorithm>
+
+namespace pygc::audit {
+
+namespace {
+
+constexpr std::uint64_t kThreadHeapBytes = 64u << 20;  // HEAP_MAX_SIZE on 64-bit Linux
+constexpr std::uint64_t kMaxHeapInfo = 0x1000;         // heap_info, malloc_state and their alignment
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint32_t kTop = 96;                     // of malloc_state, 2.26 on: mutex, flags, have_fastchunks, fastbinsY[10] at 16, top
+constexpr std::uint32_t kFastbins = 16, kFastbinCount = 10;
+constexpr std::uint32_t kBins = 112;
+constexpr std::uint64_t kCacheChunk = 0x290;           // tcache_perthread_struct of 64 bins, counts of 16 bits [2.30-2.41]
+constexpr std::uint32_t kCacheBins = 64;
+constexpr std::uint64_t kMaxCached = 1u << 16;         // entries of one bin
+constexpr std::uint64_t kMaxFast = 1u << 20;
+
+}  // namespace
+
+std::uint64_t MallocHeap::Word(Address a) const noexcept {
+  const std::byte* p = process_->memory.At(a, 8);
+  return p != nullptr ? LoadUnchecked<std::uint64_t>(p) : 0;
+}
+
+MallocHeap::MallocHeap(const target::Process& process, const PymallocHeap& pymalloc) : process_(&process), pymalloc_(&pymalloc) {
+  FindThreadArenas();
+  FindMainArena();
+  std::sort(areas_.begin(), areas_.end(), [](const MallocArea& a, const MallocArea& b) { return a.range.begin < b.range.begin; });
+  FindThreadCaches();
+  for (const MallocArea& area : areas_) ReadFastbins(area);
+  std::sort(cached_.begin(), cached_.end());
+  cached_.erase(std::unique(cached_.begin(), cached_.end()), cached_.end());
+}
+
+bool MallocHeap::Follow(Address first, Address end, std::uint64_t flags, MallocArea& area) const {
+  const target::Segment* const s = process_->memory.Find(first);
+  if (s == nullptr || end > s->range.end || first % 16 != 0 || end <= first + kMinChunk) return false;
+  area = {{first, end}, 0, 0, 0, 0};
+  Address chunk = first;
+  std::uint64_t head = Word(chunk + 8);
+  while (chunk < end) {
+    const std::uint64_t bytes = head & ~kFlags;
+    if (bytes < kMinChunk || bytes % 16 != 0 || bytes > end - chunk || (head & kMmapped) || (flags == 0 && (head & kNonMain))) {  // free chunks of thread arenas lack the bit
+      // The last heap but one of a thread's arena ends in two small fence chunks.
+      return bytes == kHead && (head & kPrevInUse) && end - chunk <= 2 * kMinChunk;
+    }
+    const Address next = chunk + bytes;
+    if (next == end) {
+      area.top = chunk;
+      ++area.free;
+      return true;
+    }
+    head = Word(next + 8);
+    ++(head & kPrevInUse ? area.in_use : area.free);
+    chunk = next;
+  }
+  return false;
+}
+
+void MallocHeap::FindThreadArenas() {
+  for (const target::Segment& s : process_->memory.segments()) {
+    if (!s.writable || !s.readable) continue;
+    for (Address base = (s.range.begin + kThreadHeapBytes - 1) & ~(kThreadHeapBytes - 1); base + kPage <= s.range.end; base += kThreadHeapBytes) {
+      // heap_info: ar_ptr, prev, size in use.
+      const Address state = Word(base), previous = Word(base + 8);
+      const std::uint64_t bytes = Word(base + 16);
+      if (bytes < kPage || bytes % kPage != 0 || bytes > kThreadHeapBytes || base + bytes > s.range.end || state % 8 != 0) continue;
+      const bool is_first = previous == 0 && state > base && state < base + 0x100;
+      if (!is_first && (previous % kThreadHeapBytes != 0 || process_->memory.At(state, kTop + 8) == nullptr)) continue;
+      // Where the first chunk lies differs with the release; the one place from which chunks lead to the end is it.
+      for (Address first = is_first ? state + kTop : base + 32; first < base + kMaxHeapInfo; first += 16) {
+        MallocArea area;
+        if (!Follow(first & ~Address{15}, base + bytes, kNonMain, area)) continue;
+        if (area.top != 0 && area.top != Word(state + kTop)) continue;
+        area.arena = state;
+        areas_.push_back(area);
+        break;
+      }
+    }
+  }
+}
+
+void MallocHeap::FindMainArena() {
+  for (const target::Segment& s : process_->memory.segments()) {
+    if (!s.writable || !s.readable || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
+    // The first chunk of a process is a thread cache, or (before 2.26) some block; both have PREV_INUSE and nothing before them.
+    if (Word(s.range.begin) != 0 || (Word(s.range.begin + 8) & (kPrevInUse | kMmapped | kNonMain)) != kPrevInUse) continue;
+    MallocArea area;
+    if (!Follow(s.range.begin, s.range.end, 0, area) || area.top == 0) continue;
+    FindState(area);
+    if (area.arena != 0) areas_.push_back(area);
+  }
+}
+
+void MallocHeap::FindState(MallocArea& area) {
+  // main_arena has no symbol in a stripped libc: it is where the address of the top chunk stands in a module's data, before bins that lead to themselves or
+  // into the heap.
+  for (const target::Segment& s : process_->memory.segments()) {
+    if (!s.writable || !s.readable || s.bytes == nullptr) continue;
+    const bool of_module = s.module != 0xFFFFFFFFu || process_->FindModule(s.range.begin) != nullptr || (s.range.begin > 0 && process_->FindModule(s.range.begin - 1) != nullptr);
+    if (!of_module) continue;
+    for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
+      if (LoadUnchecked<std::uint64_t>(s.bytes + (a - s.range.begin)) != area.top || a < kTop) continue;
+      const Address state = a - kTop;
+      bool fits = true;
+      for (std::uint32_t bin = 0; bin < 8 && fits; ++bin) {
+        const Address forward = Word(state + kBins + bin * 16);
+        fits = forward == state + kBins + bin * 16 - 16 || (forward >= area.range.begin && forward < area.range.end && forward % 16 == 0);
+      }
+      if (!fits) continue;
+      area.arena = state;
+      return;
+    }
+  }
+}
+
+bool MallocHeap::Holds(Address chunk) const noexcept {
+  const auto after = std::upper_bound(areas_.begin(), areas_.end(), chunk, [](Address a, const MallocArea& m) { return a < m.range.begin; });
+  return after != areas_.begin() && (after - 1)->range.Contains(chunk) && chunk % 16 == 0;
+}
+
+std::optional<AddressRange> MallocHeap::ChunkAt(Address a) const {
+  for (const MallocArea& area : areas_) {
+    if (!area.range.Contains(a)) continue;
+    for (Address chunk = area.range.begin; chunk < area.range.end;) {
+      const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
+      if (bytes < kHead || bytes > area.range.end - chunk) break;
+      if (a < chunk + bytes) return AddressRange{chunk + kHead, chunk + bytes};
+      chunk += bytes;
+    }
+  }
+  return std::nullopt;
+}
+
+void MallocHeap::FindThreadCaches() {
+  for (const MallocArea& area : areas_) {
+    for (Address chunk = area.range.begin; chunk < area.range.end;) {
+      const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
+      if (bytes < kHead || bytes > area.range.end - chunk) break;
+      if (bytes == kCacheChunk) static_cast<void>(ReadThreadCache(chunk + kHead, bytes));
+      chunk += bytes;
+    }
+  }
+}
+
+bool MallocHeap::ReadThreadCache(Address cache, std::uint64_t) {
+  // tcache_perthread_struct { uint16_t counts[64]; tcache_entry* entries[64]; }. Links are mangled with the place they stand in, from 2.32 on.
+  const std::byte* p = process_->memory.At(cache, kCacheBins * 10);
+  if (p == nullptr) return false;
+  std::vector<Address> found;
+  for (std::uint32_t bin = 0; bin < kCacheBins; ++bin) {
+    const auto count = LoadUnchecked<std::uint16_t>(p + bin * 2);
+    Address entry = LoadUnchecked<std::uint64_t>(p + kCacheBins * 2 + bin * 8);
+    if ((count == 0) != (entry == 0) || count > kMaxCached) return false;
+    const std::uint64_t bytes = kMinChunk + bin * 16;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (!Holds(entry - kHead) || (Word(entry - 8) & ~kFlags) != bytes) return false;
+      found.push_back(entry - kHead);
+      const std::uint64_t word = Word(entry), mangled = word ^ (entry >> 12);
+      const bool ends = i + 1 == count;
+      if (ends ? mangled == 0 || word == 0 : Holds(mangled - kHead)) {
+        entry = ends ? 0 : mangled;
+      } else if (!ends && Holds(word - kHead)) {
+        entry = word;
+      } else {
+        return false;
+      }
+    }
+  }
+  cached_.insert(cached_.end(), found.begin(), found.end());
+  return true;
+}
+
+void MallocHeap::ReadFastbins(const MallocArea& area) {
+  if (area.arena == 0 || area.top == 0) return;
+  for (std::uint32_t bin = 0; bin < kFastbinCount; ++bin) {
+    std::vector<Address> found;
+    const std::uint64_t bytes = kMinChunk + bin * 16;
+    bool whole = true;
+    Address chunk = Word(area.arena + kFastbins + bin * 8);
+    for (std::uint64_t i = 0; chunk != 0 && whole; ++i) {
+      whole = i < kMaxFast && Holds(chunk) && (Word(chunk + 8) & ~kFlags) == bytes;
+      if (!whole) break;
+      found.push_back(chunk);
+      const std::uint64_t word = Word(chunk + kHead), mangled = word ^ ((chunk + kHead) >> 12);
+      if (mangled == 0 || Holds(mangled)) {
+        chunk = mangled;
+      } else {
+        whole = word == 0 || Holds(word);
+        chunk = word;
+      }
+    }
+    if (whole) cached_.insert(cached_.end(), found.begin(), found.end());
+  }
+}
+
+}  // namespace pygc::audit

@@ -1,0 +1,195 @@
+#include "core/audit/unreached_objects.h"
+
+#include <algorithm>
+
+#include "core/cpython/object_header.h"
+#include "core/objects/values.h"
+
+namespace pygc::audit {
+
+namespace {
+
+using cpython::Constant;
+using cpython::Field;
+using objects::BodyKind;
+using objects::TypeFacts;
+
+constexpr std::uint32_t kMaxCount = 1u << 20;
+constexpr std::uint64_t kMaxTextCheck = 1u << 16;  // characters looked at
+
+class Finder {
+ public:
+  Finder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap)
+      : reader_(reader),
+        ownership_(ownership),
+        heap_(heap),
+        memory_(reader.process().memory),
+        layout_(reader.runtime().layout),
+        offsets_(layout_),
+        values_(memory_, offsets_, reader.runtime().lookdict),
+        header_(reader.runtime()),
+        debug_header_(static_cast<std::uint32_t>(layout_.Value(Constant::DEBUG_ALLOC_HEADER_BYTES, 16))) {}
+
+  /// `block`: what its owner may write. `exact`: its size says how much was asked for, up to 15 bytes (or the 24 that malloc rounds up to).
+  void Look(AddressRange block, std::uint64_t slack) {
+    AddressRange asked = block;
+    if (HasDebugHeader(block, asked)) slack = 0;
+    const std::uint32_t gc = offsets_.gc_head_bytes, pre = offsets_.preheader_bytes;
+    for (const std::uint64_t head : {std::uint64_t{0}, std::uint64_t{gc}, std::uint64_t{gc} + pre}) {
+      if (Accept(asked.begin + head, head, asked, slack)) return;
+      if (pre == 0 && head == gc) break;
+    }
+  }
+  std::vector<heap::UnreachedObject> Take() {
+    std::sort(found_.begin(), found_.end(), [](const heap::UnreachedObject& a, const heap::UnreachedObject& b) { return a.object < b.object; });
+    return std::move(found_);
+  }
+
+ private:
+  // CPython: _PyMem_DebugRawAlloc(), Objects/obmalloc.c: size (big endian), API id, 7 bytes of 0xFD (0xFB up to 3.7), the memory, 8 such bytes.
+  [[nodiscard]] bool HasDebugHeader(AddressRange block, AddressRange& asked) const {
+    const std::byte* p = memory_.At(block.begin, debug_header_);
+    if (p == nullptr || debug_header_ != 16 || block.size() < 32) return false;
+    const auto fence = static_cast<std::uint8_t>(p[15]);
+    if (fence != 0xFD && fence != 0xFB) return false;
+    for (int i = 9; i < 15; ++i) {
+      if (static_cast<std::uint8_t>(p[i]) != fence) return false;
+    }
+    std::uint64_t bytes = 0;
+    for (int i = 0; i < 8; ++i) bytes = bytes << 8 | static_cast<std::uint8_t>(p[i]);
+    if (bytes > block.size() - 24) return false;
+    asked = {block.begin + 16, block.begin + 16 + bytes};
+    return true;
+  }
+
+  bool Accept(Address object, std::uint64_t head, AddressRange asked, std::uint64_t slack) {
+    const std::byte* p = memory_.At(object, header_.size());
+    if (p == nullptr || object + header_.size() > asked.end) return false;
+    const std::uint32_t count = header_.Refcount(p);
+    if (count == 0 || count > kMaxCount) return false;
+    const Address type_address = header_.Type(p);
+    if (heap_.index.Find(type_address) == heap::kNoNode) return false;
+    const TypeFacts* const type = reader_.Type(type_address);
+    if (type == nullptr || type->body == BodyKind::kOpen) return false;
+    const AddressRange body = ownership_.Body(object, *type);
+    if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack) return false;
+    if (type->have_gc && !IsUntracked(object)) return false;
+    if (!IsConsistent(object, *type, p)) return false;
+    found_.push_back({object, type_address, count, 0});
+    return true;
+  }
+
+  [[nodiscard]] bool IsUntracked(Address object) const {
+    const cpython::GcHeadFormat& format = reader_.runtime().gc_head;
+    const std::byte* p = memory_.At(object - format.size, format.size);
+    if (p == nullptr) return false;
+    if (format.refs_offset != 0) {  // 2.7 - 3.7
+      const std::int64_t refs = LoadUnchecked<std::int64_t>(p + format.refs_offset) >> layout_.Value(Constant::GC_REFS_SHIFT);
+      return refs == layout_.Value(Constant::GC_REFS_UNTRACKED);
+    }
+    return LoadUnchecked<std::uint64_t>(p + format.next_offset) == 0 && (LoadUnchecked<std::uint64_t>(p + format.prev_offset) & format.pointer_mask) == 0;
+  }
+
+  [[nodiscard]] bool IsObject(Address a) const {
+    if (heap_.index.Find(a) != heap::kNoNode) return true;
+    const std::byte* p = a % 8 == 0 ? memory_.At(a, header_.size()) : nullptr;
+    return p != nullptr && header_.Refcount(p) != 0 && reader_.Type(header_.Type(p)) != nullptr;
+  }
+
+  [[nodiscard]] bool IsConsistent(Address object, const TypeFacts& type, const std::byte* p) const {
+    switch (type.body) {
+      case BodyKind::kText: return IsText(object);
+      case BodyKind::kDict: {
+        const std::optional<objects::DictTable> t = values_.Dict(object);
+        if (!t || !t->complete) return false;
+        for (std::uint64_t i = 0; i < std::min<std::uint64_t>(t->count, 64); ++i) {
+          if (const Address v = t->Value(i); v != 0 && (!IsObject(v) || !IsObject(t->Key(i)))) return false;
+        }
+        return true;
+      }
+      case BodyKind::kClosed:
+      case BodyKind::kByteArray: return type.have_gc ? AllVisitedAreObjects(object, type) : IsLeaf(object, type, p);
+      default: return AllVisitedAreObjects(object, type);
+    }
+  }
+  [[nodiscard]] bool AllVisitedAreObjects(Address object, const TypeFacts& type) const {
+    objects::ReferentBuffer referents;
+    if (!objects::IsExact(reader_.Referents(object, type, referents))) return false;
+    std::vector<objects::OwnedSlot> owned;
+    ownership_.NotVisited(object, type, owned);
+    return std::all_of(referents.begin(), referents.end(), [&](Address a) { return IsObject(a); }) &&
+           std::all_of(owned.begin(), owned.end(), [&](const objects::OwnedSlot& o) { return IsObject(o.referent); });
+  }
+  [[nodiscard]] bool IsLeaf(Address object, const TypeFacts& type, const std::byte* p) const {
+    if (type.size_rule == objects::SizeRule::kInt) {
+      const std::uint64_t digits = values_.IntDigits(p);
+      const std::byte* d = memory_.At(object + offsets_.ob_digit, digits * offsets_.digit_bytes);
+      if (d == nullptr) return false;
+      for (std::uint64_t i = 0; i < digits; ++i) {
+        const std::uint64_t digit = offsets_.digit_bytes == 2 ? LoadUnchecked<std::uint16_t>(d + i * 2) : LoadUnchecked<std::uint32_t>(d + i * 4);
+        if (digit >> offsets_.digit_bits) return false;
+      }
+      return digits == 0 || LoadUnchecked<std::uint8_t>(d + (digits - 1) * offsets_.digit_bytes) != 0 || digits == 1 || TopDigit(d, digits) != 0;
+    }
+    if (type.flags & offsets_.flag_bytes_subclass) {  // a NUL behind the last byte
+      const auto size = LoadUnchecked<std::int64_t>(p + offsets_.ob_size);
+      const std::byte* end = size >= 0 ? memory_.At(object + offsets_.bytes_data + static_cast<std::uint64_t>(size), 1) : nullptr;
+      return end != nullptr && static_cast<std::uint8_t>(*end) == 0;
+    }
+    return true;
+  }
+  [[nodiscard]] std::uint64_t TopDigit(const std::byte* d, std::uint64_t digits) const {
+    const std::byte* top = d + (digits - 1) * offsets_.digit_bytes;
+    return offsets_.digit_bytes == 2 ? LoadUnchecked<std::uint16_t>(top) : LoadUnchecked<std::uint32_t>(top);
+  }
+  [[nodiscard]] bool IsText(Address object) const {
+    if (offsets_.dict_old) return values_.Text(object, 64).has_value();
+    const std::byte* p = memory_.At(object, offsets_.ascii_size);
+    if (p == nullptr) return false;
+    const auto state = LoadUnchecked<std::uint32_t>(p + offsets_.str_state);
+    const std::uint64_t length = LoadUnchecked<std::uint64_t>(p + offsets_.str_length), kind = state >> offsets_.kind_shift & 7;
+    const bool compact = state >> offsets_.compact_shift & 1, ascii = state >> offsets_.ascii_shift & 1;
+    if ((kind != 1 && kind != 2 && kind != 4) || length > (std::uint64_t{1} << 36) || (ascii && kind != 1) || !compact) return false;
+    const Address data = object + (ascii ? offsets_.ascii_size : offsets_.compact_size);
+    const std::byte* text = memory_.At(data, (length + 1) * kind);
+    if (text == nullptr) return false;
+    for (std::uint64_t i = 0; i < kind; ++i) {
+      if (static_cast<std::uint8_t>(text[length * kind + i]) != 0) return false;
+    }
+    for (std::uint64_t i = 0; ascii && i < std::min(length, kMaxTextCheck); ++i) {
+      if (static_cast<std::uint8_t>(text[i]) >= 0x80) return false;
+    }
+    return true;
+  }
+
+  const objects::ObjectReader& reader_;
+  const objects::Ownership& ownership_;
+  const heap::HeapSnapshot& heap_;
+  const target::MemoryImage& memory_;
+  const cpython::Layout& layout_;
+  objects::Offsets offsets_;
+  objects::Values values_;
+  cpython::ObjectHeaderReader header_;
+  std::uint32_t debug_header_;
+  std::vector<heap::UnreachedObject> found_;
+};
+
+}  // namespace
+
+std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
+                                           const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover) {
+  Finder finder(reader, ownership, heap);
+  for (const PymallocPool& pool : blocks.pools()) {
+    if (pool.damaged) continue;
+    for (std::uint32_t b = 0; b < pool.count; ++b) {
+      const Address begin = pool.first + std::uint64_t{b} * pool.block_bytes;
+      if (blocks.InUse(pool, b) && !cover.IsClosed(begin)) finder.Look({begin, begin + pool.block_bytes}, 15);
+    }
+  }
+  chunks.ForEachChunk([&](AddressRange chunk, bool in_use) {
+    if (in_use && chunk.size() >= 16 && !cover.IsClosed(chunk.begin) && !blocks.BlockAt(chunk.begin)) finder.Look(chunk, 31);
+  });
+  return finder.Take();
+}
+
+}  // namespace pygc::audit

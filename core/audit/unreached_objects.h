@@ -1,0 +1,24 @@
+// Objects that nothing known leads to: blocks in use that look like an object in every respect, are tracked by no collector and referred to by no object of
+// the snapshot. A raw buffer with stale content can look so too, so they are sources of nothing, and only the audit's last question is asked of them: is
+// there any word at all that points to one?
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/audit/malloc_heap.h"
+#include "core/audit/memory_cover.h"
+#include "core/audit/pymalloc_heap.h"
+#include "core/heap/reference_audit.h"
+#include "core/objects/object_reader.h"
+#include "core/objects/ownership.h"
+
+namespace pygc::audit {
+
+/// By address. `cover`: after everything that belongs to objects was closed; their blocks stay open.
+/// HEURISTIC: the type is an object of the snapshot; the count is small and not 0; the type's size fits the block; a collector's head says untracked; the
+/// content is that of its type. A wrong yes is a stale block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
+[[nodiscard]] std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
+                                                         const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover);
+
+}  // namespace pygc::audit

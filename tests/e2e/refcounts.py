@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Counts that were changed by hand are found, every one and nothing else; healthy processes have no wrong count; blocks agree with the allocator's own sum.
+
+usage: refcounts.py [-v] [--quick] [--interpreter TEXT]...
+
+For each interpreter with a GIL, debug builds too: one process with right counts and one with wrong ones, live and from a core (--quick: live only).
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
+"""
+import argparse
+import json
+import os
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+PROGRAM = os.path.join(HERE, "refcounts", "program.py")
+SECONDS = 60       # of one command, on a busy machine
+BLOCKS = 64        # what the program allocates or frees between its sum and its last read
+FOUND = 0.93       # of the planted ones; each of the others is listed by --all with a word of memory that explains it
+KNOWN = {"default": 0.93, "new": 0.99}  # share of counts with every reference known: up to 3.10 (without symbols; else 0.97), from 3.11 on
+
+
+def audit(target, codes, wrong):
+    ran = process.pygc(*(target + ["refcounts", "--all", "--format", "json", "--limit", "0"]), timeout=SECONDS)
+    if ran.code not in codes:
+        wrong.append("exit %s, not %s: %s" % (ran.code, codes, ran.tail()))
+        return None
+    return json.loads(ran.out)["result"]
+
+
+def check_healthy(target, truth, version):
+    wrong = []
+    result = audit(target, (0,), wrong)
+    if result is None:
+        return wrong
+    share = result["exact"] / max(1, result["audited"])
+    if share < KNOWN["new" if version >= (3, 11) else "default"]:
+        wrong.append("only %d of %d counts have every reference known" % (result["exact"], result["audited"]))
+    if truth["blocks"] is not None and abs(result["allocated_blocks"] - truth["blocks"]) > BLOCKS:
+        wrong.append("%d blocks in use, the interpreter says %d" % (result["allocated_blocks"], truth["blocks"]))
+    return wrong
+
+
+def check_planted(target, truth, trace_refs):
+    wrong = []
+    result = audit(target, (1,), wrong)
+    if result is None:
+        return wrong
+    found = {f["object"]: f for f in result["refcount_findings"]}
+    for address, f in found.items():
+        if address not in truth["planted"]:
+            wrong.append("a %s that nobody made: %s at %s, count %d, found %d, possible %d" % (f["kind"], f["type"], address, f["recorded"], f["found"], f["possible"]))
+    missed = 0
+    explained = {f["object"]: f for f in result["explained_by_words"]}
+    for address, (kind, by) in truth["planted"].items():
+        f = found.get(address)
+        if f is None:
+            missed += 1
+            if address not in explained and kind != "lost":  # what nothing known leads to has no row of its own
+                wrong.append("%s %s: neither found nor explained" % (kind, address))
+            elif address in explained and not explained[address]["words"]:
+                wrong.append("%s %s: explained by words that are not named" % (kind, address))
+        elif kind == "deficit" and (f["kind"] != kind or f["found"] - f["recorded"] != by):
+            wrong.append("%s %s: %s by %d, not %s by %d" % (f["type"], address, f["kind"], f["found"] - f["recorded"], kind, by))
+        elif kind != "deficit" and f["kind"] == "deficit":
+            wrong.append("%s %s: a deficit, not %s" % (f["type"], address, kind))
+        elif kind == "deficit" and len(f["holders"]) < 2:
+            wrong.append("%s %s: %d holders named, of two" % (f["type"], address, len(f["holders"])))
+    floor = 0.6 if trace_refs else FOUND  # with Py_TRACE_REFS lost objects that the collector does not track are not looked for
+    if missed > (1 - floor) * len(truth["planted"]):
+        wrong.append("%d of %d wrong counts were not found" % (missed, len(truth["planted"])))
+    return wrong
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    p.add_argument("-v", "--verbose", action="store_true")
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
+    options = p.parse_args()
+    passed = failed = skipped = 0
+    for i in interpreters.discover():
+        if options.interpreter and not any(i.name.startswith(t) for t in options.interpreter):
+            continue
+        if "free-threaded" in i.kind:
+            print("skipped %s: counts of free-threaded builds are not audited yet" % i.name)
+            skipped += 1
+            continue
+        for arguments in (["--healthy"], []):
+            try:
+                with process.Program(i.path, PROGRAM, arguments) as program:
+                    ways = [("live", ["-p", program.pid])] + ([] if options.quick else [("core", ["-c", program.gcore()])])
+                    for way, target in ways:
+                        version = tuple(int(x) for x in i.name.split("-")[0].rstrip("t").split(".")[:2])
+                        wrong = check_healthy(target, program.truth, version) if arguments else check_planted(target, program.truth, version < (3, 0) and "dbg" in i.name)
+                        failed += bool(wrong)
+                        passed += not wrong
+                        if wrong or options.verbose:
+                            print("%s %s %s %s" % ("FAILED " if wrong else "ok     ", i.name, "healthy" if arguments else "planted", way))
+                        for w in wrong[:20]:
+                            print("        %s" % w)
+            except process.CannotTest as e:
+                if "ctypes" in str(e):
+                    skipped += 1
+                    print("skipped %s: no ctypes: %s" % (i.name, e))
+                else:
+                    failed += 1
+                    print("FAILED  %s: could not be tested: %s" % (i.name, e))
+            sys.stdout.flush()
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

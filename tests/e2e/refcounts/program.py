@@ -1,0 +1,109 @@
+"""Objects with wrong counts among many with right ones: too high, too low, and held by nobody at all.
+
+usage: program.py TRUTH [--healthy]     runs until it is killed; the collector is off and never runs. With --healthy nothing is made wrong.
+TRUTH: {"planted": {address: [kind, by how much]}, "trace_refs": bool, "blocks": what sys._debugmallocstats() counts} as JSON.
+"""
+from __future__ import print_function
+
+import ctypes
+import gc
+import json
+import os
+import sys
+import tempfile
+
+gc.disable()
+OFFSET = 16 if hasattr(sys, "getobjects") and sys.version_info < (3, 8) or (sys.version_info[0] == 2 and hasattr(sys, "gettotalrefcount")) else 0
+
+
+class Node(object):
+    def __init__(self, value):
+        self.value = value
+        self.text = "text of %r" % (value,)
+
+
+class Slots(object):
+    __slots__ = ("a", "b")
+
+
+class Text(str):
+    pass
+
+
+def make(i):
+    """One object of each kind, not shared with anybody."""
+    def function(x=[i]):
+        return x
+
+    slots = Slots()
+    slots.a = [i]
+    return [[i], {"k%d" % i: i}, {i, i + 1}, (i, [i]), "str %d" % i, bytearray(b"x" * 40) + bytearray(b"%d" % i if sys.version_info > (3, 5) else b"1"), i + 10 ** 20,
+            i + 0.25, Node(i), slots, Text("t%d" % i), function, frozenset([i, "f"]), complex(i, 1), u"\u20ac%d" % i]
+
+
+def change(address, by):
+    word = ctypes.c_int32 if sys.version_info >= (3, 12) else ctypes.c_ssize_t
+    count = word.from_address(address + OFFSET)
+    count.value += by
+
+
+def blocks_in_use():
+    """Blocks in use by sys._debugmallocstats(), or None."""
+    if not hasattr(sys, "_debugmallocstats"):
+        return None
+    with tempfile.TemporaryFile() as f:
+        saved = os.dup(2)
+        os.dup2(f.fileno(), 2)
+        sys._debugmallocstats()
+        os.dup2(saved, 2)
+        os.close(saved)
+        f.seek(0)
+        lines = f.read().decode("ascii", "replace").split("\n")
+    total = 0
+    for line in lines:
+        words = line.split()
+        if len(words) == 5 and all(w.isdigit() for w in words):
+            total += int(words[3])
+    return total
+
+
+def plant(high, low):
+    """In a function of its own, whose frame is gone when the process is looked at: stale places of a running frame's stack hold objects for all that anybody
+    can tell."""
+    planted = {}
+    lost = [make(n + 9000) for n in range(4)]
+    if "--healthy" in sys.argv:
+        return planted
+    for i, objects in enumerate(high):
+        for o in objects:
+            planted[hex(id(o))] = ["surplus", i % 2 + 1]
+            change(id(o), i % 2 + 1)
+    for objects in low:
+        for o in objects:
+            planted[hex(id(o))] = ["deficit", 1]
+            change(id(o), -1)
+    for objects in lost:
+        for o in objects:
+            planted[hex(id(o))] = ["lost", 1]
+            change(id(o), 1)
+    return planted
+
+
+keep, twice = [], []
+for n in range(40):
+    keep.append(make(n + 1000))
+high = [make(n + 5000) for n in range(4)]
+low = [make(n + 7000) for n in range(4)]
+twice.extend(list(objects) for objects in low)
+planted = plant(high, low)
+truth = {"planted": {k.rstrip("L"): v for k, v in planted.items()}}
+planted = None
+truth["blocks"] = blocks_in_use()
+with open(sys.argv[1], "w") as f:
+    json.dump(truth, f)
+f = truth = None
+print("READY %d" % os.getpid())
+sys.stdout.flush()
+while True:
+    if not os.read(0, 1):
+        os._exit(0)

@@ -1,0 +1,102 @@
+// A brk heap written by hand: chunks in use and free, a thread cache, a fastbin, the arena in a library's data; and the same damaged.
+#include "core/audit/malloc_heap.h"
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "tests/support/python_heap.h"
+
+namespace pygc::audit {
+namespace {
+
+constexpr Address kHeap = 0x610000000000, kLibc = 0x6f0000000000, kArena = kLibc + 0x100;
+constexpr std::uint64_t kHeapBytes = 0x2000;
+
+struct Heap {
+  Heap() : python(*test::DefaultLayouts().back()) {
+    runtime = python.runtime();
+    runtime.interpreters.clear();
+    test::FakeProcess& fake = python.fake();
+    const std::uint32_t libc = fake.AddModule("/lib/libc.so.6", {{kLibc, kLibc + 0x2000}});
+    fake.Map(kHeap, kHeapBytes).Map(kLibc, 0x2000, "rw-", libc);
+    cache = Chunk(0x290, true);
+    used = Chunk(0x40, true);
+    cached = Chunk(0x30, true);
+    fast = Chunk(0x20, true);
+    free = Chunk(0x60, false);
+    after_free = Chunk(0x40, true);
+    top = next;
+    fake.Write<std::uint64_t>(top + 8, (kHeap + kHeapBytes - top) | 1);
+    // The bit of the chunk behind the free one, and the free one's size once more at its end.
+    fake.Write<std::uint64_t>(after_free, 0x60);
+    fake.Write<std::uint64_t>(after_free + 8, 0x40);
+    // counts[1] = 1, entries[1] = the cached chunk's memory, whose link is NULL mangled with its place.
+    fake.Write<std::uint16_t>(cache + 16 + 2, 1);
+    fake.Write<std::uint64_t>(cache + 16 + 128 + 8, cached + 16);
+    fake.Write<std::uint64_t>(cached + 16, (cached + 16) >> 12);
+    fake.Write<std::uint64_t>(kArena + 16, fast);
+    fake.Write<std::uint64_t>(fast + 16, (fast + 16) >> 12);
+    fake.Write<std::uint64_t>(kArena + 96, top);
+    for (std::uint64_t bin = 0; bin < 127; ++bin) {
+      fake.Write<std::uint64_t>(kArena + 112 + bin * 16, kArena + 112 + bin * 16 - 16);
+      fake.Write<std::uint64_t>(kArena + 120 + bin * 16, kArena + 112 + bin * 16 - 16);
+    }
+  }
+  Address Chunk(std::uint64_t bytes, bool) {
+    const Address at = next;
+    python.fake().Write<std::uint64_t>(at + 8, bytes | 1);
+    next += bytes;
+    return at;
+  }
+  [[nodiscard]] std::vector<Address> Free() {
+    const target::Process process = python.Build();
+    const PymallocHeap pymalloc(process, runtime, Limits());
+    const MallocHeap heap(process, pymalloc);
+    std::vector<Address> found;
+    areas = heap.areas().size();
+    heap.ForEachChunk([&](AddressRange memory, bool in_use) {
+      if (!in_use) found.push_back(memory.begin - 16);
+    });
+    return found;
+  }
+
+  test::PythonHeap python;
+  cpython::Runtime runtime;
+  Address next = kHeap, cache = 0, used = 0, cached = 0, fast = 0, free = 0, after_free = 0, top = 0;
+  std::size_t areas = 0;
+};
+
+TEST_CASE("free chunks are those without PREV_INUSE behind them, in a thread cache, in a fastbin, and the top") {
+  Heap heap;
+  CHECK(heap.Free() == std::vector<Address>{heap.cached, heap.fast, heap.free, heap.top});
+  CHECK(heap.areas == 1);
+}
+
+TEST_CASE("a free chunk that does not repeat its size counts as used; so does a cache that contradicts itself") {
+  Heap heap;
+  heap.python.fake().Write<std::uint64_t>(heap.after_free, 0x70);
+  heap.python.fake().Write<std::uint16_t>(heap.cache + 16 + 2, 2);
+  CHECK(heap.Free() == std::vector<Address>{heap.fast, heap.top});
+}
+
+TEST_CASE("a heap whose chunks do not lead to its end, or that no arena knows, is not believed at all") {
+  Heap broken;
+  broken.python.fake().Write<std::uint64_t>(broken.used + 8, 0x48 | 1);
+  CHECK(broken.Free().empty());
+  Heap unknown;
+  unknown.python.fake().Write<std::uint64_t>(kArena + 96, unknown.used);
+  CHECK(unknown.Free().empty());
+  Heap huge;
+  huge.python.fake().Write<std::uint64_t>(huge.used + 8, 0xfffffffffffffff1);
+  CHECK(huge.Free().empty());
+}
+
+TEST_CASE("a fastbin that loops or leads elsewhere is left alone") {
+  Heap heap;
+  heap.python.fake().Write<std::uint64_t>(heap.fast + 16, heap.fast);
+  CHECK(heap.Free() == std::vector<Address>{heap.cached, heap.free, heap.top});
+}
+
+}  // namespace
+}  // namespace pygc::audit
