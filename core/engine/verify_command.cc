@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/analysis/in_degree.h"
+#include "core/audit/pymalloc_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/command.h"
 #include "core/report/numbers.h"
@@ -24,9 +25,10 @@ class VerifyCommand {
     CheckObjects();
     CheckCounts();
     CheckGarbage();
-    report_.not_checked = {{"allocator-pools", "the pools and free lists of pymalloc and mimalloc are not read in this version"},
-                           {"surplus-counts", "counts that are higher than all references found are not looked for in this version: native code may hold them"},
-                           {"types-fields", "slots of types beyond those that readers of objects use"}};
+    CheckPools();
+    report_.not_checked.insert(report_.not_checked.end(), {
+                           {"surplus-counts", "counts that are higher than all references found, native memory included, are what pygc refcounts looks for"},
+                           {"types-fields", "slots of types beyond those that readers of objects use"}});
     report::Header header = in_.header;
     if (in_.request.traverse) CompareReaders(header);
     for (const report::VerifyCheck& c : report_.checks) report_.findings += c.findings;
@@ -111,6 +113,25 @@ class VerifyCommand {
         if (!type || in_.reader.Type(*type) == nullptr) Found(check, fmt::format("the item {:#x} of interpreter {}", a, i.id));
       }
     }
+  }
+
+  // CPython's own allocator: its pools fit together, and nothing that is in use lies in a block that was freed.
+  void CheckPools() {
+    const audit::PymallocHeap pools(in_.reader.process(), in_.reader.runtime(), in_.request.limits);
+    if (!pools.found()) {
+      const bool free_threaded = in_.reader.runtime().layout.flavor.free_threaded;
+      report_.not_checked.push_back({"allocator-pools", free_threaded ? "the free lists of mimalloc are not checked in this version"
+                                                                      : "no arena of CPython's allocator was found: PYTHONMALLOC=malloc, or none was needed"});
+      return;
+    }
+    report::VerifyCheck& check = Add("allocator-pools", "every free block of a pool is on its list once, and counters agree with what is found", pools.pools().size());
+    for (const std::string& what : pools.damage()) Found(check, what);
+    report::VerifyCheck& freed = Add("freed-memory-in-use", "no tracked object lies in a block that was freed", 0);
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      if (!heap_.IsTracked(n)) return;
+      ++freed.checked;
+      if (const auto block = pools.BlockAt(a); block && !block->in_use) Found(freed, fmt::format("{} lies in a free block of {} bytes", ObjectText(n), block->range.size()));
+    });
   }
 
   void CompareReaders(report::Header& header) {

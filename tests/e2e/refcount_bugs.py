@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""An extension module with one reference counting bug in each function: each is found, by the right name, and what is right beside them is not.
+
+usage: refcount_bugs.py [-v] [--interpreter TEXT]...
+
+Builds refcount_bugs/bugs.c against the headers of each interpreter with a GIL that has some, runs it, and audits the process live and from a core.
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+SECONDS = 60
+BY_WORDS = 1  # of the functions' victims: counts that are too high, and that some word of native memory explains
+HEADERS = "import sys, sysconfig; sys.stdout.write(sysconfig.get_paths()['include'])"
+
+
+def build(interpreter, folder):
+    """Builds bugs.so into `folder`; CannotTest where there are no headers."""
+    include = subprocess.run([interpreter, "-c", HEADERS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout.decode()
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not include or not os.path.exists(os.path.join(include, "Python.h")) or not os.path.exists(os.path.join(include, "pyconfig.h")):
+        raise process.CannotTest("no headers")
+    if compiler is None:
+        raise process.CannotTest("no C compiler")
+    made = subprocess.run([compiler, "-O1", "-w", "-shared", "-fPIC", "-I" + include, "-o", os.path.join(folder, "bugs.so"), os.path.join(HERE, "refcount_bugs", "bugs.c")],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if made.returncode:
+        raise process.CannotTest("the compiler refused: " + made.stdout.decode(errors="replace").strip()[-200:])
+
+
+def check(target, truth):
+    wrong = []
+    ran = process.pygc(*(target + ["refcounts", "--all", "--format", "json", "--limit", "0"]), timeout=SECONDS)
+    if ran.code != 1:
+        return ["exit %s: %s" % (ran.code, ran.tail())]
+    result = json.loads(ran.out)["result"]
+    found = {f["object"]: f for f in result["refcount_findings"]}
+    explained = {f["object"]: f for f in result["explained_by_words"]}
+    by_words = 0
+    for address, (function, kinds) in truth["wrong"].items():
+        f = found.pop(address, None)
+        if f is None and explained.get(address, {}).get("words") and by_words < BY_WORDS:
+            by_words += 1  # a stale word somewhere holds it for all that anybody can tell; --all says which
+        elif f is None:
+            wrong.append("%s: not found" % function)
+        elif f["kind"] not in kinds:
+            wrong.append("%s: a %s, not %s" % (function, f["kind"], kinds))
+        elif f["kind"] == "deficit" and not f["holders"]:
+            wrong.append("%s: nobody named who uses it" % function)
+    for address in truth["right"]:
+        if address in found:
+            wrong.append("right, and reported: %s" % found[address])
+    for f in found.values():
+        wrong.append("a finding that nobody made: %s %s %s" % (f["kind"], f["type"], f["object"]))
+    return wrong
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    p.add_argument("-v", "--verbose", action="store_true")
+    p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
+    options = p.parse_args()
+    passed = failed = skipped = 0
+    for i in interpreters.discover():
+        if "free-threaded" in i.kind or (options.interpreter and not any(i.name.startswith(t) for t in options.interpreter)):
+            continue
+        folder = tempfile.mkdtemp(prefix="pygc-bugs-")
+        try:
+            build(i.path, folder)
+            with process.Program(i.path, os.path.join(HERE, "refcount_bugs", "program.py"), [folder]) as program:
+                for way, target in (("live", ["-p", program.pid]), ("core", ["-c", program.gcore()])):
+                    wrong = check(target, program.truth)
+                    failed += bool(wrong)
+                    passed += not wrong
+                    if wrong or options.verbose:
+                        print("%s %s %s" % ("FAILED " if wrong else "ok     ", i.name, way))
+                    for w in wrong:
+                        print("        %s" % w)
+        except process.CannotTest as e:
+            if "no headers" in str(e):
+                skipped += 1
+                print("skipped %s: %s" % (i.name, e))
+            else:
+                failed += 1
+                print("FAILED  %s: could not be tested: %s" % (i.name, e))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        sys.stdout.flush()
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

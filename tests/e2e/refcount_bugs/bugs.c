@@ -1,0 +1,155 @@
+// An extension module with one reference counting bug in each function, for tests of the audit. Built against each interpreter's own headers.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if PY_MAJOR_VERSION < 3
+#define PyUnicode_FromString PyString_FromString
+#endif
+
+static PyObject* kept_borrowed = NULL;
+
+// A reference is made and never given up: on the way that goes well.
+static PyObject* missing_decref(PyObject* self, PyObject* value) {
+  (void)self;
+  PyObject* list = PyList_New(0);
+  if (list == NULL) return NULL;
+  Py_INCREF(value);
+  PyList_Append(list, value);  // takes its own reference; the one above is never released
+  return list;
+}
+
+// The same on the way that ends in an error.
+static PyObject* missing_decref_on_error(PyObject* self, PyObject* value) {
+  (void)self;
+  Py_INCREF(value);
+  PyErr_SetString(PyExc_ValueError, "never released");
+  return NULL;
+}
+
+// A new object is made and dropped without being released.
+static PyObject* forgotten_object(PyObject* self, PyObject* value) {
+  (void)self;
+  PyObject* list = PyList_New(1);
+  if (list == NULL) return NULL;
+  Py_INCREF(value);
+  PyList_SET_ITEM(list, 0, value);
+  return PyLong_FromVoidPtr(list);  // where it was, for the test
+}
+
+// A reference is given up twice.
+static PyObject* double_decref(PyObject* self, PyObject* value) {
+  (void)self;
+  Py_INCREF(value);
+  Py_DECREF(value);
+  Py_DECREF(value);
+  Py_RETURN_NONE;
+}
+
+// PyList_SET_ITEM and PyTuple_SET_ITEM steal; the caller's reference is not ours to give.
+static PyObject* stolen_reference(PyObject* self, PyObject* value) {
+  (void)self;
+  PyObject* tuple = PyTuple_New(1);
+  if (tuple == NULL) return NULL;
+  PyTuple_SET_ITEM(tuple, 0, value);  // without Py_INCREF
+  return tuple;
+}
+
+// PyDict_GetItem and PyList_GET_ITEM lend; here the loan is given back as if it were owned.
+static PyObject* borrowed_released(PyObject* self, PyObject* list) {
+  (void)self;
+  PyObject* item = PyList_GET_ITEM(list, 0);
+  Py_DECREF(item);
+  Py_RETURN_NONE;
+}
+
+// A loan is kept in a static without a reference of its own.
+static PyObject* borrowed_kept(PyObject* self, PyObject* value) {
+  (void)self;
+  kept_borrowed = value;
+  Py_RETURN_NONE;
+}
+
+// A correct function beside them: owned by a static, and rightly so.
+static PyObject* kept_owned = NULL;
+static PyObject* keep(PyObject* self, PyObject* value) {
+  (void)self;
+  Py_INCREF(value);
+  Py_XSETREF(kept_owned, value);
+  Py_RETURN_NONE;
+}
+
+// A container that owns an object and does not tell the collector: no Py_TPFLAGS_HAVE_GC.
+typedef struct {
+  PyObject_HEAD
+  PyObject* content;
+} Box;
+
+static void box_dealloc(PyObject* self) {
+  Py_XDECREF(((Box*)self)->content);
+  PyTypeObject* type = Py_TYPE(self);
+  if (PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC)) PyObject_GC_UnTrack(self);
+  type->tp_free(self);
+}
+
+static PyObject* box_set(PyObject* self, PyObject* value) {
+  Py_INCREF(value);
+  Py_XSETREF(((Box*)self)->content, value);
+  Py_RETURN_NONE;
+}
+
+static PyMethodDef box_methods[] = {{"set", box_set, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+static PyTypeObject BoxType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.NoGcBox",
+                               .tp_basicsize = sizeof(Box),
+                               .tp_dealloc = box_dealloc,
+                               .tp_flags = Py_TPFLAGS_DEFAULT,
+                               .tp_methods = box_methods,
+                               .tp_new = PyType_GenericNew};
+
+// The collector is told of the container, and its content is not visited.
+static int blind_traverse(PyObject* self, visitproc visit, void* arg) {
+  (void)self;
+  (void)visit;
+  (void)arg;
+  return 0;
+}
+static PyTypeObject BlindType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.BlindBox",
+                                 .tp_basicsize = sizeof(Box),
+                                 .tp_dealloc = box_dealloc,
+                                 .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                                 .tp_traverse = blind_traverse,
+                                 .tp_methods = box_methods,
+                                 .tp_alloc = PyType_GenericAlloc,
+                                 .tp_new = PyType_GenericNew,
+                                 .tp_free = PyObject_GC_Del};
+
+static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL},
+                                {"missing_decref_on_error", missing_decref_on_error, METH_O, NULL},
+                                {"forgotten_object", forgotten_object, METH_O, NULL},
+                                {"double_decref", double_decref, METH_O, NULL},
+                                {"stolen_reference", stolen_reference, METH_O, NULL},
+                                {"borrowed_released", borrowed_released, METH_O, NULL},
+                                {"borrowed_kept", borrowed_kept, METH_O, NULL},
+                                {"keep", keep, METH_O, NULL},
+                                {NULL, NULL, 0, NULL}};
+
+static int add_types(PyObject* module) {
+  if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0) return -1;
+  Py_INCREF(&BoxType);
+  Py_INCREF(&BlindType);
+  return PyModule_AddObject(module, "NoGcBox", (PyObject*)&BoxType) < 0 || PyModule_AddObject(module, "BlindBox", (PyObject*)&BlindType) < 0 ? -1 : 0;
+}
+
+#if PY_MAJOR_VERSION < 3
+PyMODINIT_FUNC initbugs(void) {
+  PyObject* module = Py_InitModule("bugs", methods);
+  if (module != NULL) (void)add_types(module);
+}
+#else
+// Module state that owns an object and never releases one that it replaces.
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "bugs", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_bugs(void) {
+  PyObject* module = PyModule_Create(&definition);
+  if (module != NULL && add_types(module) < 0) return NULL;
+  return module;
+}
+#endif

@@ -1,0 +1,76 @@
+"""Calls each function of bugs.c once, on objects of its own.
+
+usage: program.py TRUTH FOLDER    FOLDER holds the module `bugs`. Runs until it is killed; the collector is off.
+TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses]} as JSON.
+"""
+from __future__ import print_function
+
+import gc
+import json
+import os
+import sys
+
+gc.disable()
+sys.path.insert(0, sys.argv[2])
+import bugs  # noqa: E402
+
+
+class Victim(object):
+    def __init__(self, name):
+        self.name = name
+
+
+victims = {}
+
+
+def new(name):
+    """Held twice, so that a count that is one too low frees nothing."""
+    v = Victim(name)
+    victims[name] = [v, [v]]
+    return v
+
+
+def plant():
+    wrong = {}
+
+    def note(o, name, *kinds):
+        wrong[hex(id(o)).rstrip("L")] = [name, list(kinds)]
+
+    v = new("missing_decref")
+    victims["result"] = bugs.missing_decref(v)
+    note(v, "missing_decref", "surplus")
+    v = new("missing_decref_on_error")
+    try:
+        bugs.missing_decref_on_error(v)
+    except ValueError:
+        pass
+    note(v, "missing_decref_on_error", "surplus")
+    v = new("forgotten_object")
+    wrong[hex(bugs.forgotten_object(v)).rstrip("L")] = ["forgotten_object", ["lost"]]
+    v = new("double_decref")
+    bugs.double_decref(v)
+    note(v, "double_decref", "deficit")
+    v = new("stolen_reference")
+    victims["stolen"] = bugs.stolen_reference(v)
+    note(v, "stolen_reference", "deficit")
+    v = new("borrowed_released")
+    bugs.borrowed_released([v])
+    note(v, "borrowed_released", "deficit")
+    v = None
+    return wrong
+
+
+wrong = plant()
+right = [Victim("kept by a static"), Victim("in a box"), Victim("in a blind box")]
+bugs.keep(right[0])
+boxes = [bugs.NoGcBox(), bugs.BlindBox()]
+boxes[0].set(right[1])
+boxes[1].set(right[2])
+with open(sys.argv[1], "w") as f:
+    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right]}, f)
+wrong = f = None
+print("READY %d" % os.getpid())
+sys.stdout.flush()
+while True:
+    if not os.read(0, 1):
+        os._exit(0)
