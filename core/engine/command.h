@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/analysis/root_paths.h"
 #include "core/analysis/verdict.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
@@ -22,6 +23,11 @@ namespace pygc::engine {
 
 struct AuditData;
 
+/// What commands made of a snapshot with leaves, kept for the next one.
+struct Derived {
+  std::optional<analysis::RootPaths> paths;  // without exclusions
+};
+
 /// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are
 /// missing.
 struct CommandInput {
@@ -35,6 +41,7 @@ struct CommandInput {
   const objects::TraverseInterpreter* machine = nullptr;  // what `reader` uses
   const AuditData* audit = nullptr;                       // made of `heap`; nullptr: not asked for, or not possible
   const heap::RootSet* roots = nullptr;                   // of a snapshot with leaves
+  Derived* derived = nullptr;
 };
 
 /// What a command found, and its report in the format asked for.
@@ -55,6 +62,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunShow(const CommandInput& input);
 [[nodiscard]] Outcome RunReferents(const CommandInput& input);
 [[nodiscard]] Outcome RunReferrers(const CommandInput& input);
+[[nodiscard]] Outcome RunPath(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

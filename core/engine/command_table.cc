@@ -27,6 +27,7 @@ struct CommandRow {
   std::string_view description;  // one or more whole sentences, for --help
   std::string_view example_arguments[2];
   std::string_view example_meaning[2];
+  std::string_view alias = {};
 };
 
 constexpr CommandRow kRows[] = {
@@ -105,8 +106,16 @@ constexpr CommandRow kRows[] = {
      "running functions, thread states and the interpreter itself.",
      {"referrers 0x7f12ab34cd50", "referrers 0x7f12ab34cd50 --limit 0 --format json"},
      {"the first ten", "all of them, for a script"}},
-    {"path", "why an object or type is alive", false, 0, {}, {}, {}},
-    {"why", "alias of path", false, 0, {}, {}, {}},
+    {"path",
+     "why an object, or all of a type, is alive: shortest paths from roots",
+     true,
+     kLimit | kTarget,
+     "Shows the shortest paths by which an object is held: from the variables of running functions, modules, thread states and the interpreter itself, as Python "
+     "expressions where they can be written, and names the place where it is stuck. For a type (a name or GLOB) the paths to all of its objects, as one "
+     "tree. Weak references do not count. `why` is the same command.",
+     {"path 0x7f12ab34cd50", "path app.Session --exclude frame"},
+     {"why is it alive?", "why are all of them, apart from what running functions use"},
+     "why"},
     {"dominators", "who retains how much", false, 0, {}, {}, {}},
     {"stacks", "Python stacks of all threads", false, 0, {}, {}, {}},
     {"asyncio", "tasks as a tree", false, 0, {}, {}, {}},
@@ -296,6 +305,7 @@ void AddCommonOptions(CLI::App& app, Grammar& g) {
 
 void AddCommand(Grammar& g, const CommandRow& row) {
   CLI::App* command = g.app.add_subcommand(std::string(row.name), std::string(row.summary));
+  if (!row.alias.empty()) command->alias(std::string(row.alias));
   g.commands[std::string(row.name)] = command;
   command->set_help_flag();
   command->group("");

@@ -44,7 +44,8 @@ struct Session::Impl {
     heap::HeapSnapshot heap;
     analysis::Verdict verdict;
     std::unique_ptr<AuditData> audit;
-    heap::RootSet roots;  // with leaves only
+    heap::RootSet roots;  // with leaves only, as `derived`
+    Derived derived;
     double snapshot_seconds = 0, verdict_seconds = 0, audit_seconds = 0;
   };
 
@@ -63,7 +64,7 @@ struct Session::Impl {
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
     const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
-                             (*analysed)->audit.get(), &(*analysed)->roots};
+                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived};
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
@@ -97,7 +98,7 @@ struct Session::Impl {
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers"};
+    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path"};
     return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
            (request.command == "verify" && request.traverse);
   }
@@ -163,6 +164,7 @@ struct Session::Impl {
     if (name == "show") return RunShow(input);
     if (name == "referents") return RunReferents(input);
     if (name == "referrers") return RunReferrers(input);
+    if (name == "path") return RunPath(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 

@@ -87,6 +87,7 @@ class Finder {
       for (const cpython::PyThread& thread : interpreter.threads) Frames(thread);
     }
     for (const cpython::Interpreter& interpreter : runtime_.interpreters) Modules(interpreter);
+    set_.roots.insert(set_.roots.end(), bodies_.begin(), bodies_.end());
     for (const cpython::Interpreter& interpreter : runtime_.interpreters) {
       for (const cpython::PyThread& thread : interpreter.threads) Thread(thread);
     }
@@ -130,6 +131,10 @@ class Finder {
     for (const objects::FrameSlot& slot : frames_.Slots(frame)) {
       const bool variable = slot.kind == objects::FrameSlot::Kind::kLocal || slot.kind == objects::FrameSlot::Kind::kCell;
       if (slot.kind == objects::FrameSlot::Kind::kField && slot.name == "globals") continue;  // borrowed from the function
+      if (slot.kind == objects::FrameSlot::Kind::kField && slot.referent == frame.globals) {  // a module's body: what it holds is better said by the module
+        bodies_.push_back({slot.referent, RootKind::kFrame, place, slot.name, "", heap::Root::Shape::kPlain});
+        continue;
+      }
       const bool cell = slot.kind == objects::FrameSlot::Kind::kCell;
       Add(slot.referent, RootKind::kFrame, place, (variable ? "local " : "") + slot.name, variable && IsIdentifier(slot.name) ? slot.name : "",
           cell ? heap::Root::Shape::kCell : heap::Root::Shape::kPlain);
@@ -222,6 +227,7 @@ class Finder {
   objects::Values values_;
   objects::FrameReader frames_;
   heap::RootSet set_;
+  std::vector<heap::Root> bodies_;  // frames of modules
 };
 
 }  // namespace

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""One object and its references, held against the interpreter: repr, len, gc.get_referents, gc.get_referrers, sys._current_frames.
+"""One object, its references and why it is alive, held against the interpreter: repr, len, gc.get_referents, gc.get_referrers, eval.
 
 usage: explain.py [--quick] [--interpreter TEXT]... [--count N] [-v] [--keep]
 
-For each interpreter the fixture values.py runs; pygc reads the live process. --count: values of each kind (default 20, about 400 values in all).
+For each interpreter the fixtures values.py and holders.py run; pygc reads the live process. --count: values of each kind (default 20, about 400 values in all).
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
 """
 import argparse
@@ -110,7 +110,7 @@ def check_local(live):
     rows = live.report("referrers", hex(node), "--limit", "0")["references"]
     said = ["%s in %s" % (r["label"], r["name"]) for r in rows if (r["label"] or "").startswith("local local")]
     with open(os.path.join(process.PROGRAMS, "values.py"), encoding="utf-8") as f:
-        line = 1 + next(i for i, text in enumerate(f) if text == "    answer()\n")
+        line = 1 + next(i for i, text in enumerate(f) if text == "    oracle.answer(__name__)\n")
     place = "local local in main() at %s:%d" % (os.path.join(process.PROGRAMS, "values.py"), line)
     return [] if any(s.startswith(place) for s in said) else ["%s not among %s" % (place, said)]
 
@@ -122,6 +122,76 @@ def check_nonobjects(live):
     return wrong or ([] if cards[0]["where"].startswith("inside a __main__.Node at %#x" % node) else ["+3: %s" % cards[0]["where"]])
 
 
+# ---- why it is alive (holders.py)
+
+def paths_of(live, query):
+    return live.report("path", query, "--limit", "0")
+
+
+def check_places(live):
+    """Each object is held by the kind of place where the program put it, and the weakly referenced cycle by none."""
+    wrong = []
+    for name, address in sorted(live.truth["objects"].items()):
+        result = paths_of(live, hex(address))
+        kinds = [p["stuck"]["kind"] for p in result["paths"]]
+        if name == "unreachable":
+            wrong += differ(name, (result["unreachable"], kinds), (1, []))
+            continue
+        wanted = live.truth["expected"][name][0]
+        if not kinds or (wanted is not None and wanted not in kinds):
+            wrong.append("%s at %#x: stuck in %s, not %s" % (name, address, [p["stuck"]["text"] for p in result["paths"]], wanted))
+    return wrong
+
+
+def check_edges(live):
+    """Every reference of every path is one for gc.get_referents()."""
+    paths = []
+    for query in [hex(a) for a in live.truth["objects"].values()] + ["__main__.Held"]:
+        result = paths_of(live, query)
+        for p in result["paths"] + result["tree"]:
+            if not any("elided" in s for s in p["steps"]):
+                paths.append([int(s["address"], 16) for s in p["steps"]])
+    said = live.ask("missing(%r)" % paths)
+    return [] if said == "[]" and len(paths) > 20 else ["of %d paths no references: %s" % (len(paths), said)]
+
+
+def check_lengths(live):
+    wrong = []
+    for name, address in live.truth["objects"].items():
+        most = live.truth["distances"].get(str(address))
+        got = [p["length"] for p in paths_of(live, hex(address))["paths"]]
+        if most is not None and (not got or min(got) > most):
+            wrong.append("%s: paths of %s references, a search from the modules finds one of %d" % (name, got, most))
+    return wrong
+
+
+def check_expressions(live):
+    """An expression gives the object itself, wherever it is evaluated in its module."""
+    wrong = []
+    for name, address in sorted(live.truth["objects"].items()):
+        said = [p["expression"] for p in paths_of(live, hex(address))["paths"] if p["expression"] and p["root"]["kind"] != "frame"]
+        for expression in said:
+            wrong += differ("%s = %s" % (name, expression), live.ask("(%s) is NAMES[%r]()" % (expression.replace("sys.", "__import__('sys').", 1), str(name))), "True")
+        if live.truth["expected"][name][1] and not said:
+            wrong.append("%s: no expression" % name)
+    return wrong
+
+
+def check_merged(live):
+    """All objects of the type at once: as many as there are, each counted once."""
+    result = paths_of(live, "__main__.Held")
+    wrong = differ("objects", result["objects"], len(live.truth["objects"]))
+    wrong += differ("by root, by count, unreachable", (result["by_root"], result["by_count_only"], result["unreachable"]), (len(live.truth["objects"]) - 1, 0, 1))
+    return wrong + differ("sum of the tree's first branches", sum(b["objects"] for b in result["tree"] if b["depth"] == 0), result["by_root"])
+
+
+def check_excluded(live):
+    """Without its only holder's type an object has no path from a root."""
+    address = live.truth["objects"]["slot"]
+    result = live.report("path", hex(address), "--exclude", "__main__.Slotted")
+    return differ("paths of the slot's object without Slotted", len(result["paths"]), 0)
+
+
 def check_schemas(live):
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     checked = process.run([python, os.path.join(process.TESTS, "golden", "check_schemas.py"), os.path.join(process.ROOT, "core", "report", "schema")] +
@@ -129,17 +199,29 @@ def check_schemas(live):
     return ["exit %s: %s" % (checked.code, checked.tail())] if checked.code else []
 
 
-def run(interpreter, options):
+def check_all(live):
+    """[(name, wrong, note)] of values.py"""
+    wrong, same = check_values(live)
+    out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
+    for check in (check_referents, check_referrers, check_labels, check_local, check_nonobjects, check_schemas):
+        out.append((check.__name__[6:], check(live), ""))
+    return out
+
+
+def check_holders(live):
+    return [(check.__name__[6:], check(live), "") for check in
+            (check_places, check_edges, check_lengths, check_expressions, check_merged, check_excluded, check_schemas)]
+
+
+FIXTURES = (("values", check_all), ("holders", check_holders))
+
+
+def run(interpreter, fixture, checks, options):
     """[(name, wrong, note)]"""
     program = None
     try:
-        program = process.Program(interpreter.path, "values", [str(options.count)])
-        live = Live(program)
-        wrong, same = check_values(live)
-        out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-        for check in (check_referents, check_referrers, check_labels, check_local, check_nonobjects, check_schemas):
-            out.append((check.__name__[6:], check(live), ""))
-        return out
+        program = process.Program(interpreter.path, fixture, [str(options.count)])
+        return checks(Live(program))
     except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, OSError) as e:
         return [("run", ["%s: %s" % (type(e).__name__, e)], "")]
     finally:
@@ -162,17 +244,17 @@ def main():
     passed = failed = 0
     chosen = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded") and
               (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
-    for interpreter in chosen:
-        for name, wrong, note in run(interpreter, options):
+    for interpreter, fixture, checks in [(i, f, c) for i in chosen for f, c in FIXTURES]:
+        for name, wrong, note in run(interpreter, fixture, checks, options):
             if wrong:
                 failed += 1
-                print("FAILED  %s [%s]" % (interpreter.name, name))
+                print("FAILED  %s %s [%s]" % (interpreter.name, fixture, name))
                 for w in wrong[:12]:
                     print("        %s" % w)
             else:
                 passed += 1
                 if options.verbose:
-                    print("ok      %s [%s] %s" % (interpreter.name, name, note))
+                    print("ok      %s %s [%s] %s" % (interpreter.name, fixture, name, note))
             sys.stdout.flush()
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
     return 1 if failed or not passed else 0

@@ -4,6 +4,7 @@
 #include "core/report/garbage_report.h"
 #include "core/report/leaks_report.h"
 #include "core/report/object_report.h"
+#include "core/report/path_report.h"
 #include "core/report/status_report.h"
 #include "core/report/refcounts_report.h"
 #include "core/report/verify_report.h"
@@ -265,6 +266,74 @@ TEST_CASE("referrers: objects, a frame's variable, more than shown") {
   WriteJson(h, r, json);
   EndEnvelope(json);
   CheckGolden("referrers.json", json.Take() + "\n");
+}
+
+RootPath CachedSession() {
+  RootPath path;
+  path.root = {"module", "the dict of module app", "", "sys.modules['app'].__dict__"};
+  path.steps = {{"dict", "", 0x7f0010, EdgeKind::kKey, "['CACHE']", "CACHE", 0},
+                {"dict", "", 0x7f0020, EdgeKind::kKey, "['k\x1b[2J']", "k\x1b[2J", 0},
+                {"list", "", 0x7f0030, EdgeKind::kItem, "[3]", "3", 0},
+                {"method", "close", 0x7f0040, EdgeKind::kField, ".__self__", "__self__", 0},
+                {"app.Session", "", 0x7f0050, EdgeKind::kOther, "", "", 0}};
+  path.length = 4;
+  return path;
+}
+
+TEST_CASE("path: one object, with an expression and with a frame") {
+  const Header h = Modern("path");
+  PathReport r;
+  r.query = "0x7f0050";
+  r.type = "app.Session";
+  r.objects = r.by_root = 1;
+  r.path_count = 5;
+  r.paths = {CachedSession(), {}};
+  r.paths[1].root = {"frame", "local s", "main() at app.py:7, thread 4711", "s"};
+  r.paths[1].steps = {CachedSession().steps.back()};
+  CheckGolden("path.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("path.json", json.Take() + "\n");
+}
+
+TEST_CASE("path: all of a type as one tree, none of a type, no object") {
+  const Header h = Modern("path");
+  PathReport r;
+  r.query = "app.Session";
+  r.is_type = true;
+  r.objects = 1003;
+  r.by_root = 1000;
+  r.by_count_only = 2;
+  r.unreachable = 1;
+  PathBranch top;
+  top.objects = 1000;
+  top.path = CachedSession();
+  top.path.steps.resize(3);
+  top.path.steps.back().label.clear();
+  top.path.length = 2;
+  top.leaves = 998;
+  top.leaf_examples = {{0x7f0100, "[0]"}, {0x7f0200, "[1]"}};
+  PathBranch below = top;
+  below.depth = 1;
+  below.objects = 2;
+  below.path = CachedSession();
+  below.leaves = 0;
+  below.leaf_examples.clear();
+  below.left_out = 1;
+  r.tree = {top, below};
+  CheckGolden("path-type.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("path-type.json", json.Take() + "\n");
+  PathReport none;
+  none.query = "app.Sesion";
+  none.is_type = true;
+  none.nearest_types = {"app.Session"};
+  CheckGolden("path-none.txt", Text(h, none));
 }
 
 TEST_CASE("verify: nothing found") {

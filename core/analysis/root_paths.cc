@@ -1,0 +1,181 @@
+#include "core/analysis/root_paths.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "core/analysis/in_degree.h"
+#include "core/graph/node_set.h"
+
+namespace pygc::analysis {
+namespace {
+
+using heap::NodeId;
+
+constexpr std::uint64_t kProgressStep = 1u << 16;
+constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
+
+class Search {
+ public:
+  Search(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& admits, ProgressSink& progress)
+      : heap_(heap), roots_(roots), admits_(admits), progress_(progress) {
+    paths_.parent.assign(heap.size(), heap::kNoNode);
+    paths_.depth.assign(heap.size(), 0);
+    paths_.count_only = graph::NodeSet(heap.size());
+  }
+
+  Result<RootPaths> Run(const std::function<bool(NodeId)>& in_use) {
+    for (std::uint32_t i = 0; i < roots_.roots.size(); ++i) Start(heap_.index.Find(roots_.roots[i].object), i);
+    if (!Spread()) return Stopped();
+    paths_.reached = reached_;
+    in_second_pass_ = true;
+    for (const NodeId n : HeldByCount(in_use)) Start(n, RootPaths::kCountOnly);
+    if (!Spread()) return Stopped();
+    paths_.by_count_only = reached_ - paths_.reached;
+    SortStarts();
+    return std::move(paths_);
+  }
+
+ private:
+  static tl::unexpected<Error> Stopped() { return Fail(ErrorCode::kCancelled, "stopped while searching paths from the roots"); }
+
+  void Start(NodeId n, std::uint32_t root) {
+    if (n == heap::kNoNode || paths_.parent[n] != heap::kNoNode) return;
+    paths_.parent[n] = n;
+    starts_.emplace_back(n, root);
+    level_.push_back(n);
+    if (in_second_pass_) paths_.count_only.Insert(n);
+    ++reached_;
+  }
+
+  // Level by level, so that every path is a shortest one.
+  bool Spread() {
+    std::vector<NodeId> next;
+    while (!level_.empty()) {
+      next.clear();
+      for (std::size_t i = 0; i < level_.size(); ++i) {
+        if (i + kOffsetsAhead < level_.size()) heap_.graph.PrefetchOffsets(level_[i + kOffsetsAhead]);
+        if (i + kEdgesAhead < level_.size()) heap_.graph.PrefetchEdges(level_[i + kEdgesAhead]);
+        const NodeId node = level_[i];
+        if (admits_ && !admits_(node)) continue;
+        for (const NodeId target : heap_.graph.Successors(node)) {
+          if (paths_.parent[target] != heap::kNoNode) continue;
+          paths_.parent[target] = node;
+          paths_.depth[target] = paths_.depth[node] + 1;
+          if (in_second_pass_) paths_.count_only.Insert(target);
+          next.push_back(target);
+        }
+        if (++steps_ % kProgressStep == 0 && !progress_.Update("searching paths from the roots", steps_, heap_.size())) return false;
+      }
+      reached_ += next.size();
+      std::swap(level_, next);
+    }
+    return true;
+  }
+
+  // Nodes in use that nothing reaches, and whose count says that somebody else holds them. Immortal ones have no count: they stay by themselves.
+  std::vector<NodeId> HeldByCount(const std::function<bool(NodeId)>& in_use) const {
+    InDegree found(heap_.size());
+    for (const graph::CsrGraph::Block& block : heap_.graph.blocks()) {
+      for (const NodeId target : block.edges) {
+        if (paths_.parent[target] == heap::kNoNode) found.Add(target);
+      }
+    }
+    std::vector<NodeId> out;
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (paths_.parent[n] != heap::kNoNode || !in_use(n)) continue;
+      if (heap_.refcount[n] == heap::kImmortal || heap_.refcount[n] == heap::kSaturated || heap_.refcount[n] > found.Count(n)) out.push_back(n);
+    }
+    return out;
+  }
+
+  void SortStarts() {
+    std::sort(starts_.begin(), starts_.end());
+    for (const auto& [node, root] : starts_) {
+      paths_.starts.push_back(node);
+      paths_.root.push_back(root);
+    }
+  }
+
+  const heap::HeapSnapshot& heap_;
+  const heap::RootSet& roots_;
+  const std::function<bool(NodeId)>& admits_;
+  ProgressSink& progress_;
+  RootPaths paths_;
+  std::vector<std::pair<NodeId, std::uint32_t>> starts_;
+  std::vector<NodeId> level_;
+  std::uint64_t reached_ = 0, steps_ = 0;
+  bool in_second_pass_ = false;
+};
+
+}  // namespace
+
+std::vector<NodeId> RootPaths::PathTo(NodeId n) const {
+  std::vector<NodeId> path;
+  if (!Reaches(n)) return path;
+  path.push_back(n);
+  while (parent[path.back()] != path.back()) path.push_back(parent[path.back()]);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
+std::uint32_t RootPaths::RootOf(NodeId start) const noexcept {
+  const auto at = std::lower_bound(starts.begin(), starts.end(), start);
+  return at != starts.end() && *at == start ? root[static_cast<std::size_t>(at - starts.begin())] : kCountOnly;
+}
+
+Result<RootPaths> FindRootPaths(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& in_use,
+                                const std::function<bool(NodeId)>& admits, ProgressSink& progress) {
+  return Search(heap, roots, admits, progress).Run(in_use);
+}
+
+PathTree MergePaths(const RootPaths& paths, const std::vector<NodeId>& targets) {
+  PathTree tree;
+  // Every node of the paths, each once: a walk up ends where another one has been.
+  graph::NodeSet seen(static_cast<NodeId>(paths.parent.size()));
+  std::vector<NodeId> nodes;
+  for (const NodeId target : targets) {
+    if (!paths.Reaches(target)) {
+      ++tree.unreached;
+      continue;
+    }
+    for (NodeId n = target; seen.InsertNew(n); n = paths.parent[n]) nodes.push_back(n);
+  }
+  std::sort(nodes.begin(), nodes.end());
+  const auto index_of = [&nodes](NodeId n) { return static_cast<std::uint32_t>(std::lower_bound(nodes.begin(), nodes.end(), n) - nodes.begin()); };
+  std::vector<std::uint64_t> counts(nodes.size(), 0);
+  std::vector<std::uint32_t> open(nodes.size(), 0);  // children that are not counted yet
+  for (const NodeId n : nodes) {
+    if (paths.parent[n] != n) ++open[index_of(paths.parent[n])];
+  }
+  for (const NodeId target : targets) {
+    if (paths.Reaches(target)) ++counts[index_of(target)];
+  }
+  std::vector<std::uint32_t> order;  // children before parents
+  for (std::uint32_t i = 0; i < nodes.size(); ++i) {
+    if (open[i] == 0) order.push_back(i);
+  }
+  for (std::size_t at = 0; at < order.size(); ++at) {
+    const NodeId n = nodes[order[at]];
+    if (paths.parent[n] == n) continue;
+    const std::uint32_t above = index_of(paths.parent[n]);
+    counts[above] += counts[order[at]];
+    if (--open[above] == 0) order.push_back(above);
+  }
+  std::vector<std::uint32_t> branch_of(nodes.size());
+  std::reverse(order.begin(), order.end());
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const bool root_a = paths.parent[nodes[a]] == nodes[a], root_b = paths.parent[nodes[b]] == nodes[b];
+    if (root_a != root_b) return root_a;
+    return root_a && (counts[a] != counts[b] ? counts[a] > counts[b] : a < b);
+  });
+  for (const std::uint32_t i : order) {
+    const NodeId n = nodes[i];
+    branch_of[i] = static_cast<std::uint32_t>(tree.branches.size());
+    const std::uint32_t above = paths.parent[n] == n ? branch_of[i] : branch_of[index_of(paths.parent[n])];
+    tree.branches.push_back({n, above, counts[i], std::binary_search(targets.begin(), targets.end(), n)});
+  }
+  return tree;
+}
+
+}  // namespace pygc::analysis

@@ -1,0 +1,277 @@
+#include <algorithm>
+#include <map>
+
+#include "core/analysis/root_paths.h"
+#include "core/engine/inspector.h"
+#include "core/report/path_report.h"
+
+namespace pygc::engine {
+namespace {
+
+constexpr std::uint32_t kMaxBranchDepth = 16;
+constexpr std::size_t kMaxNearest = 8, kMaxSteps = 64;
+
+/// Tells which nodes hang below one of the tree of shortest paths. All questions together cost no more than one look at each node.
+class Below {
+ public:
+  Below(const analysis::RootPaths& paths, heap::NodeId top)
+      : paths_(paths), top_(top), inside_(static_cast<heap::NodeId>(paths.parent.size())), outside_(static_cast<heap::NodeId>(paths.parent.size())) {}
+
+  [[nodiscard]] bool Contains(heap::NodeId n) {
+    way_.clear();
+    while (n != top_ && paths_.parent[n] != n && !inside_.Contains(n) && !outside_.Contains(n)) {
+      way_.push_back(n);
+      n = paths_.parent[n];
+    }
+    const bool inside = n == top_ || inside_.Contains(n);
+    for (const heap::NodeId seen : way_) (inside ? inside_ : outside_).Insert(seen);
+    return inside;
+  }
+
+ private:
+  const analysis::RootPaths& paths_;
+  heap::NodeId top_;
+  graph::NodeSet inside_, outside_;
+  std::vector<heap::NodeId> way_;
+};
+
+class PathFinder {
+ public:
+  explicit PathFinder(const CommandInput& in) : in_(in), heap_(in.heap), inspector_(in), labels_(in.reader, in.request.redact) {}
+
+  Outcome Run() {
+    report_.query = in_.request.arguments.at(0);
+    report_.excluded = in_.request.exclude_globs;
+    const Result<Address> address = ParseAddress(report_.query);
+    report_.is_type = !address;
+    if (Result<void> searched = Search(); !searched) return Write(true);
+    address ? OneObject(*address) : AllOfType();
+    return Write(false);
+  }
+
+ private:
+  Outcome Write(bool interrupted) {
+    Outcome outcome;
+    outcome.interrupted = interrupted;
+    outcome.document = Render(in_.request, in_.header, report_, in_.colour);
+    return outcome;
+  }
+  [[nodiscard]] std::uint64_t Limit() const { return in_.request.limit == 0 ? ~std::uint64_t{0} : in_.request.limit; }
+  [[nodiscard]] bool InUse(heap::NodeId n) const { return in_.verdict.state[n] == analysis::State::kReachable; }
+
+  // The tree without exclusions serves every later question too.
+  Result<void> Search() {
+    const bool plain = in_.request.exclude_globs.empty();
+    if (plain && in_.derived != nullptr && in_.derived->paths) {
+      paths_ = &*in_.derived->paths;
+      return {};
+    }
+    std::vector<bool> excluded(heap_.types.size());
+    for (std::size_t t = 0; t < heap_.types.size(); ++t) excluded[t] = IsExcluded(heap_.types[t].name);
+    std::function<bool(heap::NodeId)> admits;
+    if (!plain) admits = [&](heap::NodeId n) { return !excluded[heap_.type[n]]; };
+    const heap::RootSet none;
+    Result<analysis::RootPaths> found =
+        analysis::FindRootPaths(heap_, in_.roots != nullptr ? *in_.roots : none, [this](heap::NodeId n) { return InUse(n); }, admits, in_.progress);
+    if (!found) return tl::unexpected(found.error());
+    if (plain && in_.derived != nullptr) {
+      paths_ = &in_.derived->paths.emplace(std::move(*found));
+    } else {
+      paths_ = &own_.emplace(std::move(*found));
+    }
+    return {};
+  }
+  [[nodiscard]] bool IsExcluded(const std::string& name) const {
+    return std::any_of(in_.request.exclude_globs.begin(), in_.request.exclude_globs.end(), [&](const std::string& glob) { return MatchesGlob(glob, name); });
+  }
+
+  void CountTarget(heap::NodeId n) {
+    ++report_.objects;
+    if (!paths_->Reaches(n)) {
+      report_.unreachable += !InUse(n);
+      return;
+    }
+    ++(paths_->count_only.Contains(n) ? report_.by_count_only : report_.by_root);
+  }
+
+  // ---- one object
+
+  void OneObject(Address address) {
+    const report::ObjectCard card = inspector_.CardOf(address);
+    report_.is_object = card.is_object;
+    report_.where = card.where;
+    report_.type = card.type;
+    report_.name = card.name;
+    report_.state = card.state;
+    if (!card.is_object) return;
+    const heap::NodeId target = heap_.index.Find(address);
+    if (target == heap::kNoNode) {
+      ++report_.objects;
+      return;
+    }
+    CountTarget(target);
+    AddDirectRoots(target);
+    AddPathsByReferrers(target);
+  }
+
+  // Roots that hold the object itself: each is a path without a step.
+  void AddDirectRoots(heap::NodeId target) {
+    const std::size_t roots = in_.roots != nullptr ? in_.roots->roots.size() : 0;
+    for (std::uint32_t i = 0; i < roots; ++i) {
+      if (in_.roots->roots[i].object == heap_.AddressOf(target)) AddPath({target}, i);
+    }
+    if (paths_->Reaches(target) && paths_->parent[target] == target && report_.path_count == 0) AddPath({target}, analysis::RootPaths::kCountOnly);
+  }
+
+  // A shortest path by way of each object that refers to it, shortest first; those that go through the object itself are none.
+  void AddPathsByReferrers(heap::NodeId target) {
+    std::vector<heap::NodeId> sources;
+    Below below(*paths_, target);
+    for (const analysis::Referrer& referrer : analysis::FindReferrers(heap_, target)) {
+      if (IsExcluded(heap_.types[heap_.type[referrer.node]].name) || !paths_->Reaches(referrer.node)) continue;
+      if (!below.Contains(referrer.node)) sources.push_back(referrer.node);
+    }
+    std::stable_sort(sources.begin(), sources.end(), [&](heap::NodeId a, heap::NodeId b) {
+      return std::pair(paths_->count_only.Contains(a), paths_->depth[a]) < std::pair(paths_->count_only.Contains(b), paths_->depth[b]);
+    });
+    for (const heap::NodeId source : sources) {
+      if (report_.paths.size() >= Limit() || !in_.progress.Update("writing paths", report_.paths.size(), sources.size())) {
+        report_.path_count += sources.size() - static_cast<std::size_t>(&source - sources.data());
+        return;
+      }
+      std::vector<heap::NodeId> nodes = paths_->PathTo(source);
+      const std::uint32_t root = paths_->RootOf(nodes.front());
+      nodes.push_back(target);
+      AddPath(nodes, root);
+    }
+  }
+  void AddPath(const std::vector<heap::NodeId>& nodes, std::uint32_t root) {
+    ++report_.path_count;
+    if (report_.paths.size() < Limit()) report_.paths.push_back(PathOf(nodes, root));
+  }
+
+  [[nodiscard]] report::PathRoot RootOf(heap::NodeId start, std::uint32_t index) const {
+    report::PathRoot out;
+    if (index == analysis::RootPaths::kCountOnly) {
+      out.kind = "count-only";
+      const std::uint32_t count = heap_.refcount[start];
+      out.name = count == heap::kImmortal ? "immortal" : "a holder that was not found";
+      return out;
+    }
+    const heap::Root& root = in_.roots->roots[index];
+    out.kind = heap::RootKindName(root.kind);
+    out.name = root.name;
+    out.place = in_.roots->places[root.place];
+    out.expression = root.expression;
+    out.through_cell = root.shape == heap::Root::Shape::kCell;
+    out.frame_object = root.shape == heap::Root::Shape::kFrameObject;
+    return out;
+  }
+
+  [[nodiscard]] report::RootPath PathOf(const std::vector<heap::NodeId>& nodes, std::uint32_t root) const {
+    report::RootPath path;
+    path.root = RootOf(nodes.front(), root);
+    path.length = nodes.size() - 1;
+    std::vector<Address> addresses;
+    addresses.reserve(nodes.size());
+    for (const heap::NodeId n : nodes) addresses.push_back(heap_.AddressOf(n));
+    path.steps = labels_.PathOf(addresses, kMaxSteps);
+    return path;
+  }
+
+  // ---- all of a type
+
+  void AllOfType() {
+    std::vector<heap::NodeId> targets;
+    std::vector<bool> wanted(heap_.types.size());
+    for (std::size_t t = 0; t < heap_.types.size(); ++t) wanted[t] = MatchesGlob(report_.query, heap_.types[t].name);
+    heap_.index.ForEach(0, heap_.size(), [&](heap::NodeId n, Address a) {
+      const heap::TypeRecord& type = heap_.types[heap_.type[n]];
+      // Classic instances share one type; what they are called is their class.
+      if (wanted[heap_.type[n]] || (type.name == "instance" && type.may_have_legacy_finalizer && MatchesGlob(report_.query, labels_.TypeName(a)))) targets.push_back(n);
+    });
+    report_.objects = targets.size();
+    if (targets.empty()) return NearestTypes();
+    const analysis::PathTree tree = analysis::MergePaths(*paths_, targets);
+    for (const heap::NodeId n : targets) report_.unreachable += !paths_->Reaches(n) && !InUse(n);
+    for (std::size_t i = 0; i < tree.branches.size() && tree.branches[i].parent == i; ++i) {
+      const bool count_only = paths_->RootOf(tree.branches[i].node) == analysis::RootPaths::kCountOnly;
+      (count_only ? report_.by_count_only : report_.by_root) += tree.branches[i].targets;
+    }
+    Grow(tree);
+  }
+
+  void NearestTypes() {
+    std::map<std::string, int> names;
+    std::string last = report_.query.substr(report_.query.rfind('.') + 1);
+    for (char& c : last) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    for (const heap::TypeRecord& type : heap_.types) {
+      std::string lower = type.name;
+      for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+      if (last.size() >= 2 && lower.find(last) != std::string::npos) names[type.name] = 0;
+    }
+    for (const auto& [name, unused] : names) {
+      if (report_.nearest_types.size() < kMaxNearest) report_.nearest_types.push_back(name);
+    }
+  }
+
+  // Pieces without a fork become one branch of the report; of equal branches the largest come first.
+  void Grow(const analysis::PathTree& tree) {
+    std::vector<std::vector<std::uint32_t>> children(tree.branches.size());
+    std::vector<std::uint32_t> tops;
+    for (std::uint32_t i = 0; i < tree.branches.size(); ++i) (tree.branches[i].parent == i ? tops : children[tree.branches[i].parent]).push_back(i);
+    struct Item {
+      std::uint32_t branch, depth;
+    };
+    std::vector<Item> work;
+    for (std::size_t i = std::min<std::size_t>(tops.size(), Limit()); i-- > 0;) work.push_back({tops[i], 0});
+    while (!work.empty()) {
+      auto [at, depth] = work.back();
+      work.pop_back();
+      while (children[at].size() == 1 && !tree.branches[at].is_target && !IsLeaf(tree.branches[children[at][0]])) at = children[at][0];
+      std::vector<std::uint32_t> below = AddBranch(tree, children, at, depth);
+      for (std::size_t i = below.size(); i-- > 0;) work.push_back({below[i], depth + 1});
+    }
+  }
+  static bool IsLeaf(const analysis::PathTree::Branch& b) { return b.is_target && b.targets == 1; }
+
+  // Returns those of its branches that are to be shown.
+  std::vector<std::uint32_t> AddBranch(const analysis::PathTree& tree, const std::vector<std::vector<std::uint32_t>>& children, std::uint32_t at, std::uint32_t depth) {
+    report::PathBranch& branch = report_.tree.emplace_back();
+    branch.depth = depth;
+    branch.objects = tree.branches[at].targets;
+    const std::vector<heap::NodeId> nodes = paths_->PathTo(tree.branches[at].node);
+    branch.path = PathOf(nodes, paths_->RootOf(nodes.front()));
+    std::vector<std::uint32_t> below;
+    for (const std::uint32_t child : children[at]) {
+      const analysis::PathTree::Branch& c = tree.branches[child];
+      if (!IsLeaf(c)) {
+        below.push_back(child);
+        continue;
+      }
+      ++branch.leaves;
+      if (branch.leaf_examples.size() >= std::min<std::uint64_t>(Limit(), 1000)) continue;
+      const report::Cycle pair = labels_.PathOf({heap_.AddressOf(tree.branches[at].node), heap_.AddressOf(c.node)}, kMaxSteps);
+      branch.leaf_examples.emplace_back(heap_.AddressOf(c.node), pair.front().label);
+    }
+    std::stable_sort(below.begin(), below.end(), [&](std::uint32_t a, std::uint32_t b) { return tree.branches[a].targets > tree.branches[b].targets; });
+    const std::size_t shown = depth >= kMaxBranchDepth ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(below.size(), Limit()));
+    for (std::size_t i = shown; i < below.size(); ++i) branch.left_out += tree.branches[below[i]].targets;
+    below.resize(shown);
+    return below;
+  }
+
+  const CommandInput& in_;
+  const heap::HeapSnapshot& heap_;
+  Inspector inspector_;
+  Labels labels_;
+  report::PathReport report_;
+  const analysis::RootPaths* paths_ = nullptr;
+  std::optional<analysis::RootPaths> own_;
+};
+
+}  // namespace
+
+Outcome RunPath(const CommandInput& in) { return PathFinder(in).Run(); }
+
+}  // namespace pygc::engine

@@ -1,0 +1,214 @@
+#include "core/report/path_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace pygc::report {
+namespace {
+
+// C members that tp_traverse visits under a name that Python code cannot use.
+constexpr std::array<std::string_view, 27> kNotAttributes = {
+    ".tp_cache",    ".ht_module",      ".mm_class",    ".mapping",       ".descr",         ".dict",        ".mbuf",          ".hashable_args",
+    ".gi_exc_type", ".gi_exc_value",   ".gi_exc_traceback", ".cr_exc_type",  ".cr_exc_value", ".cr_exc_traceback", ".ag_exc_type",   ".unhashable_args",
+    ".ag_exc_value", ".ag_exc_traceback", ".f_extra_locals", ".f_locals_cache", ".f_func",      ".frame_obj",   ".excs_str",      ".f_overwritten_fast_locals",
+    ".it",          ".?",            ".__callback__"};  // the last: an attribute only from 3.4 on
+
+// CPython: Lib/keyword.py, without those that are names in some releases.
+constexpr std::array<std::string_view, 35> kKeywords = {"False", "None",   "True",   "and",  "as",     "assert", "async", "await",    "break", "class", "continue", "def",
+                                                        "del",   "elif",   "else",   "except", "finally", "for", "from",  "global",   "if",    "import", "in",     "is",
+                                                        "lambda", "nonlocal", "not", "or",   "pass",   "raise",  "return", "try",     "while", "with",  "yield"};
+
+bool IsIdentifier(std::string_view word) {
+  if (word.empty() || (word[0] >= '0' && word[0] <= '9') || std::find(kKeywords.begin(), kKeywords.end(), word) != kKeywords.end()) return false;
+  return std::all_of(word.begin(), word.end(), [](char c) { return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
+}
+
+bool IsSequence(const std::string& type) { return type == "list" || type == "tuple" || type == "collections.deque"; }
+bool IsGenerator(const std::string& type) { return type == "generator" || type == "coroutine" || type == "async_generator"; }
+
+// "['key']" of a label, where the key is a text that is whole and plain, a number, a constant or a tuple of such.
+bool IsWritableKey(std::string_view label) {
+  if (label.size() < 3 || label.front() != '[' || label.back() != ']') return false;
+  const bool plain = std::all_of(label.begin(), label.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7F; });
+  const std::string_view key = label.substr(1, label.size() - 2);
+  if (key.front() == '\'') return plain;
+  return plain && key.find('<') == std::string_view::npos && key.find("...") == std::string_view::npos;
+}
+
+/// Builds the text step by step.
+class Writer {
+ public:
+  explicit Writer(const PathRoot& root) : valid_(!root.expression.empty()), in_cell_(root.through_cell), in_frame_(root.frame_object) {
+    text_ = valid_ ? root.expression : root.place.empty() ? fmt::format("<{}>", root.name) : fmt::format("<{} in {}>", root.name, root.place);
+  }
+
+  void Add(const CycleStep& owner) {
+    if (owner.elided > 0) {
+      text_ += " … ";
+      valid_ = false;
+      return;
+    }
+    if (in_cell_) {  // a variable's expression gives the content of its cell, not the cell
+      in_cell_ = false;
+      if (owner.label == ".cell_contents") return;
+      valid_ = false;
+    }
+    if (owner.kind == EdgeKind::kLocal) return AddLocal(owner);
+    in_frame_ = false;
+    // A function keeps its annotations as a tuple until somebody asks for the dict [3.10-3.13].
+    if (owner.type == "tuple" && text_.ends_with(".__annotations__")) valid_ = false;
+    const bool of_type = owner_is_type_;
+    owner_is_type_ = owner.label == ".__dict__" && IsClass(owner.type);
+    if (owner.kind == EdgeKind::kKey && AddKey(owner, of_type)) return;
+    if (owner.kind == EdgeKind::kItem && IsSequence(owner.type)) return Append(owner.label);
+    if (owner.kind == EdgeKind::kAttribute && IsIdentifier(owner.key)) return Append("." + owner.key);
+    if ((owner.kind == EdgeKind::kField || owner.kind == EdgeKind::kClosure) && IsAttribute(owner)) return Append(owner.label);
+    valid_ = false;
+    text_ += owner.label.empty() ? "{?}" : fmt::format("{{{}}}", owner.label);
+  }
+
+  [[nodiscard]] bool valid() const { return valid_ && !in_cell_; }
+  [[nodiscard]] std::string Take() { return std::move(text_); }
+
+ private:
+  static bool IsClass(const std::string& type) { return type == "type" || type == "classobj" || type.ends_with("Meta") || type.ends_with("EnumType"); }
+  static bool IsAttribute(const CycleStep& owner) {
+    if (IsGenerator(owner.type) && (owner.label == ".f_code" || owner.label == ".f_locals")) return false;
+    if (owner.type == "builtin_function_or_method" && owner.label == ".__module__") return true;
+    return owner.label.size() > 1 && owner.label[0] == '.' && IsIdentifier(std::string_view(owner.label).substr(1)) &&
+           std::find(kNotAttributes.begin(), kNotAttributes.end(), owner.label) == kNotAttributes.end();
+  }
+  void Append(std::string_view part) { text_ += part; }
+
+  // An entry of a dict: an attribute where the dict is an object's __dict__ (a class's gives descriptors, so there it stays an entry).
+  bool AddKey(const CycleStep& owner, bool dict_of_type) {
+    if (!owner.label.starts_with('[')) return false;  // a key, not a value
+    if (text_.ends_with(".__dict__") && !dict_of_type && IsIdentifier(owner.key)) {
+      text_.resize(text_.size() - std::string_view("__dict__").size());
+      text_ += owner.key;
+      return true;
+    }
+    if (!IsWritableKey(owner.label)) return false;
+    text_ += owner.label;
+    return true;
+  }
+
+  void AddLocal(const CycleStep& owner) {
+    const char* const frame = owner.type == "frame"         ? ""
+                              : owner.type == "generator"   ? ".gi_frame"
+                              : owner.type == "coroutine"   ? ".cr_frame"
+                              : owner.type == "async_generator" ? ".ag_frame"
+                                                            : nullptr;
+    if (frame == nullptr || !IsIdentifier(owner.key)) {
+      valid_ = false;
+      text_ += fmt::format("{{{}}}", owner.label);
+      in_frame_ = false;
+      return;
+    }
+    if (in_frame_) {
+      text_ = owner.key;
+      valid_ = true;
+    } else {
+      text_ += fmt::format("{}.f_locals['{}']", frame, owner.key);
+    }
+    local_ = true;
+    in_frame_ = false;
+  }
+
+  std::string text_;
+  bool valid_, in_cell_, in_frame_, owner_is_type_ = false, local_ = false;
+
+  friend std::string BuildText(const RootPath& path, bool* valid);
+};
+
+std::string BuildText(const RootPath& path, bool* valid) {
+  Writer writer(path.root);
+  for (std::size_t i = 0; i + 1 < path.steps.size(); ++i) {
+    writer.Add(path.steps[i]);
+    // A variable that closures share: the frame refers to its cell, f_locals to the content.
+    if (writer.local_ && path.steps[i + 1].type == "cell") writer.in_cell_ = true;
+    writer.local_ = false;
+  }
+  *valid = writer.valid();
+  return writer.Take();
+}
+
+// ---- where it is stuck
+
+std::string Called(const CycleStep& step) { return step.name.empty() ? LastName(step.type) : step.name; }
+
+// What one step says of the object that it leads to; empty kind: nothing that a programmer would name.
+StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
+  const CycleStep& s = steps[i];
+  const std::string key = s.key.empty() ? s.label : s.key;
+  const CycleStep* const before = i > 0 ? &steps[i - 1] : nullptr;
+  const bool in_dict = before != nullptr && before->label == ".__dict__" && s.kind == EdgeKind::kKey;
+  const std::string& owner = in_dict ? before->type : s.type;
+  if (s.type == "frame" && s.kind == EdgeKind::kLocal && before != nullptr && before->type == "traceback") {
+    return {"traceback", fmt::format("local variable '{}' of {}, in a frame that a traceback keeps", key, Called(s))};
+  }
+  if (s.type == "method" || s.type == "instancemethod") {
+    if (s.label == ".__self__") return {"bound-method", fmt::format("the bound method {}, which holds its object", Called(s))};
+  }
+  if (s.type == "cell") {
+    const bool named = i >= 2 && steps[i - 2].kind == EdgeKind::kClosure;
+    if (named) return {"closure", fmt::format("variable '{}' in the closure of {}", steps[i - 2].key, Called(steps[i - 2]))};
+    if (before != nullptr && before->type == "tuple") return {"closure", "a variable in the closure of a function"};
+  }
+  if (s.type == "functools._lru_cache_wrapper") return {"lru-cache", "the cache of functools.lru_cache"};
+  if (s.type.starts_with("weakref") && s.label == ".__callback__") return {"weakref-callback", "the callback of a weak reference"};
+  if (owner.find("Thread") != std::string::npos && (s.kind == EdgeKind::kAttribute || in_dict)) {
+    return {"thread-object", fmt::format("attribute {} of the thread object {}", key, LastName(owner))};
+  }
+  if (owner == "_asyncio.Task" || owner == "asyncio.tasks.Task") return {"asyncio-task", fmt::format("{} of an asyncio task", s.label)};
+  if (owner.starts_with("asyncio.") || owner.starts_with("_asyncio.")) return {"asyncio", fmt::format("{} of {}", s.label, owner)};
+  if (owner == "_contextvars.Context" || owner == "Context" || owner == "hamt") return {"contextvar", "a context variable"};
+  if (owner.starts_with("logging.")) return {"logging", fmt::format("{} of {}", s.label, owner)};
+  if (s.type == "frame" && s.kind == EdgeKind::kLocal && before != nullptr && IsGenerator(before->type)) {
+    return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, before->type, Called(*before))};
+  }
+  if (IsGenerator(s.type) && s.kind == EdgeKind::kLocal) return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, s.type, Called(s))};
+  if (in_dict && before->type == "module") return {"module-global", fmt::format("global '{}' of module {}", key, Called(*before))};
+  if (in_dict && (before->type == "type" || before->type.ends_with("Meta"))) return {"class-attribute", fmt::format("attribute '{}' of class {}", key, Called(*before))};
+  return {};
+}
+
+StuckPlace PlaceOfRoot(const RootPath& path) {
+  const PathRoot& root = path.root;
+  if (root.kind == "frame") {
+    const bool variable = root.frame_object && !path.steps.empty() && path.steps[0].kind == EdgeKind::kLocal;
+    return {"frame", fmt::format("{} of {}", variable ? path.steps[0].label : root.name, root.place)};
+  }
+  if (root.kind == "thread" && root.name.find("exc") != std::string::npos) return {"exception", fmt::format("{} of {}", root.name, root.place)};
+  if (root.kind == "count-only") return {"count-only", "a reference whose holder was not found: native memory, or the stack of C code"};
+  if (root.kind == "module" && root.name.starts_with("the dict of ") && !path.steps.empty() && path.steps[0].kind == EdgeKind::kKey) {
+    const CycleStep& s = path.steps[0];
+    return {"module-global", fmt::format("global '{}' of {}", s.key.empty() ? s.label : s.key, root.name.substr(std::string_view("the dict of ").size()))};
+  }
+  return {root.kind, root.place.empty() ? root.name : fmt::format("{} of {}", root.name, root.place)};
+}
+
+}  // namespace
+
+std::optional<std::string> ExpressionOf(const RootPath& path) {
+  bool valid = false;
+  std::string text = BuildText(path, &valid);
+  return valid ? std::optional(std::move(text)) : std::nullopt;
+}
+
+std::string PathTextOf(const RootPath& path) {
+  bool valid = false;
+  return BuildText(path, &valid);
+}
+
+StuckPlace StuckAt(const RootPath& path) {
+  for (std::size_t i = path.steps.size(); i-- > 1;) {
+    StuckPlace place = PlaceOfStep(path.steps, i - 1);
+    if (!place.kind.empty()) return place;
+  }
+  return PlaceOfRoot(path);
+}
+
+}  // namespace pygc::report
