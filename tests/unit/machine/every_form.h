@@ -74,9 +74,12 @@ class EveryForm {
       encodings_.push_back(std::move(found));
     }
   }
-  // What was taken for an opcode was one more prefix, or the address stands in the code: random registers must not lead into this process's own memory.
+  // What was taken for an opcode was one more prefix, or the address stands in the code, or a register says how far away the bit is: random registers must
+  // not lead into this process's own memory. r9 holds a small number.
   static bool ReadsElsewhere(const disasm::Instruction& i) {
-    constexpr std::uint8_t kRbx = 3;
+    constexpr std::uint8_t kRbx = 3, kR9 = 9;
+    const bool is_bit = i.opcode >= disasm::Opcode::kBitTest && i.opcode <= disasm::Opcode::kBitComplement;
+    if (i.operands[0].kind == disasm::OperandKind::kMemory && is_bit && i.operands[1].kind == disasm::OperandKind::kRegister && i.operands[1].reg != kR9) return true;
     for (const disasm::Operand& o : i.operands)
       if (o.kind == disasm::OperandKind::kMemory && (i.base != kRbx || i.index != disasm::kNoRegister || i.uses_fs)) return true;
     return false;
