@@ -16,8 +16,9 @@ using graph::NodeId;
 // Components that look the same: the state and how many objects of each type.
 struct Look {
   int order;                                                   // of the state: uncollectable, unreachable, reachable
+  std::optional<std::int64_t> interpreter;                     // of its first member; components do not cross interpreters
   std::vector<std::pair<std::uint32_t, std::uint32_t>> types;  // index into TypeNames, count
-  friend bool operator<(const Look& a, const Look& b) { return std::tie(a.order, a.types) < std::tie(b.order, b.types); }
+  friend bool operator<(const Look& a, const Look& b) { return std::tie(a.order, a.interpreter, a.types) < std::tie(b.order, b.interpreter, b.types); }
 };
 
 struct Group {
@@ -53,6 +54,7 @@ Look LookOf(const CommandInput& in, std::span<const NodeId> members, TypeNames& 
   Look look;
   const analysis::State state = in.verdict.state[members[0]];
   look.order = state == analysis::State::kUncollectable ? 0 : state == analysis::State::kUnreachable ? 1 : 2;
+  look.interpreter = in.heap.InterpreterIdOf(members[0]);
   std::vector<std::uint32_t> types;
   types.reserve(members.size());
   for (const NodeId n : members) types.push_back(names.Of(n));
@@ -151,6 +153,7 @@ Outcome RunCycles(const CommandInput& in) {
     report::ComponentGroup g;
     g.state = StateName(look->order);
     g.type = labels.TypeName(heap.AddressOf(heads.front()));
+    g.interpreter = look->interpreter;
     g.count = group->components.size();
     std::vector<Address> head_addresses;
     head_addresses.reserve(heads.size());

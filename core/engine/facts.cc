@@ -180,6 +180,10 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   }
   h.complete = h.missing.empty();
   if (verdict) {
+    for (std::size_t i = 0; i < h.interpreters.size() && i < verdict->interpreters.size(); ++i) {
+      h.interpreters[i].unreachable = verdict->interpreters[i].unreachable;
+      h.interpreters[i].uncollectable = verdict->interpreters[i].uncollectable;
+    }
     h.certainty = CertaintyOf(*verdict);
     if (!h.complete && h.certainty == report::Certainty::kExact) h.certainty = report::Certainty::kLowerBound;
   }

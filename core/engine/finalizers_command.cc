@@ -82,7 +82,7 @@ Outcome RunFinalizers(const CommandInput& in) {
 
   const graph::Components components = graph::StronglyConnectedComponents(heap.graph);
   const std::vector<bool> order_undefined = FindUndefinedOrder(heap, in.verdict);
-  std::map<std::pair<std::string, std::string>, Row> rows;  // by type and kind
+  std::map<std::tuple<std::optional<std::int64_t>, std::string, std::string>, Row> rows;  // by interpreter, type and kind
   for (heap::NodeId n = 0; n < heap.size(); ++n) {
     if (!heap.IsTracked(n) || !HasFinalizer(heap, n)) continue;
     if (in.request.generation && heap.Generation(n) != *in.request.generation) continue;
@@ -90,12 +90,14 @@ Outcome RunFinalizers(const CommandInput& in) {
     // Classic instances share one type: their class's name has to be read. All others are named by their type.
     const std::string name = type.may_have_legacy_finalizer ? labels.TypeName(heap.AddressOf(n)) : type.name;
     const std::string kind(report::FinalizerKind(type, heap.flags[n]));
-    Row& row = rows[{name, kind}];
+    const std::optional<std::int64_t> interpreter = heap.InterpreterIdOf(n);
+    Row& row = rows[{interpreter, name, kind}];
     report::FinalizerGroup& g = row.group;
     const bool legacy = type.legacy_finalizer || (heap.flags[n] & heap::kLegacyFinalizer);
     if (g.objects++ == 0) {
       g.type = name;
       g.kind = kind;
+      g.interpreter = interpreter;
       g.legacy = legacy;
     }
     const analysis::State state = in.verdict.state[n];

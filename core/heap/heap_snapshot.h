@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -124,6 +125,11 @@ struct HeapSnapshot {
   }
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }
+  /// The id of the interpreter whose collector has the object; nullopt where it is shared or not known.
+  [[nodiscard]] std::optional<std::int64_t> InterpreterIdOf(NodeId n) const noexcept {
+    const std::size_t of = interpreter.empty() ? 0 : interpreter[n];
+    return of < interpreters.size() ? std::optional(interpreters[of].id) : std::nullopt;
+  }
   [[nodiscard]] bool IsTracked(NodeId n) const noexcept { return flags[n] & kTracked; }
   [[nodiscard]] std::uint8_t Generation(NodeId n) const noexcept { return flags[n] & kGenerationMask; }
 };

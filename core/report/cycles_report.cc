@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kTextColumn = 17;
 
-void WriteGroup(const ComponentGroup& g, std::size_t number, TextWriter& out) {
+void WriteGroup(const ComponentGroup& g, std::size_t number, bool several_interpreters, TextWriter& out) {
   out.Add(fmt::format("#{}", number), Style::kHeading).To(5);
   out.Add(g.state, g.state == "reachable" ? Style::kPlain : Style::kWaiting).To(kTextColumn + 3);
   out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);
@@ -30,6 +30,7 @@ void WriteGroup(const ComponentGroup& g, std::size_t number, TextWriter& out) {
     }
     out.Flow(parts, ", ", kTextColumn);
   }
+  if (several_interpreters) out.To(4).Add("interpreter", Style::kFaint).To(kTextColumn).Line(g.interpreter ? std::to_string(*g.interpreter) : "not known");
   if (!g.addresses.empty()) {
     out.To(4).Add("address", Style::kFaint).To(kTextColumn);
     std::vector<std::string> parts;
@@ -58,7 +59,7 @@ void WriteText(const Header& h, const CyclesReport& r, TextWriter& out) {
   std::size_t number = 0;
   for (const ComponentGroup& g : r.groups) {
     out.Line();
-    WriteGroup(g, ++number, out);
+    WriteGroup(g, ++number, h.interpreters.size() > 1, out);
   }
   out.Line();
   if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
@@ -75,7 +76,7 @@ void WriteJson(const Header& h, const CyclesReport& r, JsonWriter& json) {
   for (const ComponentGroup& g : r.groups) {
     json.Object().String("state", g.state).String("type", g.type);
     if (!g.name.empty()) json.String("name", g.name);
-    json.Unsigned("count", g.count).Unsigned("objects", g.objects);
+    json.Unsigned("count", g.count).Unsigned("objects", g.objects).Integer("interpreter", g.interpreter);
     WriteCycle(json, g.cycle);
     WriteTypeCounts(json, "members", g.members);
     WriteAddresses(json, g.addresses);

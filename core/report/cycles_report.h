@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct ComponentGroup {
   Cycle cycle;                     // one shortest cycle of the first
   std::vector<TypeCount> members;  // of the first component, by type
   std::vector<Address> addresses;  // one for each component
+  std::optional<std::int64_t> interpreter = std::nullopt;  // its id; nullopt: not known
 };
 
 struct CyclesReport {

@@ -26,6 +26,7 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
   if (!r.groups.empty()) {
     out.Line();
     Table table;
+    const bool several = h.interpreters.size() > 1;
     table.right = {true, false, false, true, true, true, true, true, false};
     table.rows.push_back({"objects", "type", "finalizer", "not run", r.runs_known ? "run" : "", "unreachable", "stuck", "in cycles", "address"});
     for (const FinalizerGroup& g : r.groups) {
@@ -39,6 +40,13 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
       table.rows.push_back({Thousands(g.objects), g.type, g.kind + (g.legacy ? " (legacy)" : ""), Thousands(g.pending),
                             r.runs_known ? Thousands(g.run) : "", Thousands(g.unreachable), Thousands(g.uncollectable), Thousands(g.in_cycles),
                             addresses});
+    }
+    if (several) {  // a column of its own before the addresses
+      const auto insert = [](auto& cells, auto cell) { cells.insert(cells.end() - 1, std::move(cell)); };
+      insert(table.right, true);
+      insert(table.rows[0], std::string("interpreter"));
+      for (std::size_t i = 0; i < r.groups.size(); ++i)
+        insert(table.rows[i + 1], r.groups[i].interpreter ? std::to_string(*r.groups[i].interpreter) : std::string("?"));
     }
     table.Write(out, 0);
     std::uint64_t resurrected = 0;
@@ -67,6 +75,7 @@ void WriteJson(const Header& h, const FinalizersReport& r, JsonWriter& json) {
     json.Object()
         .String("type", g.type)
         .String("kind", g.kind)
+        .Integer("interpreter", g.interpreter)
         .Bool("legacy", g.legacy)
         .Unsigned("objects", g.objects)
         .Unsigned("pending", g.pending)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct FinalizerGroup {
   std::uint64_t in_cycles = 0;        // members of a component of two or more, or that refer to themselves
   std::uint64_t order_undefined = 0;  // unreachable or stuck, and share a cycle with another such one that has not run
   std::vector<Address> addresses;     // unreachable ones first
+  std::optional<std::int64_t> interpreter = std::nullopt;  // its id; nullopt: shared or not known
 };
 
 struct FinalizersReport {

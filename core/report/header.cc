@@ -86,6 +86,7 @@ void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& inte
   for (const CollectorFacts& c : interpreters) {
     json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled).Bool("collecting", c.collecting).String("phase", c.phase);
     json.Unsigned("tracked", c.tracked).Unsigned("in_garbage", c.in_garbage);
+    if (c.unreachable) json.Unsigned("unreachable", *c.unreachable).Unsigned("uncollectable", c.uncollectable.value_or(0));
     json.Key("thresholds").Array();
     for (const std::int64_t n : c.thresholds) json.Integer(n);
     json.EndArray().Key("counts").Array();
@@ -125,9 +126,12 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
   if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
   if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));
   out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));
-  for (std::size_t i = 1; i < h.interpreters.size(); ++i) {
+  for (std::size_t i = 0; i < h.interpreters.size() && h.interpreters.size() > 1; ++i) {
     const CollectorFacts& c = h.interpreters[i];
-    out.Line(fmt::format("interpreter {} · {} tracked · {}", c.id, Counted(c.tracked, "object"), CollectorWords(c)));
+    out.Add(fmt::format("interpreter {} · {} tracked", c.id, Counted(c.tracked, "object")));
+    if (c.unreachable) out.Add(fmt::format(" · {} unreachable", Thousands(*c.unreachable)));
+    if (c.uncollectable.value_or(0) > 0) out.Add(fmt::format(" · {} stuck", Thousands(*c.uncollectable)));
+    out.Line(fmt::format(" · {}", CollectorWords(c)));
   }
 }
 

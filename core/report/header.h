@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -39,6 +40,7 @@ struct CollectorFacts {
   std::vector<std::int64_t> thresholds, counts;  // youngest first
   std::vector<std::string> debug_flags;          // "DEBUG_SAVEALL", ...
   std::uint64_t tracked = 0, in_garbage = 0;
+  std::optional<std::uint64_t> unreachable = std::nullopt, uncollectable = std::nullopt;  // where a verdict was asked for
   /// Rows as gc.get_objects(generation=N) and gc.get_stats() see them; the permanent generation and a detached list last, without statistics.
   struct Generation {
     std::string name;  // "0", "1", "2" ("all" in free-threaded builds), "permanent", "being collected"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,7 @@ class JsonWriter {
 
   JsonWriter& String(std::string_view key, std::string_view raw) { return Key(key).String(raw); }
   JsonWriter& Integer(std::string_view key, std::int64_t value) { return Key(key).Integer(value); }
+  JsonWriter& Integer(std::string_view key, std::optional<std::int64_t> value) { return value ? Key(key).Integer(*value) : Key(key).Null(); }
   JsonWriter& Unsigned(std::string_view key, std::uint64_t value) { return Key(key).Unsigned(value); }
   JsonWriter& Bool(std::string_view key, bool value) { return Key(key).Bool(value); }
   JsonWriter& Hex(std::string_view key, Address value) { return Key(key).Hex(value); }

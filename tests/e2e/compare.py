@@ -268,4 +268,25 @@ def check_verify(report, truth):
     return wrong
 
 
+def check_interpreters(results, truth):
+    """Two interpreters in one process: the figures of the first are what its own gc says, and each group names the one it belongs to."""
+    if truth["hexversion"] < 0x03090000:
+        return []           # all interpreters share the collector's lists
+    leaks = results["leaks"]
+    wrong = []
+    if len(leaks["interpreters"]) != 2:
+        return ["leaks knows %d interpreters" % len(leaks["interpreters"])]
+    if leaks["interpreters"][0]["unreachable"] != len(truth["unreachable"]):
+        wrong.append("leaks says %s unreachable in the main interpreter, its gc %d" % (leaks["interpreters"][0]["unreachable"], len(truth["unreachable"])))
+    if sum(i["unreachable"] for i in leaks["interpreters"]) != leaks["unreachable"]:
+        wrong.append("the interpreters' unreachable objects do not make up the %s in all" % leaks["unreachable"])
+    for command in ("leaks", "cycles"):
+        of = {g.get("name") or g["type"]: g["interpreter"] for g in results[command]["groups"] if not g["state"].startswith("reachable")}
+        if of.get("__main__.Inner") != 1 or of.get("__main__.Pair") != 0:
+            wrong.append("%s says Inner is interpreter %s's and Pair %s's: %s" % (command, of.get("__main__.Inner"), of.get("__main__.Pair"), of))
+    if {g["interpreter"] for g in results["finalizers"]["groups"]} - {0, 1}:
+        wrong.append("finalizers names interpreters %s" % {g["interpreter"] for g in results["finalizers"]["groups"]})
+    return wrong
+
+
 REPORTS = {"status": check_status, "cycles": check_cycles, "garbage": check_garbage, "finalizers": check_finalizers, "verify": check_verify}

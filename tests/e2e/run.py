@@ -159,6 +159,9 @@ def run_case(interpreter, case, options, tally):
         same(results, name + " [live = gcore]", "gcore", "live", tally)
         if case.kind == "exact":
             tally.check(name + " [status, cycles, garbage, finalizers, verify]", reports(["-c", core], truth, program.folder))
+        if case.kind == "main":
+            tally.check(name + " [interpreters told apart]", compare.check_interpreters(
+                {c: json.loads(process.pygc("-c", core, c, "--format", "json", "--limit", "0").out)["result"] for c in ("leaks", "cycles", "finalizers")}, truth))
         for twin, coredump_filter in zip(program.twins, (0x33, 0x7F)):
             way = "kernel 0x%x" % coredump_filter
             path = program.kernel_core(twin, coredump_filter)
