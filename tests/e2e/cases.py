@@ -4,11 +4,12 @@ from collections import namedtuple
 # since/until: hexversion bounds [since, until). quick: part of the quick run. kernel, lldb: also by these ways, with byte-equal results.
 # kind: 'exact' holds everything against the truth; 'main' leaves out the totals (there is a second interpreter); 'planted' only
 # what the fixture itself knows (a collection is running); 'counts' only the number of unreachable objects (a heap of millions).
-Case = namedtuple("Case", "program args since until quick kernel lldb kind slow")
+# env: of the process, beside the usual.
+Case = namedtuple("Case", "program args since until quick kernel lldb kind slow env")
 
 
-def case(program, *args, since=0, until=1 << 32, quick=False, kernel=False, lldb=False, kind="exact", slow=False):
-    return Case(program, list(args), since, until, quick, kernel, lldb, kind, slow)
+def case(program, *args, since=0, until=1 << 32, quick=False, kernel=False, lldb=False, kind="exact", slow=False, env=None):
+    return Case(program, list(args), since, until, quick, kernel, lldb, kind, slow, env or {})
 
 
 CASES = [
@@ -43,6 +44,8 @@ CASES = [
     case("files"),
     case("held_elsewhere", kernel=True),
     case("cycle_kinds", kernel=True),
+    case("cycle_kinds", since=0x03060000, env={"PYTHONMALLOC": "debug"}),
+    case("cycle_kinds", since=0x03060000, env={"PYTHONMALLOC": "malloc"}),
     case("shapes"),
     case("frames"),
     case("classes"),

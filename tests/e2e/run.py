@@ -127,11 +127,11 @@ def same(results, name, one, other, tally):
 
 
 def run_case(interpreter, case, options, tally):
-    name = "%s %s" % (interpreter.name, " ".join([case.program] + case.args))
+    name = "%s %s" % (interpreter.name, " ".join([case.program] + case.args + ["%s=%s" % v for v in sorted(case.env.items())]))
     program = None
     try:
         with_kernel = case.kernel and not options.no_kernel
-        program = process.Program(interpreter.path, case.program, case.args, twins=2 if with_kernel else 0)
+        program = process.Program(interpreter.path, case.program, case.args, twins=2 if with_kernel else 0, env=case.env)
         truth = program.truth
         if not options.lldb:
             tally.check(name + " [fixture]", compare.check_claim(truth))
@@ -211,6 +211,8 @@ def main():
                 continue
             if not c.since <= i.hexversion < c.until or (c.slow and not options.slow) or (options.lldb and not c.lldb):
                 continue
+            if c.env.get("PYTHONMALLOC") == "malloc" and i.kind.startswith("free-threaded"):
+                continue    # these builds have no other allocator than mimalloc
             jobs.append((i, c))
     if options.list:
         for i, c in jobs:
