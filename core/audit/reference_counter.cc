@@ -48,6 +48,7 @@ class Counter {
     for (const Address table : in_.roots.uncounted_tables) {
       if (const NodeId n = heap_.index.Find(table); n != kNoNode) uncounted_.push_back(n);
     }
+    FindStaticSegments();
   }
 
   /// One thread: the places come in the order of addresses.
@@ -129,10 +130,15 @@ class Counter {
   }
   // True for an address in a module's data: its file's, or the anonymous memory behind it (.bss).
   [[nodiscard]] bool IsStatic(Address a) const {
-    const target::Segment* const s = memory_.Find(a);
-    if (s == nullptr) return false;
-    if (s->module != 0xFFFFFFFFu || in_.reader.process().FindModule(a) != nullptr) return true;
-    return s->range.begin > 0 && in_.reader.process().FindModule(s->range.begin - 1) != nullptr && in_.blocks.BlockAt(a) == std::nullopt;
+    const std::uint32_t i = memory_.map().Find(a);
+    return i != AddressMap::kNone && static_segment_[i] && !in_.blocks.BlockAt(a);
+  }
+  void FindStaticSegments() {
+    const target::Process& process = in_.reader.process();
+    for (const target::Segment& s : memory_.segments()) {
+      const Address begin = s.range.begin;
+      static_segment_.push_back(s.module != 0xFFFFFFFFu || process.FindModule(begin) != nullptr || (begin > 0 && process.FindModule(begin - 1) != nullptr));
+    }
   }
 
   // ---- pass 1
@@ -346,6 +352,7 @@ class Counter {
   MemoryCover cover_;
   std::vector<const TypeFacts*> facts_;  // by type record
   std::vector<NodeId> uncounted_;
+  std::vector<bool> static_segment_;     // by segment
   std::vector<Scratch> scratch_;
   const Watch* watch_ = nullptr;
   heap::ObjectIndex unreached_;
