@@ -70,8 +70,7 @@ def main():
             print("FAILED  %s: %s" % (case.label, e))
         finally:
             if child:
-                child.kill()
-                child.wait()
+                traverse.end_all(child)
             shutil.rmtree(folder, ignore_errors=True)
     if passed + failed < 4:
         skipped = 1

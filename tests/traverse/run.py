@@ -21,6 +21,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -68,13 +69,22 @@ class Died(Exception):
         self.step = step
 
 
+def end_all(child):
+    """Ends the interpreter under test and what its modules started (resource trackers, pools)."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)  # it leads a session of its own
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
 def start(case, folder, post):
     truth = os.path.join(folder, "truth")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYENV_VERSION"))}
     environment.update(PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1", HOME=folder, **case.environment)
     with open(os.path.join(folder, "stderr"), "wb") as stderr:
         child = subprocess.Popen([case.python, os.path.join(HERE, "truth.py"), truth, case.module] + (["post"] if post else []), stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=stderr, cwd=folder, env=environment)
+                                 stdout=subprocess.PIPE, stderr=stderr, cwd=folder, env=environment, start_new_session=True)
     said, end = b"", time.time() + 600
     while time.time() < end and select.select([child.stdout], [], [], max(0, end - time.time()))[0]:
         chunk = os.read(child.stdout.fileno(), 65536)
@@ -84,8 +94,7 @@ def start(case, folder, post):
             return child, int(ready.group(1)), truth
         if not chunk:
             break
-    child.kill()
-    child.wait()
+    end_all(child)
     step = os.path.join(folder, "truth.step")
     step = open(step).read() if os.path.exists(step) else None
     with open(os.path.join(folder, "stderr"), errors="replace") as f:
@@ -216,8 +225,7 @@ def compare(case, options, totals):
         return not bad
     finally:
         if child:
-            child.kill()
-            child.wait()
+            end_all(child)
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
 
