@@ -58,7 +58,7 @@ class Fetch {
   }
 
   Result<void> FetchAll(const std::vector<AddressRange>& wanted, const std::vector<const MemorySource::Region*>& regions, std::uint64_t total) {
-    std::uint64_t fetched = 0, unreadable = 0;
+    std::uint64_t fetched = 0, unreadable = 0, dead = 0;
     for (std::size_t i = 0; i < wanted.size();) {
       std::size_t end = i + 1;
       while (end < wanted.size() && wanted[end].begin == wanted[end - 1].end) ++end;
@@ -74,6 +74,12 @@ class Fetch {
           fetched += n;
           at += n;
           if (n == size) continue;
+          if (const Address used = UsedStackAfter(at, wanted[i].end, regions); used != 0) {
+            fetched += used - at;
+            dead += used - at;
+            at = used;
+            continue;
+          }
           const Address next = std::min(wanted[i].end, PageFloor(at) + kPageSize);
           draft_.process.missing_ranges.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
           unreadable += next - at;
@@ -82,7 +88,7 @@ class Fetch {
         }
       }
     }
-    if (fetched == unreadable) return Fail(ErrorCode::kHost, "the debugger could not read any memory of the process");
+    if (fetched == unreadable + dead) return Fail(ErrorCode::kHost, "the debugger could not read any memory of the process");
     if (unreadable != 0) {
       draft_.process.missing.push_back({SizeText(unreadable) + " of memory", "the debugger could not read it", "use pygc -c CORE or pygc -p PID on the machine itself"});
     }
@@ -93,6 +99,22 @@ class Fetch {
   [[nodiscard]] std::uint64_t FetchOne(Address at, std::byte* to, std::uint64_t size) const {
     const auto n = source_.read(at, {to, size});
     return n ? std::min<std::uint64_t>(*n, size) : 0;
+  }
+
+  /// Where, behind `at`, the used part of the thread's stack begins in which `at` lies; 0 where it lies in none. What is below is dead, and left out of
+  /// minidumps: nothing is missing there. A pthread's stack has the thread's control block at its top; the first thread's has a name.
+  [[nodiscard]] Address UsedStackAfter(Address at, Address end, const std::vector<const MemorySource::Region*>& regions) const {
+    constexpr Address kRedZone = 128;
+    const auto after = std::upper_bound(regions.begin(), regions.end(), at, [](Address a, const auto* r) { return a < r->range.begin; });
+    const bool named = after != regions.begin() && (*(after - 1))->file == "[stack]";
+    Address used = 0;
+    for (const Thread& t : source_.threads) {
+      if (!t.has_registers || t.stack_pointer() <= at || t.stack_pointer() >= end || t.stack_pointer() - at <= kRedZone) continue;
+      if (!named && (t.fs_base() <= t.stack_pointer() || t.fs_base() >= end)) continue;
+      const Address begin = t.stack_pointer() - kRedZone;
+      if (used == 0 || begin < used) used = begin;
+    }
+    return used;
   }
 
   void AddSegment(AddressRange range, const std::byte* bytes, const std::vector<const MemorySource::Region*>& regions) {

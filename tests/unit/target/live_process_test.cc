@@ -352,8 +352,34 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
   source.threads = direct->threads;
   source.pid = child.pid;
   const auto p = CaptureFromSource(source, {}, progress);
+  // As LLDB writes minidumps: of a stack only what is in use. Of other memory the same hole is missing.
+  const auto read_all = source.read;
+  std::vector<AddressRange> holes;
+  source.read = [&](Address at, std::span<std::byte> out) -> Result<std::size_t> {
+    std::size_t size = out.size();
+    for (const AddressRange& hole : holes) {
+      if (hole.Contains(at)) return Fail(ErrorCode::kFault, "not in the dump: {:#x}", at);
+      if (at < hole.begin && hole.begin - at < size) size = hole.begin - at;
+    }
+    return read_all(at, out.first(size));
+  };
+  for (const MemorySource::Region& region : source.regions) {
+    const auto in_use = std::find_if(source.threads.begin(), source.threads.end(), [&](const Thread& t) { return region.range.Contains(t.stack_pointer()); });
+    if (in_use != source.threads.end()) holes.push_back({region.range.begin, in_use->stack_pointer() - 128});
+  }
+  REQUIRE(!holes.empty());
+  const auto dump = CaptureFromSource(source, {}, progress);
+  holes = {{PageFloor(reinterpret_cast<Address>(&in_bss[100])), PageFloor(reinterpret_cast<Address>(&in_bss[100])) + kPageSize}};
+  const auto cut = CaptureFromSource(source, {}, progress);
+  source.read = read_all;
   close(memory);
   REQUIRE(p.has_value());
+  REQUIRE(dump.has_value());
+  for (const MissingNote& m : dump->missing) MESSAGE(m.what, " ", m.reason);
+  CHECK(dump->missing.empty());
+  for (const Thread& t : source.threads) CHECK(dump->memory.ReadValue<std::uint64_t>(t.stack_pointer() & ~Address{7}).has_value());
+  REQUIRE(cut.has_value());
+  CHECK(cut->missing.size() == 1);
   CHECK(largest <= 1u << 20);
   CHECK(calls < 2000);
   for (const Module& m : p->modules) {
