@@ -63,6 +63,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunReferents(const CommandInput& input);
 [[nodiscard]] Outcome RunReferrers(const CommandInput& input);
 [[nodiscard]] Outcome RunPath(const CommandInput& input);
+[[nodiscard]] Outcome RunStacks(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -117,7 +117,14 @@ constexpr CommandRow kRows[] = {
      {"why is it alive?", "why are all of them, apart from what running functions use"},
      "why"},
     {"dominators", "who retains how much", false, 0, {}, {}, {}},
-    {"stacks", "Python stacks of all threads", false, 0, {}, {}, {}},
+    {"stacks",
+     "the Python stack of every thread, with file, line and function",
+     true,
+     kLimit | kLocals | kValues,
+     "Lists the threads that the interpreter knows, oldest first, each with the Python functions that it runs, the most recent call first, and the line that "
+     "each of them has reached. With --locals also their variables, with --show-values what these hold.",
+     {"stacks", "stacks --locals --show-values"},
+     {"what was every thread doing?", "and with which variables"}},
     {"asyncio", "tasks as a tree", false, 0, {}, {}, {}},
     {"verify",
      "the heap's own consistency: generation lists, types, counts",
@@ -244,6 +251,7 @@ std::string Invocation(bool standalone, std::string_view command) {
   return standalone && NeedsTarget(command) ? "pygc -c core.4711 " : "pygc ";
 }
 
+constexpr std::uint64_t kUsualFrames = 100;  // of a thread; deeper stacks are shown from both ends
 constexpr double kMostSeconds = 1e9;  // some thirty years
 
 // A number of [least, most]; `what` it is goes into the message. CLI11's own names its bounds with hundreds of digits.
@@ -325,6 +333,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
     command->add_option("--exclude", r.exclude_globs, "no path through objects of a type like GLOB")->type_name("GLOB")->allow_extra_args(false)->group(group);
   }
   if (row.takes & kValues) command->add_flag("--show-values", r.show_values, "also the values of the objects listed")->group(group);
+  if (row.takes & kLocals) command->add_flag("--locals", r.locals, "also the variables of each function")->group(group);
   if (row.takes & kLimit)
     command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")
         ->type_name("N")
@@ -514,6 +523,7 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
 Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
   if (command) r.command = command->get_name();
+  if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
   r.color = g.raw.color;
   if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
   r.format = g.raw.format == "json"     ? Format::kJson

@@ -37,7 +37,7 @@ struct Request {
   std::vector<std::string> exclude_globs;  // path: not through objects of these types
   std::optional<int> generation;
   FailOn fail_on = FailOn::kDefinite;
-  bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, all = false;
+  bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, all = false, locals = false;
   std::string color = "auto";
   std::string output_file;              // -o FILE
   std::string baseline;

@@ -59,6 +59,7 @@ struct Session::Impl {
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
+    if (request.command == "stacks") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
@@ -165,6 +166,7 @@ struct Session::Impl {
     if (name == "referents") return RunReferents(input);
     if (name == "referrers") return RunReferrers(input);
     if (name == "path") return RunPath(input);
+    if (name == "stacks") return RunStacks(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 
@@ -177,6 +179,17 @@ struct Session::Impl {
                              report::Printable(input.request.output_file)));
     }
     return input.header.complete ? kDone : kPartial;
+  }
+
+  // What needs no object graph does not wait for one.
+  int RunOnMemoryAlone(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
+    report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
+    header.timing.emplace_back("locate_seconds", locate_seconds);
+    const heap::HeapSnapshot no_heap;
+    const analysis::Verdict no_verdict;
+    const Outcome outcome = RunCommand({request, *reader, no_heap, no_verdict, header, progress, WantsColour(request, host), machine.get()});
+    if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
+    return StatusOf(request, header, outcome);
   }
 
   // No heap, but the interpreter was found: the state of its collector is worth having, and a script gets a whole document whose figures are marked

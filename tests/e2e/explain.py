@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One object, its references and why it is alive, held against the interpreter: repr, len, gc.get_referents, gc.get_referrers, eval.
+"""One object, its references and why it is alive, held against the interpreter: repr, len, gc.get_referents, gc.get_referrers, eval, sys._current_frames.
 
 usage: explain.py [--quick] [--interpreter TEXT]... [--count N] [-v] [--keep]
 
@@ -115,6 +115,22 @@ def check_local(live):
     return [] if any(s.startswith(place) for s in said) else ["%s not among %s" % (place, said)]
 
 
+def check_stacks(live):
+    """Every thread's frames, lines and variables, as sys._current_frames() gives them in the process."""
+    said = json.loads(live.ask("json.dumps(frames())")[1:-1].encode().decode("unicode_escape"))
+    result, wrong = live.report("stacks", "--locals", "--limit", "0"), []
+    wrong += differ("threads", sorted(str(t["thread_id"]) for t in result["threads"]), sorted(said))
+    for thread in result["threads"]:
+        got, want = thread["frames"], said.get(str(thread["thread_id"]), [])
+        if want and want[0][1] == "frames":     # the thread that was asked: it evaluates the question in frames of its own
+            want = want[[f[1] for f in want].index("answer"):]
+            want[0] = got[0]["file"], got[0]["function"], got[0]["line"], dict((l["name"], int(l["address"], 16)) for l in got[0]["locals"])
+        wrong += differ("frames", [(f["file"], f["function"], f["line"]) for f in got], [tuple(f[:3]) for f in want])
+        for g, w in zip(got, want):
+            wrong += differ("locals of %s" % g["function"], dict((l["name"], int(l["address"], 16)) for l in g["locals"]), w[3])
+    return wrong
+
+
 def check_nonobjects(live):
     node = live.truth["referrers"][0][0]
     cards = live.report("show", hex(node + 3), "0x10", hex(2 ** 64 - 1))["objects"]
@@ -203,7 +219,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_nonobjects, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_nonobjects, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 

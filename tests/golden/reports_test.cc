@@ -5,6 +5,7 @@
 #include "core/report/leaks_report.h"
 #include "core/report/object_report.h"
 #include "core/report/path_report.h"
+#include "core/report/stacks_report.h"
 #include "core/report/status_report.h"
 #include "core/report/refcounts_report.h"
 #include "core/report/verify_report.h"
@@ -334,6 +335,35 @@ TEST_CASE("path: all of a type as one tree, none of a type, no object") {
   none.is_type = true;
   none.nearest_types = {"app.Session"};
   CheckGolden("path-none.txt", Text(h, none));
+}
+
+TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one") {
+  Header h = Modern("stacks");
+  h.objects_read = false;
+  StacksReport r;
+  r.with_locals = true;
+  ThreadStackReport main;
+  main.thread_id = 0x7f00aa00;
+  main.native_id = 4711;
+  main.tstate = 0x55550000;
+  main.holds_gil = true;
+  main.signal = 11;
+  main.frame_count = main.left_out_before = 2;
+  main.frames = {{"run", "Worker.run", "/srv/app\x1b[2J.py", 12, 0x7f0010, {{"self", "app.Worker", 0x7f0020, {}}, {"n", "int", 0x7f0030, "3"}}}, {"<module>", "<module>", "/srv/app.py", -1, {}, {}}};
+  ThreadStackReport idle, deep = main;
+  idle.thread_id = 0x7f00bb00;
+  deep.holds_gil = false;
+  deep.signal = 0;
+  deep.frame_count = 1002;
+  deep.left_out_before = 1;
+  deep.complete = false;
+  r.threads = {main, idle, deep};
+  CheckGolden("stacks.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("stacks.json", json.Take() + "\n");
 }
 
 TEST_CASE("verify: nothing found") {

@@ -1,0 +1,113 @@
+#include <algorithm>
+
+#include "core/engine/command.h"
+#include "core/engine/labels.h"
+#include "core/objects/frames.h"
+#include "core/objects/repr.h"
+#include "core/report/stacks_report.h"
+
+namespace pygc::engine {
+namespace {
+
+using cpython::Field;
+
+class StackFinder {
+ public:
+  explicit StackFinder(const CommandInput& in) : in_(in), runtime_(in.reader.runtime()), frames_(in.reader), labels_(in.reader, in.request.redact), repr_(in.reader) {}
+
+  report::StacksReport Run() {
+    report::StacksReport r;
+    r.with_locals = in_.request.locals;
+    for (const cpython::Interpreter& interpreter : runtime_.interpreters) {
+      // The list of threads starts with the youngest; readers look for the main thread first.
+      for (std::size_t i = interpreter.threads.size(); i-- > 0;) r.threads.push_back(ThreadOf(interpreter, interpreter.threads[i]));
+    }
+    return r;
+  }
+
+ private:
+  report::ThreadStackReport ThreadOf(const cpython::Interpreter& interpreter, const cpython::PyThread& thread) const {
+    report::ThreadStackReport out;
+    out.interpreter = interpreter.id;
+    out.thread_id = thread.thread_id;
+    out.native_id = thread.native_thread_id;
+    out.tstate = thread.tstate;
+    out.holds_gil = HoldsGil(thread);
+    out.signal = SignalOf(thread);
+    const objects::ThreadStack stack = frames_.StackOf(thread, in_.request.limits);
+    out.complete = stack.complete;
+    out.frame_count = stack.frames.size();
+    const std::size_t limit = in_.request.limit == 0 ? stack.frames.size() : static_cast<std::size_t>(std::min<std::uint64_t>(in_.request.limit, stack.frames.size()));
+    out.left_out_before = limit - limit / 2;
+    for (std::size_t i = 0; i < limit; ++i) {
+      const std::size_t at = i < out.left_out_before ? i : stack.frames.size() - limit + i;
+      out.frames.push_back(FrameOf(stack.frames[at]));
+    }
+    return out;
+  }
+
+  // CPython: _PyRuntime.gilstate.tstate_current [3.7-3.11]. Later each interpreter may have a GIL of its own, and only its last holder is noted.
+  [[nodiscard]] std::optional<bool> HoldsGil(const cpython::PyThread& thread) const {
+    const cpython::Layout& layout = runtime_.layout;
+    if (runtime_.runtime_address == 0 || !layout.Has(Field::PyRuntimeState_gilstate_tstate_current)) return std::nullopt;
+    const Result<Address> current =
+        in_.reader.process().memory.ReadPointer(runtime_.runtime_address + layout.Offset(Field::PyRuntimeState_gilstate_tstate_current));
+    return current ? std::optional(*current == thread.tstate) : std::nullopt;
+  }
+
+  // Only in cores: a live process is stopped by us.
+  [[nodiscard]] std::int32_t SignalOf(const cpython::PyThread& thread) const {
+    const target::Process& process = in_.reader.process();
+    if (process.kind != target::TargetKind::kCore) return 0;
+    for (const target::Thread& t : process.threads) {
+      const bool same = thread.native_thread_id ? static_cast<std::uint64_t>(t.tid) == *thread.native_thread_id : t.has_registers && t.fs_base() == thread.thread_id;
+      if (same) return t.signal;
+    }
+    return 0;
+  }
+
+  [[nodiscard]] report::StackFrame FrameOf(const objects::PythonFrame& frame) const {
+    report::StackFrame out;
+    out.function = frames_.FunctionName(frame.code);
+    out.qualified_name = frames_.QualifiedName(frame.code);
+    out.file = frames_.FileName(frame.code);
+    out.line = frame.line;
+    if (frame.frame_object != 0) out.frame_object = frame.frame_object;
+    if (in_.request.locals && frames_.HasFastLocals(frame)) AddLocals(frame, out.locals);
+    return out;
+  }
+
+  void AddLocals(const objects::PythonFrame& frame, std::vector<report::StackLocal>& out) const {
+    for (const objects::FrameSlot& slot : frames_.Slots(frame)) {
+      if (slot.kind != objects::FrameSlot::Kind::kLocal && slot.kind != objects::FrameSlot::Kind::kCell) continue;
+      const Address value = frames_.ValueOf(slot);
+      if (value == 0) continue;
+      report::StackLocal& local = out.emplace_back();
+      local.name = slot.name;
+      local.address = value;
+      local.type = labels_.TypeName(value);
+      if (!in_.request.show_values) continue;
+      objects::ReprLimits limits;
+      limits.hide_values = in_.request.redact;
+      local.value = repr_.Of(value, limits).text;
+    }
+  }
+
+  const CommandInput& in_;
+  const cpython::Runtime& runtime_;
+  objects::FrameReader frames_;
+  Labels labels_;
+  objects::Repr repr_;
+};
+
+}  // namespace
+
+Outcome RunStacks(const CommandInput& in) {
+  const report::StacksReport r = StackFinder(in).Run();
+  Outcome outcome;
+  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.partial = std::any_of(r.threads.begin(), r.threads.end(), [](const report::ThreadStackReport& t) { return !t.complete; });
+  return outcome;
+}
+
+}  // namespace pygc::engine
