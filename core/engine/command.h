@@ -12,6 +12,7 @@
 #include "core/analysis/verdict.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
+#include "core/graph/dominators.h"
 #include "core/engine/command_table.h"
 #include "core/engine/session.h"
 #include "core/heap/heap_snapshot.h"
@@ -23,9 +24,16 @@ namespace pygc::engine {
 
 struct AuditData;
 
+/// What each object alone keeps alive.
+struct Retention {
+  graph::DominatorTree tree;                  // below the roots, and below what is in use and held by somebody who was not found
+  std::vector<std::uint64_t> bytes, objects;  // per node, itself included; 0 for what is unreachable. Bytes as sys.getsizeof() says them
+};
+
 /// What commands made of a snapshot with leaves, kept for the next one.
 struct Derived {
   std::optional<analysis::RootPaths> paths;  // without exclusions
+  std::optional<Retention> retention;
 };
 
 /// What a command works on. References outlive the call. Where the heap could not be read, `heap` has no objects and the header says that they are
@@ -63,6 +71,8 @@ struct Outcome {
 [[nodiscard]] Outcome RunReferents(const CommandInput& input);
 [[nodiscard]] Outcome RunReferrers(const CommandInput& input);
 [[nodiscard]] Outcome RunPath(const CommandInput& input);
+[[nodiscard]] Outcome RunHeap(const CommandInput& input);
+[[nodiscard]] Outcome RunDominators(const CommandInput& input);
 [[nodiscard]] Outcome RunStacks(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);

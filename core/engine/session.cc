@@ -99,7 +99,7 @@ struct Session::Impl {
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path"};
+    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators"};
     return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
            (request.command == "verify" && request.traverse);
   }
@@ -166,6 +166,8 @@ struct Session::Impl {
     if (name == "referents") return RunReferents(input);
     if (name == "referrers") return RunReferrers(input);
     if (name == "path") return RunPath(input);
+    if (name == "heap") return RunHeap(input);
+    if (name == "dominators") return RunDominators(input);
     if (name == "stacks") return RunStacks(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }

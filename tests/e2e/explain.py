@@ -201,6 +201,26 @@ def check_merged(live):
     return wrong + differ("sum of the tree's first branches", sum(b["objects"] for b in result["tree"] if b["depth"] == 0), result["by_root"])
 
 
+def check_census(live):
+    """Objects and bytes of the program's own types, and of all, as the interpreter counts them; what is retained is at least that and adds up."""
+    rows = dict((r["type"], r) for r in live.report("heap", "--limit", "0")["types"])
+    wrong, counted = [], json.loads(live.ask("json.dumps(census())")[1:-1])
+    for name, (objects, size) in sorted(counted.items()):
+        row = rows.get(name, {"objects": 0, "bytes": 0})
+        wrong += differ("objects and bytes of " + name, [row["objects"], row["bytes"]], [objects, size])
+    wrong += ["no type of the program was counted"] if len(counted) < 3 else []
+    wrong += ["%s retains less than it has" % r["type"] for r in rows.values() if not r["unreachable"] and r["retained"] < r["bytes"] / max(r["objects"], 1)]
+    tree = live.report("dominators", "--limit", "0")
+    return wrong + differ("sum of what the top dominators retain", sum(d["retained"] for d in tree["dominators"] if d["depth"] == 0), tree["bytes"])
+
+
+def check_dominated(live):
+    """What a dominator alone keeps alive: with it cut out, the interpreter's own search from the modules no longer reaches its children."""
+    said = live.report("dominators", "--limit", "40")["dominators"]
+    pairs = [[int(a["address"], 16), int(b["address"], 16)] for a, b in zip(said, said[1:]) if b["depth"] == a["depth"] + 1][:6]
+    return ["no pair to check"] if not pairs else differ("still reached without their dominator", live.ask("reached_without(%r)" % pairs), "[]")
+
+
 def check_excluded(live):
     """Without its only holder's type an object has no path from a root."""
     address = live.truth["objects"]["slot"]
@@ -226,7 +246,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_edges, check_lengths, check_expressions, check_merged, check_excluded, check_schemas)]
+            (check_places, check_edges, check_lengths, check_expressions, check_merged, check_census, check_dominated, check_excluded, check_schemas)]
 
 
 FIXTURES = (("values", check_all), ("holders", check_holders))

@@ -2,6 +2,7 @@
 #include "core/report/cycles_report.h"
 #include "core/report/finalizers_report.h"
 #include "core/report/garbage_report.h"
+#include "core/report/heap_report.h"
 #include "core/report/leaks_report.h"
 #include "core/report/object_report.h"
 #include "core/report/path_report.h"
@@ -335,6 +336,35 @@ TEST_CASE("path: all of a type as one tree, none of a type, no object") {
   none.is_type = true;
   none.nearest_types = {"app.Session"};
   CheckGolden("path-none.txt", Text(h, none));
+}
+
+TEST_CASE("heap and dominators") {
+  const Header h = Modern("heap");
+  HeapReport r;
+  r.objects = 1502;
+  r.bytes = 90000;
+  r.unreachable = 2;
+  r.unreachable_bytes = 96;
+  r.unknown_sizes = 1;
+  r.type_count = 3;
+  r.rows = {{"dict", 1000, 60000, 80000, 0}, {"app.\x1b[2JNode", 502, 30000, 85000, 2}};
+  CheckGolden("heap.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("heap.json", json.Take() + "\n");
+  const Header hd = Modern("dominators");
+  DominatorsReport d;
+  d.objects = 1500;
+  d.bytes = 89904;
+  d.top_count = 1;
+  d.rows = {{0, 0x7f0010, "module", "app", 72, 80000, 1200}, {1, 0x7f0020, "dict", "", 232, 79000, 1100}};
+  CheckGolden("dominators.txt", Text(hd, d));
+  BeginEnvelope(json, hd);
+  WriteJson(hd, d, json);
+  EndEnvelope(json);
+  CheckGolden("dominators.json", json.Take() + "\n");
 }
 
 TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one") {

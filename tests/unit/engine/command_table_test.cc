@@ -125,7 +125,7 @@ TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
 }
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  for (const char* name : {"heap", "dominators", "asyncio", "diff",
+  for (const char* name : {"asyncio", "diff",
                            "expect", "sql", "report", "triage", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));

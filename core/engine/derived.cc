@@ -1,0 +1,39 @@
+#include "core/engine/derived.h"
+
+#include <utility>
+
+#include "core/graph/retained_size.h"
+#include "core/graph/transpose.h"
+
+namespace pygc::engine {
+
+Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in) {
+  if (in.derived == nullptr || in.roots == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
+  if (in.derived->paths) return &*in.derived->paths;
+  const auto in_use = [&](heap::NodeId n) { return in.verdict.state[n] == analysis::State::kReachable; };
+  Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, in_use, {}, in.progress);
+  if (!found) return tl::unexpected(found.error());
+  return &in.derived->paths.emplace(std::move(*found));
+}
+
+Result<const Retention*> RetentionOf(const CommandInput& in) {
+  if (in.derived != nullptr && in.derived->retention) return &*in.derived->retention;
+  const Result<const analysis::RootPaths*> paths = RootPathsOf(in);
+  if (!paths) return tl::unexpected(paths.error());
+  if (!in.progress.Update("building the reverse graph", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while building the reverse graph");
+  const Result<graph::CsrGraph> reverse = graph::Transpose(in.heap.graph);
+  if (!reverse) return tl::unexpected(reverse.error());
+  if (!in.progress.Update("finding dominators", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while finding dominators");
+  Retention made;
+  made.tree = graph::BuildDominatorTree(in.heap.graph, *reverse, (*paths)->starts);
+  std::vector<std::uint64_t> weight(in.heap.size(), 1);
+  made.objects = graph::RetainedSizes(made.tree, weight);
+  for (heap::NodeId n = 0; n < in.heap.size(); ++n) {
+    const bool known = n < in.heap.size_bytes.size() && in.heap.size_bytes[n] != heap::kUnknownSize;
+    weight[n] = known ? in.heap.size_bytes[n] : 0;
+  }
+  made.bytes = graph::RetainedSizes(made.tree, weight);
+  return &in.derived->retention.emplace(std::move(made));
+}
+
+}  // namespace pygc::engine

@@ -1,0 +1,16 @@
+// What several commands make of one snapshot with leaves: made when first asked for, kept for the next command.
+#pragma once
+
+#include "core/analysis/root_paths.h"
+#include "core/engine/command.h"
+#include "core/graph/dominators.h"
+
+namespace pygc::engine {
+
+/// The tree of shortest paths from the roots. Errors: kCancelled.
+[[nodiscard]] Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& input);
+
+/// What each object alone keeps alive. Errors: kCancelled, kLimit.
+[[nodiscard]] Result<const Retention*> RetentionOf(const CommandInput& input);
+
+}  // namespace pygc::engine
