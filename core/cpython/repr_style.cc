@@ -12,6 +12,7 @@ ReprStyle ReprStyleOf(PythonVersion v) noexcept {
   style.wraps_staticmethod = since(10);
   style.names_flags = since(11);
   style.odict_pairs = !since(12);
+  style.bytearray_escapes = !since(15);
   style.shared_getset = since(15);
   return style;
 }

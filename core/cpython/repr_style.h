@@ -13,6 +13,7 @@ struct ReprStyle {
   bool wraps_staticmethod = false;  // <staticmethod(...)>: from 3.10 on. sm_repr(), Objects/funcobject.c
   bool odict_pairs = false;         // OrderedDict([('a', 1)]): up to 3.11. odict_repr(), Objects/odictobject.c
   bool names_flags = false;         // <flag 'Perm'>: from 3.11 on. EnumType.__repr__, Lib/enum.py
+  bool bytearray_escapes = false;   // bytearray(b"\'"): also between double quotes, up to 3.14. bytearray_repr(), Objects/bytearrayobject.c
   bool shared_getset = false;       // <attribute '__dict__'>: one for all classes, from 3.15 on. descr_repr(), Objects/descrobject.c
 };
 

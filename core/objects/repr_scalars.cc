@@ -188,7 +188,7 @@ void ReprWriter::Bytes(Address object, const TypeFacts&) {
   data == nullptr ? Unreadable() : QuotedBytes(data, shown, length, t_.old() ? "" : "b");
 }
 
-// CPython: bytearray_repr(), Objects/bytearrayobject.c: 2.7 escapes single quotes also between double ones.
+// CPython: bytearray_repr(), Objects/bytearrayobject.c: up to 3.14 it escapes single quotes also between double ones.
 void ReprWriter::ByteArray(Address object, const TypeFacts& type) {
   const std::uint64_t length = VarSize(object), shown = std::min<std::uint64_t>(length, limits_.max_text);
   const Address start = t_.layout.Has(Field::PyByteArrayObject_ob_start) ? Pointer(object, Field::PyByteArrayObject_ob_start)
@@ -196,7 +196,7 @@ void ReprWriter::ByteArray(Address object, const TypeFacts& type) {
   const std::byte* const data = shown == 0 ? Bytes(object, 1) : Bytes(start, shown);
   if (data == nullptr) return Unreadable();
   Put(fmt::format("{}(", LastPart(type.name)));
-  QuotedBytes(data, shown, length, "b", t_.old());
+  QuotedBytes(data, shown, length, "b", t_.style.bytearray_escapes);
   Put(")");
 }
 
