@@ -220,6 +220,12 @@ def compare(case, options, totals):
         bad = [name for name in ("machine_wrong", "wrong", "missing", "missed", "false", "different") if getattr(row, name)]
         if row.labelled > row.objects * MAX_LABELLED:
             bad.append("labelled")
+        if row.machine_labelled > row.objects * MAX_LABELLED:
+            bad.append("machine_labelled")
+        if not row.verified:
+            bad.append("verify --traverse compared nothing")
+        if int(figures["run"]) < 0.9 * row.objects:
+            bad.append("the machine ran on %s of %d objects only" % (figures["run"], row.objects))
         if bad:
             print("    FAILED: " + ", ".join(bad))
         return not bad

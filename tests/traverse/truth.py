@@ -78,14 +78,18 @@ def write_unreachable(path):
     pid = trial.fork()
     if pid == 0:
         signal.alarm(120)
+        ended = 1
         try:
             sys.stderr = open(log, "w", 1)
             gc.set_debug(gc.DEBUG_SAVEALL | gc.DEBUG_COLLECTABLE | gc.DEBUG_UNCOLLECTABLE | getattr(gc, "DEBUG_INSTANCES", 0) | getattr(gc, "DEBUG_OBJECTS", 0))
             gc.collect()
             sys.stderr.flush()
+            ended = 0
         finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
+            os._exit(ended)
+    status = os.waitpid(pid, 0)[1]
+    if status != 0:
+        raise RuntimeError("the copy that asks the collector what is unreachable ended with wait status %d" % status)
     with open(log) as f, open(path + ".unreachable", "w") as out:
         for line in f:
             m = re.match(r"gc: (collectable|uncollectable) .*0x([0-9a-f]+)>$", line.strip())
