@@ -264,6 +264,7 @@ std::vector<Address> ReprWriter::SetItems(Address set, std::uint64_t* count) {
   const TypeFacts* const type = FactsOf(set);
   if (type != nullptr) t_.reader.LabelledReferents(set, *type, elements, {0, SlotKind::kSetEntry, limits_.max_items});
   std::vector<Address> out;
+  out.reserve(elements.size());
   for (const LabelledReferent& e : elements) out.push_back(e.referent);
   return out;
 }
@@ -333,6 +334,7 @@ std::vector<std::pair<Address, Address>> ReprWriter::OrderedItems(Address odict,
     if (found != value_of.end()) found->second = table->Value(i);
   }
   std::vector<std::pair<Address, Address>> out;
+  out.reserve(keys.size());
   for (const LabelledReferent& k : keys) out.emplace_back(k.referent, value_of[k.referent]);
   return out;
 }
@@ -404,6 +406,7 @@ std::vector<Address> ReprWriter::DequeItems(Address deque, std::uint64_t* count)
   const TypeFacts* const type = FactsOf(deque);
   if (type != nullptr) t_.reader.LabelledReferents(deque, *type, items, {0, SlotKind::kItem, limits_.max_items});
   std::vector<Address> out;
+  out.reserve(items.size());
   for (const LabelledReferent& i : items) out.push_back(i.referent);
   return out;
 }
