@@ -536,8 +536,10 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
 // Moves what was typed into the request. Errors: kUsage.
 Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
-  if (command) r.command = command->get_name();
-  if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
+  if (command) {
+    r.command = command->get_name();
+    if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
+  }
   r.color = g.raw.color;
   if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
   r.format = g.raw.format == "json"     ? Format::kJson
