@@ -92,6 +92,7 @@ class ReadPaths {
  public:
   ReadPaths(const machine::ReadTrace& trace, const std::vector<machine::Visit>& visits, AddressRange object) : object_(object) {
     std::vector<Address> referents;
+    referents.reserve(visits.size());
     for (const machine::Visit& v : visits) referents.push_back(v.referent);
     std::sort(referents.begin(), referents.end());
     for (const machine::TracedRead& r : trace.reads) {
