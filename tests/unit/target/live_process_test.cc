@@ -337,7 +337,8 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
   MemorySource source;
   const int memory = open(fmt::format("/proc/{}/mem", child.pid).c_str(), O_RDONLY);
   REQUIRE(memory >= 0);
-  std::size_t largest = 0, calls = 0;
+  constexpr std::size_t kChunk = 1u << 20;
+  std::size_t largest = 0, calls = 0, chunks = 0;
   source.read = [&](Address at, std::span<std::byte> out) -> Result<std::size_t> {
     largest = std::max(largest, out.size());
     ++calls;
@@ -348,10 +349,12 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
   for (const MapsLine& m : ParseMaps(ReadProcFile(fmt::format("/proc/{}/maps", child.pid)).value())) {
     if (m.range.size() > 1u << 30) continue;  // the reserved range, and what sanitizers reserve
     source.regions.push_back({m.range, m.readable, m.writable, m.executable, m.path, m.file_offset});
+    if (m.readable) chunks += (m.range.size() + kChunk - 1) / kChunk;
   }
   source.threads = direct->threads;
   source.pid = child.pid;
   const auto p = CaptureFromSource(source, {}, progress);
+  const std::size_t calls_for_all = calls;
   // As LLDB writes minidumps: of a stack only what is in use. Of other memory the same hole is missing.
   const auto read_all = source.read;
   std::vector<AddressRange> holes;
@@ -368,6 +371,7 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
     if (in_use != source.threads.end()) holes.push_back({region.range.begin, in_use->stack_pointer() - 128});
   }
   REQUIRE(!holes.empty());
+  const std::size_t dump_holes = holes.size();
   const auto dump = CaptureFromSource(source, {}, progress);
   holes = {{PageFloor(reinterpret_cast<Address>(&in_bss[100])), PageFloor(reinterpret_cast<Address>(&in_bss[100])) + kPageSize}};
   const auto cut = CaptureFromSource(source, {}, progress);
@@ -380,8 +384,10 @@ TEST_CASE("memory that only a debugger can fetch gives the same image") {
   for (const Thread& t : source.threads) CHECK(dump->memory.ReadValue<std::uint64_t>(t.stack_pointer() & ~Address{7}).has_value());
   REQUIRE(cut.has_value());
   CHECK(cut->missing.size() == 1);
-  CHECK(largest <= 1u << 20);
-  CHECK(calls < 2000);
+  CHECK(largest <= kChunk);
+  // Whole chunks only: how much memory the child has is the sanitizer's and the address space's choice, a count of its own would be luck.
+  CHECK(calls_for_all <= chunks);
+  CHECK(calls <= 3 * chunks + 2 * dump_holes + 2);
   for (const Module& m : p->modules) {
     INFO(m.path, " ", m.match_detail);
     CHECK(std::any_of(direct->modules.begin(), direct->modules.end(), [&](const Module& d) { return d.path == m.path && d.ranges == m.ranges && d.match == m.match; }));
