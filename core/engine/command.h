@@ -23,6 +23,7 @@
 namespace pygc::engine {
 
 struct AuditData;
+class Baseline;
 
 /// What each object alone keeps alive.
 struct Retention {
@@ -50,6 +51,8 @@ struct CommandInput {
   const AuditData* audit = nullptr;                       // made of `heap`; nullptr: not asked for, or not possible
   const heap::RootSet* roots = nullptr;                   // of a snapshot with leaves
   Derived* derived = nullptr;
+  const Baseline* baseline = nullptr;                     // --baseline
+  const CommandInput* whole = nullptr;                    // triage, report: the same with leaves; nullptr: could not be had
 };
 
 /// What a command found, and its report in the format asked for.
@@ -74,6 +77,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunHeap(const CommandInput& input);
 [[nodiscard]] Outcome RunDominators(const CommandInput& input);
 [[nodiscard]] Outcome RunStacks(const CommandInput& input);
+[[nodiscard]] Outcome RunTriage(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024, kBaseline = 2048, kShowAll = 4096 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -43,7 +43,7 @@ constexpr CommandRow kRows[] = {
     {"leaks",
      "what can never be freed and what waits for the collector, grouped, with one cycle each",
      true,
-     kLimit | kFilter | kFailOn,
+     kLimit | kFilter | kFailOn | kBaseline,
      "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal "
      "structures are one group, "
      "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it.",
@@ -76,7 +76,7 @@ constexpr CommandRow kRows[] = {
     {"refcounts",
      "audit: objects whose count and found references disagree",
      true,
-     kLimit | kFilter | kFailOn | kAll,
+     kLimit | kFilter | kFailOn | kAll | kBaseline,
      "Counts every reference to every object, tracked or not, from the objects, the interpreter's own structures and all native memory, and compares with "
      "ob_refcnt. A deficit: more references than the count, known exactly. A surplus: a count that not even every word of memory that may be a reference "
      "explains. Names who holds each reference, and says how many counts could be judged.",
@@ -163,7 +163,15 @@ constexpr CommandRow kRows[] = {
     {"graph", "alias of export --format dot", false, 0, {}, {}, {}},
     {"sql", "SQL over the object graph", false, 0, {}, {}, {}},
     {"report", "one self-contained HTML page", false, 0, {}, {}, {}},
-    {"triage", "one screen for one core", false, 0, {}, {}, {}},
+    {"triage",
+     "one screen for one core: what crashed, Python stacks, collector, leaks, top holders",
+     true,
+     kLimit | kFailOn | kBaseline | kShowAll,
+     "Says on one screen what crashed (signal, thread, the Python line it had reached), what the other threads ran, what the collector was doing, what "
+     "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given. "
+     "Each finding has a fingerprint that is the same in the next run; --baseline leaves known ones out.",
+     {"triage", "triage --format json --fail-on definite"},
+     {"what happened to this process?", "the same for a script, exit 1 where something can never be freed"}},
     {"self-test",
      "what works on this machine, and what to change",
      true,
@@ -175,7 +183,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--baseline", "--save", "-x", "--depth", "--fan-out"};
+constexpr std::string_view kLaterOptions[] = {"--audit", "--save", "-x", "--depth", "--fan-out"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -266,6 +274,7 @@ std::string Invocation(bool standalone, std::string_view command) {
 }
 
 constexpr std::uint64_t kUsualFrames = 100;  // of a thread; deeper stacks are shown from both ends
+constexpr std::uint64_t kScreenRows = 5;     // groups and holders of triage
 constexpr double kMostSeconds = 1e9;  // some thirty years
 
 // A number of [least, most]; `what` it is goes into the message. CLI11's own names its bounds with hundreds of digits.
@@ -372,6 +381,10 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   }
   if (row.takes & kAll) {
     command->add_flag("--all", r.all, "also the counts that words of native memory explain, each with where these lie, and known leaks")->group(group);
+  }
+  if (row.takes & kShowAll) command->add_flag("--show-values", r.show_values, "also keys of containers: nothing is redacted")->group(group);
+  if (row.takes & kBaseline) {
+    command->add_option("--baseline", r.baseline, "leave out findings that FILE has: of pygc-triage --write-baseline, or a JSON report")->type_name("FILE")->group(group);
   }
   if (row.takes & kFailOn) {
     command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")
@@ -539,6 +552,7 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
   if (command) {
     r.command = command->get_name();
     if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
+    if (r.command == "triage" && command->count("--limit") == 0) r.limit = kScreenRows;
   }
   r.color = g.raw.color;
   if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
@@ -547,6 +561,7 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
              : g.raw.format == "jsonl"  ? Format::kJsonl
                                         : Format::kText;
   r.fail_on = g.raw.fail_on == "pending" ? FailOn::kPending : g.raw.fail_on == "never" ? FailOn::kNever : FailOn::kDefinite;
+  if (command && r.command == "triage" && command->count("--fail-on") == 0) r.fail_on = FailOn::kNever;
   r.target.open.max_pause_seconds /= 1000.0;
   if (!g.raw.max_memory.empty()) {
     const std::optional<std::uint64_t> size = ParseSize(g.raw.max_memory);

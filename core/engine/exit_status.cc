@@ -34,7 +34,7 @@ ExitStatus StatusOf(const Request& request, const report::Header& header, const 
   if (!header.complete || outcome.partial) return kPartial;
   // Guessed references decide what is unreachable, never what lies in gc.garbage.
   const bool found = outcome.definite || outcome.pending;
-  return request.command == "leaks" && !found && header.certainty != report::Certainty::kExact ? kPartial : kDone;
+  return (request.command == "leaks" || request.command == "triage") && !found && header.certainty != report::Certainty::kExact ? kPartial : kDone;
 }
 
 }  // namespace pygc::engine

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/engine/derived.h"
+#include "core/engine/findings.h"
 #include "core/engine/inspector.h"
 #include "core/report/heap_report.h"
 
@@ -208,6 +209,18 @@ class DominatorTop {
 };
 
 }  // namespace
+
+Result<report::HeapReport> FindHeap(const CommandInput& in) {
+  const Result<const Retention*> retention = RetentionOf(in);
+  if (!retention) return tl::unexpected(retention.error());
+  return Histogram(in, *retention).Run();
+}
+
+Result<report::DominatorsReport> FindDominators(const CommandInput& in) {
+  const Result<const Retention*> retention = RetentionOf(in);
+  if (!retention) return tl::unexpected(retention.error());
+  return DominatorTop(in, **retention).Run();
+}
 
 Outcome RunHeap(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in);

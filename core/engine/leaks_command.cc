@@ -4,10 +4,13 @@
 #include <unordered_map>
 
 #include "core/analysis/groups.h"
+#include "core/engine/baseline.h"
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
+#include "core/engine/findings.h"
 #include "core/engine/labels.h"
 #include "core/report/finalizer_kind.h"
+#include "core/report/fingerprint.h"
 #include "core/report/leaks_report.h"
 #include "core/snapshot/excerpt_builder.h"
 
@@ -22,7 +25,7 @@ class LeaksCommand {
   explicit LeaksCommand(const CommandInput& in)
       : in_(in), labels_(in.reader, in.request.redact), shown_(in.request.limit == 0 ? ~0ull : in.request.limit) {}
 
-  Outcome Run() {
+  LeaksFound Run() {
     const analysis::Verdict& v = in_.verdict;
     report_.unreachable = v.unreachable;
     report_.collectable = v.collectable;
@@ -44,8 +47,7 @@ class LeaksCommand {
     report::Header header = in_.header;
     if (outcome_.partial) header.missing.push_back({"the groups", missing_groups_, ""});
     header.complete = header.missing.empty();
-    outcome_.document = Render(in_.request, header, report_, in_.colour);
-    return std::move(outcome_);
+    return {std::move(report_), std::move(header), std::move(outcome_)};
   }
 
  private:
@@ -64,10 +66,12 @@ class LeaksCommand {
     std::vector<std::size_t> definite, pending;
     for (std::size_t i = 0; i < groups->groups.size(); ++i) {
       const analysis::Group& g = groups->groups[i];
-      if (Passes(g)) {
-        (g.definite ? definite : pending).push_back(i);
-      } else {
+      if (!Passes(g)) {
         ++report_.groups_ignored;
+      } else if (in_.baseline != nullptr && in_.baseline->Has(report::LeakFingerprint(Describe(g, i)))) {
+        ++report_.groups_known;
+      } else {
+        (g.definite ? definite : pending).push_back(i);
       }
     }
     outcome_.definite = !definite.empty() || !shared_garbage_.empty();
@@ -234,6 +238,10 @@ class LeaksCommand {
       std::sort(g.addresses.begin(), g.addresses.end());
       if (g.addresses.size() > shown_) g.addresses.resize(shown_);
       g.members.push_back({g.type, 1, g.bytes / g.count, ""});
+      if (in_.baseline != nullptr && in_.baseline->Has(report::LeakFingerprint(g))) {
+        ++report_.groups_known;
+        continue;
+      }
       shared_garbage_.push_back(std::move(g));
     }
   }
@@ -252,6 +260,12 @@ class LeaksCommand {
 
 }  // namespace
 
-Outcome RunLeaks(const CommandInput& in) { return LeaksCommand(in).Run(); }
+LeaksFound FindLeaks(const CommandInput& in) { return LeaksCommand(in).Run(); }
+
+Outcome RunLeaks(const CommandInput& in) {
+  LeaksFound found = FindLeaks(in);
+  found.outcome.document = Render(in.request, found.header, found.report, in.colour);
+  return std::move(found.outcome);
+}
 
 }  // namespace pygc::engine

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "core/analysis/root_paths.h"
+#include "core/engine/findings.h"
 #include "core/engine/inspector.h"
 #include "core/report/path_report.h"
 
@@ -47,6 +48,14 @@ class PathFinder {
     if (Result<void> searched = Search(); !searched) return Write(true);
     address ? OneObject(*address) : AllOfType();
     return Write(false);
+  }
+
+  std::optional<report::RootPath> Shortest(Address object) {
+    const heap::NodeId node = heap_.index.Find(object);
+    if (node == heap::kNoNode || !Search()) return std::nullopt;
+    const std::vector<heap::NodeId> nodes = paths_->PathTo(node);
+    if (nodes.empty()) return std::nullopt;
+    return PathOf(nodes, paths_->RootOf(nodes.front()));
   }
 
  private:
@@ -271,6 +280,8 @@ class PathFinder {
 };
 
 }  // namespace
+
+std::optional<report::RootPath> FindShortestPath(const CommandInput& in, Address object) { return PathFinder(in).Shortest(object); }
 
 Outcome RunPath(const CommandInput& in) { return PathFinder(in).Run(); }
 

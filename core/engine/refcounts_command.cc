@@ -5,9 +5,11 @@
 
 #include "core/cpython/known_counts.h"
 #include "core/engine/audit_data.h"
+#include "core/engine/baseline.h"
 #include "core/engine/command.h"
 #include "core/engine/labels.h"
 #include "core/report/numbers.h"
+#include "core/report/fingerprint.h"
 #include "core/report/refcounts_report.h"
 
 namespace pygc::engine {
@@ -104,6 +106,10 @@ class RefcountsCommand {
       if (i < rows.size() && IsKnownLeak(rows[i])) {
         ++report_.known_count;
         report_.known.push_back(std::move(rows[i]));
+        continue;
+      }
+      if (in_.baseline != nullptr && i < rows.size() && in_.baseline->Has(report::RefcountFingerprint(rows[i]))) {
+        ++report_.baseline_count;
         continue;
       }
       ++(found[i].kind == CountFindingKind::kDeficit ? report_.deficits : found[i].kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);

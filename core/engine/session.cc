@@ -15,6 +15,7 @@
 #include "core/analysis/verdict.h"
 #include "core/cpython/runtime.h"
 #include "core/engine/audit_data.h"
+#include "core/engine/baseline.h"
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
@@ -58,6 +59,12 @@ struct Session::Impl {
   double locate_seconds = 0;
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
+    std::optional<Baseline> baseline;
+    if (!request.baseline.empty()) {
+      Result<Baseline> read = Baseline::Read(request.baseline);
+      if (!read) return ReportError(read.error(), output);
+      baseline.emplace(std::move(*read));
+    }
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
     if (request.command == "stacks") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
@@ -65,7 +72,8 @@ struct Session::Impl {
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
     const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
-                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived};
+                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr};
+    if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (request.command == "export") return Export(input, output, progress);
     const Outcome outcome = RunCommand(input);
     const int status = StatusOf(request, header, outcome);
@@ -169,7 +177,30 @@ struct Session::Impl {
     if (name == "heap") return RunHeap(input);
     if (name == "dominators") return RunDominators(input);
     if (name == "stacks") return RunStacks(input);
+    if (name == "triage") return RunTriage(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
+  }
+
+  // Commands that show leaks, which are told of tracked objects, beside who holds how much, which is told of all.
+  static bool IsOverview(const Request& request) { return request.command == "triage"; }
+
+  int RunOverview(const CommandInput& input, const HostFacts&, OutputSink& output, WatchedProgress& progress) {
+    Request of_all = input.request;
+    of_all.command = "dominators";
+    of_all.type_globs.clear();
+    const Result<Analysis*> all = Analyse(of_all, progress);
+    std::optional<CommandInput> whole;
+    if (all) {
+      whole.emplace(CommandInput{of_all, *reader, (*all)->heap, (*all)->verdict, input.header, progress, false, machine.get(), nullptr, &(*all)->roots, &(*all)->derived});
+    }
+    CommandInput both = input;
+    both.whole = whole ? &*whole : nullptr;
+    const Outcome outcome = RunCommand(both);
+    if (Result<void> written = Write(outcome.document, input.request, output); !written) return ReportError(written.error(), output);
+    const int status = StatusOf(input.request, input.header, outcome);
+    if (!outcome.interrupted && (all || all.error().code != ErrorCode::kCancelled)) return status;
+    const int interrupted = Interrupted(progress, output);
+    return status == kFindings && interrupted == kPartial ? status : interrupted;
   }
 
   int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/engine/command.h"
+#include "core/engine/findings.h"
 #include "core/engine/labels.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
@@ -59,7 +60,11 @@ class StackFinder {
   [[nodiscard]] std::int32_t SignalOf(const cpython::PyThread& thread) const {
     const target::Process& process = in_.reader.process();
     if (process.kind != target::TargetKind::kCore) return 0;
+    if (process.threads.empty()) return 0;
+    // The kernel notes the signal that ended the process with every thread; its own stands first. Linux: fill_prstatus(), fs/binfmt_elf.c.
+    const bool one_for_all = std::all_of(process.threads.begin(), process.threads.end(), [&](const target::Thread& t) { return t.signal == process.threads.front().signal; });
     for (const target::Thread& t : process.threads) {
+      if (one_for_all && &t != &process.threads.front()) break;
       const bool same = thread.native_thread_id ? static_cast<std::uint64_t>(t.tid) == *thread.native_thread_id : t.has_registers && t.fs_base() == thread.thread_id;
       if (same) return t.signal;
     }
@@ -102,8 +107,10 @@ class StackFinder {
 
 }  // namespace
 
+report::StacksReport FindStacks(const CommandInput& in) { return StackFinder(in).Run(); }
+
 Outcome RunStacks(const CommandInput& in) {
-  const report::StacksReport r = StackFinder(in).Run();
+  const report::StacksReport r = FindStacks(in);
   Outcome outcome;
   outcome.document = Render(in.request, in.header, r, in.colour);
   outcome.partial = std::any_of(r.threads.begin(), r.threads.end(), [](const report::ThreadStackReport& t) { return !t.complete; });

@@ -30,6 +30,7 @@ struct Dominator {
   Address address = 0;
   std::string type, name;
   std::uint64_t size = 0, retained = 0, objects = 0;  // bytes of its own, bytes and objects that it alone keeps alive, itself included
+  std::string path;                                   // where it hangs, "sys.modules['app'].CACHE"; empty where that was not asked for
 };
 
 struct DominatorsReport {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/report/fingerprint.h"
 #include "core/report/numbers.h"
 
 namespace pygc::report {
@@ -251,6 +252,8 @@ void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<F
   json.EndArray();
 }
 
+std::string FixText(const LeaksReport& report, const LeakGroup& group) { return Fix(report, group); }
+
 namespace {
 std::string WhyNotExact(const Header& header) {
   const bool freeing = std::any_of(header.interpreters.begin(), header.interpreters.end(),
@@ -303,6 +306,7 @@ void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
   out.Line();
   if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "group")));
+  if (r.groups_known > 0) out.Line(fmt::format("{} left out: the baseline has {}", Counted(r.groups_known, "known group"), r.groups_known == 1 ? "it" : "them"));
   WriteWarnings(out, header);
   if (!r.audited) out.Line("Not looked for: lost objects (leaked references) and cycles hidden in native memory.", Style::kFaint);
 }
@@ -342,10 +346,10 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     for (const auto& [generation, objects] : g.generations) json.Unsigned(generation, objects);
     json.EndObject();
     WriteAddresses(json, g.addresses);
-    json.EndObject();
+    json.String("fingerprint", LeakFingerprint(g)).EndObject();
   }
   json.EndArray();
-  json.Unsigned("group_count", r.group_count).Unsigned("frozen", r.frozen);
+  json.Unsigned("group_count", r.group_count).Unsigned("groups_known", r.groups_known).Unsigned("frozen", r.frozen);
   json.String("certainty", CertaintyName(header.certainty)).Unsigned("unreachable_upper", r.unreachable_upper).EndObject();
 }
 

@@ -73,6 +73,7 @@ struct LeaksReport {
   bool audited = false;
   std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
+  std::uint64_t groups_known = 0;    // left out by --baseline
   bool everything = false;           // --limit 0: no list is cut short
   bool legacy_instances = false;     // the interpreter never frees cycles with __del__ (2.7)
   std::vector<LeakGroup> groups;     // definite first, then by bytes and count
@@ -87,6 +88,8 @@ void WriteAddresses(JsonWriter& json, const std::vector<Address>& addresses);
 /// Key `key` with an array of type, kind, pending, run.
 void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<FinalizerCount>& finalizers);
 
+/// What would undo the group; empty where there is nothing to say.
+[[nodiscard]] std::string FixText(const LeaksReport& report, const LeakGroup& group);
 /// The verdict in one sentence.
 [[nodiscard]] std::string VerdictText(const Header& header, const LeaksReport& report);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/report/fingerprint.h"
 #include "core/report/numbers.h"
 
 namespace pygc::report {
@@ -53,7 +54,7 @@ void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
     }
     json.EndArray();
   }
-  json.String("cause", f.cause).EndObject();
+  json.String("cause", f.cause).String("fingerprint", RefcountFingerprint(f)).EndObject();
 }
 
 }  // namespace
@@ -78,6 +79,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
   if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself, known and cited (--all)", Counted(r.known_count, "leak")));
+  if (r.baseline_count > 0) out.To(4).Line(fmt::format("{} left out: the baseline has {}", Counted(r.baseline_count, "known finding"), r.baseline_count == 1 ? "it" : "them"));
   for (const RefcountFinding& f : r.findings) WriteFinding(f, out);
   if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
   if (r.all) {
@@ -109,7 +111,7 @@ void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   } else {
     json.Null();
   }
-  json.EndObject();
+  json.Unsigned("findings_known", r.baseline_count).EndObject();
 }
 
 }  // namespace pygc::report

@@ -39,6 +39,7 @@ struct RefcountsReport {
   std::vector<RefcountFinding> findings;   // at most as many as asked for
   std::vector<RefcountFinding> known;      // leaks of CPython itself that are known and cited: no findings
   std::uint64_t known_count = 0;
+  std::uint64_t baseline_count = 0;        // findings that --baseline left out
   bool all = false;
   std::vector<RefcountFinding> explained_list;  // --all
   std::vector<std::string> limits;         // what could not be searched, and what that means

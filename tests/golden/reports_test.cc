@@ -1,5 +1,6 @@
 // The wording of every report, on reports made by hand: the figures here come from nowhere but this file.
 #include "core/report/cycles_report.h"
+#include "core/report/escape.h"
 #include "core/report/finalizers_report.h"
 #include "core/report/garbage_report.h"
 #include "core/report/heap_report.h"
@@ -8,6 +9,7 @@
 #include "core/report/path_report.h"
 #include "core/report/stacks_report.h"
 #include "core/report/status_report.h"
+#include "core/report/triage_report.h"
 #include "core/report/refcounts_report.h"
 #include "core/report/verify_report.h"
 #include "tests/golden/golden.h"
@@ -359,7 +361,7 @@ TEST_CASE("heap and dominators") {
   d.objects = 1500;
   d.bytes = 89904;
   d.top_count = 1;
-  d.rows = {{0, 0x7f0010, "module", "app", 72, 80000, 1200}, {1, 0x7f0020, "dict", "", 232, 79000, 1100}};
+  d.rows = {{0, 0x7f0010, "module", "app", 72, 80000, 1200, ""}, {1, 0x7f0020, "dict", "", 232, 79000, 1100, ""}};
   CheckGolden("dominators.txt", Text(hd, d));
   BeginEnvelope(json, hd);
   WriteJson(hd, d, json);
@@ -394,6 +396,82 @@ TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one"
   WriteJson(h, r, json);
   EndEnvelope(json);
   CheckGolden("stacks.json", json.Take() + "\n");
+}
+
+TriageReport Crashed() {
+  TriageReport r;
+  r.crash.kind = CrashFacts::Kind::kSignal;
+  r.crash.signal = 11;
+  r.crash.thread = 4711;
+  r.crash.place = "libfoo.so: foo_parse+0x1f";
+  r.crash.module = "/srv/lib/libfoo.so";
+  r.crash.python_thread = 0;
+  ThreadStackReport main, idle;
+  main.thread_id = 0x7f00aa00;
+  main.native_id = 4711;
+  main.holds_gil = true;
+  main.signal = 11;
+  main.frame_count = main.left_out_before = 2;
+  main.frames = {{"run", "Worker.run", "/srv/app\x1b[2J.py", 12, {}, {}}, {"<module>", "<module>", "/srv/app.py", -1, {}, {}}};
+  idle.thread_id = 0x7f00bb00;
+  r.stacks.threads = {idle, main};
+  r.crash.python_thread = 1;
+  r.leaks = TwoGroups();
+  DominatorsReport holders;
+  holders.objects = 52011;
+  holders.bytes = 4200000;
+  holders.top_count = 300;
+  holders.rows = {{0, 0x7f0010, "dict", "", 232, 2100000, 20000, "sys.modules['app'].CACHE"}, {1, 0x7f0020, "list", "", 100, 2000000, 19000, ""}, {0, 0x7f0030, "module", "app", 72, 1000000, 9000, ""}};
+  r.holders = holders;
+  return r;
+}
+
+TEST_CASE("triage: a crash with leaks") {
+  const std::string text = Text(HeaderOf("triage"), Crashed());
+  CheckGolden("triage.txt", text);
+  CheckGolden("triage.json", Json(HeaderOf("triage"), Crashed()));
+}
+
+TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at most 50 lines") {
+  Header h = HeaderOf("triage");
+  h.complete = false;
+  h.target.path = "/var/crash/" + std::string(300, 'c');
+  for (int i = 0; i < 20; ++i) h.missing.push_back({"file " + std::string(200, 'm'), "not found", "give --sysroot"});
+  for (int i = 0; i < 20; ++i) h.warnings.emplace_back(300, 'w');
+  h.interpreters.resize(40, h.interpreters[0]);
+  TriageReport r = Crashed();
+  r.crash.place = std::string(500, 'p');
+  for (StackFrame& f : r.stacks.threads[1].frames) f.file = "/srv/" + std::string(400, '\xc3') + ".py";
+  r.stacks.threads[1].frames.resize(40, r.stacks.threads[1].frames[0]);
+  r.stacks.threads[1].frame_count = 40;
+  r.stacks.threads.resize(500, r.stacks.threads[1]);
+  r.leaks.groups.clear();
+  LeakGroup g = PipeHolders();
+  for (CycleStep& s : g.cycle) s.type += std::string(200, 't');
+  g.type += std::string(200, 't');
+  r.leaks.groups.resize(5, g);
+  r.leaks.group_count = 600;
+  r.leaks.groups_known = 7;
+  r.holders->rows.resize(5, {0, 0x7f0010, std::string(200, 'h'), std::string(200, 'n'), 232, 2100000, 20000, std::string(200, 'q')});
+  const std::string text = Text(h, r);
+  std::size_t lines = 0;
+  for (std::size_t start = 0; start < text.size(); ++lines) {
+    const std::size_t end = text.find('\n', start);
+    CHECK(CodePoints(text.substr(start, end - start)) <= 80);
+    start = end + 1;
+  }
+  CHECK(lines <= 50);
+}
+
+TEST_CASE("triage: a core of gcore, nothing leaks, no holders; a live process") {
+  TriageReport r;
+  r.crash.kind = CrashFacts::Kind::kStopped;
+  r.crash.thread = 4711;
+  r.no_holders = "stopped while finding dominators";
+  CheckGolden("triage-stopped.txt", Text(Modern("triage"), r));
+  CheckGolden("triage-stopped.json", Json(Modern("triage"), r));
+  r.crash = {};
+  CheckGolden("triage-live.txt", Text(Modern("triage"), r));
 }
 
 TEST_CASE("verify: nothing found") {

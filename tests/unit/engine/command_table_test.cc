@@ -126,13 +126,21 @@ TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
   for (const char* name : {"asyncio", "diff",
-                           "expect", "sql", "report", "triage", "graph"}) {
+                           "expect", "sql", "report", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
   }
   CHECK(Contains(Complaint("-c x leaks --audit"), "--audit is not available in this version"));
-  CHECK(Contains(Complaint("-c x leaks --baseline=f"), "not available in this version"));
   Complaint("-c x export --format dot -o f");
+}
+
+TEST_CASE("triage: findings decide the exit status only where --fail-on is given; a screen's worth of rows") {
+  CHECK(Parse("-c x triage")->fail_on == FailOn::kNever);
+  CHECK(Parse("-c x triage --fail-on definite")->fail_on == FailOn::kDefinite);
+  CHECK(Parse("-c x triage --fail-on pending --baseline b.json")->baseline == "b.json");
+  CHECK(Parse("-c x leaks")->fail_on == FailOn::kDefinite);
+  CHECK(Parse("-c x triage")->limit == 5);
+  CHECK(Parse("-c x triage --limit 0")->limit == 0);
 }
 
 TEST_CASE("inside a debugger the target options are refused by name") {

@@ -1,0 +1,86 @@
+#include "core/report/fingerprint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/analysis/fingerprint.h"
+
+namespace pygc::report {
+namespace {
+
+constexpr char kSeparator = '\x1f';  // stands in no name that a person wrote
+
+std::string Digest(const std::string& text) {
+  const std::uint64_t h = analysis::StableHash(text);
+  return fmt::format("{:016x}", analysis::Mix(h ^ analysis::Mix(text.size())));
+}
+
+std::string WithoutDigits(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c < '0' || c > '9') out += c;
+  }
+  return out;
+}
+
+// What a reference is called, without what differs from run to run: positions, keys.
+std::string ReferenceName(const CycleStep& step) {
+  switch (step.kind) {
+    case EdgeKind::kItem:
+    case EdgeKind::kElement:
+    case EdgeKind::kKey:
+      return EdgeKindName(step.kind);
+    default:
+      return WithoutDigits(step.label);
+  }
+}
+
+// "Node.parent>list", ...: each kind of step once, in order of the text. An attribute dictionary between two objects is part of the reference.
+std::set<std::string> StepNames(const Cycle& cycle) {
+  std::set<std::string> names;
+  const auto next = [&](std::size_t i) { return (i + 1) % cycle.size(); };
+  for (std::size_t i = 0; i < cycle.size(); ++i) {
+    const CycleStep& step = cycle[i];
+    if (step.elided != 0 || cycle[next(i)].elided != 0) continue;
+    const CycleStep& before = cycle[(i + cycle.size() - 1) % cycle.size()];
+    if (before.label == ".__dict__" && step.type == "dict") continue;  // told with the object that has it
+    if (step.label == ".__dict__" && cycle[next(i)].type == "dict" && cycle[next(i)].kind == EdgeKind::kKey && cycle.size() > 1) {
+      const CycleStep& dict = cycle[next(i)];
+      names.insert(fmt::format("{} .{}>{}", step.type, WithoutDigits(dict.key), cycle[next(next(i))].type));
+      continue;
+    }
+    names.insert(fmt::format("{} {}>{}", step.type, ReferenceName(step), cycle[next(i)].type));
+  }
+  return names;
+}
+
+std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+}  // namespace
+
+std::string LeakFingerprint(const LeakGroup& g) {
+  std::string text = fmt::format("leak{0}{1}{0}{2}", kSeparator, ReasonName(g.reason), g.type);
+  const bool one_name = !g.name.empty() && g.name.find(", ") == std::string::npos;
+  if (one_name) text += kSeparator + g.name.substr(0, g.name.find(" at "));  // of a frame "f() at app.py:12": without its line
+  for (const std::string& name : StepNames(g.cycle)) text += kSeparator + name;
+  return Digest(text);
+}
+
+std::string RefcountFingerprint(const RefcountFinding& f) {
+  std::string text = fmt::format("refcount{0}{1}{0}{2}{0}{3}", kSeparator, f.kind, f.type, WithoutDigits(f.text));
+  std::set<std::string> places;
+  for (const CountHolder& h : f.holders) places.insert(fmt::format("{} {}", h.type, WithoutDigits(h.place.substr(0, h.place.find('[')))));
+  for (const std::string& place : places) text += kSeparator + place;
+  return Digest(text);
+}
+
+std::string CrashFingerprint(std::int32_t signal, const std::vector<StackFrame>& frames, const std::string& module) {
+  std::string text = fmt::format("crash{}{}", kSeparator, signal);
+  for (std::size_t i = 0; i < std::min(frames.size(), kCrashFrames); ++i) text += fmt::format("{}{} {}", kSeparator, frames[i].qualified_name, LastPart(frames[i].file));
+  if (frames.empty()) text += kSeparator + LastPart(module);
+  return Digest(text);
+}
+
+}  // namespace pygc::report

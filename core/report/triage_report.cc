@@ -1,0 +1,288 @@
+#include "core/report/triage_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "core/report/escape.h"
+#include "core/report/fingerprint.h"
+#include "core/report/numbers.h"
+
+namespace pygc::report {
+namespace {
+
+constexpr std::size_t kScreenWidth = 80, kText = 11, kMostMissing = 2, kThreads = 3, kFrames = 5;
+
+// The first `width` columns of safe text; the last one becomes an ellipsis where something is cut off.
+std::string Clipped(const std::string& raw, std::size_t width) {
+  const std::string safe = Printable(raw);
+  if (CodePoints(safe) <= width) return safe;
+  std::size_t bytes = 0;
+  for (std::size_t columns = 0; bytes < safe.size(); ++bytes) {
+    if ((static_cast<unsigned char>(safe[bytes]) & 0xC0) != 0x80 && columns++ == width - 1) break;
+  }
+  return safe.substr(0, bytes) + "…";
+}
+
+// Words in at most `most` lines up to the screen's edge, each starting at `column`.
+void Wrapped(TextWriter& out, std::size_t column, const std::string& raw, std::size_t most, Style style = Style::kPlain) {
+  std::vector<std::string> lines;
+  std::string rest = Printable(raw);
+  while (CodePoints(rest) > kScreenWidth - column && lines.size() + 1 < most) {
+    const std::string head = Clipped(rest, kScreenWidth - column + 1);
+    const std::size_t space = head.rfind(' ');
+    if (space == std::string::npos || space == 0) break;
+    lines.push_back(rest.substr(0, space));
+    rest.erase(0, space + 1);
+  }
+  lines.push_back(rest);
+  for (const std::string& line : lines) out.To(column).Line(Clipped(line, kScreenWidth - column), style);
+}
+
+void Row(TextWriter& out, const char* label, const std::string& text, Style style = Style::kPlain, std::size_t most = 2) {
+  out.Add(label, Style::kFaint);
+  Wrapped(out, kText, text, most, style);
+}
+
+// "f() at /srv/app.py:12" in `width` columns: of a long path the end.
+std::string PlaceOf(const StackFrame& f, std::size_t width) {
+  const std::string line = fmt::format(":{}", f.line < 0 ? "?" : std::to_string(f.line));
+  const std::string call = Clipped(f.qualified_name + "() at ", width - std::min(width / 2, std::size_t{30}));
+  const std::string file = Printable(f.file);
+  const std::size_t all = CodePoints(file), room = width - std::min(width, CodePoints(call) + line.size());
+  if (all <= room || room < 2) return call + file + line;
+  std::size_t at = 0;
+  for (std::size_t skipped = 0; at < file.size(); ++at) {
+    if ((static_cast<unsigned char>(file[at]) & 0xC0) != 0x80 && skipped++ == all - room + 1) break;
+  }
+  return call + "…" + file.substr(at) + line;
+}
+
+const ThreadStackReport* CrashedThread(const TriageReport& r) {
+  return r.crash.python_thread && *r.crash.python_thread < r.stacks.threads.size() ? &r.stacks.threads[*r.crash.python_thread] : nullptr;
+}
+
+void WriteMissing(const Header& h, TextWriter& out) {
+  for (std::size_t i = 0; i < h.missing.size(); ++i) {
+    if (i == kMostMissing && h.missing.size() > kMostMissing + 1) {
+      out.Line(fmt::format("PARTIAL: … {} more (pygc status lists them)", Counted(h.missing.size() - i, "reason")), Style::kBad);
+      return;
+    }
+    const Missing& m = h.missing[i];
+    Wrapped(out, 0, fmt::format("PARTIAL: {}{}{}{}{}", m.what, m.reason.empty() ? "" : ": ", m.reason, m.remedy.empty() ? "" : ". ", m.remedy), 2, Style::kBad);
+  }
+  if (!h.complete && h.missing.empty()) out.Line("PARTIAL: not everything could be read", Style::kBad);
+}
+
+void WriteCrash(const TriageReport& r, TextWriter& out) {
+  const CrashFacts& c = r.crash;
+  const ThreadStackReport* const thread = CrashedThread(r);
+  if (c.kind == CrashFacts::Kind::kLive) {
+    Row(out, "crash", "none: a live process");
+    return;
+  }
+  if (c.kind == CrashFacts::Kind::kStopped) {
+    Row(out, "crash", "none: the process was running when a debugger or gcore took this core");
+  } else {
+    const char* const meaning = SignalMeaning(c.signal);
+    Row(out, "crash", fmt::format("{}{}{}", SignalName(c.signal), c.thread != 0 ? fmt::format(" in thread {}", c.thread) : "", *meaning ? fmt::format(": {}", meaning) : ""), Style::kBad);
+  }
+  if (!c.place.empty()) Row(out, "in", c.place, Style::kPlain, 1);
+  if (thread != nullptr && !thread->frames.empty()) {
+    Row(out, "Python", PlaceOf(thread->frames.front(), kScreenWidth - kText), Style::kName);
+  } else if (c.kind == CrashFacts::Kind::kSignal) {
+    Row(out, "Python", thread != nullptr ? "that thread ran no Python function" : "that thread is none of Python's");
+  }
+}
+
+// The thread that matters with some frames, of the others the innermost one.
+void WriteStacks(const TriageReport& r, TextWriter& out) {
+  const std::vector<ThreadStackReport>& threads = r.stacks.threads;
+  std::vector<std::size_t> order(threads.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  const std::size_t first = r.crash.python_thread.value_or(0);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return (a == first) > (b == first); });
+  Row(out, "stacks", Counted(threads.size(), "thread"));
+  const std::size_t shown = r.everything ? order.size() : std::min(order.size(), kThreads);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const ThreadStackReport& t = threads[order[i]];
+    const std::string who = fmt::format("thread {}{}{}", t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id), t.holds_gil.value_or(false) ? ", holds the GIL" : "",
+                                        t.complete ? "" : ", chain of frames broken");
+    const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i == 0 ? kFrames : std::size_t{1});
+    out.To(2).Line(Clipped(fmt::format("{}{}", who, frames == 0 ? ": no Python function" : ""), kScreenWidth - 2), Style::kHeading);
+    for (std::size_t f = 0; f < frames; ++f) out.To(4).Line(PlaceOf(t.frames[f], kScreenWidth - 4));
+    if (t.frame_count > frames && i == 0) out.To(4).Line(fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), Style::kFaint);
+  }
+  if (order.size() > shown) out.To(2).Line(fmt::format("… {} more (pygc stacks)", Counted(order.size() - shown, "thread")), Style::kFaint);
+}
+
+std::string Joined(const std::vector<std::int64_t>& numbers) {
+  std::string out;
+  for (const std::int64_t n : numbers) out += fmt::format("{}{}", out.empty() ? "" : "/", n);
+  return out;
+}
+
+void WriteCollector(const Header& h, TextWriter& out) {
+  constexpr std::size_t kMost = 2;
+  for (std::size_t i = 0; i < std::min(h.interpreters.size(), kMost); ++i) {
+    const CollectorFacts& c = h.interpreters[i];
+    std::string text = h.interpreters.size() > 1 ? fmt::format("interpreter {}: ", c.id) : "";
+    text += c.enabled ? "on" : "off: garbage waits until gc.collect() is called";
+    if (c.collecting) text += fmt::format(", in a collection ({})", c.phase);
+    if (!c.thresholds.empty()) text += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
+    for (const std::string& flag : c.debug_flags) text += " · " + flag;
+    Row(out, i == 0 ? "collector" : "", text, Style::kPlain, h.interpreters.size() > 1 ? 1 : 2);
+  }
+  if (h.interpreters.size() > kMost) Row(out, "", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
+}
+
+void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
+  Row(out, "leaks", VerdictText(h, r.leaks), r.leaks.uncollectable > 0 ? Style::kBad : Style::kHeading);
+  std::size_t number = 0;
+  for (const LeakGroup& g : r.leaks.groups) {
+    const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
+    const std::string tail = fmt::format("  {}  {}", Bytes(g.bytes_with_held), SeverityName(g.severity));
+    const std::string head = fmt::format("#{} {} × ", ++number, Thousands(g.count));
+    out.To(2).Line(head + Clipped(name, kScreenWidth - 2 - CodePoints(head) - tail.size()) + tail, g.severity == Severity::kDefinite ? Style::kBad : Style::kPlain);
+    std::string words;
+    for (const std::string& part : CycleParts(g.cycle)) words += fmt::format("{}{}", words.empty() ? "" : " → ", part);
+    if (!words.empty()) out.To(5).Line(Clipped(words, kScreenWidth - 5));
+    const std::string fix = FixText(r.leaks, g);
+    if (!fix.empty() && number == 1) Wrapped(out, 5, "fix: " + fix, 2, Style::kFaint);
+  }
+  if (r.leaks.group_count > r.leaks.groups.size()) out.To(2).Line(fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - r.leaks.groups.size(), "group")), Style::kFaint);
+  if (r.leaks.groups_known > 0) out.To(2).Line(fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), Style::kFaint);
+}
+
+void WriteHolders(const TriageReport& r, TextWriter& out) {
+  if (!r.holders) {
+    Row(out, "holders", "not known: " + r.no_holders);
+    return;
+  }
+  const DominatorsReport& d = *r.holders;
+  Row(out, "holders", fmt::format("{} in use, {}", Counted(d.objects, "object"), Bytes(d.bytes)));
+  for (const Dominator& row : d.rows) {
+    if (row.depth != 0) continue;
+    const std::uint64_t percent = d.bytes == 0 ? 0 : row.retained * 100 / d.bytes;
+    const std::string name = fmt::format("{}{}{}", row.type, row.name.empty() ? "" : " ", row.name);
+    const std::string what = row.path.empty() ? fmt::format("{} at {:#x}", name, row.address) : fmt::format("{}: {}", name, row.path);
+    out.To(2).Line(Clipped(fmt::format("{:>8} {:>3} %  {}", Bytes(row.retained), percent, what), kScreenWidth - 2));
+  }
+}
+
+void WriteFrameJson(JsonWriter& json, const StackFrame& f) {
+  json.Object().String("function", f.function).String("qualified_name", f.qualified_name).String("file", f.file);
+  json.Integer("line", f.line < 0 ? std::optional<std::int64_t>() : f.line).EndObject();
+}
+
+void WriteCrashJson(const TriageReport& r, JsonWriter& json) {
+  const CrashFacts& c = r.crash;
+  const ThreadStackReport* const thread = CrashedThread(r);
+  json.Key("crash").Object().String("kind", c.kind == CrashFacts::Kind::kSignal ? "signal" : c.kind == CrashFacts::Kind::kStopped ? "stopped" : "live");
+  json.Key("signal");
+  c.kind == CrashFacts::Kind::kSignal ? json.Integer(c.signal) : json.Null();
+  json.Key("signal_name");
+  c.kind == CrashFacts::Kind::kSignal ? json.String(SignalName(c.signal)) : json.Null();
+  json.Key("thread");
+  c.kind != CrashFacts::Kind::kLive && c.thread != 0 ? json.Integer(c.thread) : json.Null();
+  json.Key("place");
+  c.place.empty() ? json.Null() : json.String(c.place);
+  json.Key("python");
+  if (thread != nullptr && !thread->frames.empty()) {
+    WriteFrameJson(json, thread->frames.front());
+  } else {
+    json.Null();
+  }
+  const std::string fingerprint = FingerprintOf(r);
+  json.Key("fingerprint");
+  fingerprint.empty() ? json.Null() : json.String(fingerprint);
+  json.EndObject();
+}
+
+void WriteHoldersJson(const TriageReport& r, JsonWriter& json) {
+  json.Key("holders");
+  if (!r.holders) {
+    json.Null();
+    return;
+  }
+  json.Object().Unsigned("objects", r.holders->objects).Unsigned("bytes", r.holders->bytes).Key("largest").Array();
+  for (const Dominator& d : r.holders->rows) {
+    if (d.depth != 0) continue;
+    json.Object().Hex("address", d.address).String("type", d.type).Key("name");
+    d.name.empty() ? json.Null() : json.String(d.name);
+    json.Key("path");
+    d.path.empty() ? json.Null() : json.String(d.path);
+    json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).EndObject();
+  }
+  json.EndArray().EndObject();
+}
+
+struct KnownSignal {
+  std::int32_t number;
+  const char *name, *meaning;
+};
+// Linux, x86-64: signal(7).
+constexpr KnownSignal kSignals[] = {
+    {1, "SIGHUP", "the terminal was closed"},
+    {2, "SIGINT", "interrupted"},
+    {3, "SIGQUIT", "somebody asked for a core"},
+    {4, "SIGILL", "an instruction that the processor does not know"},
+    {5, "SIGTRAP", "a breakpoint"},
+    {6, "SIGABRT", "abort() was called: a fatal error, an assertion, or damaged memory"},
+    {7, "SIGBUS", "memory that is not there: a file that became shorter, or a full disk"},
+    {8, "SIGFPE", "an integer divided by zero, or an overflow"},
+    {11, "SIGSEGV", "an address that is not mapped, or may not be used so"},
+    {15, "SIGTERM", "asked to end"},
+    {24, "SIGXCPU", "the limit of processor time was met"},
+    {25, "SIGXFSZ", "the limit of a file's size was met"},
+    {31, "SIGSYS", "a system call that is not allowed here"},
+};
+
+}  // namespace
+
+std::string SignalName(std::int32_t signal) {
+  const auto* const found = std::find_if(std::begin(kSignals), std::end(kSignals), [&](const KnownSignal& s) { return s.number == signal; });
+  return found == std::end(kSignals) ? fmt::format("signal {}", signal) : found->name;
+}
+
+const char* SignalMeaning(std::int32_t signal) noexcept {
+  const auto* const found = std::find_if(std::begin(kSignals), std::end(kSignals), [&](const KnownSignal& s) { return s.number == signal; });
+  return found == std::end(kSignals) ? "" : found->meaning;
+}
+
+std::string FingerprintOf(const TriageReport& r) {
+  if (r.crash.kind == CrashFacts::Kind::kLive) return {};
+  const ThreadStackReport* const thread = CrashedThread(r);
+  static const std::vector<StackFrame> kNone;
+  return CrashFingerprint(r.crash.kind == CrashFacts::Kind::kSignal ? r.crash.signal : 0, thread != nullptr ? thread->frames : kNone, r.crash.module);
+}
+
+void WriteText(const Header& h, const TriageReport& r, TextWriter& out) {
+  WriteMissing(h, out);
+  const std::string build = fmt::format("{}{}", h.target.build == "default" ? "" : " " + h.target.build, h.target.debug ? " debug" : "");
+  Wrapped(out, 0,
+          fmt::format("CPython {}{} · {} · {} · {}", h.target.python, build, TargetName(h.target), h.objects_read ? Counted(h.tracked, "object") + " tracked" : "objects not read",
+                      h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty))),
+          2, Style::kHeading);
+  WriteCrash(r, out);
+  WriteStacks(r, out);
+  WriteCollector(h, out);
+  WriteLeaks(h, r, out);
+  WriteHolders(r, out);
+  constexpr std::size_t kMostWarnings = 2;
+  for (std::size_t i = 0; i < std::min(h.warnings.size(), kMostWarnings); ++i) out.Line(Clipped("warning: " + h.warnings[i], kScreenWidth), Style::kWaiting);
+}
+
+void WriteJson(const Header& h, const TriageReport& r, JsonWriter& json) {
+  json.Object();
+  WriteCrashJson(r, json);
+  json.Key("stacks");
+  WriteJson(h, r.stacks, json);
+  json.Key("leaks");
+  WriteJson(h, r.leaks, json);
+  WriteHoldersJson(r, json);
+  json.EndObject();
+}
+
+}  // namespace pygc::report
