@@ -14,6 +14,7 @@
 #include "core/audit/memory_cover.h"
 #include "core/audit/unreached_objects.h"
 #include "core/snapshot/parallel.h"
+#include "core/snapshot/stray_objects.h"
 
 namespace pygc::audit {
 
@@ -362,7 +363,11 @@ class Counter {
 }  // namespace
 
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
-  return Counter(input, limits, progress).Run();
+  Result<heap::ReferenceAudit> counts = Counter(input, limits, progress).Run();
+  if (counts && snapshot::LostMemory(input.reader.process())) {
+    counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
+  }
+  return counts;
 }
 
 std::vector<std::vector<PossibleHolder>> FindPossibleHolders(const AuditInput& input, std::span<const NodeId> targets, std::size_t max, const Limits& limits,

@@ -118,10 +118,88 @@ std::optional<Address> ScanCookie(const target::Process& process, const target::
   return std::nullopt;
 }
 
+constexpr std::uint64_t kWideHeadEvidence = 56;
+
 // tp_basicsize of `object` is sizeof(PyObject) and stands at sizeof(PyVarObject) + 8: 16 at 32; with 16 more bytes of head, 32 at 48.
 bool HasWideHead(const target::MemoryImage& memory, Address base_object_type) {
   const auto wide = memory.ReadValue<std::uint64_t>(base_object_type + 48), plain = memory.ReadValue<std::uint64_t>(base_object_type + 32);
   return wide && plain && *wide == 32 && *plain != 16;
+}
+
+constexpr std::size_t kVersionTextBytes = 16;  // "3.12.10rc2" and its NULs
+
+// PY_VERSION, a constant of its own in the file of 2.7 to 3.10: "\0" "3.8.18" "\0". HEURISTIC: one that fits the series in the file's name. A wrong yes would need
+// the version of another release of that series among the constants; the layouts of one series differ little.
+std::optional<PythonVersion> VersionInConstants(const target::Module& module) {
+  const auto series = SeriesOfName(module.path);
+  if (!module.file || !series) return std::nullopt;
+  const std::string wanted = fmt::format("{}.{}.", series->first, series->second);
+  for (const elf::ProgramHeader& p : module.file->program_headers()) {
+    if (p.type != kLoad || (p.flags & kWritable) != 0) continue;
+    const auto bytes = module.file->BytesAt(p.address);
+    const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (std::size_t at = all.find(wanted); at != std::string_view::npos; at = all.find(wanted, at + 1)) {
+      if (at == 0 || all[at - 1] != '\0') continue;
+      PythonVersion version;
+      const std::string_view text = all.substr(at, kVersionTextBytes);
+      const std::size_t used = ParseVersionText(text, version);
+      if (used != 0 && used < text.size() && text[used] == '\0') return version;
+    }
+  }
+  return std::nullopt;
+}
+
+// What the module's file says where its data in memory are missing.
+bool IdentifyByFile(InterpreterSite& site) {
+  const target::Module& module = *site.module;
+  if (!module.file) return false;
+  const auto bias = static_cast<std::uint64_t>(module.load_bias);
+  if (const auto known = BuildOfId(module.file->build_id())) {
+    site.version = known->version;
+    site.flavor = known->flavor;
+    site.explanation.push_back(fmt::format("version {} by build-id {}", site.version.text(), module.file->build_id()));
+    return true;
+  }
+  if (const auto head = site.runtime != 0 ? ReadDebugOffsetsHead(module.file->BytesAt(site.runtime - bias)) : std::nullopt) {
+    site.version = head->version;
+    site.flavor.free_threaded = head->free_threaded;
+    site.explanation.push_back(fmt::format("version {} from _Py_DebugOffsets in the file {}", site.version.text(), module.file->path()));
+    return true;
+  }
+  const auto symbol = module.file->FindSymbol("Py_Version");
+  const auto bytes = symbol && !symbol->is_undefined ? module.file->BytesAt(symbol->address) : std::span<const std::byte>();
+  if (const std::uint64_t hex = bytes.size() < 8 ? 0 : LoadUnchecked<std::uint64_t>(bytes.data()); hex >> 24 == 3) {
+    site.version = PythonVersion::FromHex(static_cast<std::uint32_t>(hex));
+    site.explanation.push_back(fmt::format("version {} from Py_Version in the file {}", site.version.text(), module.file->path()));
+  } else if (const auto version = VersionInConstants(module)) {
+    site.version = *version;
+    site.explanation.push_back(fmt::format("version {} from a constant in the file {}", site.version.text(), module.file->path()));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// The flavour as PyBaseObject_Type in memory shows it; by the file's symbols where that is missing.
+void FindFlavor(const target::Process& process, InterpreterSite& site) {
+  const target::Module& module = *site.module;
+  const PythonVersion first_threaded{3, 13, 0, 0, 0};
+  const auto base_object = SymbolAddress(module, "PyBaseObject_Type");
+  bool wide = base_object && HasWideHead(process.memory, *base_object);
+  if (base_object && process.memory.At(*base_object, kWideHeadEvidence) == nullptr) {
+    if (const auto known = BuildOfId(module.file->build_id())) {
+      wide = known->flavor.free_threaded || known->flavor.trace_refs;
+    } else {  // CPython: Objects/object.c, under Py_GIL_DISABLED [3.13+]; under Py_TRACE_REFS [2.7-3.12]
+      wide = SymbolAddress(module, site.version >= first_threaded ? "_Py_MergeZeroLocalRefcount" : "_Py_AddToAllObjects").has_value();
+    }
+  }
+  if (wide && site.version >= first_threaded) site.flavor.free_threaded = true;
+  if (wide && site.version < first_threaded) site.flavor.trace_refs = true;
+  if (!module.file) {
+    site.explanation.push_back("release build assumed: the module's file is missing");
+  } else if (SymbolAddress(module, "_Py_NegativeRefcount")) {  // Py_REF_DEBUG
+    site.flavor.debug = true;
+  }
 }
 
 // Version and flavour of a module that has the runtime's symbols. False: no version to be found anywhere.
@@ -156,17 +234,9 @@ bool Identify(const target::Process& process, InterpreterSite& site) {
       site.explanation.push_back(fmt::format("the text of Py_GetVersion says {}: not taken", buffer->first.text()));
     }
   }
-  if (!known) return false;
+  if (!known && !IdentifyByFile(site)) return false;
 
-  const auto base_object = SymbolAddress(module, "PyBaseObject_Type");
-  const bool wide = base_object && HasWideHead(process.memory, *base_object);
-  if (wide && site.version >= PythonVersion{3, 13, 0, 0, 0}) site.flavor.free_threaded = true;
-  if (wide && site.version < PythonVersion{3, 13, 0, 0, 0}) site.flavor.trace_refs = true;
-  if (!module.file) {
-    site.explanation.push_back("release build assumed: the module's file is missing");
-  } else if (SymbolAddress(module, "_Py_NegativeRefcount")) {  // Py_REF_DEBUG
-    site.flavor.debug = true;
-  }
+  FindFlavor(process, site);
   return true;
 }
 
@@ -250,6 +320,23 @@ std::vector<AddressRange> WritableData(const target::Process& process, const tar
   return ranges;
 }
 
+std::string LostState(const target::Process& process, const Layout& layout, const InterpreterSite& site) {
+  const target::MemoryImage& memory = process.memory;
+  const std::string of = " of " + site.module->path;
+  const bool located = site.runtime != 0 || site.interpreters_variable != 0;
+  if (!located) {
+    const std::vector<AddressRange> data = WritableData(process, *site.module);
+    const bool whole = std::all_of(data.begin(), data.end(), [&](const AddressRange& r) { return r.empty() || memory.At(r.begin, r.size()) != nullptr; });
+    return whole ? std::string() : "the data" + of;
+  }
+  if (site.runtime != 0 && !layout.Has(Field::PyRuntimeState_interpreters_head)) return {};
+  const Address variable = site.runtime != 0 ? site.runtime + layout.Offset(Field::PyRuntimeState_interpreters_head) : site.interpreters_variable;
+  const auto head = memory.ReadPointer(variable);
+  if (!head) return fmt::format("{} at {:#x}{}", site.runtime != 0 ? "_PyRuntime" : "interp_head", site.runtime != 0 ? site.runtime : variable, of);
+  if (*head != 0 && !memory.ReadPointer(*head + layout.Offset(Field::PyInterpreterState_next))) return fmt::format("the interpreter's state at {:#x}", *head);
+  return {};
+}
+
 std::vector<InterpreterSite> FindInterpreterSites(const target::Process& process) {
   std::vector<InterpreterSite> sites;
   for (const auto& group : ModulesByLikelihood(process)) {
@@ -288,6 +375,11 @@ std::string DescribeProgram(const target::Process& process) {
   std::string text = fmt::format("{} has no CPython in it that could be found: none of its {} files defines _PyRuntime or _PyGC_generation0", name, process.modules.size());
   if (example.empty()) example = "one without a name";
   if (absent != 0) text += fmt::format("; {} of them could not be looked into, {} among them: -e EXE, --sysroot DIR or --module NAME=FILE may help", absent, example);
+  for (const target::Module& m : process.modules) {
+    if (m.match == target::ModuleMatch::kUnverifiable && NamedLikePython(m.path) && !m.file) {
+      return fmt::format("{} may hold the CPython, but too little is in memory to tell whether {} is its file: --trust-file takes it for that", m.path, m.file_path);
+    }
+  }
   for (const target::Module& m : process.modules) {
     if (const auto series = SeriesOfName(m.path)) {
       return fmt::format("{} looks like CPython {}.{} by the name of {}, but its runtime was not found; its file is {}", name, series->first, series->second, m.path,

@@ -9,6 +9,7 @@
 
 #include "core/base/limits.h"
 #include "core/base/result.h"
+#include "core/cpython/layout.h"
 #include "core/cpython/version.h"
 #include "core/target/process.h"
 
@@ -32,6 +33,9 @@ struct InterpreterSite {
 
 /// The first module whose symbols are those of an interpreter, without looking any further; nullptr where none.
 [[nodiscard]] const target::Module* InterpreterModule(const target::Process& process);
+
+/// Why nothing leads to the interpreters of `site`: which words of memory, read through `layout`, are missing. Empty where these are there, whatever they say.
+[[nodiscard]] std::string LostState(const target::Process& process, const Layout& layout, const InterpreterSite& site);
 
 /// What runs in a process that has no site: "PyPy 7.3", "the C program /usr/bin/cat", and what is missing if files are.
 [[nodiscard]] std::string DescribeProgram(const target::Process& process);

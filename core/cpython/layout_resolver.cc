@@ -2,6 +2,7 @@
 #include "core/cpython/layout_resolver.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <memory>
 
@@ -11,6 +12,8 @@ namespace pygc::cpython {
 namespace {
 
 constexpr std::uint64_t kCookie = 0x7970677562656478ull;  // "xdebugpy"
+constexpr std::size_t kHeadBytes = 24;                    // cookie, version, free_threaded
+constexpr std::size_t kIntroductionBytes = 4096;          // of a layout's text: what stands before the first structure, build-ids among it
 constexpr std::uint64_t kMaxOffset = 8u << 20;            // sizeof(PyInterpreterState) of 3.12 is 383,552
 
 // What is left out (tp_repr, statuses, ...) nobody reads.
@@ -192,12 +195,30 @@ Result<void> ApplyUserFile(const std::string& path, const BuildIdentity& build, 
 std::span<const DebugOffsetsRow> DebugOffsetsRows() noexcept { return kRows; }
 
 std::optional<DebugOffsetsHead> ReadDebugOffsetsHead(const target::MemoryImage& memory, Address address) {
-  const auto cookie = memory.ReadValue<std::uint64_t>(address), version = memory.ReadValue<std::uint64_t>(address + 8),
-             threaded = memory.ReadValue<std::uint64_t>(address + 16);
-  if (!cookie || !version || !threaded || *cookie != kCookie || *version >> 32 || *threaded > 1) return std::nullopt;
-  const DebugOffsetsHead head{PythonVersion::FromHex(static_cast<std::uint32_t>(*version)), *threaded == 1};
+  std::array<std::byte, kHeadBytes> bytes{};
+  const auto read = memory.Read(address, bytes);
+  return read && *read == bytes.size() ? ReadDebugOffsetsHead(bytes) : std::nullopt;
+}
+
+std::optional<DebugOffsetsHead> ReadDebugOffsetsHead(std::span<const std::byte> bytes) {
+  if (bytes.size() < kHeadBytes) return std::nullopt;
+  const auto cookie = LoadUnchecked<std::uint64_t>(bytes.data()), version = LoadUnchecked<std::uint64_t>(bytes.data() + 8),
+             threaded = LoadUnchecked<std::uint64_t>(bytes.data() + 16);
+  if (cookie != kCookie || version >> 32 || threaded > 1) return std::nullopt;
+  const DebugOffsetsHead head{PythonVersion::FromHex(static_cast<std::uint32_t>(version)), threaded == 1};
   if (head.version.major != 3 || head.version.minor < 13) return std::nullopt;
   return head;
+}
+
+std::optional<KnownBuild> BuildOfId(std::string_view build_id) {
+  if (build_id.empty()) return std::nullopt;
+  for (const LayoutText& t : BuiltinLayoutTexts()) {
+    if (t.text.substr(0, kIntroductionBytes).find(build_id) == std::string_view::npos) continue;
+    const Result<Layout> parsed = ParseLayout(t.text, t.name);
+    if (!parsed || std::find(parsed->build_ids.begin(), parsed->build_ids.end(), build_id) == parsed->build_ids.end()) continue;
+    return KnownBuild{parsed->version, parsed->flavor};
+  }
+  return std::nullopt;
 }
 
 bool ApplyDebugOffsets(const target::MemoryImage& memory, Address address, bool exact, Layout& layout, std::vector<std::string>& explanation,

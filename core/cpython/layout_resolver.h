@@ -40,6 +40,13 @@ using LayoutTest = std::function<bool(const Layout&)>;
 [[nodiscard]] Result<LayoutChoice> ResolveLayout(const BuildIdentity& build, const target::MemoryImage& memory, const LayoutTest& test,
                                                  const std::string& user_layout_file);
 
+/// Version and flavour of the build with that build-id, where a built-in layout was derived from it.
+struct KnownBuild {
+  PythonVersion version;
+  BuildFlavor flavor;
+};
+[[nodiscard]] std::optional<KnownBuild> BuildOfId(std::string_view build_id);
+
 /// Overrides `layout` by the _Py_DebugOffsets at `address`, which are checked first: cookie, version, and each number against sane bounds.
 /// `exact`: the layout claims to be of this very version, so that differences become warnings. False (and no change) where the block is not valid.
 bool ApplyDebugOffsets(const target::MemoryImage& memory, Address address, bool exact, Layout& layout, std::vector<std::string>& explanation,
@@ -59,5 +66,7 @@ struct DebugOffsetsHead {
   bool free_threaded = false;
 };
 [[nodiscard]] std::optional<DebugOffsetsHead> ReadDebugOffsetsHead(const target::MemoryImage& memory, Address address);
+/// The same from the bytes of the interpreter's file, which holds the block as it is before the program starts.
+[[nodiscard]] std::optional<DebugOffsetsHead> ReadDebugOffsetsHead(std::span<const std::byte> bytes);
 
 }  // namespace pygc::cpython

@@ -16,6 +16,7 @@ struct Attempt {
   InterpreterSite site;
   LayoutChoice choice;
   std::size_t interpreters = 0;
+  std::string state_lost = {};  // see Runtime::state_lost
 };
 
 std::string SiteBuildId(const InterpreterSite& site) {
@@ -38,6 +39,9 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
     other.flavor.trace_refs = other.flavor.debug = true;
     if (Result<Attempt> attempt = TrySite(process, std::move(other), limits, user_layout_file); attempt && attempt->choice.fits) return attempt;
   }
+  if (std::string lost = choice->fits ? std::string() : LostState(process, choice->layout, site); !lost.empty()) {
+    return Attempt{std::move(site), std::move(*choice), 0, std::move(lost)};
+  }
   if (!located && !FindRuntimeByStructure(process, choice->layout, limits, site)) {
     return Fail(ErrorCode::kNotAnalysable, "CPython {} is mapped from {}, but its interpreters were not found: {}", site.version.text(), site.module->path,
                 site.module->file ? "no symbols, and nothing in its data looks like them" : "its file is missing; give --sysroot DIR or --module NAME=FILE");
@@ -50,7 +54,7 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
                                              choice->layout.name));
     }
   }
-  Attempt attempt{std::move(site), std::move(*choice), 0};
+  Attempt attempt{std::move(site), std::move(*choice), 0, {}};
   attempt.interpreters = ListInterpreters(process.memory, attempt.choice.layout, attempt.site, limits).size();
   return attempt;
 }
@@ -210,7 +214,12 @@ Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limi
   runtime.explanation.insert(runtime.explanation.end(), best->choice.explanation.begin(), best->choice.explanation.end());
   runtime.warnings = std::move(best->choice.warnings);
   runtime.warnings.insert(runtime.warnings.end(), unused.begin(), unused.end());
-  if (const Result<void> read = ReadInterpreters(process, best->site, limits, runtime); !read) return tl::unexpected(read.error());
+  runtime.state_lost = std::move(best->state_lost);
+  if (!runtime.state_lost.empty()) {
+    runtime.explanation.push_back(fmt::format("interpreters not found: {} is missing", runtime.state_lost));
+  } else if (const Result<void> read = ReadInterpreters(process, best->site, limits, runtime); !read) {
+    return tl::unexpected(read.error());
+  }
   FindWellKnown(process, best->site, runtime);
   CheckHexVersion(process, runtime);
   return runtime;

@@ -82,6 +82,9 @@ struct Runtime {
   std::vector<Interpreter> interpreters;      // the main one first, then by id
   std::vector<std::string> explanation;       // how each fact was found, for `status`
   std::vector<std::string> warnings;          // disagreements between sources, with both values and the chosen one
+  // Why the interpreters are not known: the memory that leads to them is missing. Then `interpreters` is empty, and version, layout and addresses of symbols
+  // are all that is known. Empty where they were read.
+  std::string state_lost;
   bool layout_tried_on_real_process = true;   // false: 3.14.0 - 3.14.4 and others that no build was had of
   Address type_type = 0;                      // PyType_Type
   Address none_object = 0;                    // _Py_NoneStruct
@@ -89,7 +92,8 @@ struct Runtime {
   Address lookdict = 0;                       // 3.6-3.10: the general dict lookup function (keys are visited only where dk_lookup is this)
 };
 
-/// Finds the CPython in `process`, chooses its layout and reads interpreters, collectors and threads.
+/// Finds the CPython in `process`, chooses its layout and reads interpreters, collectors and threads. Where the memory of these is missing but the build is
+/// known by its file: a Runtime without interpreters, see Runtime::state_lost.
 /// Errors: kNotAnalysable ("not CPython: ..." naming what it is; or nothing of the interpreter's state in it), kUnsupported.
 [[nodiscard]] Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file = {});
 

@@ -163,6 +163,10 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   h.target.build = runtime.layout.flavor.free_threaded ? "free-threaded" : "default";
   h.target.debug = runtime.layout.flavor.debug;
   for (const target::MissingNote& m : process.missing) h.missing.push_back({m.what, m.reason, m.remedy});
+  if (!runtime.state_lost.empty()) {
+    h.missing.push_back({"the interpreters, their collectors and threads", runtime.state_lost + " is not in what is left of memory",
+                         "Objects are those that show by themselves that they are tracked; what is garbage cannot be told without the whole core"});
+  }
   h.warnings = process.warnings;
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
   if (!runtime.layout_tried_on_real_process)
@@ -177,6 +181,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     WarnOfCollections(*heap, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
+    h.tracked_at_least = !runtime.state_lost.empty();
   }
   h.complete = h.missing.empty();
   if (verdict) {
@@ -186,6 +191,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     }
     h.certainty = CertaintyOf(*verdict);
     if (!h.complete && h.certainty == report::Certainty::kExact) h.certainty = report::Certainty::kLowerBound;
+    if (!runtime.state_lost.empty()) h.certainty = report::Certainty::kUnverifiable;
   }
   return h;
 }

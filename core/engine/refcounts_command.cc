@@ -75,7 +75,7 @@ class RefcountsCommand {
     }
     for (const std::string& doubt : in_.audit->counts.surplus_doubts) {
       report_.limits.push_back(doubt);
-      header_.missing.push_back({"counts that are too high", doubt, ""});
+      header_.missing.push_back({"counts that are too high", doubt, "A core with all of the memory tells"});
     }
     if (!in_.audit->blocks.found()) report_.limits.push_back("CPython's allocator was not found: freed memory cannot be told from used, so fewer counts that are too high are found");
     report_.searched_bytes = in_.audit->counts.open_bytes;

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/analysis/verdict.h"
+#include "core/cpython/file_by_objects.h"
 #include "core/cpython/runtime.h"
 #include "core/engine/audit_data.h"
 #include "core/engine/baseline.h"
@@ -68,6 +69,8 @@ struct Session::Impl {
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
     if (request.command == "stacks") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
+    const bool nothing_left = !analysed && !runtime->state_lost.empty() && analysed.error().code == ErrorCode::kNotAnalysable;
+    if (nothing_left) return ReportError(analysed.error(), output);
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
@@ -94,6 +97,9 @@ struct Session::Impl {
     if (!progress.Update("finding the interpreter", 0, 0)) return Fail(ErrorCode::kCancelled, "interrupted while finding the interpreter");
     const Clock::time_point start = Clock::now();
     Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, request.target.layout_file);
+    if (!found && found.error().code == ErrorCode::kNotAnalysable && UseFileVerifiedByObjects()) {
+      found = cpython::LocateRuntime(process, limits, request.target.layout_file);
+    }
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));
     objects::MachineReaderOptions machine_options;
@@ -103,6 +109,19 @@ struct Session::Impl {
     reader.emplace(process, *runtime, limits, machine.get());
     locate_seconds = SecondsSince(start);
     return {};
+  }
+
+  // A truncated core often ends before the page with the interpreter's build-id, while most objects are there.
+  bool UseFileVerifiedByObjects() {
+    std::optional<cpython::VerifiedFile> verified = cpython::VerifyFileByObjects(process, limits);
+    if (!verified) return false;
+    target::Module& module = process.modules[verified->module];
+    module.file = std::move(verified->file);
+    module.match = target::ModuleMatch::kVerified;
+    module.match_detail = std::move(verified->detail);
+    module.file_build_id = module.file->build_id();
+    process.warnings.push_back(fmt::format("{}: {}", module.path, module.match_detail));
+    return true;
   }
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
@@ -216,6 +235,10 @@ struct Session::Impl {
 
   // What needs no object graph does not wait for one.
   int RunOnMemoryAlone(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
+    if (!runtime->state_lost.empty()) {
+      return ReportError(Error{ErrorCode::kNotAnalysable, fmt::format("{} is missing, and with it the threads; take the core again whole", runtime->state_lost),
+                               std::nullopt}, output);
+    }
     report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
     header.timing.emplace_back("locate_seconds", locate_seconds);
     const heap::HeapSnapshot no_heap;

@@ -14,6 +14,7 @@ using cpython::Struct;
 namespace {
 
 constexpr std::int64_t kMaxBasicSize = std::int64_t{1} << 28;  // a struct of 256 MiB is no Python object
+constexpr std::int64_t kMaxStaticBasicSize = std::int64_t{1} << 20;  // of a type that C code defines; an interpreter's state is no object
 constexpr std::int64_t kMaxItemSize = std::int64_t{1} << 24;
 constexpr std::size_t kMaxNegative = std::size_t{1} << 20;     // addresses remembered as "no type"
 constexpr std::size_t kMaxModules = 100000;
@@ -222,7 +223,8 @@ bool TypeTable::IsTypeObject(Address object) const noexcept {
 
 std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
   Raw raw;
-  if (!ReadRaw(type, raw) || !IsTypeObject(type)) return nullptr;
+  if (!ReadRaw(type, raw)) return ReadFromFile(type);
+  if (!IsTypeObject(type)) return nullptr;
   if (raw.basicsize < 0 || raw.basicsize > kMaxBasicSize || raw.itemsize < 0 || raw.itemsize > kMaxItemSize) return nullptr;
   auto facts = std::make_unique<TypeFacts>();
   TypeFacts& f = *facts;
@@ -260,6 +262,43 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
   }
   ReadSizeRule(raw, f);
   f.body = ChooseBody(raw, f);
+  return facts;
+}
+
+std::unique_ptr<TypeFacts> TypeTable::ReadFromFile(Address type) const {
+  const target::Module* const module = type == 0 || type % 8 != 0 ? nullptr : process_->FindModule(type);
+  if (module == nullptr || !module->file || process_->memory.At(type, 8) != nullptr) return nullptr;
+  const Address link_address = type - static_cast<Address>(module->load_bias);
+  const auto bytes = module->file->BytesAt(link_address);
+  if (bytes.size() < o_->type_size) return nullptr;
+  const auto word = [&](std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(bytes.data() + offset); };
+  Raw raw;
+  raw.address = type;
+  raw.metatype = type_type_;
+  raw.basicsize = static_cast<std::int64_t>(word(o_->tp_basicsize));
+  raw.itemsize = static_cast<std::int64_t>(word(o_->tp_itemsize));
+  if (raw.basicsize < o_->object_size || raw.basicsize > kMaxStaticBasicSize || raw.itemsize < 0 || raw.itemsize > kMaxStaticBasicSize) return nullptr;
+  const auto symbol = module->file->SymbolAt(link_address);
+  if (symbol && (symbol->address != link_address || symbol->is_function || (symbol->size != 0 && symbol->size < o_->type_size))) return nullptr;
+  // tp_name: a relocation puts it there, in a program at a fixed address the linker has.
+  const auto relocations = module->file->relocations();
+  const auto at = std::lower_bound(relocations.begin(), relocations.end(), link_address + o_->tp_name,
+                                   [](const elf::Relocation& r, std::uint64_t address) { return r.address < address; });
+  const bool relocated = at != relocations.end() && at->address == link_address + o_->tp_name;
+  const auto text = module->file->BytesAt(relocated ? static_cast<std::uint64_t>(at->addend) : word(o_->tp_name));
+  const std::string_view chars(reinterpret_cast<const char*>(text.data()), std::min(text.size(), limits_.max_name_bytes));
+  auto facts = std::make_unique<TypeFacts>();
+  facts->address = type;
+  facts->metatype = type_type_;
+  facts->basicsize = raw.basicsize;
+  facts->itemsize = raw.itemsize;
+  facts->have_gc = (word(o_->tp_flags) & o_->flag_have_gc) != 0;  // before what PyType_Ready() inherits
+  facts->valid = facts->from_file = true;
+  facts->fixed_bytes = static_cast<std::uint32_t>(raw.basicsize);
+  facts->reader = facts->traverse_reader = ReaderKind::kScan;
+  facts->quality = facts->traverse_quality = ReferentQuality::kApproximate;
+  facts->reason = facts->traverse_reason = "its type object is missing; its memory was searched for objects";
+  NameStatic(chars.find('\0') == 0 || chars.find('\0') == std::string_view::npos ? RawName(raw) : std::string(chars.substr(0, chars.find('\0'))), *facts);
   return facts;
 }
 
@@ -302,11 +341,19 @@ void TypeTable::ReadName(const Raw& raw, TypeFacts& f) const {
     if (f.qualname.empty()) f.qualname = std::string(AfterLast(RawName(raw), '.'));
     if (const Address module = values_.DictGet(raw.tp_dict, "__module__")) f.module = values_.Text(module, limits_.max_name_bytes).value_or("");
   } else {
-    const std::string name = RawName(raw);
-    f.qualname = std::string(AfterLast(name, '.'));
-    f.module = f.qualname.size() < name.size() ? name.substr(0, name.size() - f.qualname.size() - 1) : o_->dict_old ? "__builtin__" : "builtins";
+    return NameStatic(RawName(raw), f);
   }
-  if (f.qualname.empty()) f.qualname = fmt::format("type@{:#x}", raw.address);
+  NameWhole(f);
+}
+
+void TypeTable::NameStatic(const std::string& tp_name, TypeFacts& f) const {
+  f.qualname = std::string(AfterLast(tp_name, '.'));
+  f.module = f.qualname.size() < tp_name.size() ? tp_name.substr(0, tp_name.size() - f.qualname.size() - 1) : o_->dict_old ? "__builtin__" : "builtins";
+  NameWhole(f);
+}
+
+void TypeTable::NameWhole(TypeFacts& f) {
+  if (f.qualname.empty()) f.qualname = fmt::format("type@{:#x}", f.address);
   f.name = f.module.empty() || f.module == "builtins" || f.module == "__builtin__" ? f.qualname : f.module + "." + f.qualname;
 }
 
@@ -507,6 +554,10 @@ void TypeTable::ReadInstance(const Raw& raw, TypeFacts& f) const {
       break;
     }
     if (base.tp_base == 0 || !ReadRaw(base.tp_base, base)) {
+      if (base.tp_base != 0) {
+        f.quality = Worse(f.quality, ReferentQuality::kPartial);
+        f.reason = "its base class cannot be read";
+      }
       have_base = false;
       break;
     }

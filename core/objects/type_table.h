@@ -110,6 +110,7 @@ struct TypeFacts {
   std::int64_t dictoffset = 0, weaklistoffset = 0;
   Address tp_traverse = 0, tp_is_gc = 0, tp_base = 0, tp_finalize = 0, tp_del = 0;
   bool is_heap_type = false, have_gc = false, valid = false;
+  bool from_file = false;           // the type object is missing: name and size are those that its module's file starts with, the rest is not known
   FinalizerKind finalizer = FinalizerKind::kNone;
   bool legacy_finalizer = false;
   bool object_decides_legacy_finalizer = false;  // 2.7 classic instances, generators
@@ -187,7 +188,11 @@ class TypeTable {
   [[nodiscard]] bool IsTypeObject(Address object) const noexcept;
   [[nodiscard]] bool HasClassStatementName(const Raw& raw) const noexcept;
   [[nodiscard]] std::unique_ptr<TypeFacts> Read(Address type) const;
+  /// A static type whose object is not in the image, but that its module's file has there.
+  [[nodiscard]] std::unique_ptr<TypeFacts> ReadFromFile(Address type) const;
   void ReadName(const Raw& raw, TypeFacts& facts) const;
+  void NameStatic(const std::string& tp_name, TypeFacts& facts) const;
+  static void NameWhole(TypeFacts& facts);
   void ReadFinalizer(const Raw& raw, TypeFacts& facts) const;
   void ReadSizeRule(const Raw& raw, TypeFacts& facts) const;
   [[nodiscard]] BodyKind ChooseBody(const Raw& raw, TypeFacts& facts) const;

@@ -122,7 +122,7 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
                       h.target.debug ? " debug" : ""),
           Style::kHeading);
   out.Add(
-      fmt::format(" · {} · {}", TargetName(h.target), h.objects_read ? fmt::format("{} tracked", Counted(h.tracked, "object")) : "objects not read"));
+      fmt::format(" · {} · {}", TargetName(h.target), h.objects_read ? fmt::format("{}{} tracked", h.tracked_at_least ? "at least " : "", Counted(h.tracked, "object")) : "objects not read"));
   if (!h.interpreters.empty()) out.Add(" · ").Add(CollectorWords(h.interpreters.front()));
   if (h.interpreters.size() > 1) out.Add(fmt::format(" · {} interpreters", h.interpreters.size()));
   out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));

@@ -58,6 +58,7 @@ struct Header {
   std::string host = "standalone";
   TargetFacts target;
   std::uint64_t tracked = 0;
+  bool tracked_at_least = false;  // nothing led to all of them: there may be more
   bool objects_read = true;  // false: the heap could not be read at all
   bool complete = true;
   Certainty certainty = Certainty::kExact;

@@ -9,6 +9,7 @@
 
 #include "core/snapshot/mimalloc_heap.h"
 #include "core/snapshot/object_source.h"
+#include "core/snapshot/stray_objects.h"
 
 namespace pygc::snapshot {
 namespace {
@@ -44,7 +45,14 @@ class HeapWalker {
     if (found_.objects > options_.limits.max_objects) {
       return Fail(ErrorCode::kLimit, "the heap has {} tracked objects; at most {} can be numbered", found_.objects, options_.limits.max_objects);
     }
-    if (heaps_.empty()) return Fail(ErrorCode::kCorrupt, "no thread state leads to mimalloc heaps, so no object can be found");
+    if (!runtime_.state_lost.empty() && found_.objects == 0) {
+      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory", runtime_.state_lost);
+    }
+    if (heaps_.empty() && !lost_memory_) return Fail(ErrorCode::kCorrupt, "no thread state leads to mimalloc heaps, so no object can be found");
+    if (strays_ > 0) {
+      Damage(fmt::format("{} objects were found in pages of heaps that no thread state leads to; whether they are garbage cannot be told", strays_));
+    }
+    incomplete_ = incomplete_ || lost_memory_;
     if (left_out_notes_ > 0) found_.coverage.notes.push_back(fmt::format("{} more faults of the same kind", left_out_notes_));
     found_.coverage.lists_complete = !incomplete_;
     return std::move(found_);
@@ -133,7 +141,7 @@ class HeapWalker {
           reader_.VisitSegmentPages(at, [&](Address a) {
             const auto page = reader_.PageAt(a);
             if (!page || page->tag != tag || seen_.contains(a)) return;
-            if (const auto owner = OwnerOf(*page, *segment)) VisitPage(*page, *owner);
+            if (const auto owner = OwnerOrStray(*page, *segment)) VisitPage(*page, *owner);
           });
         }
       }
@@ -151,6 +159,11 @@ class HeapWalker {
     }
     return std::nullopt;
   }
+  // The same where the thread states that the heaps belong to may be missing: any page of a sound segment has objects of some interpreter.
+  [[nodiscard]] std::optional<std::uint8_t> OwnerOrStray(const MiPage& page, const MiSegment& segment) const {
+    const auto owner = OwnerOf(page, segment);
+    return owner || !lost_memory_ ? owner : std::optional(heap::kNoInterpreter);
+  }
 
   // CPython: _mi_heap_area_visit_blocks(), op_from_block().
   void VisitPage(const MiPage& page, std::uint8_t interpreter) {
@@ -158,11 +171,14 @@ class HeapWalker {
     if (seen_.size() % kProgressPages == 0 && !progress_.Update(kStage, found_.objects, 0)) cancelled_ = true;
     if (cancelled_ || page.capacity == 0) return;
     const auto heap = heaps_.find(page.heap);
-    const std::uint32_t offset = heap != heaps_.end() ? heap->second.object_offset : object_offset_[page.tag];
+    const std::uint32_t offset = heap != heaps_.end() ? heap->second.object_offset
+                                 : lost_memory_       ? reader_.ObjectOffset(page.heap, page.tag)
+                                                      : object_offset_[page.tag];
     if (page.block_size < offset + object_bytes_) {
       Damage(fmt::format("the page at {:#x} has blocks of {} bytes, too small for an object", page.address, page.block_size));
       return;
     }
+    const bool known = heap != heaps_.end() || !lost_memory_;
     const bool lists_hold = reader_.FreeBlocks(page, heap != heaps_.end() ? heap->second.delayed : no_blocks_, free_);
     if (!lists_hold) {
       Damage(fmt::format("the free blocks of the page at {:#x} cannot be told from those in use: its lists are damaged", page.address));
@@ -171,7 +187,8 @@ class HeapWalker {
     std::uint64_t lost = 0;
     for (std::uint32_t i = 0; i < page.capacity; ++i) {
       const Address object = page.start + i * page.block_size + offset;
-      if (!free_[i] && Take(object, lists_hold, lost)) {
+      if (!free_[i] && Take(object, lists_hold && known, lost)) {
+        strays_ += !known;
         if (run.count++ == 0) run = {object, page.block_size, 1, interpreter};
         continue;
       }
@@ -214,6 +231,8 @@ class HeapWalker {
   std::uint64_t cookie_ = 0;  // of the process, out of the first segment that a heap leads to
   std::size_t left_out_notes_ = 0;
   bool pools_whole_ = true, incomplete_ = false, cancelled_ = false;
+  const bool lost_memory_ = LostMemory(process_);
+  std::uint64_t strays_ = 0;  // objects in pages of heaps that no thread state leads to
 };
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/parallel.h"
+#include "core/snapshot/stray_objects.h"
 #include "core/snapshot/thread_words.h"
 #include "core/snapshot/type_columns.h"
 #include "core/snapshot/untracked_by_collector.h"
@@ -45,10 +46,7 @@ class Builder {
         links_(process_.memory, runtime_.gc_head) {}
 
   Result<heap::HeapSnapshot> Run() {
-    const auto is_object = [this](Address a) { return TypeAt(a) != nullptr; };
-    const SourceOptions source{options_.with_leaves, false, options_.limits};
-    Result<FoundObjects> found = free_threaded_ ? FindObjectsInHeaps(process_, runtime_, source, is_object, progress_)
-                                                : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
+    Result<FoundObjects> found = FindObjects();
     if (!found) return tl::unexpected(found.error());
     found_ = *std::move(found);
     heap_.coverage = std::move(found_.coverage);
@@ -63,6 +61,7 @@ class Builder {
     if (free_threaded_) {
       AddUncountedReferences();
       MarkUntrackable(reader_, found_, heap_);
+      if (LostMemory(process_)) ForbidVerdict();
     }
     if (!DecodeReferences()) return Stopped();
     FindCondemned();
@@ -83,6 +82,58 @@ class Builder {
     std::vector<std::pair<NodeId, std::uint8_t>> quality;  // those that are not plainly exact
     std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
   };
+
+  [[nodiscard]] Result<FoundObjects> FindObjects() {
+    const auto is_object = [this](Address a) { return TypeAt(a) != nullptr; };
+    const SourceOptions source{options_.with_leaves, false, options_.limits};
+    const bool state_lost = !runtime_.state_lost.empty();
+    Result<FoundObjects> found = free_threaded_ ? FindObjectsInHeaps(process_, runtime_, source, is_object, progress_)
+                                 : state_lost   ? WithoutLists()
+                                                : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
+    const std::optional<Error> unreadable_lists = found || found.error().code != ErrorCode::kCorrupt ? std::nullopt : std::optional(found.error());
+    if (!free_threaded_ && LostMemory(process_) && unreadable_lists) found = WithoutLists();
+    if (!found || free_threaded_ || !LostMemory(process_) || found->coverage.lists_complete) return found;
+    const Result<StrayCount> strays = AddStrayObjects(process_, runtime_, [this](Address a) { return GcObjectAt(a); }, progress_, *found);
+    if (!strays) return tl::unexpected(strays.error());
+    if (found->objects == 0) {
+      if (unreadable_lists) return tl::unexpected(*unreadable_lists);
+      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory", runtime_.state_lost);
+    }
+    if (unreadable_lists) found->coverage.notes.push_back(unreadable_lists->message);
+    NoteStrays(*strays, found->coverage);
+    return found;
+  }
+  [[nodiscard]] std::optional<GcObjectBytes> GcObjectAt(Address object) const {
+    const TypeFacts* const type = TypeAt(object);
+    if (type == nullptr || !type->have_gc) return std::nullopt;
+    GcObjectBytes taken{type->has_preheader ? static_cast<std::uint64_t>(runtime_.layout.Value(cpython::Constant::PREHEADER_BYTES)) : 0,
+                        static_cast<std::uint64_t>(type->basicsize)};
+    if (type->itemsize == 0) return taken;
+    const auto items = process_.memory.ReadValue<std::int64_t>(object + runtime_.layout.Offset(cpython::Field::PyVarObject_ob_size));
+    taken.bytes = items && *items >= 0 && *items < kMaxSmallItems ? taken.bytes + static_cast<std::uint64_t>(*items * type->itemsize) : 0;
+    return taken;
+  }
+  [[nodiscard]] Result<FoundObjects> WithoutLists() const {
+    FoundObjects found;
+    found.index = heap::ObjectIndex(ObjectRanges(process_, ObjectShift(runtime_.layout), options_.with_leaves));
+    found.phases.resize(runtime_.interpreters.size());
+    found.coverage.lists_complete = false;
+    return found;
+  }
+  static void NoteStrays(const StrayCount& strays, heap::Coverage& coverage) {
+    if (strays.objects == 0) return;
+    std::string text = fmt::format("{} objects were found by the collector's links between them alone, in {} stretches of lists whose heads nothing leads to",
+                                   strays.objects, strays.stretches);
+    if (strays.closed > 0) text += fmt::format(", {} of them closed", strays.closed);
+    if (strays.by_block > 0) text += fmt::format(" ({} of the objects by the allocator's block that holds them)", strays.by_block);
+    coverage.notes.push_back(text + "; whether they are garbage cannot be told");
+  }
+  // Where threads' states may be missing, references from stacks that no count shows are too: what looks like garbage may be in use.
+  void ForbidVerdict() {
+    for (std::uint8_t& flags : heap_.flags) {
+      if (flags & heap::kTracked) flags = static_cast<std::uint8_t>((flags & ~heap::kGenerationMask) | heap::kUntrackable);
+    }
+  }
 
   [[nodiscard]] static tl::unexpected<Error> Stopped() { return Fail(ErrorCode::kCancelled, "stopped while reading the heap"); }
   [[nodiscard]] const TypeFacts* TypeAt(Address object) const {
@@ -541,6 +592,7 @@ class Builder {
   }
 
   static constexpr Address kObjectAlignment = 16;
+  static constexpr std::int64_t kMaxSmallItems = 512;  // of an object in a block of CPython's allocator: one byte each
   static constexpr std::size_t kMaxDying = 1024;  // nested deallocations
   static constexpr std::uint64_t kMinEdgeBudget = 1u << 22;
   static constexpr std::size_t kMaxGarbageItems = 0xFFFFFFF0u;  // bounded by the list's own memory, see ObjectReader::ListItems

@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -41,11 +42,29 @@ class Place:
         self.gcore = self.program.gcore()
         ran = process.pygc("-c", self.kernel[0x33], *LEAKS)
         self.whole = process.result_bytes(ran.out)
+        code, self.tracked = self.tracked_in(self.kernel[0x33])
+        wrong = set(int(a) for a in self.program.truth["tracked"]) - set(self.tracked)
+        if code not in (0, 1) or wrong:
+            raise process.CannotTest("the untouched core lacks %d tracked objects (exit status %s)" % (len(wrong), code))
         if json.loads(ran.out)["result"]["unreachable"] != self.unreachable or not json.loads(ran.out)["complete"]:
             raise process.CannotTest("the untouched core is not read right: " + ran.tail())
 
     def path(self, name):
         return os.path.join(self.folder, name)
+
+    def tracked_in(self, core):
+        """(exit status, {address: name of the type}) of all tracked objects that pygc finds in a core."""
+        database = self.path("tracked.db")
+        if os.path.exists(database):
+            os.unlink(database)
+        ran = process.pygc("-c", core, "export", "--format", "sqlite", "-o", database)
+        if not os.path.exists(database):
+            return ran.code, {}
+        con = sqlite3.connect(database)
+        try:
+            return ran.code, dict(con.execute("select o.address, t.name from objects o join types t on t.id = o.type_id where o.tracked"))
+        finally:
+            con.close()
 
     def edited(self, name, change, base=0x33, **write):
         """The path of a copy of the kernel's core with `change(core)` done to it."""
@@ -117,34 +136,80 @@ def tool(command, data):
     return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-def sweep(place, base, wanted=range(100)):
-    """Cuts at each percent: what is found never falls as more is there, and is never called complete."""
-    path, size, last = place.path("swept"), os.path.getsize(place.kernel[base]), 0
-    shutil.copy(place.kernel[base], path)
-    for percent in sorted(wanted, reverse=True):
-        os.truncate(path, max(1, size * percent // 100))
+def shrink(place, path, cuts):
+    """Cuts a core to each of `cuts`, falling sizes: what is found never grows, holds nothing that the whole core has not, and is never called complete."""
+    unreachable, tracked = place.unreachable, place.tracked
+    for cut in cuts:
+        os.truncate(path, cut)
         wrong, found = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
+        code, objects = place.tracked_in(path)
+        if code not in (3, 4):
+            wrong.append("export: exit status %s" % code)
+        if found > unreachable:
+            wrong.append("%d unreachable, more than the %d of a longer one" % (found, unreachable))
+        more = set(objects) - set(tracked)
+        if more:
+            wrong.append("%d tracked objects that a longer one has not: %s" % (len(more), ", ".join("0x%x %s" % (a, objects[a]) for a in sorted(more)[:3])))
         for w in wrong:
-            yield "%d %%: %s" % (percent, w)
-        if percent != max(wanted) and found > last:
-            yield "%d %% gives %d, more than a longer one with %d" % (percent, found, last)
-        last = found
+            yield "cut at %d: %s" % (cut, w)
+        unreachable, tracked = found, objects
+
+
+def sweep(place, base, wanted=range(100)):
+    """Cuts at each percent."""
+    path, size = place.path("swept"), os.path.getsize(place.kernel[base])
+    shutil.copy(place.kernel[base], path)
+    yield from shrink(place, path, [max(1, size * percent // 100) for percent in sorted(wanted, reverse=True)])
+    # What is not there is no finding of the commands that judge.
+    for percent in (95, 60, 30):
+        shutil.copy(place.kernel[base], path)
+        os.truncate(path, size * percent // 100)
+        for command in ("verify", "refcounts"):
+            ran = process.pygc("-c", path, command)
+            if ran.code not in (3, 4):
+                yield "%d %%: %s: exit status %s: %s" % (percent, command, ran.code, ran.tail())
 
 
 def edges(place):
-    """Cuts at the end of each segment and a page before it."""
-    core = core_editor.Core(place.kernel[0x33])
+    """Cuts at the end of each segment, a byte and a page before it."""
     path = place.path("edges")
-    ends = sorted(set(e for e in core.write(path) if e), reverse=True)
+    ends = set(e for e in core_editor.Core(place.kernel[0x33]).write(path) if e)
     whole = os.path.getsize(path)
-    for end in ends:
-        for cut in (end, end - 4096, end - 1):
-            if not 0 < cut < whole:
-                continue
-            os.truncate(path, cut)
-            wrong, _ = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
-            for w in wrong:
-                yield "cut at %d of %d: %s" % (cut, whole, w)
+    cuts = sorted(set(cut for end in ends for cut in (end, end - 4096, end - 1) if 0 < cut < whole), reverse=True)
+    return shrink(place, path, cuts)
+
+
+def roots_lost(place):
+    """A core that ends where the interpreter's data begin: its objects are there, and nothing leads to them."""
+    own, data = os.path.realpath(place.interpreter.executable), []
+    with open("/proc/%d/maps" % place.program.pid) as f:
+        for line in f:
+            fields = line.split(None, 5)
+            begin, end = (int(x, 16) for x in fields[0].split("-"))
+            file = fields[5].strip() if len(fields) > 5 else ""
+            bss = data and data[-1][1] == begin and not file
+            if bss or ("w" in fields[1] and ("libpython" in file or os.path.realpath(file) == own)):
+                data.append((begin, end))
+    path = place.path("no-roots")
+    core = core_editor.Core(place.kernel[0x33])
+    core.order(lambda s: (any(begin <= s.address < end for begin, end in data), s.address))
+    ends = [e for e in core.write(path) if e]
+    os.truncate(path, ends[-1 - sum(any(begin <= s.address < end and len(s.data) for begin, end in data) for s in core.loads())])
+    wrong, unreachable = partial(place, "-c", path, *LEAKS, codes=(3,))
+    _, objects = place.tracked_in(path)
+    if unreachable:
+        wrong.append("%d called unreachable: nothing can tell" % unreachable)
+    if len(objects) * 10 < len(place.tracked) * 9 or set(objects) - set(place.tracked):
+        wrong.append("%d tracked objects found of %d, %d of them wrong" % (len(objects), len(place.tracked), len(set(objects) - set(place.tracked))))
+    if not any(name.endswith("Node") for name in objects.values()):
+        wrong.append("no class Node among the types")
+    for command in ("status", "cycles", "garbage", "finalizers", "heap", "verify", "refcounts"):
+        ran = process.pygc("-c", path, command)
+        if ran.code not in (0 if command == "status" else 3,) or "PARTIAL" not in ran.out:
+            wrong.append("%s: exit status %s: %s" % (command, ran.code, ran.tail()))
+        if "no cycles" in ran.out.lower():
+            wrong.append("%s says that there are no cycles" % command)
+    return wrong
 
 
 def moved_files(place, into):
@@ -217,6 +282,7 @@ def rows(place):
     yield "cut at each percent", lambda: list(sweep(place, 0x33))
     yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
     yield "cut at each segment's edge", lambda: list(edges(place))
+    yield "roots lost, objects there", lambda: roots_lost(place)
 
 
 def deleted_files(place):
