@@ -78,6 +78,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunDominators(const CommandInput& input);
 [[nodiscard]] Outcome RunStacks(const CommandInput& input);
 [[nodiscard]] Outcome RunTriage(const CommandInput& input);
+[[nodiscard]] Outcome RunReport(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

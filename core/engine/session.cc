@@ -197,11 +197,12 @@ struct Session::Impl {
     if (name == "dominators") return RunDominators(input);
     if (name == "stacks") return RunStacks(input);
     if (name == "triage") return RunTriage(input);
+    if (name == "report") return RunReport(input);
     throw std::logic_error(fmt::format("command '{}' stands in the command table but not in Session", name));
   }
 
   // Commands that show leaks, which are told of tracked objects, beside who holds how much, which is told of all.
-  static bool IsOverview(const Request& request) { return request.command == "triage"; }
+  static bool IsOverview(const Request& request) { return request.command == "triage" || request.command == "report"; }
 
   int RunOverview(const CommandInput& input, const HostFacts&, OutputSink& output, WatchedProgress& progress) {
     Request of_all = input.request;

@@ -126,7 +126,7 @@ TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
   for (const char* name : {"asyncio", "diff",
-                           "expect", "sql", "report", "graph"}) {
+                           "expect", "sql", "graph"}) {
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
   }
@@ -141,6 +141,8 @@ TEST_CASE("triage: findings decide the exit status only where --fail-on is given
   CHECK(Parse("-c x leaks")->fail_on == FailOn::kDefinite);
   CHECK(Parse("-c x triage")->limit == 5);
   CHECK(Parse("-c x triage --limit 0")->limit == 0);
+  CHECK(Contains(Complaint("-c x report"), "report -o report.html"));
+  CHECK(Parse("-c x report -o r.html")->output_file == "r.html");
 }
 
 TEST_CASE("inside a debugger the target options are refused by name") {

@@ -1,0 +1,103 @@
+// Report: what the page shows, within bounds that keep it below some megabytes however large the process.
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/engine/crash.h"
+#include "core/engine/derived.h"
+#include "core/engine/findings.h"
+#include "core/engine/inspector.h"
+#include "core/report/page_report.h"
+
+namespace pygc::engine {
+namespace {
+
+constexpr std::uint64_t kGroups = 100, kTypes = 500, kFrames = 100;
+constexpr std::size_t kMemoryNodes = 1500, kPaths = 300;
+
+using heap::NodeId;
+
+// The objects that keep most alive; what keeps a node alive keeps at least as much, so it is among them too.
+std::vector<report::MemoryNode> LargestHolders(const CommandInput& whole, const Retention& retention) {
+  const graph::DominatorTree& tree = retention.tree;
+  std::vector<NodeId> nodes(tree.preorder.begin(), tree.preorder.end());
+  const auto larger = [&](NodeId a, NodeId b) { return std::pair(retention.bytes[b], a) < std::pair(retention.bytes[a], b); };
+  if (nodes.size() > kMemoryNodes) {
+    std::nth_element(nodes.begin(), nodes.begin() + kMemoryNodes, nodes.end(), larger);
+    nodes.resize(kMemoryNodes);
+  }
+  std::vector<std::uint32_t> position(whole.heap.size(), 0);  // in preorder, to put parents first where both keep the same
+  for (std::uint32_t i = 0; i < tree.preorder.size(); ++i) position[tree.preorder[i]] = i;
+  std::sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return std::pair(retention.bytes[b], position[a]) < std::pair(retention.bytes[a], position[b]); });
+  const Inspector inspector(whole);
+  const Labels labels(whole.reader, whole.request.redact);
+  std::unordered_map<NodeId, std::uint32_t> index;
+  std::vector<report::MemoryNode> out;
+  for (const NodeId n : nodes) {
+    report::MemoryNode& row = out.emplace_back();
+    const auto parent = index.find(tree.immediate[n]);
+    if (parent != index.end()) {
+      row.parent = parent->second;
+    } else if (tree.immediate[n] != graph::DominatorTree::kVirtualRoot) {
+      out.pop_back();  // its holder fell out of the list among equals: it is a part of what is not shown
+      continue;
+    }
+    index[n] = static_cast<std::uint32_t>(out.size() - 1);
+    row.address = whole.heap.AddressOf(n);
+    row.type = labels.TypeName(row.address);
+    row.name = inspector.NameOf(row.address, row.type);
+    row.size = n < whole.heap.size_bytes.size() && whole.heap.size_bytes[n] != heap::kUnknownSize ? whole.heap.size_bytes[n] : 0;
+    row.retained = retention.bytes[n];
+    row.objects = retention.objects[n];
+  }
+  for (std::size_t i = 0; i < std::min(out.size(), kPaths); ++i) {
+    if (const std::optional<report::RootPath> path = FindShortestPath(whole, out[i].address)) out[i].path = report::PathTextOf(*path);
+  }
+  return out;
+}
+
+Result<void> AddMemory(const CommandInput& whole, report::PageReport* page) {
+  const Result<const Retention*> retention = RetentionOf(whole);
+  if (!retention) return tl::unexpected(retention.error());
+  Result<report::HeapReport> types = FindHeap(whole);
+  if (!types) return tl::unexpected(types.error());
+  page->heap = std::move(*types);
+  for (const NodeId n : (*retention)->tree.preorder) {
+    ++page->memory_objects;
+    if (n < whole.heap.size_bytes.size() && whole.heap.size_bytes[n] != heap::kUnknownSize) page->memory_bytes += whole.heap.size_bytes[n];
+  }
+  page->memory = LargestHolders(whole, **retention);
+  return {};
+}
+
+}  // namespace
+
+Outcome RunReport(const CommandInput& in) {
+  Request request = in.request;
+  request.limit = kGroups;
+  LeaksFound leaks = FindLeaks(WithRequest(in, request));
+  report::PageReport page;
+  page.overview.leaks = std::move(leaks.report);
+  report::Header header = std::move(leaks.header);
+  Outcome outcome = std::move(leaks.outcome);
+  request.limit = kFrames;
+  page.overview.stacks = FindStacks(WithRequest(in, request));
+  page.overview.crash = FindCrash(in, page.overview.stacks);
+  page.no_memory = "the objects could not be read";
+  if (in.whole != nullptr) {
+    request.limit = kTypes;
+    if (Result<void> added = AddMemory(WithRequest(*in.whole, request), &page); !added) {
+      page.no_memory = added.error().message;
+      outcome.interrupted |= added.error().code == ErrorCode::kCancelled;
+    }
+  }
+  if (!page.heap) {
+    outcome.partial = true;
+    header.missing.push_back({"who holds the memory", page.no_memory, ""});
+    header.complete = false;
+  }
+  outcome.definite = outcome.pending = false;  // a page is no verdict
+  outcome.document = report::WritePage(header, page);
+  return outcome;
+}
+
+}  // namespace pygc::engine

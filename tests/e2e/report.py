@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""`pygc report`: the page of a process full of hostile names, as text and in headless Chromium.
+
+usage: report.py [--interpreter TEXT]... [--screenshots DIR]
+
+Renders, answers to clicks and keys, searches; no console error, no request, no dialog; names stay text; readable without scripts. A page that is
+made bad on purpose must be found bad. Chromium is spoken to through its debugging pipe. Last line: N passed, N failed, N skipped.
+"""
+import base64
+import json
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+MOST_BYTES = 5000000
+
+
+class Wrong(Exception):
+    pass
+
+
+def check(good, what):
+    if not good:
+        raise Wrong(what)
+
+
+class Browser:
+    """Chromium without a window; one page at a time, with everything that it says and asks for."""
+
+    def __init__(self, folder):
+        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        if not program:
+            raise process.CannotTest("no chromium here")
+        to_child, from_us = os.pipe()
+        to_us, from_child = os.pipe()
+
+        def place():    # Chromium reads descriptor 3 and writes 4
+            a, b = os.dup(to_child), os.dup(from_child)
+            os.dup2(a, 3)
+            os.dup2(b, 4)
+        self.child = subprocess.Popen([program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
+                                       "--user-data-dir=" + os.path.join(folder, "profile"), "about:blank"],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=place, close_fds=False)
+        os.close(to_child)
+        os.close(from_child)
+        self.out, self.back, self.rest, self.number, self.events = from_us, to_us, b"", 0, []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = None
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(domain + ".enable")
+
+    def message(self, seconds=60):
+        end = time.time() + seconds
+        while b"\0" not in self.rest:
+            if not select.select([self.back], [], [], max(0, end - time.time()))[0]:
+                raise Wrong("Chromium says nothing for %d s" % seconds)
+            chunk = os.read(self.back, 1 << 20)
+            if not chunk:
+                raise process.CannotTest("Chromium ended")
+            self.rest += chunk
+        one, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(one)
+
+    def call(self, method, **parameters):
+        self.number += 1
+        number = self.number
+        request = {"id": number, "method": method, "params": parameters}
+        if getattr(self, "session", None):
+            request["sessionId"] = self.session
+        os.write(self.out, json.dumps(request).encode() + b"\0")
+        while True:
+            m = self.message()
+            if m.get("id") == number:
+                check("error" not in m, "%s: %s" % (method, m.get("error")))
+                return m["result"]
+            self.events.append(m)
+            if m.get("method") == "Page.javascriptDialogOpening":
+                os.write(self.out, json.dumps({"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": False}, "sessionId": self.session}).encode() + b"\0")
+
+    def open(self, path, scripts=True):
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
+        self.events = []
+        self.call("Page.navigate", url="file://" + path)
+        end = time.time() + 60
+        while time.time() < end:
+            if not scripts:
+                time.sleep(1)
+                return
+            if self.value("document.documentElement && (document.documentElement.dataset.ready || (document.readyState === 'complete' ? 'no' : ''))"):
+                break
+            time.sleep(0.1)
+        time.sleep(0.3)     # for what comes late
+
+    def value(self, expression):
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        check("exceptionDetails" not in result, "%s: %s" % (expression[:80], result.get("exceptionDetails")))
+        return result["result"].get("value")
+
+    def text(self):
+        root = self.call("DOM.getDocument", depth=0)["root"]["nodeId"]
+        return self.call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
+
+    def key(self, name, code=0):
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, text="\r" if name == "Enter" and kind == "rawKeyDown" else "")
+
+    def complaints(self, path):
+        """Console errors, exceptions, dialogs, requests for anything but the page."""
+        self.value("1")
+        wrong = []
+        for e in self.events:
+            method, p = e.get("method"), e.get("params", {})
+            if method == "Runtime.exceptionThrown":
+                wrong.append("exception: %s" % p["exceptionDetails"].get("text"))
+            elif method == "Runtime.consoleAPICalled" and p["type"] in ("error", "warning"):
+                wrong.append("console: %s" % p["args"])
+            elif method == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):
+                wrong.append("log: %s" % p["entry"]["text"])
+            elif method == "Page.javascriptDialogOpening":
+                wrong.append("a dialog: %s" % p["message"])
+            elif method == "Network.requestWillBeSent" and p["request"]["url"] != "file://" + path:
+                wrong.append("a request: %s" % p["request"]["url"])
+        return wrong
+
+    def screenshot(self, path, width, height, dark=False):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        time.sleep(0.3)
+        with open(path, "wb") as f:
+            f.write(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+    def close(self):
+        self.child.kill()
+        self.child.wait()
+        os.close(self.out)
+        os.close(self.back)
+
+
+def make_page(folder, interpreter):
+    child = subprocess.Popen([interpreter, os.path.join(HERE, "report", "hostile.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")})
+    path = os.path.join(folder, "report.html")
+    try:
+        if not child.stdout.readline().startswith(b"READY"):
+            raise process.CannotTest("hostile.py did not start under " + interpreter)
+        ran = process.pygc("-p", child.pid, "report", "-o", path)
+        check(ran.code == 0, "exit %s: %s" % (ran.code, ran.tail()))
+        for arguments, status in ((["report"], 2), (["report", "-o", os.path.join(folder, "no", "page.html")], 2)):
+            ran = process.pygc("-p", child.pid, *arguments)
+            check(ran.code == status and not os.path.exists(os.path.join(folder, "no")), "%s: exit %s" % (arguments, ran.code))
+        truth = json.loads(process.pygc("-p", child.pid, "leaks", "--format", "json", "--limit", "100").out)["result"]
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+    return path, truth
+
+
+def as_text(path, truth):
+    """The file by itself: one page, no address of anything else, no markup of the process, the data of `pygc leaks` in it."""
+    with open(path, encoding="utf-8") as f:
+        page = f.read()
+    check(len(page) < MOST_BYTES, "%d bytes" % len(page))
+    check("<img" not in page and page.count("<script") == 2 and page.count("</script") == 2 and "\x1b" not in page, "markup of the process is in the page")
+    body = page[:page.index('<script type="application/json"')]
+    links = re.findall(r'(?:src|href|action|data|poster)\s*=\s*"([^"]*)"', body)
+    check(links and all(link.startswith("#") for link in links), "links: %s" % links)
+    check("url(" not in body and "@import" not in body, "the style asks for something")
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S).group(1))
+    check(data["schema"] == "pygc.report/1" and data["result"]["leaks"]["groups"] == truth["groups"], "the page has other leaks than `pygc leaks`")
+    nodes = data["result"]["memory"]["nodes"]
+    for i, n in enumerate(nodes):
+        check(n["parent"] is None or n["parent"] < i and n["retained"] <= nodes[n["parent"]]["retained"], "node %d and its parent" % i)
+    sums = {}
+    for n in nodes:
+        sums[n["parent"]] = sums.get(n["parent"], 0) + n["retained"]
+    check(all(total <= (data["result"]["memory"]["bytes"] if parent is None else nodes[parent]["retained"]) for parent, total in sums.items()), "parts are more than the whole")
+
+
+def without_scripts(browser, path):
+    browser.open(path, scripts=False)
+    text = browser.text()
+    for part in ("Leaks", "Who holds the memory", "Types", "Python stacks", "Completeness", "Ring0", "&lt;img src=x onerror=alert(1)&gt;", "wait until gc.collect() is called"):
+        check(part in text, "without scripts %r is not there" % part)
+
+
+def in_browser(browser, path, screenshots):
+    browser.open(path)
+    check(browser.value("document.documentElement.dataset.ready") == "1", "the script did not come to its end")
+    check(browser.value("document.querySelectorAll('img, iframe, object, b, a:not([href^=\"#\"])').length") == 0, "elements that are not the page's own")
+    check(browser.value("document.querySelectorAll('.node').length") >= 2, "no cycle is drawn")
+    before = browser.value("document.querySelector('.node.chosen').textContent")
+    browser.value("document.querySelectorAll('.node')[1].dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    check(browser.value("document.querySelectorAll('.node.chosen').length === 1 && document.querySelectorAll('.node')[1].classList.contains('chosen')"), "a click chooses no object")
+    browser.value("document.querySelectorAll('.node')[1].focus()")
+    browser.key("ArrowRight", 39)
+    check(browser.value("document.activeElement === document.querySelector('.node.chosen') && !document.querySelectorAll('.node')[1].classList.contains('chosen')"), "arrow keys do not move along the cycle")
+    check("0x" in browser.value("document.querySelector('.facts').textContent") and before, "the object's facts are not shown")
+    view = "document.querySelector('[data-group] svg > g').getAttribute('transform')"
+    browser.value("document.querySelector('[aria-label=\"zoom in\"]').click()")
+    time.sleep(0.5)
+    check("scale(1.4)" in (browser.value(view) or ""), "zooming: %s" % browser.value(view))
+    browser.value("document.querySelectorAll('details')[1].open = true")
+    time.sleep(0.3)
+    check(browser.value("document.querySelectorAll('details')[1].querySelectorAll('.node').length") >= 1, "a group that is opened is not drawn")
+    pieces = browser.value("document.querySelectorAll('#map .piece').length")
+    check(pieces > 5, "%d pieces of the treemap" % pieces)
+    browser.value("[...document.querySelectorAll('#map .piece')].find((p) => p.getAttribute('aria-label').startsWith('dict')).focus()")
+    browser.key("Enter", 13)
+    check(browser.value("document.querySelectorAll('.crumbs button').length") >= 2, "Enter does not go into the treemap")
+    browser.value("document.querySelector('#map .piece').focus()")
+    browser.key("Escape", 27)
+    check(browser.value("document.querySelectorAll('.crumbs button').length") == 1, "Escape does not go up")
+    browser.value("document.getElementById('kind').click()")
+    check(browser.value("document.querySelectorAll('#map path.fill').length") > 5, "no sunburst")
+    browser.value("document.getElementById('kind').click()")
+    browser.value("const s = document.getElementById('search'); s.value = 'RING1'; s.dispatchEvent(new Event('input'))")
+    left = browser.value("[...document.querySelectorAll('#types tbody tr')].filter((r) => !r.hidden).map((r) => r.cells[0].textContent)")
+    check(left and all("ring1" in t.lower() for t in left), "search: %s" % left)
+    browser.value("document.querySelectorAll('#types th button')[1].click()")
+    counts = browser.value("[...document.querySelectorAll('#types tbody tr')].map((r) => Number(r.cells[1].dataset.n))")
+    check(counts == sorted(counts, reverse=True) and len(set(counts)) > 3, "sorting by number")
+    dark = "getComputedStyle(document.body).backgroundColor"
+    first = browser.value(dark)
+    browser.value("document.getElementById('theme').click()")
+    check(browser.value(dark) != first, "the theme does not change")
+    browser.value("document.getElementById('theme').click()")
+    check(browser.value("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window")
+    browser.call("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=False)
+    check(browser.value("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a narrow window")
+    wrong = browser.complaints(path)
+    check(not wrong, "; ".join(wrong[:3]))
+    if screenshots:
+        browser.value("delete document.documentElement.dataset.theme; scrollTo(0, 0)")
+        for name, width, height, is_dark in (("light", 1200, 1600, False), ("dark", 1200, 1600, True), ("narrow", 380, 1600, False)):
+            browser.screenshot(os.path.join(screenshots, name + ".png"), width, height, is_dark)
+
+
+def bad_pages(browser, path, folder):
+    """The test sees what it looks for: a script that runs is refused by the page's policy, which the console tells; so is a request."""
+    with open(path, encoding="utf-8") as f:
+        page = f.read()
+    for name, harm in (("script", "<script>document.title = 'x'</script>"), ("request", "<img src='http://127.0.0.1:9/x.png'>"), ("handler", "<p onclick='1'>")):
+        bad = os.path.join(folder, name + ".html")
+        with open(bad, "w", encoding="utf-8") as f:
+            f.write(page.replace("<main>", "<main>" + harm))
+        browser.open(bad)
+        check(browser.complaints(bad), "a page with %s was taken for good" % harm)
+
+
+def sources():
+    """The page's own script writes no markup; the embedded one is what its hash says."""
+    import hashlib
+    folder = os.path.join(process.ROOT, "core", "report", "page")
+    with open(os.path.join(folder, "page.js"), encoding="utf-8") as f:
+        source = f.read()
+    for word in ("innerHTML =", "outerHTML", "insertAdjacentHTML", "document.write", ".html(", "eval(", "fetch(", "XMLHttpRequest", "localStorage"):
+        check(word not in source, "page.js uses " + word)
+    with open(os.path.join(folder, "page.min.js"), "rb") as f:
+        script = f.read()
+    with open(os.path.join(folder, "page.min.js.sha256")) as f:
+        check(f.read() == base64.b64encode(hashlib.sha256(script).digest()).decode(), "page.min.js is not what page.min.js.sha256 says: npm run build")
+    check(b"</script" not in script and b"<!--" not in script, "page.min.js cannot stand in a page")
+
+
+def main():
+    arguments, names, screenshots = sys.argv[1:], [], None
+    while arguments:
+        if len(arguments) < 2 or arguments[0] not in ("--interpreter", "--screenshots"):
+            print(__doc__)
+            return 0 if arguments[0] in ("-h", "--help") else 2
+        if arguments[0] == "--interpreter":
+            names.append(arguments[1])
+        else:
+            screenshots = arguments[1]
+        arguments = arguments[2:]
+    names = names or ["2.7", "3.12"]
+    found, seen = [], set()
+    for i in interpreters.discover():
+        wanted = next((n for n in names if i.version.startswith(n)), None)
+        if i.kind == "default" and wanted and wanted not in seen:
+            seen.add(wanted)
+            found.append(i)
+    passed = failed = skipped = 0
+    folder = tempfile.mkdtemp(prefix="pygc-report-")
+
+    def attempt(name, function, *how):
+        nonlocal passed, failed
+        try:
+            result = function(*how)
+            passed += 1
+            return result
+        except (Wrong, process.CannotTest, OSError, ValueError, KeyError, AttributeError) as e:
+            failed += 1
+            print("FAILED  %s: %s: %s" % (name, type(e).__name__, str(e)[:500]))
+
+    browser = None
+    try:
+        attempt("sources", sources)
+        try:
+            browser = Browser(folder)
+        except process.CannotTest as e:
+            print("skipped: %s" % e)
+            skipped = 3 * len(found)
+        for i in found:
+            work = os.path.join(folder, i.version)
+            os.mkdir(work)
+            made = attempt(i.version + ": the page", make_page, work, i.path)
+            if not made:
+                continue
+            attempt(i.version + ": as text", as_text, *made)
+            if browser:
+                attempt(i.version + ": in Chromium", in_browser, browser, made[0], screenshots)
+                attempt(i.version + ": without scripts", without_scripts, browser, made[0])
+                attempt(i.version + ": bad pages are found bad", bad_pages, browser, made[0], work)
+    finally:
+        if browser:
+            browser.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
