@@ -1,6 +1,19 @@
 #include "core/analysis/refcount_audit.h"
 
+#include <algorithm>
+
 namespace pygc::analysis {
+
+namespace {
+
+// True where the object is one of the lost part, whose items are sorted by node first.
+bool IsLost(const heap::ReferenceAudit& audit, heap::NodeId n) {
+  const auto& items = audit.lost.items;
+  const auto at = std::lower_bound(items.begin(), items.end(), n, [](const heap::LostPart::Item& i, heap::NodeId id) { return i.object < id; });
+  return at != items.end() && at->object == n;
+}
+
+}  // namespace
 
 CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudit& audit) {
   CountAudit result;
@@ -19,11 +32,14 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
     } else if (!all_searched) {
       ++result.unverified;
     } else {
-      result.findings.push_back({n, heap.AddressOf(n), known + possible == 0 ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
+      const bool nothing_holds = known + possible == 0 || (n < audit.held.size() && audit.held[n] == heap::Held::kNothing && IsLost(audit, n));
+      result.findings.push_back({n, heap.AddressOf(n), nothing_holds ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
     }
   }
   for (const heap::UnreachedObject& u : audit.unreached) {
-    if (u.possible == 0 && all_searched) {
+    if (u.possible == 0 && u.hanging > 0 && all_searched) {
+      ++result.hanging;
+    } else if (u.possible == 0 && all_searched) {
       ++result.audited;
       result.findings.push_back({heap::kNoNode, u.object, CountFindingKind::kLost, u.recorded, 0, 0});
     } else {

@@ -12,7 +12,8 @@ namespace pygc::analysis {
 enum class CountFindingKind : std::uint8_t {
   kDeficit,  // more references than the count: somebody gave one up that is still used
   kSurplus,  // the count is higher than every reference found anywhere
-  kLost,     // a surplus, and no reference was found at all: the count alone keeps it alive
+  kLost,     // a surplus that alone keeps the object alive: nothing real leads to it
+  kHiddenCycle,  // counts are right, nothing real leads to it, and the collector cannot see that it is a cycle; see lost_structures.h
 };
 
 struct CountFinding {
@@ -29,6 +30,7 @@ struct CountAudit {
   std::uint64_t exact = 0;             // of these: every reference is known, and they are as many as the count says
   std::uint64_t explained = 0;         // of these: higher than what is known, and words that may be references explain it
   std::uint64_t unverified = 0;        // of these: higher than everything found, but not all memory could be searched
+  std::uint64_t hanging = 0;           // blocks that look like objects and that only lost objects lead to
   std::uint64_t unconfirmed = 0;       // blocks that look like objects, and words point to them: nothing is said of these
   std::array<std::uint64_t, heap::kAuditableKinds> by_reason{};  // all objects, by heap::Auditable
 };

@@ -1,5 +1,7 @@
 #include "core/audit/malloc_heap.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace pygc::audit {
@@ -27,6 +29,7 @@ std::uint64_t MallocHeap::Word(Address a) const noexcept {
 MallocHeap::MallocHeap(const target::Process& process, const PymallocHeap& pymalloc) : process_(&process), pymalloc_(&pymalloc) {
   FindThreadArenas();
   FindMainArena();
+  FindMapped();
   std::sort(areas_.begin(), areas_.end(), [](const MallocArea& a, const MallocArea& b) { return a.range.begin < b.range.begin; });
   FindThreadCaches();
   for (const MallocArea& area : areas_) ReadFastbins(area);
@@ -70,6 +73,7 @@ void MallocHeap::FindThreadArenas() {
       const bool is_first = previous == 0 && state > base && state < base + 0x100;
       if (!is_first && (previous % kThreadHeapBytes != 0 || process_->memory.At(state, kTop + 8) == nullptr)) continue;
       // Where the first chunk lies differs with the release; the one place from which chunks lead to the end is it.
+      const std::size_t known = areas_.size();
       for (Address first = is_first ? state + kTop : base + 32; first < base + kMaxHeapInfo; first += 16) {
         MallocArea area;
         if (!Follow(first & ~Address{15}, base + bytes, kNonMain, area)) continue;
@@ -78,19 +82,42 @@ void MallocHeap::FindThreadArenas() {
         areas_.push_back(area);
         break;
       }
+      if (areas_.size() == known && is_first) doubts_.push_back(fmt::format("the malloc arena at {:#x} does not fit together: its memory counts as held as a whole", base));
     }
   }
 }
 
 void MallocHeap::FindMainArena() {
+  bool main = false;
   for (const target::Segment& s : process_->memory.segments()) {
     if (!s.writable || !s.readable || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
     // The first chunk of a process is a thread cache, or (before 2.26) some block; both have PREV_INUSE and nothing before them.
     if (Word(s.range.begin) != 0 || (Word(s.range.begin + 8) & (kPrevInUse | kMmapped | kNonMain)) != kPrevInUse) continue;
     MallocArea area;
-    if (!Follow(s.range.begin, s.range.end, 0, area) || area.top == 0) continue;
-    FindState(area);
-    if (area.arena != 0) areas_.push_back(area);
+    const std::size_t known = areas_.size();
+    if (Follow(s.range.begin, s.range.end, 0, area) && area.top != 0) {
+      FindState(area);
+      if (area.arena != 0) areas_.push_back(area);
+    }
+    if (areas_.size() == known && (Word(s.range.begin + 8) & ~kFlags) == kCacheChunk) {
+      doubts_.push_back(fmt::format("the main malloc arena at {:#x} does not fit together: its memory counts as held as a whole", s.range.begin));
+    }
+    main = main || areas_.size() > known;
+  }
+  if (!main && doubts_.empty()) doubts_.emplace_back("no heap of glibc's malloc was found: native memory counts as held as a whole");
+}
+
+// glibc: sysmalloc_mmap(): the head says how many pages, and IS_MMAPPED; the word before it is the offset to the beginning of the mapping. Mappings that touch
+// appear as one, so chunks are followed from its beginning as long as one begins where the last one ended.
+void MallocHeap::FindMapped() {
+  for (const target::Segment& s : process_->memory.segments()) {
+    if (!s.writable || !s.readable || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
+    for (Address chunk = s.range.begin; chunk + kPage <= s.range.end;) {
+      const std::uint64_t head = Word(chunk + 8), bytes = head & ~kFlags;
+      if (Word(chunk) != 0 || (head & kFlags) != kMmapped || bytes == 0 || bytes % kPage != 0 || bytes > s.range.end - chunk) break;
+      mapped_.push_back({chunk, chunk + bytes});
+      chunk += bytes;
+    }
   }
 }
 
@@ -122,6 +149,9 @@ bool MallocHeap::Holds(Address chunk) const noexcept {
 }
 
 std::optional<AddressRange> MallocHeap::ChunkAt(Address a) const {
+  for (const AddressRange& chunk : mapped_) {
+    if (chunk.Contains(a)) return AddressRange{chunk.begin + kHead, chunk.end};
+  }
   for (const MallocArea& area : areas_) {
     if (!area.range.Contains(a)) continue;
     for (Address chunk = area.range.begin; chunk < area.range.end;) {

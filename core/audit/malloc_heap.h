@@ -5,7 +5,7 @@
 //
 // A chunk is in use when the next one says so (PREV_INUSE), unless it lies in a thread cache or a fastbin, which keep that bit set.
 // Structures are found by their shape and believed only where everything fits together: what does not is taken for used memory, which costs recall and never
-// makes a finding. Nothing of other allocators; mmapped chunks are not looked for, and count as used.
+// makes a finding. Large chunks, each mapped by itself, are followed from the beginnings of mappings on. Nothing of other allocators.
 // glibc: malloc/malloc.c, malloc/arena.c [2.26-2.41].
 #pragma once
 
@@ -23,6 +23,9 @@ namespace pygc::audit {
 
 /// One run of chunks that was followed from its first to its last.
 struct MallocArea {
+  /// Of malloc_state: the lists of free chunks. They hold heads of chunks, and a head begins inside of the used chunk before it.
+  [[nodiscard]] AddressRange FreeLists() const noexcept { return arena != 0 ? AddressRange{arena + 16, arena + 112 + 2 * 127 * 8} : AddressRange{}; }
+
   AddressRange range;   // chunks, heads included
   Address arena = 0;    // its malloc_state; 0 where not found
   Address top = 0;      // the chunk that the arena takes new ones from; 0: none in this run
@@ -34,6 +37,8 @@ class MallocHeap {
   MallocHeap(const target::Process& process, const PymallocHeap& pymalloc);
 
   [[nodiscard]] const std::vector<MallocArea>& areas() const noexcept { return areas_; }
+  /// Why some of malloc's memory is not known chunk by chunk, one line each; empty where all is.
+  [[nodiscard]] const std::vector<std::string>& doubts() const noexcept { return doubts_; }
   /// Calls f(AddressRange memory, bool in_use) for each chunk: the memory that its owner may write.
   template <typename F>
   void ForEachChunk(F&& f) const;
@@ -48,6 +53,7 @@ class MallocHeap {
   void FindMainArena();
   /// Follows chunks from `first` to exactly `end`. Fills in_use and free; false where they do not fit together.
   [[nodiscard]] bool Follow(Address first, Address end, std::uint64_t flags, MallocArea& area) const;
+  void FindMapped();
   void FindState(MallocArea& area);
   void FindThreadCaches();
   [[nodiscard]] bool ReadThreadCache(Address cache, std::uint64_t chunk_bytes);
@@ -57,6 +63,8 @@ class MallocHeap {
   const target::Process* process_;
   const PymallocHeap* pymalloc_;
   std::vector<MallocArea> areas_;   // sorted
+  std::vector<AddressRange> mapped_;  // chunks that are mappings of their own, heads included; sorted
+  std::vector<std::string> doubts_;
   std::vector<Address> cached_;     // chunks that are free though the next one says in use; sorted
 };
 
@@ -77,6 +85,7 @@ void MallocHeap::ForEachChunk(F&& f) const {
       chunk = next;
     }
   }
+  for (const AddressRange& chunk : mapped_) f(AddressRange{chunk.begin + kHead, chunk.end}, true);
 }
 
 }  // namespace pygc::audit

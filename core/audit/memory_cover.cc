@@ -38,6 +38,10 @@ void MemoryCover::Mark(Address begin, Address end) noexcept {
   }
 }
 
+std::vector<MemoryCover::Part>::const_iterator MemoryCover::PartAt(Address a) const noexcept {
+  return std::upper_bound(parts_.begin(), parts_.end(), a, [](Address x, const Part& p) { return x < p.range.end; });
+}
+
 bool MemoryCover::IsClosed(Address a) const noexcept {
   auto part = std::upper_bound(parts_.begin(), parts_.end(), a, [](Address x, const Part& p) { return x < p.range.begin; });
   if (part == parts_.begin()) return true;

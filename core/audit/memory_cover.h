@@ -26,6 +26,9 @@ class MemoryCover {
   /// Calls f(address, host bytes, word count) for each longest run of open memory inside segments [first, last).
   template <typename F>
   void ForEachOpen(std::size_t first, std::size_t last, F&& f) const;
+  /// Calls f(address, host bytes) for each word of `range` that lies in open memory. For blocks: what is large goes through ForEachOpen().
+  template <typename F>
+  void ForEachOpenWord(AddressRange range, F&& f) const;
 
  private:
   struct Part {
@@ -34,6 +37,8 @@ class MemoryCover {
     std::uint64_t first_bit;  // of the granule that holds range.begin
   };
   void Mark(Address begin, Address end) noexcept;
+  /// The part that holds `a`, or the first one behind it.
+  [[nodiscard]] std::vector<Part>::const_iterator PartAt(Address a) const noexcept;
 
  public:
   /// Parts of memory, for sharing the work of ForEachOpen: at most this many bytes each.
@@ -66,6 +71,25 @@ void MemoryCover::ForEachOpen(std::size_t first, std::size_t last, F&& f) const 
       from = (from + 7) & ~Address{7};
       to &= ~Address{7};
       if (from < to) f(from, part.bytes + (from - part.range.begin), (to - from) / 8);
+    }
+  }
+}
+
+template <typename F>
+void MemoryCover::ForEachOpenWord(AddressRange range, F&& f) const {
+  Address at = (range.begin + 7) & ~Address{7};
+  for (auto part = PartAt(at); part != parts_.end() && part->range.begin < range.end; ++part) {
+    at = std::max(at, (part->range.begin + 7) & ~Address{7});
+    const Address end = std::min(range.end, part->range.end), base = part->range.begin & ~Address{15};
+    while (at + 8 <= end) {
+      const std::uint64_t bit = part->first_bit + ((at - base) >> kShift);
+      const Address next = std::min(end, (at & ~Address{15}) + 16);
+      if (bits_[bit >> 6] >> (bit & 63) & 1) {
+        at = next;
+        continue;
+      }
+      for (; at + 8 <= next; at += 8) f(at, part->bytes + (at - part->range.begin));
+      at = std::max(at, next);
     }
   }
 }

@@ -1,7 +1,8 @@
 // In three passes over the snapshot's objects:
 //   1  their memory, and blocks that belong to them, are closed: every reference in it is known
 //   2  known references: edges of the graph, what no traversal visits, roots; objects of types that are not known are searched
-//   3  what is still open of the target's memory, and the registers, are searched for words that are the address of an object
+//   3  what is still open of the target's memory, and the registers, are searched for words that are the address of an object: first what is a root, then
+//      the native blocks that roots and objects lead to. Blocks to which nothing leads hold nothing
 // A place of owned references that is missing here costs recall only: its words are found in pass 3. A wrong one makes a false finding.
 #include "core/audit/reference_counter.h"
 
@@ -9,9 +10,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <span>
 
+#include "core/audit/held_marker.h"
 #include "core/audit/memory_cover.h"
+#include "core/audit/native_blocks.h"
+#include "core/audit/static_data.h"
 #include "core/audit/unreached_objects.h"
 #include "core/snapshot/parallel.h"
 #include "core/snapshot/stray_objects.h"
@@ -26,34 +31,26 @@ using objects::OwnedSlot;
 using objects::TypeFacts;
 
 constexpr unsigned kPieceShift = 14;
-constexpr Address kTagBits = 7;               // tagged pointers: stack references, dict-or-values
 constexpr std::uint64_t kRedZone = 128;       // below the stack pointer, x86-64 ABI
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
+constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
-
-/// Told of each word that counts as a possible reference to one of a few objects.
-struct Watch {
-  std::span<const NodeId> targets;
-  std::size_t max = 0;
-  std::vector<std::vector<PossibleHolder>>* found = nullptr;
-};
 
 class Counter {
  public:
   Counter(const AuditInput& in, const Limits& limits, ProgressSink& progress)
-      : in_(in), heap_(in.heap), memory_(in.reader.process().memory), limits_(limits), progress_(progress), cover_(memory_) {
+      : in_(in), heap_(in.heap), memory_(in.reader.process().memory), limits_(limits), progress_(progress), statics_(in.reader.process(), in.blocks), words_(in, statics_, audit_), cover_(memory_) {
     facts_.reserve(heap_.types.size());
     for (const heap::TypeRecord& t : heap_.types) facts_.push_back(t.address != 0 ? in_.reader.Type(t.address) : nullptr);
     for (const Address table : in_.roots.uncounted_tables) {
       if (const NodeId n = heap_.index.Find(table); n != kNoNode) uncounted_.push_back(n);
     }
-    FindStaticSegments();
   }
 
   /// One thread: the places come in the order of addresses.
-  void Observe(const Watch& watch) { watch_ = &watch; }
+  void Observe(const Watch& watch) { words_.Observe(&watch); }
   Result<heap::ReferenceAudit> Run() {
     const NodeId count = heap_.size();
     audit_.known.assign(count, 0);
@@ -63,6 +60,9 @@ class Counter {
     const bool done = EachPiece("closing the memory of objects", [this](NodeId n, Address a, Scratch& s) { CloseObject(n, a, s); });
     if (done) {
       CloseTables();
+      // With Py_TRACE_REFS lists lead from every object to every other, and objects that the snapshot does not have are not looked for: there all is held.
+      if (!TracesReferences()) native_ = NativeBlocks(in_.blocks, in_.chunks, cover_);
+      DescribeTypes();
       NumberUnreached();
     }
     if (!done || !EachPiece("counting references", [this](NodeId n, Address a, Scratch& s) { CountObject(n, a, s); })) {
@@ -71,12 +71,14 @@ class Counter {
     CountSharedKeys();
     CountRoots();
     CountBorrowed();
-    if (!Search()) return Fail(ErrorCode::kCancelled, "stopped while searching memory for references");
-    SearchRegisters();
+    if (!Mark()) return Fail(ErrorCode::kCancelled, "stopped while searching memory for references");
     // A word that was counted as known and lies in open memory was found there again.
     for (NodeId n = 0; n < count; ++n) audit_.possible[n] = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
     audit_.blocks_in_use = in_.blocks.blocks_in_use();
     audit_.allocator_damage = in_.blocks.damage();
+    audit_.native_blocks = native_.size();
+    audit_.native_doubts = in_.chunks.doubts();
+    if (TracesReferences()) audit_.native_doubts = {"Py_TRACE_REFS links all objects: native memory counts as held as a whole, and lost structures are found by their heads alone"};
     return std::move(audit_);
   }
 
@@ -87,6 +89,9 @@ class Counter {
     objects::ReferentBuffer not_owned;
     std::vector<Address> slots;
     std::vector<Address> shared_keys;
+    std::vector<HiddenLink> links;
+    std::vector<Address> held_words;                    // of objects' values, that may be pointers to native memory
+    std::vector<std::pair<Address, NodeId>> open_slots; // known references in memory that pass 3 searches
   };
 
   template <typename F>
@@ -104,6 +109,7 @@ class Counter {
         },
         [&](std::size_t done) { return progress_.Update(stage, done << kPieceShift, heap_.size()); });
   }
+  [[nodiscard]] bool TracesReferences() const { return in_.reader.runtime().layout.flavor.trace_refs; }
   [[nodiscard]] const TypeFacts* FactsOf(NodeId n) const { return facts_[heap_.type[n]]; }
   [[nodiscard]] bool IsUncounted(NodeId n) const { return std::find(uncounted_.begin(), uncounted_.end(), n) != uncounted_.end(); }
   // True when what the object visits is known exactly.
@@ -129,18 +135,7 @@ class Counter {
       }
     });
   }
-  // True for an address in a module's data: its file's, or the anonymous memory behind it (.bss).
-  [[nodiscard]] bool IsStatic(Address a) const {
-    const std::uint32_t i = memory_.map().Find(a);
-    return i != AddressMap::kNone && static_segment_[i] && !in_.blocks.BlockAt(a);
-  }
-  void FindStaticSegments() {
-    const target::Process& process = in_.reader.process();
-    for (const target::Segment& s : memory_.segments()) {
-      const Address begin = s.range.begin;
-      static_segment_.push_back(s.module != 0xFFFFFFFFu || process.FindModule(begin) != nullptr || (begin > 0 && process.FindModule(begin - 1) != nullptr));
-    }
-  }
+  [[nodiscard]] bool IsStatic(Address a) const { return statics_.Holds(a); }
 
   // ---- pass 1
 
@@ -149,6 +144,8 @@ class Counter {
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (!in_use) cover_.CloseInside(memory);
     });
+    CloseDeadFrames();
+    for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
     for (const target::Thread& t : in_.reader.process().threads) {
       if (!t.has_registers) continue;
       const target::Segment* const s = memory_.Find(t.stack_pointer());
@@ -158,6 +155,18 @@ class Counter {
       if (bottom < top) cover_.CloseInside({bottom, top});
     }
     for (const AddressRange& r : in_.roots.closed) cover_.CloseInside(r);
+  }
+  // Frames that have returned lie above the top of the thread's stack of frames. CPython: _PyThreadState_PushFrame(), Python/pystate.c [3.11+].
+  void CloseDeadFrames() {
+    const cpython::Layout& layout = in_.reader.runtime().layout;
+    if (!layout.Has(cpython::Field::PyThreadState_datastack_top) || !layout.Has(cpython::Field::PyThreadState_datastack_limit)) return;
+    for (const cpython::Interpreter& i : in_.reader.runtime().interpreters) {
+      for (const cpython::PyThread& t : i.threads) {
+        const Address top = memory_.ReadPointer(t.tstate + layout.Offset(cpython::Field::PyThreadState_datastack_top)).value_or(0);
+        const Address limit = memory_.ReadPointer(t.tstate + layout.Offset(cpython::Field::PyThreadState_datastack_limit)).value_or(0);
+        if (top != 0 && top < limit && limit - top <= kMaxDeadStack && memory_.At(top, limit - top) != nullptr) cover_.CloseInside({top, limit});
+      }
+    }
   }
   void Close(AddressRange range) {
     if (const std::optional<PymallocHeap::Block> block = in_.blocks.BlockAt(range.begin)) {
@@ -192,31 +201,28 @@ class Counter {
       if (in_.reader.runtime().layout.Value(cpython::Constant::RULE_DICT_VISITS_KEYS_ALWAYS) == 0) continue;
       std::vector<OwnedSlot> dummies;
       in_.ownership.NotVisited(table, *type, dummies);
-      for (const OwnedSlot& o : dummies) Known(0, o.referent);
+      for (const OwnedSlot& o : dummies) Known(o.referent);
     }
   }
 
   void NumberUnreached() {
     // Py_TRACE_REFS: every object is on a list of its own, so words lead to each, and no word to one is no sign.
-    if (in_.reader.runtime().layout.flavor.trace_refs) return;
+    if (TracesReferences()) return;
     audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, in_.blocks, in_.chunks, cover_);
-    if (audit_.unreached.empty()) return;
-    unreached_ = heap::ObjectIndex(heap_.index.ranges());
-    std::vector<heap::UnreachedObject> numbered;
-    for (const heap::UnreachedObject& u : audit_.unreached) {
-      if (unreached_.Mark(u.object)) numbered.push_back(u);
-    }
-    unreached_.Seal();
-    audit_.unreached = std::move(numbered);  // ids are ranks by address, as the elements are
+    words_.NumberUnreached();
   }
 
   // ---- pass 2
 
-  void Known(Address slot, Address referent) {
+  NodeId Known(Address slot, Address referent, std::vector<std::pair<Address, NodeId>>& open_slots) {
     const NodeId n = heap_.index.Find(referent);
-    if (n == kNoNode) return;
+    if (n == kNoNode) return n;
     Change(audit_.known[n], 1);
-    if (slot != 0 && !cover_.IsClosed(slot)) Change(audit_.possible[n], ~0u);  // pass 3 finds the same word
+    if (slot != 0 && !cover_.IsClosed(slot)) open_slots.emplace_back(slot, n);
+    return n;
+  }
+  void Known(Address referent) {
+    if (const NodeId n = heap_.index.Find(referent); n != kNoNode) Change(audit_.known[n], 1);
   }
   void CountObject(NodeId n, Address a, Scratch& s) {
     const TypeFacts* const type = FactsOf(n);
@@ -228,7 +234,11 @@ class Counter {
     }
     s.owned.clear();
     in_.ownership.NotVisited(a, *type, s.owned);
-    for (const OwnedSlot& o : s.owned) Known(o.slot, o.referent);
+    const bool has_links = type->body != objects::BodyKind::kDict;  // its keys are leaves
+    for (const OwnedSlot& o : s.owned) {
+      const NodeId to = Known(o.slot, o.referent, s.open_slots);
+      if (has_links && to != kNoNode && o.slot != a + type_offset_ && !is_leaf_[heap_.type[to]]) s.links.push_back({n, to, heap::LinkKind::kOwned});
+    }
     if (const Address keys = in_.ownership.SharedKeys(a, *type); keys != 0 && (s.shared_keys.empty() || s.shared_keys.back() != keys)) s.shared_keys.push_back(keys);
     s.not_owned.clear();
     in_.ownership.NotOwned(a, *type, s.not_owned);
@@ -236,7 +246,52 @@ class Counter {
       if (const NodeId to = heap_.index.Find(r); to != kNoNode) Change(audit_.known[to], ~0u);
     }
     if (IsStatic(a)) return;  // its memory is searched with its module's
-    if (!exact || !in_.ownership.IsClosed(a, *type)) SearchBody(n, a, *type, exact, s);
+    if (!exact || !in_.ownership.IsClosed(a, *type)) {
+      SearchBody(n, a, *type, exact, s);
+    } else if (points_to_native_[heap_.type[n]]) {
+      SearchPointers(n, a, *type, s);
+    }
+  }
+  // What kinds of instances each type has, for the marker.
+  void DescribeTypes() {
+    is_leaf_.assign(heap_.types.size(), 0);
+    points_to_native_.assign(heap_.types.size(), 0);
+    for (std::size_t t = 0; t < facts_.size(); ++t) {
+      if (facts_[t] == nullptr) continue;
+      const TypeFacts& f = *facts_[t];
+      is_leaf_[t] = !f.have_gc && !f.body_grows && (f.body == objects::BodyKind::kClosed || f.body == objects::BodyKind::kText);
+      switch (f.body) {
+        case objects::BodyKind::kModule:
+        case objects::BodyKind::kTypeObject:
+        case objects::BodyKind::kCode:
+        case objects::BodyKind::kDescriptor:
+        case objects::BodyKind::kByteArray: points_to_native_[t] = 1; break;
+        case objects::BodyKind::kClosed: {
+          const objects::ReaderKind kind = f.reader == objects::ReaderKind::kInstance ? f.traverse_base != nullptr ? f.traverse_base->traverse_reader : objects::ReaderKind::kNone
+                                                                                     : f.traverse_reader;
+          points_to_native_[t] = kind == objects::ReaderKind::kFields || kind == objects::ReaderKind::kNone;
+          break;
+        }
+        default: break;
+      }
+    }
+  }
+  // Pointers from an object whose references are all known to native memory: a module's state, a capsule's structure, the number that a handle is.
+  void SearchPointers(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
+    if (type.size_rule == objects::SizeRule::kInt) {
+      const std::optional<std::int64_t> value = in_.ownership.SmallInt(a);
+      if (value && *value > 0 && native_.Find(static_cast<std::uint64_t>(*value)) != kNoBlock) s.held_words.push_back(static_cast<std::uint64_t>(*value));
+      return;
+    }
+    AddressRange body = in_.ownership.Body(a, type);
+    body.begin = a;
+    const target::Segment* const segment = memory_.Find(a);
+    if (segment == nullptr) return;
+    body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
+    for (Address at = body.begin; at + 8 <= body.end; at += 8) {
+      const auto word = LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin));
+      if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
+    }
   }
   // Words of the object's own memory that are not the places of its known references.
   void SearchBody(NodeId n, Address a, const TypeFacts& type, bool exact, Scratch& s) {
@@ -252,7 +307,13 @@ class Counter {
     for (const OwnedSlot& o : s.owned) s.slots.push_back(o.slot);
     std::sort(s.slots.begin(), s.slots.end());
     for (Address at = body.begin; at + 8 <= body.end; at += 8) {
-      if (!std::binary_search(s.slots.begin(), s.slots.end(), at)) Possible(LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin)), at, n);
+      if (std::binary_search(s.slots.begin(), s.slots.end(), at)) continue;
+      const auto word = LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin));
+      if (const NodeId to = words_.Count(word, at, n); to != kNoNode) {
+        s.links.push_back({n, to, heap::LinkKind::kWord});
+      } else if (const BlockId b = native_.Find(word); b != kNoBlock) {
+        s.links.push_back({n, b, heap::LinkKind::kBlock});
+      }
     }
   }
   void CountSharedKeys() {
@@ -264,11 +325,11 @@ class Counter {
     for (const Address table : tables) {
       owned.clear();
       in_.ownership.KeysOf(table, owned);
-      for (const OwnedSlot& o : owned) Known(0, o.referent);
+      for (const OwnedSlot& o : owned) Known(o.referent);
     }
   }
   void CountRoots() {
-    for (const RootReference& r : in_.roots.references) Known(r.slot, r.referent);
+    for (const RootReference& r : in_.roots.references) Known(r.slot, r.referent, scratch_.front().open_slots);
   }
   void CountBorrowed() {
     for (const auto& [from, to] : heap_.borrowed) {
@@ -279,70 +340,105 @@ class Counter {
 
   // ---- pass 3
 
-  bool Search() {
+  // What real roots lead to; then what waits for the collector; what is left is lost.
+  bool Mark() {
+    std::vector<HiddenLink> links;
+    for (Scratch& s : scratch_) {
+      links.insert(links.end(), s.links.begin(), s.links.end());
+      s.links = {};
+    }
+    std::sort(links.begin(), links.end(), [](const HiddenLink& a, const HiddenLink& b) { return a.from != b.from ? a.from < b.from : a.kind != b.kind ? a.kind < b.kind : a.to < b.to; });
+    audit_.held.assign(heap_.size(), heap::Held::kNothing);
+    const MarkInput input{in_, native_, cover_, links, is_leaf_, uncounted_};
+    HeldMarker marker(input, words_, audit_.held);
+    if (!SearchRoots(marker)) return false;
+    HoldRoots(marker);
+    if (!marker.Spread(heap::Held::kRoot, progress_)) return false;
+    if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n, heap::Held::kGarbage); });
+    if (!marker.Spread(heap::Held::kGarbage, progress_)) return false;
+    if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.unreached);
+    audit_.native_unreached = marker.UnreachedBlocks();
+    // A known reference in memory that was searched was found there again.
+    for (const Scratch& s : scratch_) {
+      for (const auto& [slot, n] : s.open_slots) {
+        const BlockId b = native_.Find(slot);
+        if (b == kNoBlock || marker.IsReached(b)) Change(audit_.possible[n], ~0u);
+      }
+    }
+    return true;
+  }
+  void HoldRoots(HeldMarker& marker) {
+    const auto hold = [&](NodeId n) {
+      if (n != kNoNode) marker.Hold(n, heap::Held::kRoot);
+    };
+    for (const RootReference& r : in_.roots.references) {
+      hold(heap_.index.Find(r.referent));
+      marker.HoldBlockAt(r.slot, heap::Held::kRoot);
+    }
+    // What is never freed holds what it refers to for ever. What the collector or a thread has in hand is theirs.
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (audit_.auditable[n] != heap::Auditable::kYes) hold(n);
+    }
+    for (const heap::InterpreterRecord& i : heap_.interpreters) {
+      for (const NodeId n : i.roots) hold(n);
+    }
+    for (const std::vector<NodeId>* nodes : {&heap_.condemned, &heap_.held_by_dying, &heap_.dying}) {
+      for (const NodeId n : *nodes) hold(n);
+    }
+    for (const Scratch& s : scratch_) {
+      for (const Address word : s.held_words) marker.HoldBlockAt(word, heap::Held::kRoot);
+    }
+    for (const target::Thread& t : in_.reader.process().threads) {
+      if (!t.has_registers) continue;
+      for (const std::uint64_t word : t.registers) {
+        hold(words_.Count(word, 0, kNoNode, t.tid));
+        marker.HoldBlockAt(word, heap::Held::kRoot);
+      }
+    }
+  }
+  // All open memory that is no native block.
+  bool SearchRoots(HeldMarker& marker) {
     std::atomic<std::uint64_t> bytes{0};
+    std::mutex mutex;
     const std::size_t parts = cover_.part_count();
     const bool done = snapshot::ForEachPiece(
         parts, snapshot::ThreadCount(limits_.threads, parts),
         [&](std::size_t part, unsigned) {
           std::uint64_t words = 0;
+          std::vector<NodeId> objects;
+          std::vector<std::uint64_t> pointers;
+          const auto root = [&](std::uint64_t word, Address at) {
+            if (const NodeId n = words_.Count(word, at); n != kNoNode) {
+              objects.push_back(n);
+            } else if (native_.Find(word & kUserBits) != kNoBlock) {
+              pointers.push_back(word);
+            }
+          };
           cover_.ForEachOpen(part, part + 1, [&](Address at, const std::byte* p, std::uint64_t count) {
             words += count;
-            for (std::uint64_t i = 0; i < count; ++i) Possible(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8, kNoNode);
+            ForEachOutsideBlocks(at, p, count, root);
           });
           bytes += words * 8;
+          const std::lock_guard lock(mutex);
+          for (const NodeId n : objects) marker.Hold(n, heap::Held::kRoot);
+          for (const std::uint64_t word : pointers) marker.HoldBlockAt(word, heap::Held::kRoot);
           return true;
         },
         [&](std::size_t part) { return progress_.Update("searching memory for references", part, parts); });
     audit_.open_bytes = bytes;
     return done;
   }
-  void SearchRegisters() {
-    for (const target::Thread& t : in_.reader.process().threads) {
-      if (!t.has_registers) continue;
-      for (const std::uint64_t word : t.registers) Possible(word, 0, kNoNode, t.tid);
-    }
-  }
-  void Possible(std::uint64_t word, Address slot, NodeId owner, std::int32_t tid = 0) {
-    if (const NodeId n = heap_.index.Find(word & ~kTagBits); n != kNoNode) {
-      Change(audit_.possible[n], 1);
-      if (watch_ != nullptr) [[unlikely]] Note(n, slot, owner, tid);
-    } else if (unreached_.size() > 0) {
-      if (const NodeId u = unreached_.Find(word & ~kTagBits); u != kNoNode) Change(audit_.unreached[u].possible, 1);
-    }
-  }
-  void Note(NodeId n, Address slot, NodeId owner, std::int32_t tid) {
-    const auto at = std::lower_bound(watch_->targets.begin(), watch_->targets.end(), n);
-    if (at == watch_->targets.end() || *at != n) return;
-    std::vector<PossibleHolder>& found = (*watch_->found)[static_cast<std::size_t>(at - watch_->targets.begin())];
-    // What was counted as known already lies in open memory too; it is no further reference.
-    if (found.size() >= watch_->max || (slot != 0 && IsKnownSlot(slot))) return;
-    found.push_back({slot, owner, slot == 0 ? fmt::format("register of thread {}", tid) : PlaceOf(slot)});
-  }
-  [[nodiscard]] bool IsKnownSlot(Address slot) const {
-    const auto at = std::lower_bound(in_.roots.references.begin(), in_.roots.references.end(), slot, [](const RootReference& r, Address a) { return r.slot < a; });
-    return at != in_.roots.references.end() && at->slot == slot;
-  }
-  // "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
-  [[nodiscard]] std::string PlaceOf(Address slot) const {
-    const target::Process& process = in_.reader.process();
-    const target::Module* module = process.FindModule(slot);
-    if (module == nullptr && IsStatic(slot)) module = process.FindModule(memory_.Find(slot)->range.begin - 1);  // .bss
-    if (module != nullptr) {
-      const std::string file = module->path.substr(module->path.rfind('/') + 1);
-      const std::uint64_t linked = slot - static_cast<Address>(module->load_bias);
-      if (module->file) {
-        if (const auto symbol = module->file->SymbolAt(linked); symbol && symbol->is_object) return fmt::format("{}: {}+{:#x}", file, symbol->name, linked - symbol->address);
+  template <typename F>
+  void ForEachOutsideBlocks(Address at, const std::byte* p, std::uint64_t count, F&& f) const {
+    const Address end = at + count * 8;
+    for (BlockId b = native_.FirstBehind(at); at < end; ++b) {
+      const AddressRange block = b < native_.size() ? native_.Range(b) : AddressRange{end, end};
+      for (const Address stop = std::min(block.begin, end); at < stop; at += 8, p += 8) f(LoadUnchecked<std::uint64_t>(p), at);
+      if (const Address behind = std::min((block.end + 7) & ~Address{7}, end); behind > at) {
+        p += behind - at;
+        at = behind;
       }
-      return fmt::format("{}+{:#x}", file, linked);
     }
-    for (const target::Thread& t : process.threads) {
-      const target::Segment* const s = memory_.Find(slot);
-      if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return fmt::format("stack of thread {}", t.tid);
-    }
-    if (const auto block = in_.blocks.BlockAt(slot)) return fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin);
-    if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin);
-    return fmt::format("memory at {:#x}", slot);
   }
 
   const AuditInput& in_;
@@ -350,13 +446,15 @@ class Counter {
   const target::MemoryImage& memory_;
   const Limits& limits_;
   ProgressSink& progress_;
+  StaticData statics_;
+  WordCounter words_;
   MemoryCover cover_;
+  NativeBlocks native_;
   std::vector<const TypeFacts*> facts_;  // by type record
   std::vector<NodeId> uncounted_;
-  std::vector<bool> static_segment_;     // by segment
+  std::vector<std::uint8_t> is_leaf_, points_to_native_;  // by type record
+  const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
-  const Watch* watch_ = nullptr;
-  heap::ObjectIndex unreached_;
   heap::ReferenceAudit audit_;
 };
 

@@ -5,37 +5,17 @@
 #include <string>
 #include <vector>
 
-#include "core/audit/interpreter_roots.h"
-#include "core/audit/malloc_heap.h"
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/audit_input.h"
+#include "core/audit/word_counter.h"
 #include "core/base/limits.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
 #include "core/heap/reference_audit.h"
-#include "core/objects/object_reader.h"
-#include "core/objects/ownership.h"
 
 namespace pygc::audit {
 
-/// What the count rests on; outlives the counter.
-struct AuditInput {
-  const objects::ObjectReader& reader;
-  const objects::Ownership& ownership;
-  const InterpreterRoots& roots;
-  const PymallocHeap& blocks;
-  const MallocHeap& chunks;
-  const heap::HeapSnapshot& heap;  // built with SnapshotOptions::ownership, and the roots' referents as roots
-};
-
 /// Errors: kCancelled.
 [[nodiscard]] Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress);
-
-/// A word of memory that may be a reference, and where it lies.
-struct PossibleHolder {
-  Address slot = 0;             // 0: a register
-  heap::NodeId owner = heap::kNoNode;  // the object in whose own memory it lies, where it is one of a type that is not known
-  std::string place;            // "libfoo.so: table+0x18", "stack of thread 4711", "heap block of 64 bytes at 0x..."
-};
 
 /// One reference to an object, for people.
 struct Holder {

@@ -1,10 +1,12 @@
 // What the audit of reference counts rests on, kept beside its snapshot for as long as the session lives.
 #pragma once
 
+#include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
 #include "core/audit/interpreter_roots.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/audit/reference_counter.h"
+#include "core/engine/known_leaks.h"
 #include "core/heap/reference_audit.h"
 #include "core/objects/ownership.h"
 
@@ -20,6 +22,8 @@ struct AuditData {
   audit::MallocHeap chunks;
   heap::ReferenceAudit counts;
   analysis::CountAudit judged;
+  std::vector<KnownLeak> known;  // taken out of `judged`
+  std::vector<analysis::LostStructure> lost;
 };
 
 }  // namespace pygc::engine

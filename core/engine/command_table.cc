@@ -18,7 +18,7 @@ namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024, kBaseline = 2048, kShowAll = 4096, kPage = 8192 };
+enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024, kBaseline = 2048, kShowAll = 4096, kPage = 8192, kAudit = 16384 };
 
 struct CommandRow {
   std::string_view name, summary;
@@ -43,7 +43,7 @@ constexpr CommandRow kRows[] = {
     {"leaks",
      "what can never be freed and what waits for the collector, grouped, with one cycle each",
      true,
-     kLimit | kFilter | kFailOn | kBaseline,
+     kLimit | kFilter | kFailOn | kBaseline | kAudit,
      "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal "
      "structures are one group, "
      "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it.",
@@ -190,7 +190,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--audit", "--save", "-x", "--depth", "--fan-out"};
+constexpr std::string_view kLaterOptions[] = {"--save", "-x", "--depth", "--fan-out"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -385,6 +385,9 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   }
   if (row.takes & kTraverse) {
     command->add_flag("--traverse", r.traverse, "also compare the native readers with tp_traverse's own code")->group(group);
+  }
+  if (row.takes & kAudit) {
+    command->add_flag("--audit", r.audit, "also lost objects (leaked references) and cycles that the collector cannot see; takes longer")->group(group);
   }
   if (row.takes & kAll) {
     command->add_flag("--all", r.all, "also the counts that words of native memory explain, each with where these lie, and known leaks")->group(group);

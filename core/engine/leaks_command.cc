@@ -9,6 +9,7 @@
 #include "core/engine/facts.h"
 #include "core/engine/findings.h"
 #include "core/engine/labels.h"
+#include "core/engine/lost_groups.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/fingerprint.h"
 #include "core/report/leaks_report.h"
@@ -36,6 +37,7 @@ class LeaksCommand {
     report_.everything = in_.request.limit == 0;
     report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
     FindSharedGarbage();
+    FindLost();
     if (Result<void> grouped = AddGroups(); !grouped) {
       outcome_.interrupted = grouped.error().code == ErrorCode::kCancelled;
       outcome_.partial = true;
@@ -45,8 +47,15 @@ class LeaksCommand {
     }
     report_.group_count = report_.groups.size() + not_shown_;
     report::Header header = in_.header;
+    if (in_.request.audit && in_.audit == nullptr && header.objects_read) {
+      header.missing.push_back({"the audit of reference counts", "counts of free-threaded builds are kept in several places and are not audited in this version", ""});
+    }
+    if (in_.audit != nullptr) {
+      for (const std::string& doubt : in_.audit->counts.surplus_doubts) header.missing.push_back({"lost objects", doubt, ""});
+    }
     if (outcome_.partial) header.missing.push_back({"the groups", missing_groups_, ""});
     header.complete = header.missing.empty();
+    outcome_.partial = outcome_.partial || (in_.request.audit && !header.complete);
     return {std::move(report_), std::move(header), std::move(outcome_)};
   }
 
@@ -63,6 +72,7 @@ class LeaksCommand {
       if (!groups) return tl::unexpected(groups.error());
     }
     constexpr std::size_t kShared = ~std::size_t{0};  // stands for the next of shared_garbage_
+    constexpr std::size_t kLostGroup = kShared - 1;     // of lost_
     std::vector<std::size_t> definite, pending;
     for (std::size_t i = 0; i < groups->groups.size(); ++i) {
       const analysis::Group& g = groups->groups[i];
@@ -74,10 +84,11 @@ class LeaksCommand {
         (g.definite ? definite : pending).push_back(i);
       }
     }
-    outcome_.definite = !definite.empty() || !shared_garbage_.empty();
+    outcome_.definite = !definite.empty() || !shared_garbage_.empty() || !lost_.empty();
     outcome_.pending = !pending.empty();
     std::vector<std::size_t> order = std::move(definite);
     order.insert(order.end(), shared_garbage_.size(), kShared);
+    order.insert(order.end(), lost_.size(), kLostGroup);
     order.insert(order.end(), pending.begin(), pending.end());
     if (order.size() > shown_) {
       not_shown_ = order.size() - shown_;
@@ -86,12 +97,16 @@ class LeaksCommand {
     std::unordered_map<std::size_t, std::uint64_t> number;  // of each group as it is shown, for "hangs on #2 too"
     for (std::size_t i = 0; i < order.size(); ++i) number[order[i]] = i + 1;
     NoteOpenFiles(*groups, number);
-    std::size_t next_shared = 0;
+    std::size_t next_shared = 0, next_lost = 0;
     for (const std::size_t i : order) {
       if (!in_.progress.Update("describing groups", report_.groups.size(), order.size()))
         return Fail(ErrorCode::kCancelled, "interrupted while describing groups");
       if (i == kShared) {
         report_.groups.push_back(std::move(shared_garbage_[next_shared++]));
+        continue;
+      }
+      if (i == kLostGroup) {
+        report_.groups.push_back(std::move(lost_[next_lost++]));
         continue;
       }
       report_.groups.push_back(Describe(groups->groups[i], i));
@@ -246,12 +261,35 @@ class LeaksCommand {
     }
   }
 
+  // What the audit found: structures that their counts alone keep, or that lead round where nobody can see it.
+  void FindLost() {
+    if (in_.audit == nullptr) return;
+    report_.audited = true;
+    for (const analysis::LostStructure& s : in_.audit->lost) {
+      ++(s.kind == analysis::CountFindingKind::kHiddenCycle ? report_.hidden_cycles : report_.lost);
+      report_.lost_objects += s.members.size() + s.held.size();
+    }
+    for (report::LeakGroup& g : LostGroups(in_, labels_, shown_)) {
+      std::vector<std::string> types{g.type};
+      for (const auto* counts : {&g.members, &g.held}) {
+        for (const report::TypeCount& t : *counts) types.push_back(t.type);
+      }
+      if (!PassesFilters(in_.request, g.type, types)) {
+        ++report_.groups_ignored;
+      } else if (in_.baseline != nullptr && in_.baseline->Has(report::LeakFingerprint(g))) {
+        ++report_.groups_known;
+      } else {
+        lost_.push_back(std::move(g));
+      }
+    }
+  }
+
   const CommandInput& in_;
   const Labels labels_;
   const std::uint64_t shown_;
   heap::Excerpt excerpt_;                                                 // what the groups are made of; empty where nothing leaks
   std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
-  std::vector<report::LeakGroup> shared_garbage_;
+  std::vector<report::LeakGroup> shared_garbage_, lost_;
   std::string missing_groups_;  // why
   std::uint64_t not_shown_ = 0;
   report::LeaksReport report_;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "core/cpython/known_counts.h"
 #include "core/engine/audit_data.h"
 #include "core/engine/baseline.h"
 #include "core/engine/command.h"
@@ -26,6 +25,7 @@ const char* KindName(CountFindingKind kind) {
     case CountFindingKind::kDeficit: return "deficit";
     case CountFindingKind::kSurplus: return "surplus";
     case CountFindingKind::kLost: return "lost";
+    case CountFindingKind::kHiddenCycle: return "hidden-cycle";
   }
   return "";
 }
@@ -70,6 +70,10 @@ class RefcountsCommand {
     report_.explained = a.explained;
     report_.unverified = a.unverified;
     report_.unconfirmed = a.unconfirmed;
+    report_.hidden_cycles = static_cast<std::uint64_t>(std::count_if(in_.audit->lost.begin(), in_.audit->lost.end(), [](const analysis::LostStructure& s) { return s.kind == CountFindingKind::kHiddenCycle; }));
+    report_.native_blocks = in_.audit->counts.native_blocks;
+    report_.native_unreached = in_.audit->counts.native_unreached;
+    report_.limits.insert(report_.limits.end(), in_.audit->counts.native_doubts.begin(), in_.audit->counts.native_doubts.end());
     for (const Reason& r : kReasons) {
       if (const std::uint64_t n = a.by_reason[static_cast<std::size_t>(r.auditable)]; n > 0) report_.not_audited.push_back({r.name, r.text, n});
     }
@@ -101,13 +105,9 @@ class RefcountsCommand {
       if ((a.kind == CountFindingKind::kDeficit) != (b.kind == CountFindingKind::kDeficit)) return a.kind == CountFindingKind::kDeficit;
       return off(a) > off(b);
     });
+    Known();
     std::vector<report::RefcountFinding> rows = Rows(found);
     for (std::size_t i = 0; i < found.size(); ++i) {
-      if (i < rows.size() && IsKnownLeak(rows[i])) {
-        ++report_.known_count;
-        report_.known.push_back(std::move(rows[i]));
-        continue;
-      }
       if (in_.baseline != nullptr && i < rows.size() && in_.baseline->Has(report::RefcountFingerprint(rows[i]))) {
         ++report_.baseline_count;
         continue;
@@ -148,16 +148,12 @@ class RefcountsCommand {
     return rows;
   }
 
-  bool IsKnownLeak(report::RefcountFinding& row) const {
-    if (row.kind == "deficit") return false;
-    for (const cpython::KnownSurplus& k : cpython::KnownSurpluses(in_.reader.runtime().layout.version)) {
-      if (row.type != k.type || row.recorded - row.known - row.possible > k.by) continue;
-      const bool named = k.name.empty() || row.text == k.name || std::any_of(row.holders.begin(), row.holders.end(), [&](const report::CountHolder& h) { return h.place == k.name; });
-      if (!named || (!k.text.empty() && in_.reader.Text(row.object, 64).value_or("") != k.text)) continue;
-      row.cause = k.cause;
-      return true;
-    }
-    return false;
+  void Known() {
+    std::vector<CountFinding> found;
+    for (const KnownLeak& k : in_.audit->known) found.push_back(k.finding);
+    report_.known_count = found.size();
+    report_.known = Rows(found);
+    for (std::size_t i = 0; i < report_.known.size(); ++i) report_.known[i].cause = in_.audit->known[i].cause;
   }
 
   // Counts above what is known that words of native memory explain, each with these words.

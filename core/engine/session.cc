@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
 #include "core/cpython/file_by_objects.h"
 #include "core/cpython/runtime.h"
@@ -20,6 +21,7 @@
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
+#include "core/engine/labels.h"
 #include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
@@ -134,7 +136,7 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = request.command == "refcounts" && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = (request.command == "refcounts" || request.audit) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;
@@ -162,11 +164,14 @@ struct Session::Impl {
     made.verdict_seconds = SecondsSince(start);
     if (with_audit) {
       start = Clock::now();
-      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap};
+      const graph::NodeSet garbage = analysis::LeakedNodes(made.verdict);
+      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap, &garbage};
       Result<heap::ReferenceAudit> counts = audit::CountReferences(input, request.limits, progress);
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
+      made.audit->known = TakeKnownLeaks(input, Labels(*reader, request.redact), made.audit->judged, progress);
+      made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
       made.audit_seconds = SecondsSince(start);
     }
     slot.emplace(std::move(made));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/heap/heap_snapshot.h"
+#include "core/heap/lost_part.h"
 
 namespace pygc::heap {
 
@@ -19,21 +20,34 @@ enum class Auditable : std::uint8_t {
 };
 inline constexpr std::size_t kAuditableKinds = 5;
 
+/// What keeps an object alive, beside its count.
+enum class Held : std::uint8_t {
+  kNothing,  // nothing real, and it is no garbage of the collector either; leaves (str, int, ...) that no traversal shows are not looked at and stay so
+  kRoot,     // something real: a stack, static data, the interpreter, or what these lead to
+  kGarbage,  // what the collector will find, or could not free
+};
+
 /// A block that looks like an object in every respect and to which nothing leads that is known exactly.
 struct UnreachedObject {
   Address object = 0;
   Address type = 0;
   std::uint32_t recorded = 0;  // ob_refcnt
   std::uint32_t possible = 0;  // words that may be references to it
+  std::uint32_t hanging = 0;   // of words in memory that only lost objects lead to
 };
 
 struct ReferenceAudit {
   std::vector<std::uint32_t> known;     // references that are known exactly, by node
   std::vector<std::uint32_t> possible;  // words that may be references to it
   std::vector<Auditable> auditable;
+  std::vector<Held> held;               // by node
+  LostPart lost;                        // empty where everything is held
   std::vector<UnreachedObject> unreached;  // by address; not nodes of the snapshot
   std::uint64_t open_bytes = 0;         // memory that was searched for words
   std::uint64_t blocks_in_use = 0;      // of CPython's allocator
+  std::uint64_t native_blocks = 0;      // given out to C code: followed from real roots
+  std::uint64_t native_unreached = 0;   // of these: nothing leads to them, so they hold nothing
+  std::vector<std::string> native_doubts;  // why some native memory counts as held as a whole
   std::vector<std::string> surplus_doubts;  // why a count that is too high cannot be told from one that unread memory explains; empty: it can
   std::vector<std::string> allocator_damage;
 };

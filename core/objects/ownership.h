@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/objects/object_reader.h"
@@ -37,6 +38,9 @@ class Ownership {
 
   /// Appends where in the object's own memory its visited references lie, as far as that is known.
   void VisitedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const;
+
+  /// The value of an int, where it fits: it may be the address of something that C code made.
+  [[nodiscard]] std::optional<std::int64_t> SmallInt(Address object) const { return values_.Int(object); }
 
   /// True when NotVisited() and tp_traverse together know every reference in the object's memory, so that its other words mean nothing.
   [[nodiscard]] bool IsClosed(Address object, const TypeFacts& type) const;

@@ -67,6 +67,10 @@ std::string Because(const Header& header, const LeaksReport& report, const LeakG
       return fmt::format("only items of gc.garbage still refer to it{}", in_garbage);
     case Reason::kFrozen:
       return "unreachable, but frozen by gc.freeze(): no collection looks at it until gc.unfreeze() is called";
+    case Reason::kLost:
+      return "a reference was leaked: its count is higher than all references found, and nothing real leads to it. The collector takes it for used";
+    case Reason::kHiddenCycle:
+      return "a cycle through a reference that no tp_traverse visits: every count is right, nothing real leads to it, and the collector takes it for used";
   }
   return {};
 }
@@ -74,6 +78,10 @@ std::string Because(const Header& header, const LeaksReport& report, const LeakG
 std::string Fix(const LeaksReport& report, const LeakGroup& g) {
   std::string shape = FixFor(g.cycle);
   switch (g.reason) {
+    case Reason::kLost:
+      return "look for a missing Py_DECREF in the C code that handles it; pygc refcounts shows count and holders";
+    case Reason::kHiddenCycle:
+      return "the type before the reference that is not visited needs a tp_traverse that visits it; until then, clear that reference by hand";
     case Reason::kLegacyFinalizer:
       if (shape.empty())
         return report.legacy_instances ? "replace __del__ by a close() method or a weakref callback; then clear gc.garbage"
@@ -106,7 +114,7 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
   const bool definite = g.severity == Severity::kDefinite;
   out.Add(fmt::format("#{}", number), Style::kHeading).To(kLabelColumn);
   out.Add(SeverityName(g.severity), definite ? Style::kBad : Style::kWaiting).To(kStateColumn);
-  out.Add(g.reason == Reason::kFrozen ? "frozen" : g.uncollectable ? "uncollectable" : "collectable").To(30);
+  out.Add(g.reason == Reason::kLost ? "lost" : g.reason == Reason::kHiddenCycle ? "hidden" : g.reason == Reason::kFrozen ? "frozen" : g.uncollectable ? "uncollectable" : "collectable").To(30);
   out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);
   if (g.objects != g.count) out.Add(fmt::format("   {}", Counted(g.objects, "object")));
   out.Line(fmt::format("   {}{}", Bytes(g.bytes_with_held), g.bytes_with_held > g.bytes ? " with what hangs on it" : ""));
@@ -207,6 +215,10 @@ const char* ReasonName(Reason r) noexcept {
       return "held-by-garbage";
     case Reason::kFrozen:
       return "frozen";
+    case Reason::kLost:
+      return "lost";
+    case Reason::kHiddenCycle:
+      return "hidden-cycle";
   }
   return "cycle";
 }
@@ -274,6 +286,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     parts.push_back(fmt::format("{}{} {}", at_least, what, verb));
   }
   if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
+  if (r.lost_objects > 0) parts.push_back(fmt::format("{}{} lost: nothing real leads there, and the collector takes {} for used", at_least, Counted(r.lost_objects, "object"), r.lost_objects == 1 ? "it" : "them"));
   if (parts.empty()) {
     if (!header.objects_read) return "not known: the objects could not be read";
     if (!header.complete)
@@ -297,7 +310,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
 
 void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
   WriteFirstLines(out, header);
-  out.Line().Line(VerdictText(header, r), r.uncollectable > 0 ? Style::kBad : Style::kHeading);
+  out.Line().Line(VerdictText(header, r), r.uncollectable + r.lost_objects > 0 ? Style::kBad : Style::kHeading);
   std::size_t number = 0;
   for (const LeakGroup& g : r.groups) {
     out.Line();
@@ -323,10 +336,11 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
   for (const LeakGroup& g : r.groups) {
     json.Object();
     json.String("severity", SeverityName(g.severity))
-        .String("state", g.reason == Reason::kFrozen ? "reachable"
+        .String("state", g.reason == Reason::kLost || g.reason == Reason::kHiddenCycle ? "lost"
+                         : g.reason == Reason::kFrozen ? "reachable"
                          : g.uncollectable           ? "uncollectable"
                                                      : "unreachable");
-    json.Bool("collectable", !g.uncollectable && g.reason != Reason::kFrozen).String("reason", ReasonName(g.reason));
+    json.Bool("collectable", !g.uncollectable && g.reason != Reason::kFrozen && g.reason != Reason::kLost && g.reason != Reason::kHiddenCycle).String("reason", ReasonName(g.reason));
     json.String("type", g.type);
     if (!g.name.empty()) json.String("name", g.name);
     json.Unsigned("count", g.count).Unsigned("objects", g.objects).Unsigned("in_garbage", g.in_garbage);
@@ -349,6 +363,7 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     json.String("fingerprint", LeakFingerprint(g)).EndObject();
   }
   json.EndArray();
+  if (r.audited) json.Unsigned("lost", r.lost).Unsigned("hidden_cycles", r.hidden_cycles).Unsigned("lost_objects", r.lost_objects);
   json.Unsigned("group_count", r.group_count).Unsigned("groups_known", r.groups_known).Unsigned("frozen", r.frozen);
   json.String("certainty", CertaintyName(header.certainty)).Unsigned("unreachable_upper", r.unreachable_upper).EndObject();
 }

@@ -24,6 +24,8 @@ enum class Reason : std::uint8_t {
   kInGarbage,        // in gc.garbage without a reason that can be seen now: put there by hand or by an earlier DEBUG_SAVEALL
   kHeldByGarbage,    // reachable only from gc.garbage
   kFrozen,           // unreachable inside the permanent generation
+  kLost,             // a reference was leaked: the count alone keeps it
+  kHiddenCycle,      // a cycle through a reference that no traversal visits
 };
 [[nodiscard]] const char* ReasonName(Reason r) noexcept;  // "cycle", "legacy-finalizer", ..., "frozen"
 
@@ -71,6 +73,8 @@ struct LeaksReport {
   std::uint64_t unreachable = 0, collectable = 0, uncollectable = 0, in_garbage = 0, frozen = 0;
   std::uint64_t unreachable_upper = 0;  // with guessed references believed
   bool audited = false;
+  std::uint64_t lost = 0, hidden_cycles = 0;  // structures of these kinds, before --type and --limit; where audited
+  std::uint64_t lost_objects = 0;             // in them, with what hangs on them
   std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
   std::uint64_t groups_known = 0;    // left out by --baseline

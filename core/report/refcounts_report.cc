@@ -12,7 +12,7 @@ const char* Meaning(const std::string& kind) {
   if (kind == "deficit") return "more references than its count: a reference was given up that is still used";
   if (kind == "surplus") return "held rightly, and counted higher than every reference found: a reference was leaked";
   if (kind != "lost") return "";
-  return "its count alone keeps it alive: no reference to it was found anywhere";
+  return "its count alone keeps it alive: nothing real leads to it";
 }
 
 void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style::kBad) {
@@ -76,6 +76,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   if (r.explained > 0) out.To(4).Line(fmt::format("{} counted higher than what is known, explained by words of native memory", Thousands(r.explained)));
   if (r.unverified > 0) out.To(4).Line(fmt::format("{} counted higher than everything found, unverifiable", Thousands(r.unverified)), Style::kWaiting);
   if (r.unconfirmed > 0) out.To(4).Line(fmt::format("{} not judged: they look like objects, and only words of native memory lead to them", Thousands(r.unconfirmed)));
+  if (r.hidden_cycles > 0) out.To(4).Line(fmt::format("{} that the collector cannot see (pygc leaks --audit)", Counted(r.hidden_cycles, "hidden cycle")), Style::kBad);
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
   if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself, known and cited (--all)", Counted(r.known_count, "leak")));
@@ -94,6 +95,7 @@ void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   json.Object().Unsigned("findings", r.deficits + r.surpluses + r.lost).Unsigned("deficits", r.deficits).Unsigned("surpluses", r.surpluses).Unsigned("lost", r.lost);
   json.Unsigned("tracked", h.tracked).Unsigned("objects", r.objects).Unsigned("audited", r.audited).Unsigned("exact", r.exact);
   json.Unsigned("explained", r.explained).Unsigned("unverified", r.unverified).Unsigned("unconfirmed", r.unconfirmed);
+  json.Unsigned("hidden_cycles", r.hidden_cycles).Unsigned("native_blocks", r.native_blocks).Unsigned("native_blocks_unreached", r.native_unreached);
   json.Key("not_audited").Array();
   for (const NotAudited& n : r.not_audited) json.Object().String("reason", n.reason).Unsigned("objects", n.objects).EndObject();
   json.EndArray().Key("limits").Array();

@@ -67,6 +67,41 @@ def check(target, truth):
     return wrong
 
 
+def check_leaks(target, truth, trace_refs):
+    """What `leaks --audit` adds: the lost ones with what hangs on them, and the hidden cycles with the reference that is not visited."""
+    wrong = []
+    ran = process.pygc(*(target + ["leaks", "--audit", "--format", "json", "--limit", "0"]), timeout=SECONDS)
+    if ran.code != 1:
+        return ["leaks --audit: exit %s: %s" % (ran.code, ran.tail())]
+    result = json.loads(ran.out)["result"]
+    if result["audited"] is not True:
+        wrong.append("leaks --audit says that nothing was audited")
+    if trace_refs:
+        return wrong
+    groups = [g for g in result["groups"] if g["state"] == "lost"]
+    alone = [a for a, (function, kinds) in truth["wrong"].items() if kinds == ["lost"] and function == "forgotten_structure"]
+    for address in alone:
+        of = [g for g in groups if address in g["addresses"]]
+        if not of or of[0]["reason"] != "lost" or of[0]["severity"] != "definite":
+            wrong.append("%s: no lost group of leaks --audit has it" % address)
+        elif of[0]["bytes_with_held"] <= of[0]["bytes"]:
+            wrong.append("%s: what hangs on it is not counted" % address)
+    for kind, boxes in truth["hidden"].items():
+        of = [g for g in groups if g["reason"] == "hidden-cycle" and g["type"] == "bugs." + kind]
+        found = sum(g["count"] for g in of)
+        if found < len(boxes) - BY_WORDS or found > len(boxes):  # a stale word may lead to one
+            wrong.append("%s: %d hidden cycles found of %d" % (kind, found, len(boxes)))
+        for g in of:
+            if any(a not in boxes for a in g["addresses"]):
+                wrong.append("%s: a hidden cycle that nobody made: %s" % (kind, g["addresses"]))
+            if not any("not visited" in step["label"] and step["type"] == "bugs." + kind for step in g["cycle"]):
+                wrong.append("%s: the reference that is not visited is not named: %s" % (kind, g["cycle_text"]))
+    for g in groups:
+        if g["reason"] == "hidden-cycle" and g["type"] not in ["bugs." + kind for kind in truth["hidden"]]:
+            wrong.append("a hidden cycle that nobody made: %s" % g["cycle_text"])
+    return wrong
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     p.add_argument("-v", "--verbose", action="store_true")
@@ -81,7 +116,7 @@ def main():
             build(i.path, folder)
             with process.Program(i.path, os.path.join(HERE, "refcount_bugs", "program.py"), [folder]) as program:
                 for way, target in (("live", ["-p", program.pid]), ("core", ["-c", program.gcore()])):
-                    wrong = check(target, program.truth)
+                    wrong = check(target, program.truth) + check_leaks(target, program.truth, "dbg" in i.name and i.name.startswith("2"))
                     failed += bool(wrong)
                     passed += not wrong
                     if wrong or options.verbose:

@@ -1,6 +1,8 @@
 // An extension module with one reference counting bug in each function, for tests of the audit. Built against each interpreter's own headers.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdlib.h>
+#include <string.h>
 
 #if PY_MAJOR_VERSION < 3
 #define PyUnicode_FromString PyString_FromString
@@ -69,6 +71,40 @@ static PyObject* borrowed_kept(PyObject* self, PyObject* value) {
   Py_RETURN_NONE;
 }
 
+// A structure of C code owns an object, and the structure is forgotten.
+static void* volatile forgotten_now;  // so that the compiler does not leave it all out
+static PyObject* forgotten_structure(PyObject* self, PyObject* value) {
+  (void)self;
+  struct Forgotten {
+    long number;
+    PyObject* owned;
+    char text[64];
+  }* forgotten = malloc(sizeof *forgotten);
+  if (forgotten == NULL) return PyErr_NoMemory();
+  memset(forgotten, 0, sizeof *forgotten);
+  Py_INCREF(value);
+  forgotten->owned = value;
+  forgotten_now = forgotten;
+  forgotten_now = NULL;
+  Py_RETURN_NONE;
+}
+
+// A structure that is kept rightly: a static leads to it through another one.
+static struct Kept {
+  struct Kept* next;
+  PyObject* owned;
+} kept_first;
+static PyObject* kept_structure(PyObject* self, PyObject* value) {
+  (void)self;
+  struct Kept* kept = malloc(sizeof *kept);
+  if (kept == NULL) return PyErr_NoMemory();
+  Py_INCREF(value);
+  kept->owned = value;
+  kept->next = kept_first.next;
+  kept_first.next = kept;
+  Py_RETURN_NONE;
+}
+
 // A correct function beside them: owned by a static, and rightly so.
 static PyObject* kept_owned = NULL;
 static PyObject* keep(PyObject* self, PyObject* value) {
@@ -122,6 +158,28 @@ static PyTypeObject BlindType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.
                                  .tp_new = PyType_GenericNew,
                                  .tp_free = PyObject_GC_Del};
 
+// Its content lies in memory of its own, two pointers away, and no traversal shows it.
+typedef struct {
+  PyObject_HEAD
+  void** table;
+} NativeBox;
+static PyObject* native_set(PyObject* self, PyObject* value) {
+  void** table = calloc(40, sizeof(void*));
+  PyObject** slot = calloc(6, sizeof(PyObject*));
+  if (table == NULL || slot == NULL) return PyErr_NoMemory();
+  Py_INCREF(value);
+  slot[2] = value;
+  table[33] = slot;
+  ((NativeBox*)self)->table = table;
+  Py_RETURN_NONE;
+}
+static PyMethodDef native_methods[] = {{"set", native_set, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+static PyTypeObject NativeType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.NativeBox",
+                                  .tp_basicsize = sizeof(NativeBox),
+                                  .tp_flags = Py_TPFLAGS_DEFAULT,
+                                  .tp_methods = native_methods,
+                                  .tp_new = PyType_GenericNew};
+
 static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL},
                                 {"missing_decref_on_error", missing_decref_on_error, METH_O, NULL},
                                 {"forgotten_object", forgotten_object, METH_O, NULL},
@@ -130,10 +188,14 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
                                 {"borrowed_released", borrowed_released, METH_O, NULL},
                                 {"borrowed_kept", borrowed_kept, METH_O, NULL},
                                 {"keep", keep, METH_O, NULL},
+                                {"forgotten_structure", forgotten_structure, METH_O, NULL},
+                                {"kept_structure", kept_structure, METH_O, NULL},
                                 {NULL, NULL, 0, NULL}};
 
 static int add_types(PyObject* module) {
-  if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0) return -1;
+  if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0 || PyType_Ready(&NativeType) < 0) return -1;
+  Py_INCREF(&NativeType);
+  if (PyModule_AddObject(module, "NativeBox", (PyObject*)&NativeType) < 0) return -1;
   Py_INCREF(&BoxType);
   Py_INCREF(&BlindType);
   return PyModule_AddObject(module, "NoGcBox", (PyObject*)&BoxType) < 0 || PyModule_AddObject(module, "BlindBox", (PyObject*)&BlindType) < 0 ? -1 : 0;

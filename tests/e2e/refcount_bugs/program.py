@@ -1,7 +1,7 @@
 """Calls each function of bugs.c once, on objects of its own.
 
 usage: program.py TRUTH FOLDER    FOLDER holds the module `bugs`. Runs until it is killed; the collector is off.
-TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses]} as JSON.
+TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}} as JSON.
 """
 from __future__ import print_function
 
@@ -56,19 +56,42 @@ def plant():
     v = new("borrowed_released")
     bugs.borrowed_released([v])
     note(v, "borrowed_released", "deficit")
+    v = new("forgotten_structure")
+    bugs.forgotten_structure(v)
+    note(v, "forgotten_structure", "surplus")
+    v = Victim("forgotten_structure alone")
+    bugs.forgotten_structure(v)
+    note(v, "forgotten_structure", "lost")
+    for i in range(20):  # a stale word may lead to one or the other
+        setattr(v, "hangs_on_it_%d" % i, ["%d hangs on it" % i])
     v = None
     return wrong
 
 
+def hide():
+    """Cycles that the collector cannot see: box -> (not visited) list -> box."""
+    hidden = {}
+    for kind in (bugs.NoGcBox, bugs.BlindBox, bugs.NativeBox):
+        for i in range(3):
+            box = kind()
+            box.set([box, "hidden %d" % i])
+            hidden.setdefault(kind.__name__, []).append(hex(id(box)).rstrip("L"))
+    box = None
+    return hidden
+
+
 wrong = plant()
-right = [Victim("kept by a static"), Victim("in a box"), Victim("in a blind box")]
+hidden = hide()
+right = [Victim("kept by a static"), Victim("in a box"), Victim("in a blind box"), Victim("in a native box"), Victim("kept by a structure")]
 bugs.keep(right[0])
-boxes = [bugs.NoGcBox(), bugs.BlindBox()]
+bugs.kept_structure(right[4])
+boxes = [bugs.NoGcBox(), bugs.BlindBox(), bugs.NativeBox()]
+boxes[2].set(right[3])
 boxes[0].set(right[1])
 boxes[1].set(right[2])
 with open(sys.argv[1], "w") as f:
-    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right]}, f)
-wrong = f = None
+    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden}, f)
+wrong = hidden = f = None
 print("READY %d" % os.getpid())
 sys.stdout.flush()
 while True:

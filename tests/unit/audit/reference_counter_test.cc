@@ -3,8 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
@@ -16,7 +19,31 @@ using analysis::CountFindingKind;
 using cpython::Field;
 using test::PythonHeap;
 
-constexpr Address kInterpreter = 0x6b0000000000, kNative = 0x6c0000000000;
+constexpr Address kInterpreter = 0x6b0000000000, kNative = 0x6c0000000000, kBrk = 0x610000000000, kLibc = 0x6f0000000000, kArena = kLibc + 0x100;
+constexpr std::uint64_t kBrkBytes = 0x2000;
+
+/// A brk heap of glibc's malloc with chunks of 0x40 bytes, all in use, and its arena in the data of a library.
+struct Malloc {
+  explicit Malloc(PythonHeap& python) : fake(python.fake()) {
+    const std::uint32_t libc = fake.AddModule("/lib/libc.so.6", {{kLibc, kLibc + 0x2000}});
+    fake.Map(kBrk, kBrkBytes).Map(kLibc, 0x2000, "rw-", libc);
+    static_cast<void>(Chunk());
+  }
+  /// The memory of a new chunk.
+  Address Chunk() {
+    fake.Write<std::uint64_t>(next + 8, 0x40 | 1);
+    next += 0x40;
+    return next - 0x40 + 16;
+  }
+  /// To be called when all chunks are there.
+  void Close() {
+    fake.Write<std::uint64_t>(next + 8, (kBrk + kBrkBytes - next) | 1);
+    fake.Write<std::uint64_t>(kArena + 96, next);
+    for (std::uint64_t bin = 0; bin < 127; ++bin) fake.WriteWords(kArena + 112 + bin * 16, {kArena + 112 + bin * 16 - 16, kArena + 112 + bin * 16 - 16});
+  }
+  test::FakeProcess& fake;
+  Address next = kBrk;
+};
 
 void SetRefcount(PythonHeap& python, Address object, std::uint32_t count) {
   python.fake().Write<std::uint32_t>(object + python.layout().Offset(Field::PyObject_ob_refcnt), count);
@@ -61,6 +88,16 @@ struct Audited {
       if (heap.AddressOf(f.object) == a) return f.kind == CountFindingKind::kDeficit ? "deficit" : f.kind == CountFindingKind::kSurplus ? "surplus" : "lost";
     }
     return "";
+  }
+
+  // What hangs on a lost object; empty where it is none.
+  [[nodiscard]] std::vector<Address> HangsOn(Address head) const {
+    std::vector<Address> held;
+    for (const analysis::LostStructure& s : analysis::FindLostStructures(audit, judged)) {
+      if (s.kind != CountFindingKind::kLost || heap.AddressOf(audit.lost.items[s.head].object) != head) continue;
+      for (const std::uint32_t i : s.held) held.push_back(heap.AddressOf(audit.lost.items[i].object));
+    }
+    return held;
   }
 
   cpython::Runtime runtime;
@@ -165,6 +202,88 @@ TEST_CASE("memory that is searched: registers and tagged words count as possible
     CHECK(a.Possible(dead) == 0);
     CHECK(a.Verdict(dead) == "lost");
     CHECK(a.Possible(in_register) == 1);
+  });
+}
+
+TEST_CASE("native blocks hold what they point to only where something real leads to them") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const Address held = python.List({}), leaked = python.List({}), alone = python.List({}), owner = python.List({leaked});
+    for (const Address a : {held, leaked, alone, owner}) {
+      python.Track(a);
+      SetRefcount(python, a, 1);
+    }
+    SetRefcount(python, leaked, 2);
+    python.fake().Map(kNative, 0x1000);
+    // Static data -> chunk -> chunk, by a pointer to its middle -> list. And two chunks that nobody leads to, one of which leads to the other.
+    const Address first = heap.Chunk(), second = heap.Chunk(), lost = heap.Chunk(), lost_too = heap.Chunk();
+    heap.Close();
+    python.fake().Write<std::uint64_t>(kLibc + 0x1800, first);
+    python.fake().Write<std::uint64_t>(first + 8, second + 24);
+    python.fake().Write<std::uint64_t>(second, held);
+    python.fake().Write<std::uint64_t>(lost, leaked);
+    python.fake().Write<std::uint64_t>(lost + 16, lost_too);
+    python.fake().Write<std::uint64_t>(lost_too + 8, alone);
+    python.fake().Write<std::uint64_t>(kNative, owner);
+    const Audited a(python);
+    CHECK(a.audit.native_doubts.empty());
+    CHECK(a.audit.native_blocks == 5);  // the first chunk of the heap, and four
+    CHECK(a.audit.native_unreached == 3);
+    CHECK(a.Possible(held) == 1);
+    CHECK(a.Verdict(held).empty());
+    CHECK(a.Verdict(owner).empty());
+    CHECK(a.Verdict(leaked) == "surplus");
+    CHECK(a.Verdict(alone) == "lost");
+  });
+}
+
+TEST_CASE("a heap that is damaged, or of no known allocator, is one root") {
+  OnEveryLayout([](PythonHeap& python) {
+    Malloc heap(python);
+    const Address object = python.List({});
+    python.Track(object);
+    SetRefcount(python, object, 1);
+    const Address chunk = heap.Chunk();
+    heap.Close();
+    python.fake().Write<std::uint64_t>(chunk, object);
+    python.fake().Write<std::uint64_t>(chunk - 8, 0x48 | 1);
+    const Audited a(python);
+    CHECK(a.audit.native_blocks == 0);
+    CHECK(a.audit.native_doubts.size() == 1);
+    CHECK(a.Possible(object) == 1);
+    CHECK(a.Verdict(object).empty());
+  });
+}
+
+TEST_CASE("what hangs on a lost object is no finding of its own") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    const Address inner = python.List({}), text = python.Str("hangs"), head = python.List({inner, text, inner});
+    for (const Address a : {inner, head}) python.Track(a);
+    SetRefcount(python, head, 1);
+    SetRefcount(python, inner, 2);
+    SetRefcount(python, text, 1);
+    const Audited a(python);
+    CHECK(a.Verdict(head) == "lost");
+    CHECK(a.Verdict(inner).empty());
+    CHECK(a.Verdict(text).empty());
+    CHECK(a.HangsOn(head) == std::vector<Address>{std::min(inner, text), std::max(inner, text)});
+  });
+}
+
+TEST_CASE("a leaked cycle is lost, its head the object whose count is too high; what the collector will find is not") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    const Address a1 = python.List({python.Str("until it is known")}), b1 = python.List({a1});
+    python.fake().Write<std::uint64_t>(python.fake().Read<std::uint64_t>(a1 + python.layout().Offset(Field::PyListObject_ob_item)), b1);
+    for (const Address o : {a1, b1}) python.Track(o);
+    SetRefcount(python, a1, 2);  // one more than b1's
+    SetRefcount(python, b1, 1);
+    const Audited a(python);
+    CHECK(a.Verdict(a1) == "lost");
+    CHECK(a.Verdict(b1).empty());
+    CHECK(a.HangsOn(a1) == std::vector<Address>{b1});
   });
 }
 

@@ -130,7 +130,7 @@ TEST_CASE("a command of the contract that is not built yet says so instead of pr
     CAPTURE(name);
     CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
   }
-  CHECK(Contains(Complaint("-c x leaks --audit"), "--audit is not available in this version"));
+  CHECK(Contains(Complaint("-c x leaks --depth=3"), "not available in this version"));
   Complaint("-c x export --format dot -o f");
 }
 

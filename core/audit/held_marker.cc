@@ -1,0 +1,202 @@
+#include "core/audit/held_marker.h"
+
+#include <algorithm>
+
+namespace pygc::audit {
+
+namespace {
+
+using heap::Held;
+using heap::kNoNode;
+using heap::LinkKind;
+using heap::NodeId;
+
+constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free structures keep tags in the upper bits of a pointer
+constexpr std::uint64_t kProgressStep = 1u << 20;
+
+}  // namespace
+
+HeldMarker::HeldMarker(const MarkInput& in, WordCounter& words, std::vector<Held>& held)
+    : in_(in), heap_(in.audit.heap), words_(words), held_(held), type_marked_(heap_.types.size()), has_links_(heap_.size()), block_(in.blocks.size()) {
+  type_node_.reserve(heap_.types.size());
+  for (const heap::TypeRecord& t : heap_.types) type_node_.push_back(t.address != 0 ? heap_.index.Find(t.address) : kNoNode);
+  for (const HiddenLink& l : in_.links) has_links_[l.from] = true;
+}
+
+void HeldMarker::Hold(NodeId n, Held as) {
+  if (held_[n] != Held::kNothing) return;
+  held_[n] = as;
+  if (!IsLeaf(n)) nodes_to_do_.push_back(n);
+}
+
+void HeldMarker::HoldBlockAt(std::uint64_t word, Held as) {
+  const BlockId b = in_.blocks.Find(word & kUserBits);
+  if (b == kNoBlock || block_[b] != kUnmarked) return;
+  block_[b] = static_cast<std::uint8_t>(1 + static_cast<std::uint8_t>(as));
+  blocks_to_do_.push_back(b);
+}
+
+std::span<const HiddenLink> HeldMarker::LinksOf(NodeId n) const {
+  if (!has_links_[n]) return {};
+  const auto first = std::lower_bound(in_.links.begin(), in_.links.end(), n, [](const HiddenLink& l, NodeId id) { return l.from < id; });
+  auto last = first;
+  while (last != in_.links.end() && last->from == n) ++last;
+  return {first, last};
+}
+
+template <typename F>
+void HeldMarker::ForEachWord(BlockId b, F&& f) const {
+  in_.cover.ForEachOpenWord(in_.blocks.Range(b), [&](Address at, const std::byte* p) { f(LoadUnchecked<std::uint64_t>(p), at); });
+}
+
+void HeldMarker::Expand(NodeId n, Held as) {
+  const std::uint32_t type = heap_.type[n];
+  if (!type_marked_[type]) {
+    type_marked_[type] = 1;
+    if (type_node_[type] != kNoNode) Hold(type_node_[type], as);
+  }
+  for (const NodeId to : heap_.graph.Successors(n)) Hold(to, as);
+  for (const HiddenLink& l : LinksOf(n)) {
+    if (l.kind != LinkKind::kBlock) {
+      Hold(l.to, as);
+    } else if (block_[l.to] == kUnmarked) {
+      block_[l.to] = static_cast<std::uint8_t>(1 + static_cast<std::uint8_t>(as));
+      blocks_to_do_.push_back(l.to);
+    }
+  }
+}
+
+void HeldMarker::ExpandBlock(BlockId b, Held as) {
+  ForEachWord(b, [&](std::uint64_t word, Address slot) {
+    if (const NodeId n = words_.Count(word, slot); n != kNoNode) Hold(n, as);
+    HoldBlockAt(word, as);
+  });
+}
+
+bool HeldMarker::Spread(Held as, ProgressSink& progress) {
+  const auto is_source = [&](NodeId n) { return std::find(in_.no_source.begin(), in_.no_source.end(), n) == in_.no_source.end(); };
+  for (std::uint64_t steps = 0; !nodes_to_do_.empty() || !blocks_to_do_.empty(); ++steps) {
+    if (steps % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
+    if (!nodes_to_do_.empty()) {
+      const NodeId n = nodes_to_do_.back();
+      nodes_to_do_.pop_back();
+      if (is_source(n)) Expand(n, as);
+    } else {
+      const BlockId b = blocks_to_do_.back();
+      blocks_to_do_.pop_back();
+      ExpandBlock(b, as);
+    }
+  }
+  return true;
+}
+
+heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const heap::UnreachedObject> unreached) {
+  const auto is_lost = [&](NodeId n) { return held_[n] == Held::kNothing && judged[n] == heap::Auditable::kYes; };
+  std::vector<NodeId> objects;
+  for (NodeId n = 0; n < heap_.size(); ++n) {
+    if (is_lost(n) && !IsLeaf(n) && std::find(in_.no_source.begin(), in_.no_source.end(), n) == in_.no_source.end()) objects.push_back(n);
+  }
+  // The blocks that only these lead to, and the objects among blocks that nothing known leads to.
+  std::vector<BlockId> todo, blocks;
+  const auto reach = [&](BlockId b) {
+    if (b == kNoBlock || block_[b] != kUnmarked) return;
+    block_[b] = kLost;
+    todo.push_back(b);
+    blocks.push_back(b);
+  };
+  std::vector<std::pair<BlockId, Address>> object_blocks;
+  for (const NodeId n : objects) {
+    for (const HiddenLink& l : LinksOf(n)) {
+      if (l.kind == LinkKind::kBlock) reach(l.to);
+    }
+  }
+  for (const heap::UnreachedObject& u : unreached) {
+    const BlockId b = in_.blocks.Find(u.object);
+    reach(b);
+    if (b != kNoBlock && block_[b] == kLost) object_blocks.emplace_back(b, u.object);
+  }
+  std::vector<NodeId> leaves;
+  const auto see = [&](NodeId to) {
+    if (to != kNoNode && is_lost(to) && IsLeaf(to)) leaves.push_back(to);
+  };
+  while (!todo.empty()) {
+    const BlockId b = todo.back();
+    todo.pop_back();
+    ForEachWord(b, [&](std::uint64_t word, Address slot) {
+      see(words_.Count(word, slot, kNoNode, 0, true));
+      reach(in_.blocks.Find(word & kUserBits));
+    });
+  }
+  if (objects.empty() && blocks.empty()) return {};
+  std::sort(blocks.begin(), blocks.end());
+  std::sort(object_blocks.begin(), object_blocks.end());
+  // A leaf hangs on lost objects where these explain all of its count.
+  for (const NodeId n : objects) {
+    for (const NodeId to : heap_.graph.Successors(n)) see(to);
+    for (const HiddenLink& l : LinksOf(n)) {
+      if (l.kind != LinkKind::kBlock) see(l.to);
+    }
+  }
+  std::sort(leaves.begin(), leaves.end());
+  for (std::size_t i = 0; i < leaves.size();) {
+    std::size_t end = i;
+    while (end < leaves.size() && leaves[end] == leaves[i]) ++end;
+    if (end - i >= heap_.refcount[leaves[i]]) objects.push_back(leaves[i]);
+    i = end;
+  }
+  std::sort(objects.begin(), objects.end());
+
+  heap::LostPart part;
+  part.items.reserve(objects.size() + blocks.size());
+  for (const NodeId n : objects) part.items.push_back({n, {}, true});
+  for (const BlockId b : blocks) {
+    heap::LostPart::Item item{kNoNode, in_.blocks.Range(b), false};
+    const auto at = std::lower_bound(object_blocks.begin(), object_blocks.end(), std::pair<BlockId, Address>(b, 0));
+    if (at != object_blocks.end() && at->first == b) {
+      item.is_object = true;
+      item.memory.begin = at->second;
+    }
+    part.items.push_back(item);
+  }
+  std::vector<std::uint32_t> offsets{0};
+  std::vector<NodeId> edges;
+  const auto to_object = [&](NodeId to, LinkKind kind) {
+    const auto at = std::lower_bound(objects.begin(), objects.end(), to);
+    if (at == objects.end() || *at != to) return;
+    edges.push_back(static_cast<NodeId>(at - objects.begin()));
+    part.link.push_back(kind);
+  };
+  const auto to_block = [&](BlockId to) {
+    const auto at = std::lower_bound(blocks.begin(), blocks.end(), to);
+    if (at == blocks.end() || *at != to) return;
+    edges.push_back(static_cast<NodeId>(objects.size() + static_cast<std::size_t>(at - blocks.begin())));
+    part.link.push_back(LinkKind::kBlock);
+  };
+  for (const NodeId n : objects) {
+    for (const NodeId to : heap_.graph.Successors(n)) to_object(to, LinkKind::kVisited);
+    for (const HiddenLink& l : LinksOf(n)) {
+      if (l.kind == LinkKind::kBlock) {
+        to_block(l.to);
+      } else {
+        to_object(l.to, l.kind);
+      }
+    }
+    offsets.push_back(static_cast<std::uint32_t>(edges.size()));
+  }
+  for (const BlockId b : blocks) {
+    ForEachWord(b, [&](std::uint64_t word, Address) {
+      if (const NodeId to = heap_.index.Find(word & ~Address{7}); to != kNoNode) {
+        to_object(to, LinkKind::kBlock);
+      } else if (const BlockId other = in_.blocks.Find(word & kUserBits); other != kNoBlock && other != b) {
+        to_block(other);
+      }
+    });
+    offsets.push_back(static_cast<std::uint32_t>(edges.size()));
+  }
+  part.graph = graph::CsrGraph(std::move(offsets), std::move(edges));
+  return part;
+}
+
+std::uint64_t HeldMarker::UnreachedBlocks() const { return static_cast<std::uint64_t>(std::count(block_.begin(), block_.end(), kUnmarked)); }
+
+}  // namespace pygc::audit

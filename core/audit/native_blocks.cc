@@ -1,0 +1,80 @@
+#include "core/audit/native_blocks.h"
+
+#include <algorithm>
+
+namespace pygc::audit {
+
+namespace {
+
+constexpr std::uint64_t kGap = 1u << 16;  // unused bytes between two blocks that begin a new stretch
+constexpr std::uint64_t kMaxBlocks = 0xFFFFFFF0u;
+
+}  // namespace
+
+NativeBlocks::NativeBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover) {
+  const auto add = [&](AddressRange r) {
+    if (!r.empty() && ranges_.size() < kMaxBlocks && !cover.IsClosed((r.begin + 15) & ~Address{15})) ranges_.push_back(r);
+  };
+  for (const PymallocPool& pool : blocks.pools()) {
+    if (pool.damaged) continue;
+    for (std::uint32_t b = 0; b < pool.count; ++b) {
+      const Address begin = pool.first + std::uint64_t{b} * pool.block_bytes;
+      if (blocks.InUse(pool, b)) add({begin, begin + pool.block_bytes});
+    }
+  }
+  const std::vector<AddressRange>& arenas = blocks.arenas();
+  chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+    if (!in_use) return;
+    // A chunk in which pymalloc has an arena is not one block.
+    const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
+    if (after == arenas.end() || after->begin >= memory.end) add(memory);
+  });
+  std::sort(ranges_.begin(), ranges_.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  // Where two allocators claim the same memory, the first block has it.
+  std::size_t kept = 0;
+  for (const AddressRange& r : ranges_) {
+    if (kept == 0 || ranges_[kept - 1].end <= r.begin) ranges_[kept++] = r;
+  }
+  ranges_.resize(kept);
+  Index();
+}
+
+void NativeBlocks::Index() {
+  std::vector<AddressRange> areas;
+  for (const AddressRange& r : ranges_) {
+    const Address begin = r.begin & ~Address{7};
+    if (areas.empty() || begin - areas.back().end > kGap) {
+      areas.push_back({begin, r.end});
+    } else {
+      areas.back().end = std::max(areas.back().end, r.end);
+    }
+  }
+  std::uint64_t granules = 0;
+  for (const AddressRange& a : areas) {
+    first_granule_.push_back(granules);
+    granules += ((a.size() + 7) >> kShift) + 1;
+  }
+  areas_ = AddressMap(areas);
+  cells_.assign(granules / 64 + 1, {});
+  std::size_t area = 0;
+  for (const AddressRange& r : ranges_) {
+    while (!areas[area].Contains(r.begin)) ++area;
+    const std::uint64_t granule = first_granule_[area] + ((r.begin - areas[area].begin) >> kShift);
+    cells_[granule >> 6].bits |= std::uint64_t{1} << (granule & 63);
+  }
+  std::uint64_t rank = 0;
+  for (Cell& c : cells_) {
+    c.rank = rank;
+    rank += static_cast<unsigned>(std::popcount(c.bits));
+  }
+  if (!ranges_.empty()) {
+    lowest_ = ranges_.front().begin;
+    highest_ = ranges_.back().end;
+  }
+}
+
+BlockId NativeBlocks::FirstBehind(Address a) const noexcept {
+  return static_cast<BlockId>(std::upper_bound(ranges_.begin(), ranges_.end(), a, [](Address x, const AddressRange& r) { return x < r.end; }) - ranges_.begin());
+}
+
+}  // namespace pygc::audit

@@ -1,0 +1,64 @@
+#include "core/audit/word_counter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace pygc::audit {
+
+namespace {
+
+using heap::kNoNode;
+using heap::NodeId;
+
+constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, x86-64 ABI
+
+}  // namespace
+
+void WordCounter::NumberUnreached() {
+  if (audit_.unreached.empty()) return;
+  unreached_ = heap::ObjectIndex(in_.heap.index.ranges());
+  std::vector<heap::UnreachedObject> numbered;
+  for (const heap::UnreachedObject& u : audit_.unreached) {
+    if (unreached_.Mark(u.object)) numbered.push_back(u);
+  }
+  unreached_.Seal();
+  audit_.unreached = std::move(numbered);  // ids are ranks by address, as the elements are
+}
+
+void WordCounter::Note(NodeId n, Address slot, NodeId owner, std::int32_t tid) {
+  const auto at = std::lower_bound(watch_->targets.begin(), watch_->targets.end(), n);
+  if (at == watch_->targets.end() || *at != n) return;
+  std::vector<PossibleHolder>& found = (*watch_->found)[static_cast<std::size_t>(at - watch_->targets.begin())];
+  // What was counted as known already lies in open memory too; it is no further reference.
+  if (found.size() >= watch_->max || (slot != 0 && IsKnownSlot(slot))) return;
+  found.push_back({slot, owner, slot == 0 ? fmt::format("register of thread {}", tid) : PlaceOf(slot)});
+}
+
+bool WordCounter::IsKnownSlot(Address slot) const {
+  const auto at = std::lower_bound(in_.roots.references.begin(), in_.roots.references.end(), slot, [](const RootReference& r, Address a) { return r.slot < a; });
+  return at != in_.roots.references.end() && at->slot == slot;
+}
+
+std::string WordCounter::PlaceOf(Address slot) const {
+  const target::Process& process = in_.reader.process();
+  const target::Module* module = process.FindModule(slot);
+  if (module == nullptr && statics_.Holds(slot)) module = process.FindModule(process.memory.Find(slot)->range.begin - 1);  // .bss
+  if (module != nullptr) {
+    const std::string file = module->path.substr(module->path.rfind('/') + 1);
+    const std::uint64_t linked = slot - static_cast<Address>(module->load_bias);
+    if (module->file) {
+      if (const auto symbol = module->file->SymbolAt(linked); symbol && symbol->is_object) return fmt::format("{}: {}+{:#x}", file, symbol->name, linked - symbol->address);
+    }
+    return fmt::format("{}+{:#x}", file, linked);
+  }
+  for (const target::Thread& t : process.threads) {
+    const target::Segment* const s = process.memory.Find(slot);
+    if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return fmt::format("stack of thread {}", t.tid);
+  }
+  if (const auto block = in_.blocks.BlockAt(slot)) return fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin);
+  if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin);
+  return fmt::format("memory at {:#x}", slot);
+}
+
+}  // namespace pygc::audit

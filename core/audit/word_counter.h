@@ -1,0 +1,71 @@
+// Counts words that may be references: each one that is the address of an object, tags in its low bits aside. Where asked to, it notes the places.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/audit/audit_input.h"
+#include "core/audit/static_data.h"
+#include "core/heap/object_index.h"
+#include "core/heap/reference_audit.h"
+
+namespace pygc::audit {
+
+/// A word of memory that may be a reference, and where it lies.
+struct PossibleHolder {
+  Address slot = 0;                    // 0: a register
+  heap::NodeId owner = heap::kNoNode;  // the object in whose own memory it lies, where it is one of a type that is not known
+  std::string place;                   // "libfoo.so: table+0x18", "stack of thread 4711", "malloc block of 64 bytes at 0x..., +0x8"
+};
+
+/// The objects whose words are asked for, rising, and what was found of each.
+struct Watch {
+  std::span<const heap::NodeId> targets;
+  std::size_t max = 0;  // for each
+  std::vector<std::vector<PossibleHolder>>* found = nullptr;
+};
+
+class WordCounter {
+ public:
+  /// `audit.possible` has a place for each node. All outlive it.
+  WordCounter(const AuditInput& in, const StaticData& statics, heap::ReferenceAudit& audit) : in_(in), statics_(statics), audit_(audit) {}
+
+  /// One thread from here on: the places come in the order of addresses.
+  void Observe(const Watch* watch) { watch_ = watch; }
+  /// Numbers `audit.unreached`, so that words that lead to these are counted too.
+  void NumberUnreached();
+
+  /// Counts the word and returns the object that it leads to, or kNoNode. `slot`: where it lies, 0 in a register of thread `tid`; `owner`: the object whose
+  /// memory that is; `lost`: in memory that only lost objects lead to. Thread-safe, unless it observes.
+  heap::NodeId Count(std::uint64_t word, Address slot, heap::NodeId owner = heap::kNoNode, std::int32_t tid = 0, bool lost = false) {
+    const heap::NodeId n = in_.heap.index.Find(word & ~kTagBits);
+    if (n != heap::kNoNode) {
+      std::atomic_ref<std::uint32_t>(audit_.possible[n]).fetch_add(1, std::memory_order_relaxed);
+      if (watch_ != nullptr) [[unlikely]] Note(n, slot, owner, tid);
+    } else if (unreached_.size() > 0) {
+      if (const heap::NodeId u = unreached_.Find(word & ~kTagBits); u != heap::kNoNode) {
+        heap::UnreachedObject& object = audit_.unreached[u];
+        std::atomic_ref<std::uint32_t>(lost ? object.hanging : object.possible).fetch_add(1, std::memory_order_relaxed);
+      }
+    }
+    return n;
+  }
+  /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
+  [[nodiscard]] std::string PlaceOf(Address slot) const;
+
+ private:
+  static constexpr Address kTagBits = 7;  // stack references, dict-or-values
+  void Note(heap::NodeId n, Address slot, heap::NodeId owner, std::int32_t tid);
+  [[nodiscard]] bool IsKnownSlot(Address slot) const;
+
+  const AuditInput& in_;
+  const StaticData& statics_;
+  heap::ReferenceAudit& audit_;
+  const Watch* watch_ = nullptr;
+  heap::ObjectIndex unreached_;
+};
+
+}  // namespace pygc::audit

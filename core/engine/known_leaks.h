@@ -1,0 +1,22 @@
+// Leaks of CPython itself that are known and cited: findings like any other, but nobody's program is to blame, so they are counted apart.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/analysis/refcount_audit.h"
+#include "core/audit/audit_input.h"
+#include "core/base/progress.h"
+#include "core/engine/labels.h"
+
+namespace pygc::engine {
+
+struct KnownLeak {
+  analysis::CountFinding finding;
+  std::string cause;  // file, function, what it does
+};
+
+/// Takes those that are known out of `audit.findings`.
+[[nodiscard]] std::vector<KnownLeak> TakeKnownLeaks(const audit::AuditInput& input, const Labels& labels, analysis::CountAudit& audit, ProgressSink& progress);
+
+}  // namespace pygc::engine
