@@ -1,0 +1,42 @@
+# Completion of pygc and pygc-triage for bash. Asks the program itself, so that it knows the commands and options of the version that is installed.
+_pygc_options() { "$@" --help 2>/dev/null | grep -oE '^ +-[^ ].*' | sed -E 's/  +[^-].*//' | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | tr -d ' ,'; }
+_pygc_commands() { "$1" --help 2>/dev/null | sed -nE '/^Commands/,/^$/s/^  ([a-z][a-z-]+) .*/\1/p'; }
+
+_pygc() {
+  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]} command='' word i
+  COMPREPLY=()
+  case $before in
+    -c | --core | -e | --exe | -o | --layout | --baseline | --module | -x) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    --sysroot | --debug-dir) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    -p | --pid) mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && printf '%s\n' [0-9]*)" -- "$current"); return ;;
+    --fail-on) mapfile -t COMPREPLY < <(compgen -W 'definite pending never' -- "$current"); return ;;
+    --color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$current"); return ;;
+  esac
+  local commands
+  commands=$(_pygc_commands "$program")
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    if grep -qxF -- "$word" <<<"$commands"; then command=$word; break; fi
+  done
+  if [[ $before == --format ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$("$program" $command --help 2>/dev/null | sed -nE 's/^ +--format [A-Z]+ +(.*)/\1/p' | tr -c 'a-z\n-' ' ' | sed 's/ or / /g')" -- "$current")
+  elif [[ $current == -* || -n $command ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(_pygc_options "$program" $command)" -- "$current")
+  else
+    mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+  fi
+}
+
+_pygc_triage() {
+  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+  if [[ $before == --fail-on ]]; then
+    mapfile -t COMPREPLY < <(compgen -W 'definite pending never' -- "$current")
+  elif [[ $current == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]+' | sort -u)" -- "$current")
+  else
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
+  fi
+}
+
+complete -F _pygc pygc
+complete -F _pygc_triage pygc-triage
