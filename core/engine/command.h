@@ -34,6 +34,7 @@ struct Retention {
 /// What commands made of a snapshot with leaves, kept for the next one.
 struct Derived {
   std::optional<analysis::RootPaths> paths;  // without exclusions
+  std::optional<graph::CsrGraph> reverse;
   std::optional<Retention> retention;
 };
 
@@ -79,6 +80,8 @@ struct Outcome {
 [[nodiscard]] Outcome RunStacks(const CommandInput& input);
 [[nodiscard]] Outcome RunTriage(const CommandInput& input);
 [[nodiscard]] Outcome RunReport(const CommandInput& input);
+/// Errors: kUsage (SQLite's message), kLimit.
+[[nodiscard]] Result<Outcome> RunSql(const CommandInput& input);
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 

@@ -19,6 +19,7 @@ namespace {
 
 // Which options a command takes, beyond those that all have.
 enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024, kBaseline = 2048, kShowAll = 4096, kPage = 8192, kAudit = 16384 };
+constexpr unsigned kQuery = 1u << 20, kCsv = 1u << 21, kHeapSections = 1u << 22;
 
 struct CommandRow {
   std::string_view name, summary;
@@ -161,7 +162,17 @@ constexpr CommandRow kRows[] = {
      {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
     {"graph", "alias of export --format dot", false, 0, {}, {}, {}},
-    {"sql", "SQL over the object graph", false, 0, {}, {}, {}},
+    {"sql",
+     "SQL over the object graph",
+     true,
+     kLimit | kQuery | kCsv | kValues,
+     "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs, roots, refcount_findings) without writing them anywhere, and over "
+     "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
+     "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
+     "refs.dst are quick. Nothing can be written, attached or loaded.",
+     {"sql \"select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc limit 5\"",
+      "sql --format csv --limit 0 \"select * from referrers where object_id = (select id from objects where address = 0x7f12ab34cd50)\""},
+     {"the five types with the most bytes", "everything that refers to an object, for a spreadsheet"}},
     {"report",
      "one self-contained HTML page: leaks with drawn cycles, who holds the memory, types, stacks",
      true,
@@ -282,6 +293,7 @@ std::string Invocation(bool standalone, std::string_view command) {
 
 constexpr std::uint64_t kUsualFrames = 100;  // of a thread; deeper stacks are shown from both ends
 constexpr std::uint64_t kScreenRows = 5;     // groups and holders of triage
+constexpr std::uint64_t kUsualQueryRows = 10000;
 constexpr double kMostSeconds = 1e9;  // some thirty years
 
 // A number of [least, most]; `what` it is goes into the message. CLI11's own names its bounds with hundreds of digits.
@@ -352,7 +364,11 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   if (row.takes & kExportFile) {
     command->add_option("--format", g.raw.format, "sqlite or jsonl")->type_name("FORMAT")->check(CLI::IsMember({"sqlite", "jsonl"}))->group(group);
   } else {
-    if (!(row.takes & kPage)) command->add_option("--format", g.raw.format, "text or json")->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}))->group(group);
+    const bool csv = (row.takes & kCsv) != 0;
+    if (!(row.takes & kPage)) {
+      CLI::Option* format = command->add_option("--format", g.raw.format, csv ? "text, json or csv" : "text or json")->type_name("FORMAT")->group(group);
+      csv ? format->check(CLI::IsMember({"text", "json", "csv"})) : format->check(CLI::IsMember({"text", "json"}));
+    }
     command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);
   }
   if (row.takes & (kAddress | kAddresses)) {
@@ -364,8 +380,9 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   }
   if (row.takes & kValues) command->add_flag("--show-values", r.show_values, "also the values of the objects listed")->group(group);
   if (row.takes & kLocals) command->add_flag("--locals", r.locals, "also the variables of each function")->group(group);
+  if (row.takes & kQuery) command->add_option("QUERY", r.arguments, "one SELECT")->group("");
   if (row.takes & kLimit)
-    command->add_option("--limit", r.limit, "rows to show, and addresses in each (0: all; default 10)")
+    command->add_option("--limit", r.limit, (row.takes & kQuery) ? "rows to show (0: all; default 10,000)" : "rows to show, and addresses in each (0: all; default 10)")
         ->type_name("N")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
         ->group(group);
@@ -459,7 +476,7 @@ std::string Wrapped(std::string_view text, std::size_t width) {
 
 std::string CommandHelp(const Grammar& g, const CommandRow& row) {
   const bool s = g.standalone;
-  const char* const arguments = (row.takes & kAddress) ? " ADDR" : (row.takes & kAddresses) ? " ADDR..." : (row.takes & kTarget) ? " ADDR|TYPE" : "";
+  const char* const arguments = (row.takes & kAddress) ? " ADDR" : (row.takes & kAddresses) ? " ADDR..." : (row.takes & kTarget) ? " ADDR|TYPE" : (row.takes & kQuery) ? " QUERY" : "";
   std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
                                 s && NeedsTarget(row.name) ? "-c CORE | -p PID  " : "", row.name, arguments, Wrapped(row.description, 100));
   for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s, row.name), row.example_arguments[i], row.example_meaning[i]);
@@ -543,6 +560,9 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
   if ((row.takes & kTarget) && r.arguments.size() != 1) {
     return Fail(ErrorCode::kUsage, "{0} needs one address or type, for example: {0} 0x7f12ab34cd50, or: {0} app.Session", row.name);
   }
+  if ((row.takes & kQuery) && r.arguments.size() != 1) {
+    return Fail(ErrorCode::kUsage, "{} needs one query in quotes, for example: sql \"select count(*) from objects\"", row.name);
+  }
   if (!(row.takes & (kAddress | kAddresses))) return {};
   if (r.arguments.empty()) {
     return Fail(ErrorCode::kUsage, "{0} needs the address of an object, for example: {0} 0x7f12ab34cd50 (leaks and finalizers list some)", row.name);
@@ -563,12 +583,14 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     r.command = command->get_name();
     if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
     if (r.command == "triage" && command->count("--limit") == 0) r.limit = kScreenRows;
+    if (r.command == "sql" && command->count("--limit") == 0) r.limit = kUsualQueryRows;
   }
   r.color = g.raw.color;
   if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
   r.format = g.raw.format == "json"     ? Format::kJson
              : g.raw.format == "sqlite" ? Format::kSqlite
              : g.raw.format == "jsonl"  ? Format::kJsonl
+             : g.raw.format == "csv"    ? Format::kCsv
                                         : Format::kText;
   r.fail_on = g.raw.fail_on == "pending" ? FailOn::kPending : g.raw.fail_on == "never" ? FailOn::kNever : FailOn::kDefinite;
   if (command && r.command == "triage" && command->count("--fail-on") == 0) r.fail_on = FailOn::kNever;

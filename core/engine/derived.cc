@@ -16,16 +16,24 @@ Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in) {
   return &in.derived->paths.emplace(std::move(*found));
 }
 
+Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& in) {
+  if (in.derived == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
+  if (in.derived->reverse) return &*in.derived->reverse;
+  if (!in.progress.Update("building the reverse graph", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while building the reverse graph");
+  Result<graph::CsrGraph> reverse = graph::Transpose(in.heap.graph);
+  if (!reverse) return tl::unexpected(reverse.error());
+  return &in.derived->reverse.emplace(std::move(*reverse));
+}
+
 Result<const Retention*> RetentionOf(const CommandInput& in) {
   if (in.derived != nullptr && in.derived->retention) return &*in.derived->retention;
   const Result<const analysis::RootPaths*> paths = RootPathsOf(in);
   if (!paths) return tl::unexpected(paths.error());
-  if (!in.progress.Update("building the reverse graph", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while building the reverse graph");
-  const Result<graph::CsrGraph> reverse = graph::Transpose(in.heap.graph);
+  const Result<const graph::CsrGraph*> reverse = ReverseGraphOf(in);
   if (!reverse) return tl::unexpected(reverse.error());
   if (!in.progress.Update("finding dominators", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while finding dominators");
   Retention made;
-  made.tree = graph::BuildDominatorTree(in.heap.graph, *reverse, (*paths)->starts);
+  made.tree = graph::BuildDominatorTree(in.heap.graph, **reverse, (*paths)->starts);
   std::vector<std::uint64_t> weight(in.heap.size(), 1);
   made.objects = graph::RetainedSizes(made.tree, weight);
   for (heap::NodeId n = 0; n < in.heap.size(); ++n) {

@@ -10,6 +10,9 @@ namespace pygc::engine {
 /// The tree of shortest paths from the roots. Errors: kCancelled.
 [[nodiscard]] Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& input);
 
+/// Who refers to whom. Errors: kCancelled, kLimit.
+[[nodiscard]] Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& input);
+
 /// What each object alone keeps alive. Errors: kCancelled, kLimit.
 [[nodiscard]] Result<const Retention*> RetentionOf(const CommandInput& input);
 

@@ -80,8 +80,11 @@ struct Session::Impl {
                              (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (request.command == "export") return Export(input, output, progress);
-    const Outcome outcome = RunCommand(input);
+    const Result<Outcome> ran = RunFallible(input);
+    if (!ran) return ReportError(ran.error(), output);
+    const Outcome& outcome = *ran;
     const int status = StatusOf(request, header, outcome);
+    if (request.format == Format::kCsv) ReportMissing(header, output);
     const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
@@ -128,7 +131,7 @@ struct Session::Impl {
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators"};
+    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql"};
     return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
            (request.command == "verify" && request.traverse);
   }
@@ -226,6 +229,11 @@ struct Session::Impl {
     if (!outcome.interrupted && (all || all.error().code != ErrorCode::kCancelled)) return status;
     const int interrupted = Interrupted(progress, output);
     return status == kFindings && interrupted == kPartial ? status : interrupted;
+  static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
+
+  // CSV has no place for it.
+  static void ReportMissing(const report::Header& header, OutputSink& output) {
+    for (const report::Missing& m : header.missing) output.Err(fmt::format("pygc: PARTIAL: {}: {}\n", report::Printable(m.what), report::Printable(m.reason)));
   }
 
   int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {
@@ -258,7 +266,7 @@ struct Session::Impl {
   // as not known. The command runs on a heap without objects, under a header that says so.
   int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, const WatchedProgress& progress, OutputSink& output) {
     const bool stopped = error.code == ErrorCode::kCancelled;
-    if (request.command != "export") {
+    if (request.command != "export" && request.command != "sql") {  // which are nothing without objects
       report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
       header.complete = false;
       header.certainty = report::Certainty::kUnverifiable;

@@ -63,6 +63,11 @@ JsonWriter& JsonWriter::Seconds(double value) {
   impl_->writer.RawValue(text.data(), text.size(), rapidjson::kNumberType);
   return *this;
 }
+JsonWriter& JsonWriter::Real(double value) {
+  if (!std::isfinite(value)) return String(fmt::format("{}", value));
+  impl_->writer.Double(value);
+  return *this;
+}
 JsonWriter& JsonWriter::Bool(bool value) {
   impl_->writer.Bool(value);
   return *this;

@@ -29,6 +29,8 @@ class JsonWriter {
   JsonWriter& Unsigned(std::uint64_t value);
   /// Rounded to microseconds: only for timing.
   JsonWriter& Seconds(double value);
+  /// The shortest digits that give the number again; infinities, which JSON does not have, as strings.
+  JsonWriter& Real(double value);
   JsonWriter& Bool(bool value);
   JsonWriter& Null();
   /// "0x7f12ab34cd50"

@@ -267,8 +267,8 @@ def run(interpreter, fixture, checks, options):
             program.close(keep=options.keep)
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+def main(fixtures=FIXTURES, doc=__doc__):
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
     p.add_argument("--count", type=int, default=20)
     p.add_argument("-v", "--verbose", action="store_true")
@@ -280,7 +280,7 @@ def main():
     passed = failed = 0
     chosen = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded") and
               (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
-    for interpreter, fixture, checks in [(i, f, c) for i in chosen for f, c in FIXTURES]:
+    for interpreter, fixture, checks in [(i, f, c) for i in chosen for f, c in fixtures]:
         for name, wrong, note in run(interpreter, fixture, checks, options):
             if wrong:
                 failed += 1

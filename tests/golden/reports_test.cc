@@ -7,6 +7,7 @@
 #include "core/report/leaks_report.h"
 #include "core/report/object_report.h"
 #include "core/report/path_report.h"
+#include "core/report/sql.h"
 #include "core/report/stacks_report.h"
 #include "core/report/status_report.h"
 #include "core/report/triage_report.h"
@@ -367,6 +368,26 @@ TEST_CASE("heap and dominators") {
   WriteJson(hd, d, json);
   EndEnvelope(json);
   CheckGolden("dominators.json", json.Take() + "\n");
+}
+
+TEST_CASE("sql: every kind of value, more rows than shown") {
+  const Header h = Modern("sql");
+  SqlReport r;
+  r.columns = {"name", "count(*)", "share", "b\x1b"};
+  SqlValue share;
+  share.kind = SqlValue::Kind::kReal;
+  share.real = 0.25;
+  SqlValue blob;
+  blob.kind = SqlValue::Kind::kBlob;
+  blob.text = std::string("\x00\xff", 2);
+  r.rows = {{SqlValue::Text("app.\x1b[2JNode"), SqlValue::Integer(502), share, blob}, {SqlValue{}, SqlValue::Integer(-7), SqlValue{}, SqlValue{}}};
+  r.cut = true;
+  CheckGolden("sql.txt", Text(h, r));
+  JsonWriter json;
+  BeginEnvelope(json, h);
+  WriteJson(h, r, json);
+  EndEnvelope(json);
+  CheckGolden("sql.json", json.Take() + "\n");
 }
 
 TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one") {

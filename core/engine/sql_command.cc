@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <limits>
+
+#include "core/engine/derived.h"
+#include "core/engine/edge_labels.h"
+#include "core/objects/frames.h"
+#include "core/objects/offsets.h"
+#include "core/objects/values.h"
+#include "core/report/sql.h"
+
+namespace pygc::engine {
+namespace {
+
+using report::SqlRow;
+using report::SqlValue;
+
+constexpr std::size_t kMaxStringUnits = std::size_t{16} << 20;  // of a value that is shown; SQLite takes no longer one
+
+SqlValue NumberOr(std::int64_t value, std::int64_t none) { return value == none ? SqlValue{} : SqlValue::Integer(value); }
+
+// The texts among the objects, read on demand.
+class Strings {
+ public:
+  explicit Strings(const CommandInput& in)
+      : heap_(in.heap), offsets_(in.reader.runtime().layout), values_(in.reader.process().memory, offsets_, in.reader.runtime().lookdict), is_text_(heap_.types.size(), kUnknown) {}
+
+  [[nodiscard]] bool Is(heap::NodeId n) {
+    std::uint8_t& known = is_text_[heap_.type[n]];
+    if (known == kUnknown) known = values_.IsText(heap_.AddressOf(n)) ? kYes : kNo;
+    return known == kYes;
+  }
+  [[nodiscard]] bool Read(heap::NodeId n, bool with_value, report::SqlString* out) const {
+    const Address object = heap_.AddressOf(n);
+    const std::optional<objects::TextUnits> units = values_.Units(object, std::numeric_limits<std::size_t>::max());
+    if (!units) return false;
+    out->length = units->length;
+    out->digest = 0xcbf29ce484222325u;  // FNV-1a, over characters instead of bytes
+    for (std::uint64_t i = 0; i < units->count; ++i) out->digest = (out->digest ^ units->At(i)) * 0x100000001b3u;
+    if (with_value) out->value = values_.Text(object, kMaxStringUnits).value_or("");
+    return true;
+  }
+
+ private:
+  enum : std::uint8_t { kUnknown, kYes, kNo };
+  const heap::HeapSnapshot& heap_;
+  objects::Offsets offsets_;
+  objects::Values values_;
+  std::vector<std::uint8_t> is_text_;  // by type
+};
+
+std::vector<SqlRow> FrameRows(const CommandInput& in) {
+  std::vector<SqlRow> rows;
+  const objects::FrameReader frames(in.reader);
+  for (const cpython::Interpreter& interpreter : in.reader.runtime().interpreters) {
+    for (const cpython::PyThread& thread : interpreter.threads) {
+      const objects::ThreadStack stack = frames.StackOf(thread, in.request.limits);
+      for (std::size_t depth = 0; depth < stack.frames.size(); ++depth) {
+        const objects::PythonFrame& f = stack.frames[depth];
+        const heap::NodeId object = f.frame_object == 0 ? heap::kNoNode : in.heap.index.Find(f.frame_object);
+        rows.push_back({SqlValue::Integer(interpreter.id), SqlValue::Integer(static_cast<std::int64_t>(thread.thread_id)), SqlValue::Integer(static_cast<std::int64_t>(depth)),
+                        SqlValue::TextOrNull(frames.FunctionName(f.code)), SqlValue::TextOrNull(frames.QualifiedName(f.code)),
+                        SqlValue::TextOrNull(frames.FileName(f.code)), NumberOr(f.line, -1), NumberOr(object, heap::kNoNode)});
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<SqlRow> RootRows(const CommandInput& in) {
+  std::vector<SqlRow> rows;
+  if (in.roots == nullptr) return rows;
+  for (const heap::Root& root : in.roots->roots) {
+    const heap::NodeId n = in.heap.index.Find(root.object);
+    if (n == heap::kNoNode) continue;
+    rows.push_back({SqlValue::Integer(n), SqlValue::Text(heap::RootKindName(root.kind)), SqlValue::Text(heap::DescribeRoot(*in.roots, root))});
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const SqlRow& a, const SqlRow& b) { return a[0].integer < b[0].integer; });
+  return rows;
+}
+
+}  // namespace
+
+Result<Outcome> RunSql(const CommandInput& in) {
+  EdgeLabels labels(in.reader, in.heap, in.request.redact);
+  report::ExportInput graph{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }};
+  for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
+    graph.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
+  }
+  Strings strings(in);
+  report::SqlSources sources{graph,
+                             [&] { return ReverseGraphOf(in); },
+                             [&]() -> Result<report::SqlRetention> {
+                               const Result<const Retention*> made = RetentionOf(in);
+                               if (!made) return tl::unexpected(made.error());
+                               return report::SqlRetention{(*made)->tree, (*made)->bytes, (*made)->objects};
+                             },
+                             [&] { return RootRows(in); },
+                             {},
+                             [&] { return FrameRows(in); },
+                             [&](heap::NodeId n) { return strings.Is(n); },
+                             [&](heap::NodeId n, bool with_value, report::SqlString* out) { return strings.Read(n, with_value, out); },
+                             in.request.show_values && !in.request.redact};
+  report::SqlBounds bounds;
+  bounds.rows = in.request.limit;
+  const Result<report::SqlReport> r = report::RunSqlQuery(sources, in.request.arguments.at(0), bounds, in.progress);
+  if (!r) return tl::unexpected(r.error());
+  Outcome outcome;
+  outcome.interrupted = r->interrupted;
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in.request, in.header, *r, in.colour);
+  return outcome;
+}
+
+}  // namespace pygc::engine

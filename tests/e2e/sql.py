@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""pygc sql: every query gives the rows that SQLite gives over the file that `export` wrote of the same core; strings and frames as the process says.
+
+usage: sql.py [--quick] [--interpreter TEXT]... [-v] [--keep]    (--quick: three interpreters)
+
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
+"""
+import ast
+import csv
+import io
+import json
+import os
+import sqlite3
+import sys
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import explain  # noqa: E402
+import process  # noqa: E402
+
+QUERIES = """
+select * from types order by id
+select id, address, interpreter, type_id, size, refcount, immortal, tracked, generation, state, finalizer, finalized, exact, label from objects order by id
+select src, dst, label from refs order by rowid
+select key, value from meta where key not in ('audited') order by key
+select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc, 1 limit 20
+select state, count(*) from objects group by 1 order by 1
+select generation, tracked, count(*) from objects group by 1, 2 order by 1, 2
+select o.address, r.label from refs r join objects o on o.id = r.src where r.dst = (select id from objects where address = {address}) order by r.rowid
+select o.address, r.label from refs r join objects o on o.id = r.dst where r.src = (select id from objects where address = {address}) order by r.rowid
+select dst, count(*) as n from refs group by dst order by n desc, dst limit 10
+select count(*) from objects where type_id in (select id from types where name like '%error' or name glob '*Error')
+select id from objects where address in ({address}, 1, null, 'x', {address})
+with recursive r(id) as (select id from objects where address = {address} union select dst from refs join r on src = r.id) select count(*), min(id), max(id) from r
+select a.type_id, b.type_id, count(*) from refs join objects a on a.id = src join objects b on b.id = dst where a.tracked and b.tracked group by 1, 2 order by 3 desc, 1, 2 limit 15
+select label, count(*) from refs where label is not null group by label order by 2 desc, 1 limit 15
+select object_id, kind, recorded, found from refcount_findings order by 1, 2
+""".strip().splitlines()
+
+REFUSED = ["attach '/tmp/pygc-x.db' as x", "create table t(a)", "delete from objects", "vacuum into '/tmp/pygc-x.db'", "pragma journal_mode = wal", "select load_extension('x')",
+           "select nonsense from objects", "selct 1", "select 1; select 2", "", "select value from strings"]
+
+
+class Dump:
+    """A core of the fixture, the database exported of it, and pygc's answers."""
+
+    def __init__(self, program, ask):
+        self.program, self.ask, self.core, self.documents = program, ask, program.gcore(), []
+        path = os.path.join(program.folder, "heap.db")
+        ran = process.pygc("-c", self.core, "export", "--format", "sqlite", "-o", path)
+        if ran.code != 0:
+            raise process.CannotTest("export: exit %s: %s" % (ran.code, ran.tail()))
+        self.database = sqlite3.connect(path)
+        self.database.text_factory = str
+
+    def run(self, *arguments, timeout=300):
+        return process.pygc("-c", self.core, *arguments, timeout=timeout)
+
+    def sql(self, query, *options):
+        ran = self.run("sql", "--format", "json", "--limit", "0", query, *options)
+        if ran.code != 0:
+            raise process.CannotTest("%s: exit %s: %s" % (query[:60], ran.code, ran.tail()))
+        path = os.path.join(self.program.folder, "sql-%d.json" % len(self.documents))
+        with open(path, "w") as f:
+            f.write(ran.out)
+        self.documents.append(path)
+        return json.loads(ran.out)["result"]
+
+
+def check_queries(dump):
+    wrong, address = [], dump.program.truth["objects"]["slot"]
+    for query in QUERIES:
+        query = query.format(address=address)
+        got = dump.sql(query)
+        cursor = dump.database.execute(query)
+        want = [list(row) for row in cursor]
+        wrong += explain.differ(query[:50] + ": columns", got["columns"], [d[0] for d in cursor.description])
+        if got["rows"] != want:
+            first = next((i for i, (a, b) in enumerate(zip(got["rows"], want)) if a != b), min(len(want), len(got["rows"])))
+            wrong.append("%s: %d rows, the file has %d; first difference at %d: %s, %s" %
+                         (query[:80], len(got["rows"]), len(want), first, got["rows"][first:first + 1], want[first:first + 1]))
+        if not want and "findings" not in query:
+            wrong.append("%s: says nothing about anything" % query[:80])
+    return wrong
+
+
+def check_strings(dump):
+    """Texts that modules hold are there with their length and value; equal digests mean equal texts."""
+    truth = json.loads(ast.literal_eval(dump.ask("json.dumps(sorted([id(k), len(k), k] for m in list(__import__('sys').modules.values()) for k in list(getattr(m, '__dict__', {}).values()) if type(k) is str and len(k) < 1000 and all(c < chr(128) for c in k)))")))
+    wanted = ", ".join(str(t[0]) for t in truth)
+    got = dump.sql("select distinct address, length, value from strings where address in (%s) order by address" % wanted, "--show-values")["rows"]
+    wrong = explain.differ("strings", got, [list(t) for t in sorted(set(map(tuple, truth)))])
+    clash = dump.sql("select digest from strings group by digest having count(distinct value) > 1", "--show-values")["rows"]
+    return wrong + explain.differ("digests of different texts", clash, []) + ([] if len(truth) > 50 else ["only %d texts" % len(truth)])
+
+
+def check_frames(dump):
+    stacks = json.loads(dump.run("stacks", "--format", "json", "--limit", "0").out)["result"]["threads"]
+    want = sorted([t["thread_id"], i, f["function"], f["file"], f["line"]] for t in stacks for i, f in enumerate(t["frames"]))
+    got = dump.sql("select thread, depth, function, file, line from frames")["rows"]
+    return explain.differ("frames", sorted(got), want) + ([] if len(want) > 2 else ["no frames"])
+
+
+def check_dominators(dump):
+    tree = json.loads(dump.run("dominators", "--format", "json", "--limit", "0").out)["result"]
+    wrong = explain.differ("objects, bytes", dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id")["rows"], [[tree["objects"], tree["bytes"]]])
+    want = [[int(d["address"], 16), d["retained"], d["objects"]] for d in tree["dominators"] if d["depth"] == 0]
+    got = dump.sql("select o.address, d.retained, d.retained_objects from dominators d join objects o on o.id = d.object_id where d.dominator_id is null")["rows"]
+    return wrong + explain.differ("top dominators", sorted(got), sorted(want))
+
+
+def check_referrers(dump):
+    address = dump.program.truth["objects"]["slot"]
+    want = json.loads(dump.run("referrers", hex(address), "--format", "json", "--limit", "0").out)["result"]["references"]
+    got = dump.sql("select referrer_address, referrer_type, label from referrers where object_id = (select id from objects where address = %d)" % address)["rows"]
+    return explain.differ("referrers", sorted(got), sorted([int(r["address"], 16), r["type"], r["label"]] for r in want if r["kind"] == "object"))
+
+
+def check_csv(dump):
+    query = "select t.name, count(*) from objects o join types t on t.id = o.type_id group by 1 order by 1"
+    rows = list(csv.reader(io.StringIO(dump.run("sql", "--format", "csv", "--limit", "0", query).out)))
+    return explain.differ("csv", rows[1:], [[str(v) for v in r] for r in dump.database.execute(query)])
+
+
+def check_refused(dump):
+    wrong = []
+    for query in REFUSED:
+        ran = dump.run("sql", query)
+        if ran.code != 2 or ran.err.count("\n") != 1 or ran.out:
+            wrong.append("%s: exit %s, %s" % (query, ran.code, ran.tail()))
+    return wrong + (["a file was written"] if os.path.exists("/tmp/pygc-x.db") else [])
+
+
+def check_endless(dump):
+    """A query without an end stops at --timeout, and is partial."""
+    started = time.time()
+    ran = dump.run("sql", "with recursive r(n) as (values(1) union all select n + 1 from r) select max(n) from r", "--timeout", "1", timeout=60)
+    wrong = explain.differ("exit status", ran.code, 3)
+    return wrong + (["took %.0f s" % (time.time() - started)] if time.time() - started > 30 else [])
+
+
+def check_all(live):
+    dump = Dump(live.program, live.ask)
+    return [(check.__name__[6:], check(dump), "") for check in (check_queries, check_strings, check_frames, check_dominators, check_referrers, check_csv, check_refused,
+                                                              check_endless, explain.check_schemas)]
+
+
+if __name__ == "__main__":
+    sys.exit(explain.main((("holders", check_all),), __doc__))
