@@ -201,7 +201,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--save", "-x", "--depth", "--fan-out"};
+constexpr std::string_view kLaterOptions[] = {"--save", "--depth", "--fan-out"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -430,6 +430,7 @@ std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
   g->app.require_subcommand(0, 1);
   if (standalone) {
     AddTargetOptions(g->app, *g);
+    g->app.add_option("-x", g->request.script_file, "run the commands in FILE, one a line, on one load (-: standard input)")->type_name("FILE")->group("Options");
     g->app.add_flag("--version", g->request.show_version, "pygc's version")->group("Options");
   }
   AddCommonOptions(g->app, *g);
@@ -498,7 +499,8 @@ std::string RootHelp(const Grammar& g) {
   std::string out =
       "pygc finds what a Python process cannot free: reference cycles, gc.garbage, finalizers. It reads the memory of a core file or of a stopped\n"
       "process; nothing runs in the process and nothing is changed in it. CPython 2.7 and 3.6 to 3.15, x86-64 Linux.\n\n";
-  out += s ? "usage: pygc -c CORE COMMAND [OPTIONS]      a core file\n       pygc -p PID  COMMAND [OPTIONS]      a live process\n"
+  out += s ? "usage: pygc -c CORE COMMAND [OPTIONS]      a core file (-: standard input)\n       pygc -p PID  COMMAND [OPTIONS]      a live process\n"
+             "       pygc -c CORE                        a prompt: many commands on one load\n       pygc -c CORE -x FILE                the commands in FILE, one a line\n"
            : "usage: pygc COMMAND [OPTIONS]      works on the selected target\n";
   out += "\nCommands (pygc COMMAND --help says more):\n";
   for (const CommandSummary& c : Commands()) out += fmt::format("  {:<12}{}\n", c.name, c.summary);
@@ -651,6 +653,35 @@ std::span<const CommandSummary> Commands() {
   return commands;
 }
 
+std::vector<std::string> Completions(std::span<const std::string> words) {
+  const std::string last = words.empty() ? "" : words.back();
+  std::vector<std::string> found;
+  const auto offer = [&](std::string_view word) {
+    if (word.starts_with(last)) found.emplace_back(word);
+  };
+  if (words.size() < 2) {
+    for (const CommandSummary& c : Commands()) offer(c.name);
+    for (const char* own : {"help", "quit"}) offer(own);
+  } else if (words[0] == "help") {
+    for (const CommandSummary& c : Commands()) offer(c.name);
+  } else if (last.starts_with("-")) {
+    const std::unique_ptr<Grammar> g = BuildGrammar(false);
+    const auto command = g->commands.find(words[0]);
+    if (command == g->commands.end()) return found;
+    for (const CLI::Option* option : command->second->get_options()) {
+      for (const std::string& name : option->get_lnames()) offer("--" + name);
+    }
+  } else if (words[words.size() - 2] == "--format") {
+    const CommandRow* row = FindRow(words[0]);
+    if (row == nullptr) return found;
+    for (const char* format : (row->takes & kExportFile) ? std::vector{"sqlite", "jsonl"} : (row->takes & kCsv) ? std::vector{"text", "json", "csv"} : std::vector{"text", "json"}) offer(format);
+  } else if (words[words.size() - 2] == "--fail-on") {
+    for (const char* severity : {"definite", "pending", "never"}) offer(severity);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone) try {
   const std::unique_ptr<Grammar> g = BuildGrammar(standalone);
   g->app.allow_extras();
@@ -690,7 +721,9 @@ Result<Request> ParseCommandLine(std::span<const std::string> words, bool standa
   if (g->request.show_version) return g->request;
   const std::vector<std::string> extras = g->app.remaining(true);
   if (!extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));
-  if (command == nullptr) return Fail(ErrorCode::kUsage, "no command given; commands: {} (pygc --help)", CommandList());
+  const bool has_target = !g->request.target.core.empty() || g->request.target.pid != 0;
+  if (command == nullptr && !has_target) return Fail(ErrorCode::kUsage, "no command given; commands: {} (pygc --help)", CommandList());
+  if (command != nullptr && !g->request.script_file.empty()) return Fail(ErrorCode::kUsage, "-x FILE brings its own commands: leave out {}", Quoted(command->get_name()));
   return Finish(*g, command);
 } catch (const std::exception& e) {
   return Fail(ErrorCode::kInternal, "cannot parse the command line: {}", e.what());

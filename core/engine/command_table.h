@@ -41,6 +41,7 @@ struct Request {
   std::string color = "auto";
   std::string output_file;              // -o FILE
   std::string baseline;
+  std::string script_file;              // -x FILE: commands to run on one load
   double timeout_seconds = 0;
   Limits limits;                        // --threads, --max-memory
   TargetChoice target;
@@ -48,6 +49,7 @@ struct Request {
   std::string help_text;                // filled when show_help
 };
 
+/// The standalone program may be given a target and no command: `command` is empty then.
 /// Parses "pygc COMMAND [OPTIONS] [ARGS]" without the program name. `standalone`: target options are allowed.
 /// Errors: kUsage with one line that names the word and what is possible (nearest command).
 [[nodiscard]] Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone);
@@ -58,5 +60,8 @@ struct Request {
 /// Name and one-line summary of each command, in the order of the contract; only those that this build can run.
 struct CommandSummary { std::string_view name, summary; };
 [[nodiscard]] std::span<const CommandSummary> Commands();
+
+/// What the last of `words` of a command line could become: commands, options of the command that stands before it, values of an option. Sorted.
+[[nodiscard]] std::vector<std::string> Completions(std::span<const std::string> words);
 
 }  // namespace pygc::engine

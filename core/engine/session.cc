@@ -145,7 +145,11 @@ struct Session::Impl {
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
     if (with_leaves) {
-      for (const heap::Root& root : snapshot::FindPythonRoots(*reader, request.limits).roots) options.roots.push_back(root.object);
+      options.late_roots = [&] {
+        std::vector<Address> objects;
+        for (const heap::Root& root : snapshot::FindPythonRoots(*reader, request.limits).roots) objects.push_back(root.object);
+        return objects;
+      };
     }
     options.limits = request.limits;
     Analysis made;
@@ -229,6 +233,8 @@ struct Session::Impl {
     if (!outcome.interrupted && (all || all.error().code != ErrorCode::kCancelled)) return status;
     const int interrupted = Interrupted(progress, output);
     return status == kFindings && interrupted == kPartial ? status : interrupted;
+  }
+
   static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
 
   // CSV has no place for it.

@@ -211,6 +211,15 @@ class Builder {
     }
     for (const Address root : options_.roots) reach(root);
     if (!drain()) return false;
+    for (bool found_more = static_cast<bool>(options_.late_roots); found_more;) {
+      found_more = false;
+      for (const Address root : options_.late_roots()) {
+        const bool was_known = found_.index.IsMarked(root);
+        reach(root);
+        found_more = found_more || (!was_known && found_.index.IsMarked(root));
+      }
+      if (!drain()) return false;
+    }
     // Static types own their dicts, and nobody need refer to them. What they lead to may be of types not met before.
     for (std::size_t known = 0; options_.ownership != nullptr;) {
       const std::vector<const TypeFacts*> types = reader_.Types();

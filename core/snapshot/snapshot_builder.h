@@ -1,6 +1,7 @@
 // BuildSnapshot: the one long loop that turns a target into a HeapSnapshot. The last layer that reads the target.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "core/base/address.h"
@@ -18,6 +19,8 @@ struct SnapshotOptions {
   // with_leaves: follow what objects own beside what they visit, from `roots` and static types too; references that are not exactly known are not followed.
   const objects::Ownership* ownership = nullptr;
   std::vector<Address> roots = {};  // with_leaves: objects that are held from outside of the heap; they and what they reach are nodes too
+  // with_leaves: more of them, as far as the types that the reader has met by then tell; asked again until nothing new turns up. May be empty.
+  std::function<std::vector<Address>()> late_roots = {};
   Limits limits;
   unsigned piece_shift = 16;  // ids in one piece of work: 1 << piece_shift; smaller only in tests
 };

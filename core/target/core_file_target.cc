@@ -95,6 +95,32 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   return MappedFile::FromDescriptor(temporary->get(), packed.path(), 0);
 }
 
+/// A core that is piped in: a file as it is, anything else copied to a temporary file first, because a core is read in no order.
+Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progress) {
+  const std::string name = "standard input";
+  struct stat s {};
+  if (fstat(STDIN_FILENO, &s) != 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", name, std::strerror(errno));
+  if (S_ISREG(s.st_mode)) return MappedFile::FromDescriptor(STDIN_FILENO, name, 0);
+  if (isatty(STDIN_FILENO)) return Fail(ErrorCode::kUsage, "-c - reads a core from standard input, which is a terminal: for example zcat core.gz | pygc -c - leaks");
+  const Result<Descriptor> temporary = OpenTemporary();
+  if (!temporary) return tl::unexpected(temporary.error());
+  std::vector<std::byte> block(1u << 20);
+  std::uint64_t size = 0;
+  for (;;) {
+    const ssize_t n = read(STDIN_FILENO, block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Fail(ErrorCode::kHost, "{}: reading stopped at {}: {}", name, SizeText(size), std::strerror(errno));
+    if (n == 0) break;
+    if (!WriteSparse(temporary->get(), std::span(block).first(static_cast<std::size_t>(n)), size)) {
+      return Fail(ErrorCode::kHost, "{}: copying stopped at {}: {} (set TMPDIR to a directory with more space)", name, SizeText(size), std::strerror(errno));
+    }
+    size += static_cast<std::uint64_t>(n);
+    if (!progress.Update("reading the core", size, 0)) return Fail(ErrorCode::kCancelled, "{}: reading was stopped", name);
+  }
+  if (ftruncate(temporary->get(), static_cast<off_t>(size)) != 0) return Fail(ErrorCode::kHost, "{}: {}", name, std::strerror(errno));
+  return MappedFile::FromDescriptor(temporary->get(), name, 0);
+}
+
 tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byte> bytes, std::uint16_t type) {
   const std::string kind = elf::DescribeFile(bytes);
   if (type == ET_EXEC || type == ET_DYN) return Fail(ErrorCode::kNotAnalysable, "{}: {}: a program, not a core (a program goes with -e)", path, kind);
@@ -104,7 +130,7 @@ tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byt
 
 /// Opens, unpacks and checks: what comes back is a 64-bit little-endian x86-64 ET_CORE with memory in it.
 Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft) {
-  auto file = MappedFile::Open(path, 0);
+  auto file = path == "-" ? ReadStandardInput(progress) : MappedFile::Open(path, 0);
   if (!file) {
     Error error = file.error();
     if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kNotAnalysable;

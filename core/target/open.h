@@ -25,7 +25,7 @@ struct OpenOptions {
   Limits limits;
 };
 
-/// Opens an ELF core (also .zst .lz4 .gz .xz). The file stays mapped read-only as long as the Process lives.
+/// Opens an ELF core (also .zst .lz4 .gz .xz); "-": reads it from standard input. The file stays mapped read-only as long as the Process lives.
 /// Errors: kNotAnalysable (no such file, a directory, not ELF, a program, another machine: the message names what it is), kNotPermitted.
 [[nodiscard]] Result<Process> OpenCore(const std::string& path, const OpenOptions& options, ProgressSink& progress);
 

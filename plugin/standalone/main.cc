@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -13,23 +12,14 @@
 
 #include "core/engine/command_table.h"
 #include "core/engine/session.h"
+#include "plugin/standalone/command_loop.h"
+#include "plugin/standalone/host_output.h"
 #include "plugin/standalone/terminal_host.h"
-#include "plugin/worker/client.h"
 #include "plugin/worker/engine_runner.h"
 #include "plugin/worker/server.h"
 
 namespace pygc::standalone {
 namespace {
-
-class HostOutput final : public engine::OutputSink {
- public:
-  explicit HostOutput(TerminalHost& host) : host_(host) {}
-  bool Out(std::string_view bytes) override { return host_.Out(bytes); }
-  void Err(std::string_view bytes) override { host_.Err(bytes); }
-
- private:
-  TerminalHost& host_;
-};
 
 // `pygc --worker FD PARENT`, as WorkerClient::Start calls it.
 int RunWorker(const char* fd_word, const char* parent_word) {
@@ -47,15 +37,18 @@ void OccupyStandardDescriptors() {
     if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-std::string WorkingDirectory() {
-  char path[PATH_MAX];
-  return getcwd(path, sizeof path) != nullptr ? path : "";
-}
-
 int ExitStatus(int status, TerminalHost& host) {
   if (host.write_error() == 0) return status;
   host.Err(fmt::format("pygc: the report cannot be written to standard output: {}\n", std::strerror(host.write_error())));
   return 2;
+}
+
+// What is said of a target when no command was given and nobody sits at a terminal: one screen, where this version has that.
+std::string_view Overview() {
+  for (const engine::CommandSummary& command : engine::Commands()) {
+    if (command.name == "triage") return command.name;
+  }
+  return "status";
 }
 
 int RunHost(std::vector<std::string> words) {
@@ -71,23 +64,11 @@ int RunHost(std::vector<std::string> words) {
     host.Out(parsed->show_version ? fmt::format("pygc {}\n", worker::BuildVersion()) : parsed->help_text);
     return ExitStatus(no_words ? 2 : 0, host);
   }
-  worker::WorkerOptions options;
-  options.host_is_pygc = true;
-  options.die_with_parent = true;
-  options.inherit_stdin = parsed->target.core == "-";
-  const auto started = worker::WorkerClient::Start(options);
-  if (!started) {
-    host.Err(fmt::format("pygc: {}\n", started.error().message));
-    return 6;
-  }
-  worker::CommandRequest request;
-  request.words = std::move(words);
-  request.standalone = true;
-  request.working_directory = WorkingDirectory();
-  request.columns = TerminalColumns(STDOUT_FILENO);
-  request.colour_terminal = ShowsColours(STDOUT_FILENO);
-  request.target.route = worker::TargetRoute::kCommandLine;
-  return ExitStatus(worker::RunCommand(**started, request, host), host);
+  CommandLoop commands(words, *parsed, host);
+  if (!parsed->script_file.empty()) return ExitStatus(commands.RunFile(parsed->script_file), host);
+  if (!parsed->command.empty()) return ExitStatus(commands.Run({}), host);
+  const bool is_dialogue = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && parsed->target.core != "-";
+  return ExitStatus(is_dialogue ? commands.RunPrompt() : commands.Run({std::string(Overview())}), host);
 }
 
 }  // namespace

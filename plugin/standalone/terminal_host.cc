@@ -41,7 +41,9 @@ void TerminalHost::Err(std::string_view bytes) {
   (void)WriteAll(STDERR_FILENO, bytes);
 }
 
-int TerminalHost::InterruptCount() { return g_interrupts; }
+int TerminalHost::InterruptCount() { return g_interrupts - interrupts_before_; }
+void TerminalHost::ForgetInterrupts() { interrupts_before_ = g_interrupts; }
+int InterruptsSoFar() { return g_interrupts; }
 
 unsigned TerminalColumns(int fd) {
   winsize size{};

@@ -150,6 +150,7 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
       host.Out(command->show_help ? command->help_text : fmt::format("pygc {}\n", BuildVersion()));
       return 0;
     }
+    if (command->command.empty()) return engine::ReportError({ErrorCode::kUsage, "no command given (pygc --help)", std::nullopt}, output);
     if (command->command == "self-test") {
       const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
       return engine::WriteSelfTest(TestThisMachine(host), *command, facts, output);

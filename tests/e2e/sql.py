@@ -59,22 +59,33 @@ class Dump:
     def run(self, *arguments, timeout=300):
         return process.pygc("-c", self.core, *arguments, timeout=timeout)
 
-    def sql(self, query, *options):
-        ran = self.run("sql", "--format", "json", "--limit", "0", query, *options)
-        if ran.code != 0:
-            raise process.CannotTest("%s: exit %s: %s" % (query[:60], ran.code, ran.tail()))
-        path = os.path.join(self.program.folder, "sql-%d.json" % len(self.documents))
+    def sql(self, *queries, values=False):
+        """The results of the queries, on one load."""
+        path = os.path.join(self.program.folder, "queries")
         with open(path, "w") as f:
-            f.write(ran.out)
-        self.documents.append(path)
-        return json.loads(ran.out)["result"]
+            for query in queries:
+                f.write("sql --format json --limit 0 %s \"%s\"\n" % ("--show-values" if values else "", query))
+        ran = self.run("-x", path)
+        if ran.code != 0:
+            raise process.CannotTest("%s: exit %s: %s" % (queries[0][:60], ran.code, ran.tail()))
+        decoder, at, results = json.JSONDecoder(), 0, []
+        while ran.out[at:].strip():
+            document, end = decoder.raw_decode(ran.out, at)
+            path = os.path.join(self.program.folder, "sql-%d.json" % len(self.documents))
+            with open(path, "w") as f:
+                f.write(ran.out[at:end])
+            self.documents.append(path)
+            results.append(document["result"])
+            at = end + 1
+        if len(results) != len(queries):
+            raise process.CannotTest("%d results of %d queries" % (len(results), len(queries)))
+        return results
 
 
 def check_queries(dump):
     wrong, address = [], dump.program.truth["objects"]["slot"]
-    for query in QUERIES:
-        query = query.format(address=address)
-        got = dump.sql(query)
+    queries = [query.format(address=address) for query in QUERIES]
+    for query, got in zip(queries, dump.sql(*queries)):
         cursor = dump.database.execute(query)
         want = [list(row) for row in cursor]
         wrong += explain.differ(query[:50] + ": columns", got["columns"], [d[0] for d in cursor.description])
@@ -91,31 +102,32 @@ def check_strings(dump):
     """Texts that modules hold are there with their length and value; equal digests mean equal texts."""
     truth = json.loads(ast.literal_eval(dump.ask("json.dumps(sorted([id(k), len(k), k] for m in list(__import__('sys').modules.values()) for k in list(getattr(m, '__dict__', {}).values()) if type(k) is str and len(k) < 1000 and all(c < chr(128) for c in k)))")))
     wanted = ", ".join(str(t[0]) for t in truth)
-    got = dump.sql("select distinct address, length, value from strings where address in (%s) order by address" % wanted, "--show-values")["rows"]
-    wrong = explain.differ("strings", got, [list(t) for t in sorted(set(map(tuple, truth)))])
-    clash = dump.sql("select digest from strings group by digest having count(distinct value) > 1", "--show-values")["rows"]
-    return wrong + explain.differ("digests of different texts", clash, []) + ([] if len(truth) > 50 else ["only %d texts" % len(truth)])
+    got, clash = dump.sql("select distinct address, length, value from strings where address in (%s) order by address" % wanted,
+                          "select digest from strings group by digest having count(distinct value) > 1", values=True)
+    wrong = explain.differ("strings", got["rows"], [list(t) for t in sorted(set(map(tuple, truth)))])
+    return wrong + explain.differ("digests of different texts", clash["rows"], []) + ([] if len(truth) > 50 else ["only %d texts" % len(truth)])
 
 
 def check_frames(dump):
     stacks = json.loads(dump.run("stacks", "--format", "json", "--limit", "0").out)["result"]["threads"]
     want = sorted([t["thread_id"], i, f["function"], f["file"], f["line"]] for t in stacks for i, f in enumerate(t["frames"]))
-    got = dump.sql("select thread, depth, function, file, line from frames")["rows"]
+    got = dump.sql("select thread, depth, function, file, line from frames")[0]["rows"]
     return explain.differ("frames", sorted(got), want) + ([] if len(want) > 2 else ["no frames"])
 
 
 def check_dominators(dump):
     tree = json.loads(dump.run("dominators", "--format", "json", "--limit", "0").out)["result"]
-    wrong = explain.differ("objects, bytes", dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id")["rows"], [[tree["objects"], tree["bytes"]]])
+    sums, got = dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
+                         "select o.address, d.retained, d.retained_objects from dominators d join objects o on o.id = d.object_id where d.dominator_id is null")
+    wrong = explain.differ("objects, bytes", sums["rows"], [[tree["objects"], tree["bytes"]]])
     want = [[int(d["address"], 16), d["retained"], d["objects"]] for d in tree["dominators"] if d["depth"] == 0]
-    got = dump.sql("select o.address, d.retained, d.retained_objects from dominators d join objects o on o.id = d.object_id where d.dominator_id is null")["rows"]
-    return wrong + explain.differ("top dominators", sorted(got), sorted(want))
+    return wrong + explain.differ("top dominators", sorted(got["rows"]), sorted(want))
 
 
 def check_referrers(dump):
     address = dump.program.truth["objects"]["slot"]
     want = json.loads(dump.run("referrers", hex(address), "--format", "json", "--limit", "0").out)["result"]["references"]
-    got = dump.sql("select referrer_address, referrer_type, label from referrers where object_id = (select id from objects where address = %d)" % address)["rows"]
+    got = dump.sql("select referrer_address, referrer_type, label from referrers where object_id = (select id from objects where address = %d)" % address)[0]["rows"]
     return explain.differ("referrers", sorted(got), sorted([int(r["address"], 16), r["type"], r["label"]] for r in want if r["kind"] == "object"))
 
 
