@@ -80,19 +80,21 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
     if (state == 0 || !found || !max || *found == 0) return false;
     array = *found;
     count = *max;
-    return LooksLikeArenas(array, count);
+    return LooksLikeArenas(array, count) != 0;
   }
   const std::optional<Address> arenas = cpython::FindInterpreterSymbol(*process_, *runtime_, "arenas");
   const std::optional<Address> max = cpython::FindInterpreterSymbol(*process_, *runtime_, "maxarenas");
   if (arenas && max) {
     array = memory.ReadPointer(*arenas).value_or(0);
     count = memory.ReadValue<std::uint32_t>(*max).value_or(0);
-    if (array != 0 && LooksLikeArenas(array, count)) return true;
+    if (array != 0 && LooksLikeArenas(array, count) != 0) return true;
   }
   // HEURISTIC: without symbols, a word in the interpreter's writable data that leads to an array of arena_objects which fit together. The number of them
   // stands in a static nearby; the array doubles, so powers of two times 16 are tried from the largest down. A wrong yes would need a foreign array in
-  // which every element is unused or a plausible arena; a wrong no makes all of that memory possible references.
+  // which every element is unused or a plausible arena; a wrong no makes all of that memory possible references. Other statics lead into the middle of the
+  // array (usable_arenas, unused_arena_objects): the one from which most arenas are seen is its beginning.
   if (runtime_->module_index >= process_->modules.size()) return false;
+  std::uint64_t most = 0;
   for (const target::Segment& s : memory.segments()) {
     if (!s.writable || s.bytes == nullptr) continue;
     const target::Module* const module = process_->FindModule(s.range.begin);
@@ -101,22 +103,24 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
     for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
       const Address candidate = Word(s.bytes + (a - s.range.begin), 0);
       if (candidate % 16 != 0 || candidate < 4096 || memory.At(candidate, kInitialArenas * arena_size_) == nullptr) continue;
-      if (!LooksLikeArenas(candidate, kInitialArenas)) continue;
+      std::uint64_t seen = LooksLikeArenas(candidate, kInitialArenas), length = kInitialArenas;
+      if (seen == 0 || candidate == array) continue;
+      for (std::uint64_t more = 0; length * 2 <= max_arenas_ && (more = LooksLikeArenas(candidate, length * 2)) != 0; length *= 2) seen = more;
+      if (seen < most || (seen == most && candidate >= array)) continue;
+      most = seen;
       array = candidate;
-      count = kInitialArenas;
-      while (count * 2 <= max_arenas_ && LooksLikeArenas(candidate, count * 2)) count *= 2;
-      return true;
+      count = length;
     }
   }
-  return false;
+  return most > 0;
 }
 
-bool PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) const {
-  if (count == 0 || count > max_arenas_) return false;  // LIMIT: max_objects, 2^24
+std::uint64_t PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) const {
+  if (count == 0 || count > max_arenas_) return 0;  // LIMIT: max_objects, 2^24
   const target::MemoryImage& memory = process_->memory;
   const cpython::Layout& layout = runtime_->layout;
   const std::byte* p = memory.At(array, count * arena_size_);
-  if (p == nullptr) return false;
+  if (p == nullptr) return 0;
   const std::uint32_t address = layout.Offset(Field::arena_object_address), next = layout.Offset(Field::arena_object_pool_address);
   const std::uint32_t free_pools = layout.Offset(Field::arena_object_nfreepools), total = layout.Offset(Field::arena_object_ntotalpools);
   std::uint64_t used = 0;
@@ -126,11 +130,11 @@ bool PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) const {
     const Address end = base + arena_bytes_;
     if (base % 4096 != 0 || Word(p, next) < base || Word(p, next) > end || Half(p, total) > arena_bytes_ / pool_bytes_ || Half(p, total) + 1 < arena_bytes_ / pool_bytes_ ||
         Half(p, free_pools) > Half(p, total) || memory.At(base, pool_bytes_) == nullptr) {
-      return false;
+      return 0;
     }
     ++used;
   }
-  return used > 0;
+  return used;
 }
 
 void PymallocHeap::ReadArenas(Address array, std::uint64_t count) {

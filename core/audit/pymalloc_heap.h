@@ -84,7 +84,8 @@ class PymallocHeap {
  private:
   static constexpr std::uint32_t kNoPool = 0xFFFFFFFFu, kDamagedPool = 0xFFFFFFFEu;
   [[nodiscard]] bool FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const;
-  [[nodiscard]] bool LooksLikeArenas(Address array, std::uint64_t count) const;
+  /// How many arenas an array of `count` arena_objects would name; 0 where it cannot be one.
+  [[nodiscard]] std::uint64_t LooksLikeArenas(Address array, std::uint64_t count) const;
   void ReadArenas(Address array, std::uint64_t count);
   void ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools);
   /// False where the pool's header is damaged.
