@@ -86,11 +86,13 @@ constexpr CommandRow kRows[] = {
     {"heap",
      "histogram by type: count, shallow bytes, retained bytes",
      true,
-     kLimit | kFilter,
+     kLimit | kFilter | kCsv | kValues | kHeapSections,
      "Counts the objects of every type, with their bytes as sys.getsizeof() says them and the bytes that they keep alive one by one (by dominators, nothing "
-     "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them.",
-     {"heap", "heap --type 'app.*' --limit 0"},
-     {"the ten types with the most bytes", "all types of package app"}},
+     "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them. Names "
+     "what keeps more than a fifth of all that is in use. --waste adds empty room in lists, dicts and sets, and equal texts and tuples; --memory adds where the "
+     "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files.",
+     {"heap --memory --waste", "heap --by module --min-size 1K --format csv"},
+     {"where is the memory, and what of it is not used?", "large objects by the module of their type, for a spreadsheet"}},
     {"show",
      "one object: type, value, counts, fields, holders",
      true,
@@ -271,7 +273,7 @@ std::optional<std::uint64_t> ParseSize(std::string_view text) {
 
 // What CLI11 stores into before it is checked and becomes a Request.
 struct RawOptions {
-  std::string format = "text", fail_on = "definite", color = "auto", max_memory;
+  std::string format = "text", fail_on = "definite", color = "auto", max_memory, min_size;
   std::vector<std::string> modules;
   bool help = false;
 };
@@ -399,6 +401,16 @@ void AddCommand(Grammar& g, const CommandRow& row) {
         ->type_name("GLOB")
         ->allow_extra_args(false)
         ->group(group);
+  }
+  if (row.takes & kHeapSections) {
+    command->add_option("--by", r.by, "rows: type or module")->type_name("WHAT")->check(CLI::IsMember({"type", "module"}))->group(group);
+    command->add_option("--state", r.state, "only objects that are uncollectable, unreachable or reachable")
+        ->type_name("STATE")
+        ->check(CLI::IsMember({"uncollectable", "unreachable", "reachable"}))
+        ->group(group);
+    command->add_option("--min-size", g.raw.min_size, "only objects of SIZE bytes or more (100, 4K, 1M)")->type_name("SIZE")->group(group);
+    command->add_flag("--waste", r.waste, "also room in containers that nothing is in, and equal texts and tuples")->group(group);
+    command->add_flag("--memory", r.memory, "also where the memory of the process is")->group(group);
   }
   if (row.takes & kTraverse) {
     command->add_flag("--traverse", r.traverse, "also compare the native readers with tp_traverse's own code")->group(group);
@@ -602,6 +614,11 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     if (!size || *size == 0)
       return Fail(ErrorCode::kUsage, "--max-memory {} is not a size: give a number with K, M, G or T, for example 4G", Quoted(g.raw.max_memory));
     r.limits.max_memory_bytes = *size;
+  }
+  if (!g.raw.min_size.empty()) {
+    const std::optional<std::uint64_t> size = ParseSize(g.raw.min_size);
+    if (!size) return Fail(ErrorCode::kUsage, "--min-size {} is not a size: give a number of bytes, or one with K, M or G, for example 4K", Quoted(g.raw.min_size));
+    r.min_size = *size;
   }
   for (const std::string& module : g.raw.modules) {
     const std::size_t equals = module.find('=');

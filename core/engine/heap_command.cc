@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
 #include "core/engine/derived.h"
+#include "core/engine/heap_sections.h"
 #include "core/engine/findings.h"
 #include "core/engine/inspector.h"
 #include "core/report/heap_report.h"
@@ -22,21 +25,33 @@ std::uint64_t SizeOf(const heap::HeapSnapshot& heap, NodeId n) {
   return n < heap.size_bytes.size() && heap.size_bytes[n] != heap::kUnknownSize ? heap.size_bytes[n] : 0;
 }
 
+std::optional<analysis::State> StateNamed(const std::string& name) {
+  if (name == "uncollectable") return analysis::State::kUncollectable;
+  if (name == "unreachable") return analysis::State::kUnreachable;
+  if (name == "reachable") return analysis::State::kReachable;
+  return std::nullopt;
+}
+
 class Histogram {
  public:
-  Histogram(const CommandInput& in, const Retention* retention) : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact) {
-    for (const heap::TypeRecord& type : heap_.types) row_of_type_.push_back(RowNamed(type.name));
+  Histogram(const CommandInput& in, const Retention* retention) : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), by_module_(in.request.by == "module") {
+    if (by_module_) ReadModuleNames();
+    for (const heap::TypeRecord& type : heap_.types) row_of_type_.push_back(RowNamed(RowNameOf(type.name)));
   }
 
   report::HeapReport Run() {
     report::HeapReport r;
     r.with_retained = retention_ != nullptr;
+    if (by_module_) r.by = "module";
     row_of_.resize(heap_.size());
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) { row_of_[n] = RowOf(n, a); });
     rows_.resize(names_.size());
     for (std::size_t i = 0; i < names_.size(); ++i) rows_[i].type = names_[i];
     wanted_.reserve(names_.size());
-    for (const std::string& name : names_) wanted_.push_back(PassesFilters(in_.request, name, {name}));
+    for (const std::string& name : names_) wanted_.push_back(by_module_ || PassesFilters(in_.request, name, {name}));
+    if (by_module_) {
+      for (const heap::TypeRecord& type : heap_.types) wanted_type_.push_back(PassesFilters(in_.request, type.name, {type.name}));
+    }
     for (NodeId n = 0; n < heap_.size(); ++n) Count(n, r);
     if (retention_ != nullptr) AddRetained();
     rows_.erase(std::remove_if(rows_.begin(), rows_.end(), [](const report::HeapRow& row) { return row.objects == 0; }), rows_.end());
@@ -50,6 +65,23 @@ class Histogram {
   }
 
  private:
+  // The module of a type is the longest beginning of its name that is an imported module: the rest may have dots too (Outer.Inner).
+  void ReadModuleNames() {
+    constexpr std::string_view kPrefix = "module ";
+    if (in_.roots == nullptr) return;
+    for (const heap::Root& root : in_.roots->roots) {
+      if (root.kind == heap::RootKind::kModule && root.name.starts_with(kPrefix)) modules_.insert(root.name.substr(kPrefix.size()));
+    }
+  }
+  [[nodiscard]] std::string RowNameOf(const std::string& type) const {
+    if (!by_module_) return type;
+    for (std::size_t dot = type.rfind('.'); dot != std::string::npos && dot > 0; dot = type.rfind('.', dot - 1)) {
+      if (modules_.count(type.substr(0, dot)) != 0) return type.substr(0, dot);
+    }
+    const std::size_t dot = type.find('.');
+    return dot == std::string::npos ? "builtins" : type.substr(0, dot);
+  }
+
   // Types of one name share a row: a class that is made anew on each call would fill the table.
   std::uint32_t RowNamed(const std::string& name) {
     const auto [found, fresh] = row_named_.try_emplace(name, static_cast<std::uint32_t>(names_.size()));
@@ -60,10 +92,12 @@ class Histogram {
   std::uint32_t RowOf(NodeId n, Address a) {
     const std::uint32_t type = heap_.type[n];
     const bool classic = heap_.types[type].name == "instance" && heap_.types[type].may_have_legacy_finalizer;
-    return classic ? RowNamed(labels_.TypeName(a)) : row_of_type_[type];
+    return classic ? RowNamed(RowNameOf(labels_.TypeName(a))) : row_of_type_[type];
   }
   [[nodiscard]] bool Wanted(NodeId n) const {
-    if (!wanted_[row_of_[n]]) return false;
+    if (!wanted_[row_of_[n]] || (by_module_ && !wanted_type_[heap_.type[n]])) return false;
+    if (in_.request.min_size != 0 && SizeOf(heap_, n) < in_.request.min_size) return false;
+    if (state_ && in_.verdict.state[n] != *state_) return false;
     return !in_.request.generation || (heap_.IsTracked(n) && heap_.Generation(n) == *in_.request.generation);
   }
   void Count(NodeId n, report::HeapReport& r) {
@@ -125,8 +159,11 @@ class Histogram {
   Labels labels_;
   std::vector<std::string> names_;
   std::map<std::string, std::uint32_t> row_named_;
+  bool by_module_;
+  std::set<std::string> modules_;
   std::vector<std::uint32_t> row_of_type_, row_of_;
-  std::vector<bool> wanted_;
+  std::vector<bool> wanted_, wanted_type_;  // by row; by type, where rows are modules
+  std::optional<analysis::State> state_ = StateNamed(in_.request.state);
   std::vector<report::HeapRow> rows_;
 };
 
@@ -224,11 +261,23 @@ Result<report::DominatorsReport> FindDominators(const CommandInput& in) {
 
 Outcome RunHeap(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in);
-  const report::HeapReport r = Histogram(in, retention ? *retention : nullptr).Run();
+  report::HeapReport r = Histogram(in, retention ? *retention : nullptr).Run();
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;
   outcome.partial = !retention;
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  if (retention) {
+    for (const NodeId n : (*retention)->tree.preorder) r.reachable_bytes += SizeOf(in.heap, n);
+    r.suspects = FindSuspects(in, **retention);
+  }
+  if (in.request.waste) {
+    Result<std::vector<report::ContainerWaste>> containers = MeasureContainers(in);
+    if (containers) r.containers = std::move(*containers);
+    Result<std::vector<report::Duplicate>> duplicates = FindDuplicates(in, &r.duplicate_bytes);
+    if (duplicates) r.duplicates = std::move(*duplicates);
+    outcome.interrupted = outcome.interrupted || !containers || !duplicates;
+  }
+  if (in.request.memory) r.memory = MeasureMemory(in);
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in.request, in.header, r, in.colour);
   return outcome;
 }
 

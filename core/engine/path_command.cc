@@ -4,13 +4,17 @@
 #include "core/analysis/root_paths.h"
 #include "core/engine/findings.h"
 #include "core/engine/inspector.h"
+#include "core/engine/native_holders.h"
+#include "core/engine/node_path.h"
 #include "core/report/path_report.h"
 
 namespace pygc::engine {
 namespace {
 
 constexpr std::uint32_t kMaxBranchDepth = 16;
-constexpr std::size_t kMaxNearest = 8, kMaxSteps = 64;
+constexpr std::size_t kMaxNearest = 8;
+constexpr std::size_t kMaxNativeStarts = 64;  // objects whose holder is searched for in native memory
+constexpr std::size_t kMaxSteps = kMaxPathSteps;
 
 /// Tells which nodes hang below one of the tree of shortest paths. All questions together cost no more than one look at each node.
 class Below {
@@ -47,6 +51,7 @@ class PathFinder {
     report_.is_type = !address;
     if (Result<void> searched = Search(); !searched) return Write(true);
     address ? OneObject(*address) : AllOfType();
+    NameNativeHolders();
     return Write(false);
   }
 
@@ -159,34 +164,27 @@ class PathFinder {
     if (report_.paths.size() < Limit()) report_.paths.push_back(PathOf(nodes, root));
   }
 
-  [[nodiscard]] report::PathRoot RootOf(heap::NodeId start, std::uint32_t index) const {
-    report::PathRoot out;
-    if (index == analysis::RootPaths::kCountOnly) {
-      out.kind = "count-only";
-      const std::uint32_t count = heap_.refcount[start];
-      out.name = count == heap::kImmortal ? "immortal" : "a holder that was not found";
-      return out;
+  // Paths that start where only the count says that somebody holds it.
+  void NameNativeHolders() {
+    std::vector<report::RootPath*> nameless;
+    for (report::RootPath& path : report_.paths) nameless.push_back(&path);
+    for (report::PathBranch& branch : report_.tree) nameless.push_back(&branch.path);
+    std::erase_if(nameless, [](const report::RootPath* p) { return p->root.kind != "count-only" || p->root.name == "immortal" || p->steps.empty(); });
+    std::vector<Address> starts;
+    for (const report::RootPath* path : nameless) {
+      if (starts.size() < kMaxNativeStarts) starts.push_back(path->steps.front().address);
     }
-    const heap::Root& root = in_.roots->roots[index];
-    out.kind = heap::RootKindName(root.kind);
-    out.name = root.name;
-    out.place = in_.roots->places[root.place];
-    out.expression = root.expression;
-    out.through_cell = root.shape == heap::Root::Shape::kCell;
-    out.frame_object = root.shape == heap::Root::Shape::kFrameObject;
-    return out;
+    std::map<Address, NativeHolder> holders = FindNativeHolders(in_, starts);
+    for (report::RootPath* path : nameless) {
+      const auto found = holders.find(path->steps.front().address);
+      if (found == holders.end()) continue;
+      path->root.kind = heap::RootKindName(found->second.kind);
+      path->root.name = "a reference";
+      path->root.place = found->second.place;
+    }
   }
 
-  [[nodiscard]] report::RootPath PathOf(const std::vector<heap::NodeId>& nodes, std::uint32_t root) const {
-    report::RootPath path;
-    path.root = RootOf(nodes.front(), root);
-    path.length = nodes.size() - 1;
-    std::vector<Address> addresses;
-    addresses.reserve(nodes.size());
-    for (const heap::NodeId n : nodes) addresses.push_back(heap_.AddressOf(n));
-    path.steps = labels_.PathOf(addresses, kMaxSteps);
-    return path;
-  }
+  [[nodiscard]] report::RootPath PathOf(const std::vector<heap::NodeId>& nodes, std::uint32_t root) const { return DescribePath(in_, labels_, nodes, root); }
 
   // ---- all of a type
 

@@ -21,13 +21,13 @@
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
+#include "core/engine/roots.h"
 #include "core/engine/labels.h"
 #include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
 #include "core/report/output_file.h"
-#include "core/snapshot/python_roots.h"
 #include "core/snapshot/snapshot_builder.h"
 
 namespace pygc::engine {
@@ -147,7 +147,7 @@ struct Session::Impl {
     if (with_leaves) {
       options.late_roots = [&] {
         std::vector<Address> objects;
-        for (const heap::Root& root : snapshot::FindPythonRoots(*reader, request.limits).roots) objects.push_back(root.object);
+        for (const heap::Root& root : FindRoots(*reader, request.limits).roots) objects.push_back(root.object);
         return objects;
       };
     }
@@ -162,7 +162,7 @@ struct Session::Impl {
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
-    if (with_leaves) made.roots = snapshot::FindPythonRoots(*reader, request.limits);  // again: now every static type is known
+    if (with_leaves) made.roots = FindRoots(*reader, request.limits);  // again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
     Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress);

@@ -1,11 +1,9 @@
 #include <algorithm>
-#include <limits>
 
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
+#include "core/engine/texts.h"
 #include "core/objects/frames.h"
-#include "core/objects/offsets.h"
-#include "core/objects/values.h"
 #include "core/report/sql.h"
 
 namespace pygc::engine {
@@ -14,39 +12,7 @@ namespace {
 using report::SqlRow;
 using report::SqlValue;
 
-constexpr std::size_t kMaxStringUnits = std::size_t{16} << 20;  // of a value that is shown; SQLite takes no longer one
-
 SqlValue NumberOr(std::int64_t value, std::int64_t none) { return value == none ? SqlValue{} : SqlValue::Integer(value); }
-
-// The texts among the objects, read on demand.
-class Strings {
- public:
-  explicit Strings(const CommandInput& in)
-      : heap_(in.heap), offsets_(in.reader.runtime().layout), values_(in.reader.process().memory, offsets_, in.reader.runtime().lookdict), is_text_(heap_.types.size(), kUnknown) {}
-
-  [[nodiscard]] bool Is(heap::NodeId n) {
-    std::uint8_t& known = is_text_[heap_.type[n]];
-    if (known == kUnknown) known = values_.IsText(heap_.AddressOf(n)) ? kYes : kNo;
-    return known == kYes;
-  }
-  [[nodiscard]] bool Read(heap::NodeId n, bool with_value, report::SqlString* out) const {
-    const Address object = heap_.AddressOf(n);
-    const std::optional<objects::TextUnits> units = values_.Units(object, std::numeric_limits<std::size_t>::max());
-    if (!units) return false;
-    out->length = units->length;
-    out->digest = 0xcbf29ce484222325u;  // FNV-1a, over characters instead of bytes
-    for (std::uint64_t i = 0; i < units->count; ++i) out->digest = (out->digest ^ units->At(i)) * 0x100000001b3u;
-    if (with_value) out->value = values_.Text(object, kMaxStringUnits).value_or("");
-    return true;
-  }
-
- private:
-  enum : std::uint8_t { kUnknown, kYes, kNo };
-  const heap::HeapSnapshot& heap_;
-  objects::Offsets offsets_;
-  objects::Values values_;
-  std::vector<std::uint8_t> is_text_;  // by type
-};
 
 std::vector<SqlRow> FrameRows(const CommandInput& in) {
   std::vector<SqlRow> rows;
@@ -86,7 +52,7 @@ Result<Outcome> RunSql(const CommandInput& in) {
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     graph.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }
-  Strings strings(in);
+  Texts texts(in);
   report::SqlSources sources{graph,
                              [&] { return ReverseGraphOf(in); },
                              [&]() -> Result<report::SqlRetention> {
@@ -97,8 +63,8 @@ Result<Outcome> RunSql(const CommandInput& in) {
                              [&] { return RootRows(in); },
                              {},
                              [&] { return FrameRows(in); },
-                             [&](heap::NodeId n) { return strings.Is(n); },
-                             [&](heap::NodeId n, bool with_value, report::SqlString* out) { return strings.Read(n, with_value, out); },
+                             [&](heap::NodeId n) { return texts.Is(n, in.heap.AddressOf(n)); },
+                             [&](heap::NodeId n, bool with_value, report::SqlString* out) { return texts.Read(in.heap.AddressOf(n), with_value, out); },
                              in.request.show_values && !in.request.redact};
   report::SqlBounds bounds;
   bounds.rows = in.request.limit;

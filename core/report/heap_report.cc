@@ -3,27 +3,164 @@
 #include <fmt/format.h>
 
 #include "core/report/numbers.h"
+#include "core/report/sql.h"
 
 namespace pygc::report {
 namespace {
 
 std::string Share(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(whole)); }
 
+void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextWriter& out) {
+  out.Line();
+  out.To(2).Add(fmt::format("Suspect {}", number), Style::kHeading).To(13);
+  std::string words = s.address != 0 ? fmt::format("One {}{}{} at {:#x} keeps", s.type, s.name.empty() ? "" : " ", s.name, s.address)
+                                     : fmt::format("{} objects of type {} together keep", Thousands(s.objects), s.type);
+  words += fmt::format(" {} of all that is in use: {} in {}.", Share(s.retained, all), Bytes(s.retained), Counted(s.retained_objects, "object"));
+  if (s.pile != 0 && s.pile != s.address) {
+    words += fmt::format(" It piles up in the {} at {:#x}, which keeps {} in {} directly below it.", s.pile_type, s.pile, Bytes(s.pile_retained), Counted(s.pile_parts, "object"));
+  } else if (s.pile != 0) {
+    words += fmt::format(" It piles up there, in {} directly below it.", Counted(s.pile_parts, "object"));
+  }
+  if (!s.path.empty()) words += fmt::format(" {} held by: {}", s.address != 0 ? "It is" : "One of them is", s.expression.empty() ? s.path : s.expression);
+  out.Paragraph(words, 13);
+  std::string keywords;
+  for (const std::string& word : s.keywords) keywords += (keywords.empty() ? "" : ", ") + word;
+  out.To(13).Add("keywords: ").Paragraph(keywords, 23);
+}
+
+void WriteContainers(const std::vector<ContainerWaste>& containers, TextWriter& out) {
+  out.Line();
+  out.Line("Room in containers that nothing is in", Style::kHeading);
+  out.Line();
+  Table table;
+  table.right = {false, true, true, true, true, true, true};
+  table.rows.push_back({"kind", "objects", "empty", "room for", "used", "fill", "unused"});
+  for (const ContainerWaste& c : containers) {
+    table.rows.push_back({c.kind, Thousands(c.objects), Thousands(c.empty), Thousands(c.capacity), Thousands(c.used), Share(c.used, c.capacity), Bytes(c.unused_bytes)});
+  }
+  table.Write(out, 2);
+  for (const ContainerWaste& c : containers) {
+    for (const ContainerWaste::Largest& l : c.largest) {
+      out.To(4).Line(fmt::format("{} at {:#x}: room for {}, {} used, {} unused", l.type, l.address, Thousands(l.capacity), Thousands(l.used), Bytes(l.unused_bytes)));
+    }
+  }
+}
+
+void WriteDuplicates(const HeapReport& r, TextWriter& out) {
+  out.Line();
+  out.Line(fmt::format("Equal texts and tuples: one of each would save {}", Bytes(r.duplicate_bytes)), Style::kHeading);
+  if (r.duplicates->empty()) return;
+  out.Line();
+  Table table;
+  table.right = {false, true, true, true, true, false};
+  table.rows.push_back({"kind", "objects", "bytes", "length", "surplus", "example"});
+  for (const Duplicate& d : *r.duplicates) {
+    table.rows.push_back({d.kind, Thousands(d.objects), Bytes(d.bytes), Thousands(d.length), Bytes(d.surplus_bytes),
+                          fmt::format("{:#x}{}{}", d.example, d.value ? "  " : "", d.value ? "'" + *d.value + "'" : "")});
+  }
+  table.Write(out, 2);
+}
+
+void WriteMemory(const MemoryUse& m, TextWriter& out) {
+  out.Line();
+  out.Line(fmt::format("{} of memory", Bytes(m.bytes)), Style::kHeading);
+  out.To(2).Line(fmt::format("{} take {} of it, as sys.getsizeof() says", Counted(m.objects, "object"), Bytes(m.object_bytes)));
+  out.Line();
+  Table table;
+  table.right = {true, true, true, false};
+  table.rows.push_back({"bytes", "share", "count", "what"});
+  for (const MemoryPart& p : m.parts) table.rows.push_back({Bytes(p.bytes), Share(p.bytes, m.bytes), p.count ? Thousands(*p.count) : "", p.what});
+  table.Write(out, 2);
+  if (m.file_bytes > 0) out.To(2).Line(fmt::format("and {} that was read from files, not from the process", Bytes(m.file_bytes)), Style::kFaint);
+  for (const std::string& note : m.notes) out.To(2).Line(note, Style::kFaint);
+}
+
+void WriteSuspects(const std::vector<Suspect>& suspects, JsonWriter& json) {
+  json.Key("suspects").Array();
+  for (const Suspect& s : suspects) {
+    json.Object().String("type", s.type).Unsigned("objects", s.objects).Key("address");
+    s.address == 0 ? json.Null() : json.Hex(s.address);
+    json.Key("name");
+    s.name.empty() ? json.Null() : json.String(s.name);
+    json.Unsigned("retained", s.retained).Unsigned("retained_objects", s.retained_objects).Key("pile");
+    if (s.pile == 0) {
+      json.Null();
+    } else {
+      json.Object().Hex("address", s.pile).String("type", s.pile_type).Unsigned("retained", s.pile_retained).Unsigned("parts", s.pile_parts).EndObject();
+    }
+    json.String("path", s.path).Key("expression");
+    s.expression.empty() ? json.Null() : json.String(s.expression);
+    json.Key("keywords").Array();
+    for (const std::string& word : s.keywords) json.String(word);
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteContainers(const std::vector<ContainerWaste>& containers, JsonWriter& json) {
+  json.Array();
+  for (const ContainerWaste& c : containers) {
+    json.Object().String("kind", c.kind).Unsigned("objects", c.objects).Unsigned("empty", c.empty).Unsigned("capacity", c.capacity).Unsigned("used", c.used);
+    json.Unsigned("unused_bytes", c.unused_bytes).Key("largest").Array();
+    for (const ContainerWaste::Largest& l : c.largest) {
+      json.Object().Hex("address", l.address).String("type", l.type).Unsigned("capacity", l.capacity).Unsigned("used", l.used).Unsigned("unused_bytes", l.unused_bytes).EndObject();
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteDuplicates(const std::vector<Duplicate>& duplicates, JsonWriter& json) {
+  json.Array();
+  for (const Duplicate& d : duplicates) {
+    json.Object().String("kind", d.kind).Unsigned("objects", d.objects).Unsigned("bytes", d.bytes).Unsigned("surplus_bytes", d.surplus_bytes).Unsigned("length", d.length);
+    json.Hex("example", d.example).Key("value");
+    d.value ? json.String(*d.value) : json.Null();
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void WriteMemory(const MemoryUse& m, JsonWriter& json) {
+  json.Object().Unsigned("bytes", m.bytes).Unsigned("file_bytes", m.file_bytes).Unsigned("objects", m.objects).Unsigned("object_bytes", m.object_bytes).Key("parts").Array();
+  for (const MemoryPart& p : m.parts) {
+    json.Object().String("what", p.what).Unsigned("bytes", p.bytes).Key("count");
+    p.count ? json.Unsigned(*p.count) : json.Null();
+    json.EndObject();
+  }
+  json.EndArray().Key("notes").Array();
+  for (const std::string& note : m.notes) json.String(note);
+  json.EndArray().EndObject();
+}
+
 }  // namespace
+
+std::string WriteCsv(const HeapReport& r) {
+  std::string out;
+  AppendCsvRow({r.by, "objects", "bytes", "retained", "unreachable"}, out);
+  for (const HeapRow& row : r.rows) {
+    AppendCsvRow({row.type, std::to_string(row.objects), std::to_string(row.bytes), r.with_retained ? std::to_string(row.retained) : "", std::to_string(row.unreachable)}, out);
+  }
+  return out;
+}
 
 void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
+  if (r.memory) WriteMemory(*r.memory, out);
+  for (std::size_t i = 0; i < r.suspects.size(); ++i) WriteSuspect(r.suspects[i], i + 1, r.reachable_bytes, out);
   out.Line();
-  out.Line(fmt::format("{} of {}, {}", Counted(r.objects, "object"), Counted(r.type_count, "type"), Bytes(r.bytes)), Style::kHeading);
+  out.Line(fmt::format("{} of {}, {}", Counted(r.objects, "object"), Counted(r.type_count, r.by), Bytes(r.bytes)), Style::kHeading);
   if (r.unreachable > 0) out.To(2).Line(fmt::format("{} unreachable, {} (pygc leaks)", Thousands(r.unreachable), Bytes(r.unreachable_bytes)), Style::kWaiting);
   if (r.unknown_sizes > 0) out.To(2).Line(fmt::format("{} whose size cannot be known, taken as 0", Counted(r.unknown_sizes, "object")));
   out.Line();
   Table table;
   table.right = {true, true, true, true, false};
-  table.rows.push_back({"objects", "shallow", "share", "retained", "type"});
+  table.rows.push_back({"objects", "shallow", "share", "retained", r.by});
   for (const HeapRow& row : r.rows) table.rows.push_back({Thousands(row.objects), Bytes(row.bytes), Share(row.bytes, r.bytes), r.with_retained ? Bytes(row.retained) : "?", row.type});
   table.Write(out, 2);
-  if (r.type_count > r.rows.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.type_count - r.rows.size(), "type")), Style::kFaint);
+  if (r.type_count > r.rows.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.type_count - r.rows.size(), r.by)), Style::kFaint);
+  if (r.containers) WriteContainers(*r.containers, out);
+  if (r.duplicates) WriteDuplicates(r, out);
   WriteWarnings(out, h);
 }
 
@@ -35,7 +172,15 @@ void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
     r.with_retained ? json.Unsigned(row.retained) : json.Null();
     json.Unsigned("unreachable", row.unreachable).EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray().String("by", r.by);
+  WriteSuspects(r.suspects, json);
+  json.Key("containers");
+  r.containers ? WriteContainers(*r.containers, json) : static_cast<void>(json.Null());
+  json.Key("duplicates");
+  r.duplicates ? WriteDuplicates(*r.duplicates, json) : static_cast<void>(json.Null());
+  json.Unsigned("duplicate_bytes", r.duplicate_bytes).Key("memory");
+  r.memory ? WriteMemory(*r.memory, json) : static_cast<void>(json.Null());
+  json.EndObject();
 }
 
 void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,65 @@ struct HeapRow {
   std::uint64_t unreachable = 0;         // of the objects
 };
 
+/// One object, or the objects of one type together, that keep a large part of what is in use.
+struct Suspect {
+  std::string type;
+  std::uint64_t objects = 1;             // 1: the one at `address`
+  Address address = 0;                   // 0: a group
+  std::string name;                      // of the object, where it has one
+  std::uint64_t retained = 0, retained_objects = 0;
+  Address pile = 0;                      // where it piles up: the deepest object that still keeps most of it; 0: a group
+  std::string pile_type;
+  std::uint64_t pile_retained = 0, pile_parts = 0;  // what that keeps, in how many objects directly below it
+  std::string path, expression;          // to the pile, or to one of the group; the expression is empty where none can be written
+  std::vector<std::string> keywords;     // types and names to search for
+};
+
+/// The tables of all containers of one kind.
+struct ContainerWaste {
+  std::string kind;                       // "list", "dict", "set"
+  std::uint64_t objects = 0, empty = 0;   // empty: without an entry
+  std::uint64_t capacity = 0, used = 0;   // entries, of tables that the containers own
+  std::uint64_t unused_bytes = 0;
+  struct Largest {
+    Address address = 0;
+    std::string type;
+    std::uint64_t capacity = 0, used = 0, unused_bytes = 0;
+  };
+  std::vector<Largest> largest;           // by unused bytes
+};
+
+/// Objects that are equal and immutable: one would do.
+struct Duplicate {
+  std::string kind;       // "str", "tuple"
+  std::uint64_t objects = 0, bytes = 0, surplus_bytes = 0;  // of all; of all but one
+  std::uint64_t length = 0;
+  Address example = 0;
+  std::optional<std::string> value;  // of a str, where values are asked for; its beginning
+};
+
+/// Where the memory of the process went. Parts do not overlap; all bytes of the memory that is at hand are in exactly one.
+struct MemoryPart {
+  std::string what;         // "pymalloc: blocks in use"
+  std::uint64_t bytes = 0;
+  std::optional<std::uint64_t> count;  // of blocks, chunks, ranges
+};
+struct MemoryUse {
+  std::vector<MemoryPart> parts;
+  std::uint64_t bytes = 0;                 // sum of the parts
+  std::uint64_t file_bytes = 0;            // memory that was read from files instead: not resident for sure, not in `bytes`
+  std::uint64_t object_bytes = 0, objects = 0;  // all objects found, as sys.getsizeof() says them; they lie in the parts
+  std::vector<std::string> notes;          // what could not be told apart
+};
+
 struct HeapReport {
+  std::string by = "type";  // or "module": then `type` of a row is a module
+  std::vector<Suspect> suspects;
+  std::uint64_t reachable_bytes = 0;  // what is in use: suspects are shares of it
+  std::optional<std::vector<ContainerWaste>> containers;  // where asked for, as the next two
+  std::optional<std::vector<Duplicate>> duplicates;
+  std::uint64_t duplicate_bytes = 0;                      // of all duplicates, also those not listed: what one of each would save
+  std::optional<MemoryUse> memory;
   bool with_retained = true;  // false: stopped before that was known
   std::uint64_t objects = 0, bytes = 0;                    // all that pass the filters
   std::uint64_t unreachable = 0, unreachable_bytes = 0;    // of these
@@ -41,6 +100,8 @@ struct DominatorsReport {
 
 void WriteText(const Header& header, const HeapReport& report, TextWriter& out);
 void WriteJson(const Header& header, const HeapReport& report, JsonWriter& json);
+/// The rows of the histogram, as `sql` writes CSV.
+[[nodiscard]] std::string WriteCsv(const HeapReport& report);
 void WriteText(const Header& header, const DominatorsReport& report, TextWriter& out);
 void WriteJson(const Header& header, const DominatorsReport& report, JsonWriter& json);
 

@@ -187,6 +187,7 @@ StuckPlace PlaceOfRoot(const RootPath& path) {
     const CycleStep& s = path.steps[0];
     return {"module-global", fmt::format("global '{}' of {}", s.key.empty() ? s.label : s.key, root.name.substr(std::string_view("the dict of ").size()))};
   }
+  if (root.kind == "native" || root.kind == "stack" || root.kind == "register") return {root.kind, fmt::format("native memory: {}", root.place)};
   return {root.kind, root.place.empty() ? root.name : fmt::format("{} of {}", root.name, root.place)};
 }
 

@@ -29,7 +29,13 @@ class Live:
         self.program, self.truth, self.documents = program, program.truth, []
 
     def report(self, *arguments):
-        ran = process.pygc("-p", self.program.pid, *arguments, "--format", "json")
+        return self.report_of("-p", self.program.pid, *arguments)
+
+    def report_of_core(self, core, *arguments):
+        return self.report_of("-c", core, *arguments)
+
+    def report_of(self, how, target, *arguments):
+        ran = process.pygc(how, target, *arguments, "--format", "json")
         if ran.code != 0:
             raise process.CannotTest("%s: exit %s: %s" % (" ".join(map(str, arguments[:2])), ran.code, ran.tail()))
         path = os.path.join(self.program.folder, "%s-%d.json" % (arguments[0], len(self.documents)))

@@ -36,7 +36,7 @@ TEST_CASE("a quote that is not closed is an error") {
 
 TEST_CASE("completion knows commands, their options and the values of some") {
   CHECK(Completions(Words{"le"}) == Words{"leaks"});
-  CHECK(Completions(Words{"re"}) == Words{"refcounts", "referents", "referrers"});
+  CHECK(Completions(Words{"ref"}) == Words{"refcounts", "referents", "referrers"});
   CHECK(Completions(Words{"help", "le"}) == Words{"leaks"});
   CHECK(Completions(Words{"leaks", "--fail"}) == Words{"--fail-on"});
   CHECK(Completions(Words{"leaks", "--show-v"}) == Words{});

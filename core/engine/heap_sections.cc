@@ -1,0 +1,261 @@
+#include "core/engine/heap_sections.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "core/engine/derived.h"
+#include "core/engine/inspector.h"
+#include "core/engine/node_path.h"
+#include "core/engine/texts.h"
+#include "core/objects/container_fill.h"
+
+namespace pygc::engine {
+namespace {
+
+using heap::NodeId;
+
+constexpr std::uint64_t kSuspectShare = 5;     // more than 1 / this of what is in use, as MAT has it
+constexpr std::size_t kMaxSuspects = 5;
+constexpr std::size_t kMaxPileDepth = 100;
+constexpr std::size_t kMaxLargest = 3;         // containers named for each kind
+constexpr std::size_t kMaxShownText = 60;      // characters of a duplicate text
+constexpr std::uint64_t kLookStep = 1u << 16;  // objects between two questions whether to go on
+
+std::uint64_t SizeOf(const heap::HeapSnapshot& heap, NodeId n) {
+  return n < heap.size_bytes.size() && heap.size_bytes[n] != heap::kUnknownSize ? heap.size_bytes[n] : 0;
+}
+
+// ---- suspects
+
+class SuspectFinder {
+ public:
+  SuspectFinder(const CommandInput& in, const Retention& retention)
+      : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), inspector_(in), first_(heap_.size(), heap::kNoNode), next_(heap_.size(), heap::kNoNode) {
+    for (const NodeId n : retention.tree.preorder) {
+      all_ += SizeOf(heap_, n);
+      const NodeId above = retention.tree.immediate[n];
+      if (above == graph::DominatorTree::kVirtualRoot) {
+        tops_.push_back(n);
+      } else {
+        next_[n] = first_[above];
+        first_[above] = n;
+      }
+    }
+  }
+
+  std::vector<report::Suspect> Run() {
+    const Result<const analysis::RootPaths*> paths = RootPathsOf(in_);
+    paths_ = paths ? *paths : nullptr;
+    std::vector<report::Suspect> found;
+    std::map<std::uint32_t, std::vector<NodeId>> by_type;
+    std::vector<NodeId> large;
+    for (const NodeId n : tops_) {
+      if (IsLarge(n)) {
+        large.push_back(n);
+      } else {
+        by_type[heap_.type[n]].push_back(n);
+      }
+    }
+    // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large.
+    while (!large.empty()) {
+      const NodeId n = large.back();
+      large.pop_back();
+      bool has_large = false;
+      for (NodeId child = first_[n]; child != heap::kNoNode; child = next_[child]) {
+        if (!IsLarge(child)) continue;
+        large.push_back(child);
+        has_large = true;
+      }
+      if (!has_large) found.push_back(OneObject(n));
+    }
+    for (const auto& [type, nodes] : by_type) {
+      std::uint64_t retained = 0;
+      for (const NodeId n : nodes) retained += retention_.bytes[n];
+      if (retained > all_ / kSuspectShare) found.push_back(Group(type, nodes, retained));
+    }
+    std::sort(found.begin(), found.end(), [](const report::Suspect& a, const report::Suspect& b) { return std::tie(b.retained, a.type, a.address) < std::tie(a.retained, b.type, b.address); });
+    if (found.size() > kMaxSuspects) found.resize(kMaxSuspects);
+    return found;
+  }
+
+ private:
+  [[nodiscard]] bool IsLarge(NodeId n) const { return retention_.bytes[n] > all_ / kSuspectShare; }
+
+  // Down to the deepest object that keeps most of it: below that one it is spread.
+  [[nodiscard]] NodeId PileOf(NodeId n) const {
+    for (std::size_t depth = 0; depth < kMaxPileDepth; ++depth) {
+      NodeId largest = heap::kNoNode;
+      for (NodeId child = first_[n]; child != heap::kNoNode; child = next_[child]) {
+        if (largest == heap::kNoNode || std::pair(retention_.bytes[child], largest) > std::pair(retention_.bytes[largest], child)) largest = child;
+      }
+      if (largest == heap::kNoNode || retention_.bytes[largest] < retention_.bytes[n] / 10 * 7) return n;  // MAT: BIG_DROP_RATIO
+      n = largest;
+    }
+    return n;
+  }
+
+  void AddPath(report::Suspect& s, NodeId to) const {
+    if (paths_ == nullptr) return;
+    const std::optional<report::RootPath> path = ShortestPath(in_, labels_, *paths_, to);
+    if (!path) return;
+    s.path = report::PathTextOf(*path);
+    s.expression = report::ExpressionOf(*path).value_or("");
+  }
+  static void AddKeyword(report::Suspect& s, const std::string& word) {
+    if (!word.empty() && std::find(s.keywords.begin(), s.keywords.end(), word) == s.keywords.end()) s.keywords.push_back(word);
+  }
+
+  [[nodiscard]] report::Suspect OneObject(NodeId n) const {
+    report::Suspect s;
+    s.address = heap_.AddressOf(n);
+    s.type = labels_.TypeName(s.address);
+    s.name = inspector_.NameOf(s.address, s.type);
+    s.retained = retention_.bytes[n];
+    s.retained_objects = retention_.objects[n];
+    const NodeId pile = PileOf(n);
+    s.pile = heap_.AddressOf(pile);
+    s.pile_type = labels_.TypeName(s.pile);
+    s.pile_retained = retention_.bytes[pile];
+    std::map<std::uint32_t, std::uint64_t> parts;
+    for (NodeId child = first_[pile]; child != heap::kNoNode; child = next_[child]) {
+      ++s.pile_parts;
+      parts[heap_.type[child]] += retention_.bytes[child];
+    }
+    AddPath(s, pile);
+    AddKeyword(s, s.name);
+    AddKeyword(s, s.type);
+    AddKeyword(s, s.pile_type);
+    const auto most = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (most != parts.end()) AddKeyword(s, heap_.types[most->first].name);
+    return s;
+  }
+
+  [[nodiscard]] report::Suspect Group(std::uint32_t type, const std::vector<NodeId>& nodes, std::uint64_t retained) const {
+    report::Suspect s;
+    s.type = heap_.types[type].name;
+    s.objects = nodes.size();
+    s.retained = retained;
+    const auto largest = std::max_element(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return retention_.bytes[a] < retention_.bytes[b]; });
+    for (const NodeId n : nodes) s.retained_objects += retention_.objects[n];
+    AddPath(s, *largest);
+    AddKeyword(s, s.type);
+    return s;
+  }
+
+  const CommandInput& in_;
+  const heap::HeapSnapshot& heap_;
+  const Retention& retention_;
+  Labels labels_;
+  Inspector inspector_;
+  const analysis::RootPaths* paths_ = nullptr;
+  std::vector<NodeId> first_, next_, tops_;
+  std::uint64_t all_ = 0;
+};
+
+// ---- duplicates
+
+struct Keyed {
+  std::uint64_t key = 0, length = 0;
+  NodeId node = 0;
+  Address address = 0;
+  friend bool operator<(const Keyed& a, const Keyed& b) { return std::tie(a.key, a.length, a.node) < std::tie(b.key, b.length, b.node); }
+  [[nodiscard]] bool SameAs(const Keyed& other) const { return key == other.key && length == other.length; }
+};
+
+// Runs of equal keys become rows; `equal` looks again, so that no two different things are ever called equal.
+template <typename Equal>
+void AddGroups(const CommandInput& in, const char* kind, std::vector<Keyed> items, Equal&& equal, std::vector<report::Duplicate>& out, std::uint64_t* surplus) {
+  std::sort(items.begin(), items.end());
+  for (std::size_t begin = 0, end = 0; begin < items.size(); begin = end) {
+    report::Duplicate d;
+    for (end = begin; end < items.size() && items[end].SameAs(items[begin]); ++end) {
+      if (end != begin && !equal(items[begin], items[end])) continue;
+      ++d.objects;
+      const std::uint64_t size = SizeOf(in.heap, items[end].node);
+      d.bytes += size;
+      if (end != begin) d.surplus_bytes += size;
+    }
+    if (d.objects < 2) continue;
+    d.kind = kind;
+    d.length = items[begin].length;
+    d.example = items[begin].address;
+    *surplus += d.surplus_bytes;
+    out.push_back(std::move(d));
+  }
+}
+
+}  // namespace
+
+std::vector<report::Suspect> FindSuspects(const CommandInput& in, const Retention& retention) { return SuspectFinder(in, retention).Run(); }
+
+Result<std::vector<report::ContainerWaste>> MeasureContainers(const CommandInput& in) {
+  std::vector<report::ContainerWaste> out(3);
+  const char* const kinds[] = {"list", "dict", "set"};
+  for (std::size_t i = 0; i < 3; ++i) out[i].kind = kinds[i];
+  const objects::ContainerReader containers(in.reader);
+  std::vector<const objects::TypeFacts*> facts(in.heap.types.size());
+  for (std::size_t t = 0; t < facts.size(); ++t) facts[t] = in.heap.types[t].address == 0 ? nullptr : in.reader.Type(in.heap.types[t].address);
+  bool go_on = true;
+  in.heap.index.ForEach(0, in.heap.size(), [&](NodeId n, Address object) {
+    if (!go_on) return;
+    if (n % kLookStep == 0) go_on = in.progress.Update("measuring containers", n, in.heap.size());
+    const objects::TypeFacts* const type = facts[in.heap.type[n]];
+    const std::optional<objects::ContainerFill> fill = type == nullptr ? std::nullopt : containers.Of(object, *type);
+    if (!fill) return;
+    report::ContainerWaste& c = out[static_cast<std::size_t>(fill->kind)];
+    ++c.objects;
+    c.empty += fill->used == 0;
+    c.capacity += fill->capacity;
+    if (fill->capacity != 0) c.used += fill->used;
+    const std::uint64_t unused = fill->UnusedBytes();
+    c.unused_bytes += unused;
+    if (unused == 0 || (c.largest.size() == kMaxLargest && unused <= c.largest.back().unused_bytes)) return;
+    c.largest.push_back({object, type->name, fill->capacity, fill->used, unused});
+    std::stable_sort(c.largest.begin(), c.largest.end(), [](const auto& a, const auto& b) { return a.unused_bytes > b.unused_bytes; });
+    if (c.largest.size() > kMaxLargest) c.largest.pop_back();
+  });
+  if (!go_on) return Fail(ErrorCode::kCancelled, "stopped while measuring containers");
+  return out;
+}
+
+Result<std::vector<report::Duplicate>> FindDuplicates(const CommandInput& in, std::uint64_t* bytes) {
+  Texts texts(in);
+  std::vector<Keyed> strings, tuples;
+  std::vector<bool> is_tuple(in.heap.types.size());
+  for (std::size_t t = 0; t < is_tuple.size(); ++t) is_tuple[t] = in.heap.types[t].name == "tuple";
+  bool go_on = true;
+  in.heap.index.ForEach(0, in.heap.size(), [&](NodeId n, Address object) {
+    if (!go_on) return;
+    if (n % kLookStep == 0) go_on = in.progress.Update("comparing texts and tuples", n, in.heap.size());
+    if (is_tuple[in.heap.type[n]]) {
+      const std::span<const NodeId> items = in.heap.graph.Successors(n);
+      if (items.empty()) return;  // there is only one empty tuple
+      std::uint64_t key = 0xcbf29ce484222325u;
+      for (const NodeId item : items) key = (key ^ item) * 0x100000001b3u;
+      tuples.push_back({key, items.size(), n, object});
+    } else if (report::SqlString text; texts.Is(n, object) && texts.Read(object, false, &text)) {
+      strings.push_back({text.digest, text.length, n, object});
+    }
+  });
+  if (!go_on) return Fail(ErrorCode::kCancelled, "stopped while comparing texts and tuples");
+  std::vector<report::Duplicate> out;
+  *bytes = 0;
+  AddGroups(in, "str", std::move(strings), [&](const Keyed& a, const Keyed& b) { return texts.Equal(a.address, b.address); }, out, bytes);
+  AddGroups(in, "tuple", std::move(tuples),
+            [&](const Keyed& a, const Keyed& b) {
+              const auto x = in.heap.graph.Successors(a.node), y = in.heap.graph.Successors(b.node);
+              return std::equal(x.begin(), x.end(), y.begin(), y.end());
+            },
+            out, bytes);
+  std::sort(out.begin(), out.end(), [](const report::Duplicate& a, const report::Duplicate& b) { return std::tie(b.surplus_bytes, a.example) < std::tie(a.surplus_bytes, b.example); });
+  if (in.request.limit != 0 && out.size() > in.request.limit) out.resize(static_cast<std::size_t>(in.request.limit));
+  if (in.request.show_values && !in.request.redact) {
+    for (report::Duplicate& d : out) {
+      if (d.kind == "str") d.value = texts.Start(d.example, kMaxShownText);
+    }
+  }
+  return out;
+}
+
+}  // namespace pygc::engine

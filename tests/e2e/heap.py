@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""What keeps the memory, what of it is not used and where it is (pygc heap), and who holds what only native memory holds (pygc path), against the process.
+
+usage: heap.py [--quick] [--interpreter TEXT]... [-v] [--keep]    (--quick: three interpreters)
+
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
+"""
+import csv
+import io
+import os
+import re
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import explain  # noqa: E402
+import process  # noqa: E402
+from explain import differ  # noqa: E402
+
+
+def check_suspects(live):
+    """The cache keeps more than a fifth: it is the place where it piles up, and the expression gives it."""
+    found = [s for s in live.report("heap")["suspects"] if s["pile"] and s["pile"]["address"] == hex(live.truth["cache"])]
+    if not found:
+        return ["no suspect piles up in the cache"]
+    wrong = differ("parts", found[0]["pile"]["parts"] >= live.truth["entries"], True)
+    wrong += differ("keywords", "__main__.Entry" in found[0]["keywords"], True)
+    said = live.ask("(%s) is CACHE" % (found[0]["expression"] or "None").replace("sys.", "__import__('sys').", 1))
+    text = process.pygc("-p", live.program.pid, "heap").out
+    return wrong + differ("expression %s" % found[0]["expression"], said, "True") + ([] if "Suspect 1" in text and "keywords:" in text else ["no prose: " + text[:300]])
+
+
+def check_waste(live):
+    result, wrong = live.report("heap", "--waste", "--limit", "0", "--show-values"), []
+    kinds = dict((c["kind"], c) for c in result["containers"])
+    for kind in ("list", "set"):
+        address, capacity, used = live.truth[kind]
+        got = [l for l in kinds[kind]["largest"] if l["address"] == hex(address)]
+        wrong += differ("the %s" % kind, [(l["capacity"], l["used"]) for l in got], [(capacity, used)])
+    got = [l for l in kinds["dict"]["largest"] if l["address"] == hex(live.truth["dict"][0])]
+    wrong += differ("entries of the dict", [l["used"] for l in got], [live.truth["dict"][1]])
+    wrong += ["room in the dict: %s" % got] if not got or not 50000 <= got[0]["capacity"] <= 400000 else []
+    for c in kinds.values():
+        wrong += ["%s: %s" % (c["kind"], c)] if c["used"] > c["capacity"] or c["empty"] > c["objects"] or c["unused_bytes"] < max(l["unused_bytes"] for l in c["largest"]) else []
+    for kind in ("text", "tuple"):
+        count, length, size = live.truth[kind]
+        rows = [d for d in result["duplicates"] if d["kind"] == {"text": "str", "tuple": "tuple"}[kind] and d["length"] == length and d["objects"] in (count, count + 1)]
+        wrong += differ("surplus of the %s" % kind, [d["surplus_bytes"] // (d["objects"] - 1) for d in rows][:1], [size])
+        if kind == "text" and rows:
+            wrong += differ("its value", rows[0]["value"], ("-".join(["same text"] * 20))[:60])
+    wrong += differ("sum of the surplus", result["duplicate_bytes"], sum(d["surplus_bytes"] for d in result["duplicates"]))
+    hidden = live.report("heap", "--waste")["duplicates"]
+    return wrong + differ("values where none were asked for", [d["value"] for d in hidden if d["value"] is not None], [])
+
+
+def check_rows(live):
+    """By module, by state, by size; CSV says the same as JSON."""
+    modules = dict((r["type"], r) for r in live.report("heap", "--by", "module", "--limit", "0")["types"])
+    types = live.report("heap", "--limit", "0")
+    wrong = differ("objects of the program's own types", modules["__main__"]["objects"], live.truth["main_objects"])
+    wrong += differ("sum over modules", sum(r["bytes"] for r in modules.values()), types["bytes"])
+    lost = live.report("heap", "--state", "unreachable", "--type", "__main__.Lost")
+    wrong += differ("unreachable objects", (lost["objects"], lost["unreachable"]), (live.truth["lost"],) * 2)
+    wrong += differ("reachable ones", live.report("heap", "--state", "reachable", "--type", "__main__.Lost")["objects"], 0)
+    large = live.report("heap", "--min-size", "1M", "--type", "bytearray")["types"]
+    wrong += differ("large bytearrays", [(r["objects"], r["bytes"]) for r in large], [(1, live.truth["large"])])
+    ran = process.pygc("-p", live.program.pid, "heap", "--limit", "0", "--format", "csv")
+    rows = list(csv.reader(io.StringIO(ran.out)))
+    return wrong + differ("csv", rows[1:], [[r["type"]] + [str(r[k]) for k in ("objects", "bytes", "retained", "unreachable")] for r in types["types"]])
+
+
+def loaded_bytes(core):
+    """Sum of the sizes in the file of an ELF core's segments."""
+    with open(core, "rb") as f:
+        head = f.read(64)
+        offset, count = struct.unpack_from("<Q", head, 32)[0], struct.unpack_from("<H", head, 56)[0]
+        f.seek(offset)
+        table = f.read(56 * count)
+    return sum(struct.unpack_from("<Q", table, 56 * i + 32)[0] for i in range(count) if struct.unpack_from("<I", table, 56 * i)[0] == 1)
+
+
+def check_memory(live):
+    """Every byte is in one part; the allocator's blocks are those that it counts itself."""
+    core = live.program.gcore()
+    memory = live.report_of_core(core, "heap", "--memory")["memory"]
+    parts = dict((p["what"], p["bytes"]) for p in memory["parts"])
+    wrong = differ("sum of the parts", sum(parts.values()), memory["bytes"])
+    wrong += differ("bytes of the core's segments", memory["bytes"], loaded_bytes(core))
+    with open(os.path.join(live.program.folder, "stderr"), errors="replace") as f:
+        said = re.search(r"# bytes in allocated blocks\s*=\s*([\d,]+)", f.read())
+    if said is None:
+        return wrong + ([] if live.truth["hexversion"] < 0x03030000 or memory["notes"] else ["the interpreter says nothing of its allocator"])
+    want, got = int(said.group(1).replace(",", "")), parts.get("pymalloc: blocks in use", 0)
+    live.note = "pymalloc %d bytes, _debugmallocstats %d" % (got, want)
+    return wrong + ([] if abs(got - want) <= want * 0.02 else ["blocks in use: %d bytes, sys._debugmallocstats() says %d" % (got, want)])
+
+
+def check_native(live):
+    """Objects that nothing in the heap holds: the block of malloc by its address, the callbacks of atexit by name where the interpreter's structures say it."""
+    result = live.report("path", hex(live.truth["native"]))
+    wrong = differ("kind of the holder", [p["root"]["kind"] for p in result["paths"]][:1], ["native"])
+    text = " ".join(p["root"]["place"] or "" for p in result["paths"])
+    wrong += [] if hex(live.truth["block"]) in text else ["block %#x not in %s" % (live.truth["block"], text)]
+    leaving = live.report("path", hex(live.truth["leaving"][0]))["paths"]
+    said = " ".join("%s %s %s" % (p["root"]["name"], p["root"]["place"], p["expression"] or p["text"]) for p in leaving)
+    if "free-threading" in live.truth["version"]:    # the blocks of its allocator are not known one by one
+        return wrong
+    named = "atexit" in said if not 0x030A0000 <= live.truth["hexversion"] < 0x030D0000 else "PyInterpreterState" in said or "native memory" in said or "atexit" in said
+    return wrong + ([] if leaving and named else ["callback of atexit: %s" % said])
+
+
+def check_all(live):
+    live.note = ""
+    out = []
+    for check in (check_suspects, check_waste, check_rows, check_memory, check_native, explain.check_schemas):
+        wrong = check(live)
+        out.append((check.__name__[6:], wrong, live.note if check is check_memory else ""))
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(explain.main((("heap_use", check_all),), __doc__))
