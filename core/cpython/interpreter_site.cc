@@ -359,9 +359,16 @@ const target::Module* InterpreterModule(const target::Process& process) {
 
 std::string DescribeProgram(const target::Process& process) {
   std::string name = process.executable.empty() ? std::string("the program") : process.executable;
+  static constexpr struct {
+    std::string_view part;  // of a file's name
+    const char* what;
+  } kOthers[] = {{"pypy", "PyPy"}, {"graalpy", "GraalPy"}, {"libpythonvm", "GraalPy"}, {"micropython", "MicroPython"}};
   for (const target::Module& m : process.modules) {
     const std::string_view base = BaseName(m.path);
-    if (base.find("pypy") != std::string_view::npos) return fmt::format("{} is PyPy ({}), whose objects pygc does not read", name, m.path);
+    for (const auto& other : kOthers) {
+      if (base.starts_with(other.part) || (other.part == "pypy" && base.find(other.part) != std::string_view::npos))
+        return fmt::format("{} is {} ({}), whose objects pygc does not read", name, other.what, m.path);
+    }
   }
   std::size_t absent = 0;
   std::string example;

@@ -241,6 +241,16 @@ bool LayoutFits(const target::Process& process, const Layout& layout, const Inte
   return GenerationsHold(memory, layout, GenerationsAddress(memory, layout, site, main));
 }
 
+bool IsComingOrGoing(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits) {
+  const TargetObjects objects(process.memory, layout);
+  const std::vector<Address> list = ListInterpreters(process.memory, layout, site, limits);
+  if (list.empty()) return false;
+  const Address main = MainInterpreter(process.memory, layout, site, list);
+  const auto is_absent = [&](Field f) { return objects.Get(main, f) == 0; };
+  return is_absent(Field::PyInterpreterState_modules) || is_absent(Field::PyInterpreterState_sysdict) || is_absent(Field::PyInterpreterState_builtins) ||
+         is_absent(Field::PyInterpreterState_threads_head);
+}
+
 bool CorrectByStructure(const target::Process& process, const InterpreterSite& site, const Limits& limits, Layout& layout, std::vector<std::string>& warnings) {
   const target::MemoryImage& memory = process.memory;
   const std::vector<Address> list = ListInterpreters(memory, layout, site, limits);

@@ -22,6 +22,9 @@ namespace pygc::cpython {
 /// True where reading through `layout` finds interpreters whose threads point back at them and whose generation lists are rings.
 [[nodiscard]] bool LayoutFits(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits);
 
+/// True where the main interpreter is not set up yet, or is being torn down: some of its dicts are not there.
+[[nodiscard]] bool IsComingOrGoing(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits);
+
 /// Corrects by structure what LayoutFits() found wrong: the generation heads, threads_head, modules, sysdict, builtins. Says what it changed in
 /// `warnings` (both values). True where LayoutFits() holds afterwards.
 bool CorrectByStructure(const target::Process& process, const InterpreterSite& site, const Limits& limits, Layout& layout, std::vector<std::string>& warnings);

@@ -46,6 +46,11 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
     return Fail(ErrorCode::kNotAnalysable, "CPython {} is mapped from {}, but its interpreters were not found: {}", site.version.text(), site.module->path,
                 site.module->file ? "no symbols, and nothing in its data looks like them" : "its file is missing; give --sysroot DIR or --module NAME=FILE");
   }
+  const bool exact = choice->layout.Place(Field::PyInterpreterState_modules).provenance >= Provenance::kTableExact;
+  if (!choice->fits && exact && IsComingOrGoing(process, choice->layout, site, limits)) {
+    choice->fits = true;  // of this very version: what is not there is not there yet, or not any more
+    choice->warnings.push_back("the interpreter was starting up or shutting down when the process stopped: some of its modules and dicts are not there");
+  }
   if (!choice->fits) {
     choice->fits = CorrectByStructure(process, site, limits, choice->layout, choice->warnings);
     if (!choice->fits) {

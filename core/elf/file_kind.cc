@@ -51,6 +51,7 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
     case Compression::kNone: break;
   }
   if (StartsWith(bytes, "MDMP")) return "a minidump";
+  if (StartsWith(bytes, "makedumpfile")) return "a kernel dump (flattened by makedumpfile; makedumpfile -R makes a file of it)";
   if (StartsWith(bytes, "KDUMP   ") || StartsWith(bytes, "DISKDUMP")) return "a compressed kernel dump (kdump)";
   if (StartsWith(bytes, "PAGEDU")) return "a Windows kernel dump";
   if (StartsWith(bytes, "BZh")) return "a bzip2 file";

@@ -303,8 +303,33 @@ class ListWalker {
     } else {
       text += fmt::format("; {} more found from its end by _gc_prev, those between are lost", stretch.count);
     }
+    if (!closed && !collecting_ && HeadIsUnlinked(list)) {
+      Discard(list);
+      text = fmt::format("{} was taken apart: the links of its head lead to objects that do not lead back, and end among what was freed. The interpreter was shutting "
+                         "down; nothing is said of its last objects", ListName(list));
+    }
     Note(std::move(text));
     incomplete_ = incomplete_ || !closed;
+  }
+
+  // CPython: finalize_unlink_gc_head(), called by _PyGC_Fini() [3.13+], takes the heads out of their rings and leaves their own links as they were.
+  [[nodiscard]] bool HeadIsUnlinked(const ObjectList& list) const {
+    const std::optional<Address> next = links_.Next(list.head), previous = links_.Previous(list.head);
+    if (!next || !previous) return false;
+    const std::optional<Address> back = links_.Previous(*next), forth = links_.Next(*previous);
+    return back && forth && back != list.head && forth != list.head;
+  }
+  void Discard(ObjectList& list) {
+    for (const ListStretch& stretch : list.stretches) {
+      Address head = stretch.first_head;
+      for (std::uint64_t i = 0; i < stretch.count; ++i) {
+        found_.index.Unmark(links_.ObjectOf(head));
+        head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
+      }
+    }
+    found_.objects -= list.count;
+    list.count = 0;
+    list.stretches.clear();
   }
 
   // Lists headed in local variables of the collector: `unreachable`, `finalizers`, `seen`, `increment`, ... A head is told by its links, which both

@@ -19,7 +19,9 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import core_editor  # noqa: E402
 import interpreters  # noqa: E402
 import lldb_host  # noqa: E402
 import process  # noqa: E402
@@ -117,6 +119,61 @@ def foreign_machine(w):
     data = bytearray(bytes_of_core(w, 1 << 20))
     data[18:20] = struct.pack("<H", 243)
     return leaks_on(w.file("riscv", bytes(data)))
+
+
+def big_endian(w):
+    """A core of s390x as its kernel writes the header: every number the other way round."""
+    ident = b"\x7fELF" + bytes([2, 2, 1]) + b"\0" * 9
+    header = struct.pack(">16sHHIQQQIHHHHHH", ident, 4, 22, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return leaks_on(w.file("s390x", header + struct.pack(">IIQQQQQQ", 1, 6, 4096, 0x1000, 0, 4096, 4096, 4096) + b"\0" * 8192))
+
+
+def physical_memory(note):
+    """A dump of a whole machine, as QEMU's dump-guest-memory and the crash kernel write them: ELF cores with a note that says so."""
+    def row(w):
+        core = core_editor.Core(w.kernel_core)
+        core.set_notes([(b"CORE\0", core_editor.NT_PRSTATUS, b"\0" * 336), (note + b"\0", 0, b"OSRELEASE=6.1.0\n".ljust(440, b"\0"))])
+        path = w.path("memory-" + note.decode())
+        core.write(path)
+        return leaks_on(path)
+    return row
+
+
+def other_python(name, library=None):
+    """A program that bears the name of another implementation of Python, with the library that this one maps."""
+    def row(w):
+        folder = tempfile.mkdtemp(dir=w.folder)
+        os.chmod(folder, 0o755)
+        program = os.path.join(folder, name)
+        link = []
+        if library:
+            source = os.path.join(folder, "library.c")
+            with open(source, "w") as f:
+                f.write("int graal_create_isolate(void) { return 0; }\n")
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", os.path.join(folder, library), source], check=True)
+            link = ["-Wl,--no-as-needed", os.path.join(folder, library)]
+        subprocess.run(["cc", "-o", program, w.path("idle.c")] + link, check=True)
+        child = subprocess.Popen([program], stdout=subprocess.PIPE, cwd=folder)
+        try:
+            child.stdout.readline()
+            return leaks_on(w.gcore_of(child.pid, name))
+        finally:
+            child.kill()
+            child.wait()
+    return row
+
+
+def micropython(w):
+    path = shutil.which("micropython")
+    if not path:
+        return SKIP + "no micropython here (the row before has a program of its name)"
+    child = subprocess.Popen([path, "-c", "print('READY')\nimport sys\nsys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        child.stdout.readline()
+        return leaks_on(w.gcore_of(child.pid, "micropython"))
+    finally:
+        child.kill()
+        child.wait()
 
 
 def zombie(w):
@@ -359,6 +416,16 @@ def rows(w):
     yield "core of another machine", 4, "(?i)machine|architecture|RISC", foreign_machine
     yield "core of a C program", 4, "(?i)python", lambda w: leaks_on(w.gcore_of(w.c.pid, "c"))
     yield "core of PyPy", 4, "(?i)is PyPy", pypy
+    yield "core of a program called graalpy", 4, "(?i)is GraalPy", other_python("graalpy", "libpythonvm.so")
+    yield "core of a program called micropython", 4, "(?i)is MicroPython", other_python("micropython")
+    yield "core of MicroPython", 4, "(?i)is MicroPython", micropython
+    yield "core of a C program called python3", 4, "(?i)not CPython", other_python("python3")
+    yield "big-endian core", 4, "(?i)big-endian", big_endian
+    yield "compressed kernel dump", 4, "(?i)kernel dump", lambda w: leaks_on(w.file("vmcore.kdump", b"KDUMP   " + struct.pack("<i", 6) + b"\0" * 4096))
+    yield "kernel dump of diskdump", 4, "(?i)kernel dump", lambda w: leaks_on(w.file("vmcore.diskdump", b"DISKDUMP" + b"\0" * 4096))
+    yield "flattened kernel dump", 4, "(?i)kernel dump", lambda w: leaks_on(w.file("vmcore.flat", b"makedumpfile\0\0\0\0" + struct.pack(">qq", 1, 1) + b"\0" * 4096))
+    yield "kernel dump as ELF (vmcore)", 4, "(?i)physical memory", physical_memory(b"VMCOREINFO")
+    yield "memory of a guest (QEMU)", 4, "(?i)physical memory", physical_memory(b"QEMU")
     yield "core without memory", 4, "coredump_filter|memory", no_memory_core
     yield "list items kept out of the core", 3, "^PARTIAL: references of 1 tracked object", excluded("list", "leaks")
     yield "items of gc.garbage kept out of the core", 3, "(?m)^PARTIAL: the items of gc.garbage", excluded("gc.garbage", "garbage")
