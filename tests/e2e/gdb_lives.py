@@ -52,7 +52,7 @@ def walk(head, size):
 def tracked():
     size = address("sizeof(PyGC_Head)")
     template = next((h for h in HEADS if address(h % 0) > 4096), None)
-    if not template or not size:
+    if not template or not size or any(f.name == "ob_tid" for f in gdb.lookup_type("PyObject").strip_typedefs().fields()):     # free-threaded: no lists
         return None
     rings = [address(template % g) for g in range(3)] + [a for a in [next((address(p) for p in PERMANENT if address(p) > 4096), 0)] if a]
     found = []

@@ -92,7 +92,7 @@ def judge(life, folder):
     core, lists = life["core"], life["tracked"]
     ran = process.pygc("-c", core, "leaks", "--format", "json")
     if ran.code == 4:
-        wrong = [] if len(ran.err.strip().splitlines()) == 1 and "no interpreter" in ran.err else ["exit 4: " + ran.tail()]
+        wrong = [] if len(ran.err.strip().splitlines()) == 1 and ("no interpreter" in ran.err or "no thread state" in ran.err) else ["exit 4: " + ran.tail()]
         if lists and life["function"] not in GONE:
             wrong.append("exit 4, and the lists have %d objects" % len(lists))
         return wrong, "no interpreter"
