@@ -183,6 +183,33 @@ TEST_CASE("an interpreter that is mapped but not used is told apart") {
   CHECK(runtime.error().message.find("no interpreter is initialised") != std::string::npos);
 }
 
+TEST_CASE("an interpreter that starts or ends is no misread one") {
+  for (const std::string_view name : {"cpython-3.13.0-default-lp64", "cpython-3.14.10-default-lp64", "cpython-3.15.2-default-lp64"}) {
+    INFO(name);
+    FakePython python(test::BuiltinLayout(name));
+    python.Set(FakePython::kInterpreter, F::PyInterpreterState_sysdict, 0);
+    python.Set(FakePython::kInterpreter, F::PyInterpreterState_builtins, 0);
+    python.Set(FakePython::kRuntime, F::PyRuntimeState_interpreters_main, FakePython::kInterpreter);
+    const target::Process process = python.fake.Build();
+    const auto runtime = LocateRuntime(process, Limits{});
+    REQUIRE(runtime);
+    CHECK(Mentions(runtime->warnings, "starting up or shutting down"));
+    CHECK_FALSE(Mentions(runtime->warnings, "does not look right"));
+    CHECK(runtime->interpreters.at(0).modules == FakePython::kModules);
+    CHECK(runtime->interpreters.at(0).sysdict == 0);
+  }
+}
+
+TEST_CASE("an interpreter's state that is not in the image is said to be missing") {
+  FakePython python(test::BuiltinLayout("cpython-3.14.10-default-lp64"));
+  python.Set(FakePython::kRuntime, F::PyRuntimeState_interpreters_head, 0x7e0000000000);
+  const auto runtime = LocateRuntime(python.fake.Build(), Limits{});
+  REQUIRE(runtime);
+  CHECK(runtime->state_lost == "the interpreter's state at 0x7e0000000000");
+  CHECK(runtime->interpreters.empty());
+  CHECK(runtime->version_text == "3.14.10");
+}
+
 TEST_CASE("lists that do not end are cut") {
   const Layout& layout = test::BuiltinLayout("cpython-3.14.10-default-lp64");
   SUBCASE("interpreters in a circle") {

@@ -114,6 +114,21 @@ TEST_CASE("heads of 32 bytes, as up to 3.7") {
   CHECK(lists.Text() == "gen 0: 1 2\n");
 }
 
+TEST_CASE("a head that was taken out of its ring still leads to it, until the objects are freed") {
+  Lists lists;  // _PyGC_Fini() [3.13+]
+  lists.Generation(2, {1, 2, 3});
+  lists.fake.WriteWords(Lists::Head(1), {Lists::Head(2), Lists::Head(3)});
+  lists.fake.WriteWords(Lists::Head(3), {Lists::Head(1), Lists::Head(2)});
+  const std::string whole = lists.Text();
+  CHECK(whole.starts_with("gen 2: 1 2 3\n"));
+  CHECK(whole.find("none is missing") != std::string::npos);
+  CHECK(whole.find("incomplete") == std::string::npos);
+  lists.fake.WriteWords(Lists::Head(2), {0, 0});
+  const std::string torn = lists.Text();
+  CHECK(torn.starts_with("note: generation 2 of interpreter 0 was taken apart"));
+  CHECK(torn.find("incomplete") != std::string::npos);
+}
+
 TEST_CASE("flag bits in the links are no part of them") {
   Lists lists;
   const Address head = lists.Generation(2, {});
