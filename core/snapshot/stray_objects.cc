@@ -22,6 +22,7 @@ constexpr const char* kStage = "looking for objects without their lists";
 constexpr std::uint64_t kProgressSteps = 1u << 22;
 constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
 constexpr std::uint32_t kWord = 8;
+constexpr std::uint32_t kMaxLoneCount = 1u << 24;
 
 // Pools of CPython's allocator told by their own header: the arenas that hold them need not be known.
 class PoolShape {
@@ -126,7 +127,7 @@ class StrayFinder {
     const std::uint32_t count = header_.Refcount(object);
     if (count == 0 || count == cpython::kSaturatedRefcount) return false;
     const bool linked = HasNeighbour(head);
-    const bool alone = !linked && IsLost(links_.Next(head)) && IsLost(links_.Previous(head));
+    const bool alone = !linked && IsLost(links_.Next(head)) && IsLost(links_.Previous(head)) && HasSmallCount(object, count);
     if (!linked && !alone) return false;
     const std::optional<GcObjectBytes> taken = gc_object_(links_.ObjectOf(head));
     if (!taken) return false;
@@ -143,8 +144,12 @@ class StrayFinder {
     return links_.format().refs_offset == 0 && next && IsBeingCounted(process_.memory, links_.format(), head) &&
            IsBeingCounted(process_.memory, links_.format(), *next) && gc_object_(links_.ObjectOf(*next)).has_value();
   }
+  // Where nothing else speaks for an object, a pointer does not pass for a count: up to 3.13 nothing stands above the count's 32 bits, later flags above 48.
+  [[nodiscard]] static bool HasSmallCount(const std::byte* object, std::uint32_t count) {
+    return (count < kMaxLoneCount || count == cpython::kImmortalRefcount) && (LoadUnchecked<std::uint64_t>(object) >> 32 & 0xFFFF) == 0;
+  }
   [[nodiscard]] bool IsLost(const std::optional<Address>& head) const {
-    if (!head || *head % kLinkAlignment != 0) return false;
+    if (!head || *head % step_ != 0) return false;
     const auto after = std::upper_bound(lost_.begin(), lost_.end(), *head, [](Address a, const AddressRange& r) { return a < r.begin; });
     return after != lost_.begin() && std::prev(after)->Contains(*head);
   }

@@ -33,13 +33,13 @@ TREES = 300
 class Place:
     """One process: its truth, its cores, and what pygc says of the untouched one."""
 
-    def __init__(self, interpreter):
+    def __init__(self, interpreter, filters=FILTERS):
         self.interpreter = interpreter
-        self.program = process.Program(interpreter.path, "node_tree", [str(TREES)], twins=len(FILTERS) + 1)
+        self.program = process.Program(interpreter.path, "node_tree", [str(TREES)], twins=len(filters) + 1)
         self.folder = self.program.folder
         self.unreachable = len(self.program.truth["unreachable"])
-        self.kernel = {f: self.program.kernel_core(pid, f) for f, pid in zip(FILTERS, self.program.twins)}
-        self.gcore = self.program.gcore()
+        self.kernel = {f: self.program.kernel_core(pid, f) for f, pid in zip(filters, self.program.twins)}
+        self.gcore = self.program.gcore() if interpreter.kind != "free-threaded" else None     # gcore writes out what mimalloc has only reserved
         ran = process.pygc("-c", self.kernel[0x33], *LEAKS)
         self.whole = process.result_bytes(ran.out)
         code, self.tracked = self.tracked_in(self.kernel[0x33])
@@ -136,6 +136,11 @@ def tool(command, data):
     return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
+def copy_sparse(source, path):
+    """What the kernel left out of the file stays out of the copy."""
+    subprocess.run(["cp", "--sparse=always", source, path], check=True)
+
+
 def shrink(place, path, cuts):
     """Cuts a core to each of `cuts`, falling sizes: what is found never grows, holds nothing that the whole core has not, and is never called complete."""
     unreachable, tracked = place.unreachable, place.tracked
@@ -158,11 +163,11 @@ def shrink(place, path, cuts):
 def sweep(place, base, wanted=range(100)):
     """Cuts at each percent."""
     path, size = place.path("swept"), os.path.getsize(place.kernel[base])
-    shutil.copy(place.kernel[base], path)
+    copy_sparse(place.kernel[base], path)
     yield from shrink(place, path, [max(1, size * percent // 100) for percent in sorted(wanted, reverse=True)])
     # What is not there is no finding of the commands that judge.
     for percent in (95, 60, 30):
-        shutil.copy(place.kernel[base], path)
+        copy_sparse(place.kernel[base], path)
         os.truncate(path, size * percent // 100)
         for command in ("verify", "refcounts"):
             ran = process.pygc("-c", path, command)
@@ -252,6 +257,9 @@ def elsewhere(place, change, base=0x33):
 
 
 def rows(place):
+    if place.gcore is None:
+        yield "free-threaded, cut at every tenth percent", lambda: list(sweep(place, 0x33, range(0, 100, 10)))
+        return
     for f in FILTERS:
         yield "kernel core, filter 0x%02x" % f, lambda f=f: same(place, "-c", place.kernel[f], *LEAKS)
     yield "core by gcore", lambda: same(place, "-c", place.gcore, *LEAKS)
@@ -456,15 +464,16 @@ def main():
             versions.append(arguments.pop(0))
         else:
             names.append(a)
-    found = [i for i in interpreters.discover() if i.kind == "default"]
+    found = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded")]
     if versions:
         found = [i for i in found if any(i.version.startswith(v) for v in versions)]
     elif not everything:
-        found = [next(i for i in found if i.shared and i.version.startswith("3.12")), next(i for i in found if not i.shared and i.version.startswith("3.13"))]
+        found = [next(i for i in found if i.shared and i.version.startswith("3.12")), next(i for i in found if not i.shared and i.kind == "default" and i.version.startswith("3.13"))] + \
+            [i for i in found if i.kind == "free-threaded"]
     passed = failed = skipped = 0
     for interpreter in found:
         try:
-            place = Place(interpreter)
+            place = Place(interpreter, FILTERS if interpreter.kind == "default" else [0x33])
         except (process.CannotTest, OSError) as e:
             print("FAILED %s: %s" % (interpreter.path, e))
             failed += 1

@@ -122,6 +122,12 @@ TEST_CASE("a block speaks for nothing where its pool is not sound, or where memo
   CHECK(s.Text() == "; 0");
 }
 
+TEST_CASE("pointers in a block of the right size are no object") {
+  Strays s;
+  s.Object(0, kLost + 0x10, kLost + 0x20, kHeap + 0x7f0000000000);
+  CHECK(s.Text() == "; 0");
+}
+
 TEST_CASE("a ring without a head closes") {
   Strays s;
   s.Object(0, Strays::Head(1), Strays::Head(1));
