@@ -56,10 +56,23 @@ struct CommandInput {
   const CommandInput* whole = nullptr;                    // triage, report: the same with leaves; nullptr: could not be had
 };
 
+/// The heap that diff compares with.
+struct OldHeap {
+  const heap::HeapSnapshot& heap;
+  const analysis::Verdict& verdict;
+  const heap::RootSet& roots;
+  Derived* derived;
+  const target::Process* process;  // nullptr for a saved export
+  std::string path, python, build;
+  std::int32_t pid = 0;            // 0: not known
+  bool complete = true;
+};
+
 /// What a command found, and its report in the format asked for.
 struct Outcome {
   std::string document;
   bool definite = false, pending = false;  // findings by severity
+  bool wrong_usage = false;                // what was asked for names something that is not there; the document says what
   bool partial = false;                    // something of the report itself could not be made; the document says what
   bool interrupted = false;                // the document holds what was known when the user stopped it
 };
@@ -77,6 +90,12 @@ struct Outcome {
 [[nodiscard]] Outcome RunPath(const CommandInput& input);
 [[nodiscard]] Outcome RunHeap(const CommandInput& input);
 [[nodiscard]] Outcome RunDominators(const CommandInput& input);
+/// leaks --format gc-debug
+[[nodiscard]] Outcome RunGcDebug(const CommandInput& input);
+/// diff: `input` is the heap of now.
+[[nodiscard]] Outcome RunDiff(const CommandInput& input, const OldHeap& old);
+[[nodiscard]] Outcome RunAsyncio(const CommandInput& input);
+[[nodiscard]] Outcome RunExpect(const CommandInput& input);
 [[nodiscard]] Outcome RunStacks(const CommandInput& input);
 [[nodiscard]] Outcome RunTriage(const CommandInput& input);
 [[nodiscard]] Outcome RunReport(const CommandInput& input);

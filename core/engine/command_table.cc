@@ -6,20 +6,42 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <limits>
 #include <map>
 #include <memory>
 
+#include "core/engine/similar_names.h"
 #include "core/report/escape.h"
 
 namespace pygc::engine {
 namespace {
 
 // Which options a command takes, beyond those that all have.
-enum Takes : unsigned { kLimit = 1, kFilter = 2, kFailOn = 4, kExportFile = 8, kTraverse = 16, kAddress = 32, kAddresses = 64, kValues = 128, kTarget = 256, kAll = 512, kLocals = 1024, kBaseline = 2048, kShowAll = 4096, kPage = 8192, kAudit = 16384 };
-constexpr unsigned kQuery = 1u << 20, kCsv = 1u << 21, kHeapSections = 1u << 22;
+enum Takes : unsigned {
+  kLimit = 1u << 0,
+  kFilter = 1u << 1,
+  kFailOn = 1u << 2,
+  kExportFile = 1u << 3,
+  kTraverse = 1u << 4,
+  kAddress = 1u << 5,
+  kAddresses = 1u << 6,
+  kValues = 1u << 7,
+  kTarget = 1u << 8,
+  kAll = 1u << 9,
+  kLocals = 1u << 10,
+  kBaseline = 1u << 11,
+  kShowAll = 1u << 12,
+  kPage = 1u << 13,
+  kAudit = 1u << 14,
+  kQuery = 1u << 15,
+  kCsv = 1u << 16,
+  kHeapSections = 1u << 17,
+  kExpect = 1u << 18,
+  kGcDebug = 1u << 19,
+  kDrawing = 1u << 20,
+  kOld = 1u << 21,
+};
 
 struct CommandRow {
   std::string_view name, summary;
@@ -44,10 +66,11 @@ constexpr CommandRow kRows[] = {
     {"leaks",
      "what can never be freed and what waits for the collector, grouped, with one cycle each",
      true,
-     kLimit | kFilter | kFailOn | kBaseline | kAudit,
+     kLimit | kFilter | kFailOn | kBaseline | kAudit | kGcDebug,
      "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal "
      "structures are one group, "
-     "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it.",
+     "largest first; each group shows one shortest cycle edge by edge, why it is stuck, what hangs on it, and what would fix it. --format gc-debug prints what the interpreter itself would of a full collection now: the lines of gc.DEBUG_STATS, "
+     "DEBUG_COLLECTABLE and DEBUG_UNCOLLECTABLE (2.7: with DEBUG_INSTANCES and DEBUG_OBJECTS), as if no finalizer brought anything back.",
      {"leaks", "leaks --type 'app.*' --limit 0"},
      {"the ten largest groups", "every group that holds an object of a type of package app, with all addresses"}},
     {"cycles",
@@ -142,7 +165,14 @@ constexpr CommandRow kRows[] = {
      "each of them has reached. With --locals also their variables, with --show-values what these hold.",
      {"stacks", "stacks --locals --show-values"},
      {"what was every thread doing?", "and with which variables"}},
-    {"asyncio", "tasks as a tree", false, 0, {}, {}, {}},
+    {"asyncio",
+     "tasks as a tree: what each one awaits, and where it hangs",
+     true,
+     kLimit,
+     "Lists every task of asyncio that is not done, below the task that waits for it (await, gather, wait, TaskGroup), each with its chain of coroutines, file and "
+     "line, down to the future that it waits for. Tasks of every event loop, C and Python ones, whether a loop runs or not.",
+     {"asyncio", "asyncio --limit 0 --format json"},
+     {"what is every task waiting for?", "all of them, for a script"}},
     {"verify",
      "the heap's own consistency: generation lists, types, counts",
      true,
@@ -152,18 +182,42 @@ constexpr CommandRow kRows[] = {
      "independent ways, by pygc's own reader of its type and by running the type's tp_traverse in a bounded machine, and lists each difference.",
      {"verify", "verify --traverse --format json"},
      {"is the heap damaged?", "do both readers agree on every object? For a script"}},
-    {"diff", "what grew since another core", false, 0, {}, {}, {}},
-    {"expect", "assertions for scripts", false, 0, {}, {}, {}},
+    {"diff",
+     "what grew since another core or saved export, by type and by holder",
+     true,
+     kLimit | kFilter | kOld,
+     "Compares with OLD, another core or a database of export --format sqlite: by type, and, where both are of one process, object by object (address, type, size, "
+     "references and content) and by holder: whose part of the heap grew, with a path to it. Says so where OLD is of another process or program; then only types are "
+     "compared, by name.",
+     {"diff core.4700", "diff heap.db --type 'app.*' --limit 0"},
+     {"what grew since the older core?", "against a saved export, types of package app"}},
+    {"expect",
+     "assertions for scripts: what must be gone, how many objects and bytes at most",
+     true,
+     kLimit | kFailOn | kExpect,
+     "Checks what a process must look like, several assertions at once. Exit 1 where one is violated, with the shortest path that keeps what should be gone; 3 "
+     "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB. Objects that wait for the "
+     "collector are not gone.",
+     {"expect --gone app.Session --max-unreachable 0", "expect --max-count app.Node=100 --max-retained app.Cache=64M --format json"},
+     {"no session is left, and no garbage waits", "limits on a type's objects and on what they alone keep alive, for a script"}},
     {"export",
-     "the object graph for other tools: SQLite or JSON lines",
+     "the object graph for other tools: SQLite, JSON lines, Graphviz, Chrome's developer tools",
      true,
      kExportFile,
      "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears "
      "under its name "
-     "only when it is complete, readable by its owner alone.",
+     "only when it is complete, readable by its owner alone. --format dot draws what is around an object or the objects of a type (as graph does); --format "
+     "heapsnapshot is for the Memory tab of Chrome's developer tools and for memlab.",
      {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
-    {"graph", "alias of export --format dot", false, 0, {}, {}, {}},
+    {"graph",
+     "a drawing of what is around an object, for Graphviz (export --format dot)",
+     true,
+     kDrawing,
+     "Writes what refers to an object and what it refers to, a few references far, as a DOT file: cycles red, each reference with its place, each object with its "
+     "count and size, and what holds it from outside. For a type its objects; without either what cannot be freed and what waits for the collector.",
+     {"graph 0x7f12ab34cd50 -o node.dot", "graph app.Session --depth 2 --fan-out 20"},
+     {"then: dot -Tsvg node.dot > node.svg", "all sessions and what is within two references of them, to standard output"}},
     {"sql",
      "SQL over the object graph",
      true,
@@ -203,7 +257,7 @@ constexpr CommandRow kRows[] = {
 };
 
 // Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--save", "--depth", "--fan-out"};
+constexpr std::string_view kLaterOptions[] = {"--save"};
 
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
@@ -218,28 +272,12 @@ std::string CommandList() {
   return out;
 }
 
-// Optimal string alignment distance, for "did you mean". Words are short: quadratic is fine, after the length was cut.
-std::size_t Distance(std::string_view a, std::string_view b) {
-  a = a.substr(0, 32);
-  b = b.substr(0, 32);
-  std::array<std::array<std::size_t, 33>, 33> d{};
-  for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
-  for (std::size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  }
-  return d[a.size()][b.size()];
-}
-
 // The nearest of `choices`, or empty where none is near enough to be what was meant.
 std::string_view Nearest(std::string_view word, const std::vector<std::string>& choices) {
   std::size_t best = std::max<std::size_t>(2, word.size() / 3) + 1;
   std::string_view found;
   for (const std::string& choice : choices) {
-    const std::size_t distance = choice.starts_with(word) && word.size() >= 3 ? 0 : Distance(word, choice);
+    const std::size_t distance = choice.starts_with(word) && word.size() >= 3 ? 0 : EditDistance(word, choice);
     if (distance < best) {
       best = distance;
       found = choice;
@@ -275,6 +313,9 @@ std::optional<std::uint64_t> ParseSize(std::string_view text) {
 struct RawOptions {
   std::string format = "text", fail_on = "definite", color = "auto", max_memory, min_size;
   std::vector<std::string> modules;
+  std::vector<std::string> gone, max_count, max_retained;
+  std::optional<std::uint64_t> max_unreachable;
+  bool no_finalizers_pending = false;
   bool help = false;
 };
 
@@ -355,6 +396,29 @@ void AddCommonOptions(CLI::App& app, Grammar& g) {
   app.add_flag("-h,--help", g.raw.help, "this text")->group(group);
 }
 
+void AddDrawing(CLI::App& command, Grammar& g) {
+  const char* group = "Options";
+  command.add_option("ADDR|TYPE", g.request.arguments, "dot: an address, or a type's name or GLOB")->group("");
+  command.add_option("--depth", g.request.depth, "dot: references away from it to draw (default 3)")->type_name("N")->check(CLI::Range(0, 1000))->group(group);
+  command.add_option("--fan-out", g.request.fan_out, "dot: references of each object to follow (default 10)")->type_name("N")->check(CLI::Range(1, 1000))->group(group);
+  command.add_flag("--redact", g.request.redact, "hide keys, keep shapes")->group(group);
+}
+
+void AddExpectations(CLI::App& command, Grammar& g) {
+  const char* group = "Options";
+  command.add_option("--gone", g.raw.gone, "no object of TYPE is left")->type_name("TYPE")->allow_extra_args(false)->group(group);
+  command.add_option("--max-count", g.raw.max_count, "at most N objects of TYPE")->type_name("TYPE=N")->allow_extra_args(false)->group(group);
+  command.add_option("--max-unreachable", g.raw.max_unreachable, "at most N objects that wait for the collector")
+      ->type_name("N")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->group(group);
+  command.add_flag("--no-finalizers-pending", g.raw.no_finalizers_pending, "nothing unreachable has a finalizer that has not run")->group(group);
+  command.add_option("--max-retained", g.raw.max_retained, "TYPE's objects alone keep at most BYTES alive (K, M, G, T)")
+      ->type_name("TYPE=BYTES")
+      ->allow_extra_args(false)
+      ->group(group);
+}
+
 void AddCommand(Grammar& g, const CommandRow& row) {
   CLI::App* command = g.app.add_subcommand(std::string(row.name), std::string(row.summary));
   if (!row.alias.empty()) command->alias(std::string(row.alias));
@@ -364,12 +428,18 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   Request& r = g.request;
   const char* group = "Options";
   if (row.takes & kExportFile) {
-    command->add_option("--format", g.raw.format, "sqlite or jsonl")->type_name("FORMAT")->check(CLI::IsMember({"sqlite", "jsonl"}))->group(group);
-  } else {
-    const bool csv = (row.takes & kCsv) != 0;
+    command->add_option("--format", g.raw.format, "sqlite, jsonl, dot or heapsnapshot")
+        ->type_name("FORMAT")
+        ->check(CLI::IsMember({"sqlite", "jsonl", "dot", "heapsnapshot"}))
+        ->group(group);
+  } else if (!(row.takes & kDrawing)) {  // a drawing is a drawing
+    const char* const third = row.takes & kGcDebug ? "gc-debug" : row.takes & kCsv ? "csv" : nullptr;
+    const std::vector<std::string> formats = third != nullptr ? std::vector<std::string>{"text", "json", third} : std::vector<std::string>{"text", "json"};
     if (!(row.takes & kPage)) {
-      CLI::Option* format = command->add_option("--format", g.raw.format, csv ? "text, json or csv" : "text or json")->type_name("FORMAT")->group(group);
-      csv ? format->check(CLI::IsMember({"text", "json", "csv"})) : format->check(CLI::IsMember({"text", "json"}));
+      command->add_option("--format", g.raw.format, third != nullptr ? fmt::format("text, json or {}", third) : "text or json")
+          ->type_name("FORMAT")
+          ->check(CLI::IsMember(formats))
+          ->group(group);
     }
     command->add_flag("--redact", r.redact, "hide keys and values, keep shapes")->group(group);
   }
@@ -425,6 +495,9 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   if (row.takes & kBaseline) {
     command->add_option("--baseline", r.baseline, "leave out findings that FILE has: of pygc-triage --write-baseline, or a JSON report")->type_name("FILE")->group(group);
   }
+  if (row.takes & kOld) command->add_option("OLD", r.arguments, "another core, or a database of export --format sqlite")->group("");
+  if (row.takes & (kDrawing | kExportFile)) AddDrawing(*command, g);
+  if (row.takes & kExpect) AddExpectations(*command, g);
   if (row.takes & kFailOn) {
     command->add_option("--fail-on", g.raw.fail_on, "exit 1 on findings at or above: definite, pending or never")
         ->type_name("SEVERITY")
@@ -489,7 +562,13 @@ std::string Wrapped(std::string_view text, std::size_t width) {
 
 std::string CommandHelp(const Grammar& g, const CommandRow& row) {
   const bool s = g.standalone;
-  const char* const arguments = (row.takes & kAddress) ? " ADDR" : (row.takes & kAddresses) ? " ADDR..." : (row.takes & kTarget) ? " ADDR|TYPE" : (row.takes & kQuery) ? " QUERY" : "";
+  const char* const arguments = (row.takes & kAddress)     ? " ADDR"
+                                : (row.takes & kAddresses) ? " ADDR..."
+                                : (row.takes & kTarget)    ? " ADDR|TYPE"
+                                : (row.takes & kQuery)     ? " QUERY"
+                                : (row.takes & kDrawing)   ? " [ADDR|TYPE]"
+                                : (row.takes & kOld)       ? " OLD"
+                                                           : "";
   std::string out = fmt::format("pygc {}: {}\n\nusage: pygc {}{}{} [OPTIONS]\n\n{}\n\nExamples:\n", row.name, row.summary,
                                 s && NeedsTarget(row.name) ? "-c CORE | -p PID  " : "", row.name, arguments, Wrapped(row.description, 100));
   for (std::size_t i = 0; i < 2; ++i) out += fmt::format("  {}{}\n      {}\n", Invocation(s, row.name), row.example_arguments[i], row.example_meaning[i]);
@@ -590,12 +669,41 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
   return {};
 }
 
+// "TYPE=N" and "TYPE=BYTES". Errors: kUsage.
+Result<void> ReadBounds(const std::vector<std::string>& words, ExpectationKind kind, Request& r) {
+  const char* const example = kind == ExpectationKind::kMaxCount ? "app.Node=100" : "app.Cache=64M";
+  for (const std::string& word : words) {
+    const std::size_t equals = word.rfind('=');
+    std::optional<std::uint64_t> bound;
+    if (equals != std::string::npos && equals > 0) bound = ParseSize(std::string_view(word).substr(equals + 1));
+    if (!bound) return Fail(ErrorCode::kUsage, "--{} {} is not TYPE=NUMBER, for example --{} {}", ExpectationName(kind), Quoted(word), ExpectationName(kind), example);
+    r.expectations.push_back({kind, word.substr(0, equals), *bound});
+  }
+  return {};
+}
+
+// What expect asserts, in the order of its options. Errors: kUsage.
+Result<void> ReadExpectations(const RawOptions& raw, Request& r) {
+  for (const std::string& type : raw.gone) {
+    if (type.empty()) return Fail(ErrorCode::kUsage, "--gone needs the name of a type, for example --gone app.Session");
+    r.expectations.push_back({ExpectationKind::kGone, type, 0});
+  }
+  if (Result<void> read = ReadBounds(raw.max_count, ExpectationKind::kMaxCount, r); !read) return read;
+  if (raw.max_unreachable) r.expectations.push_back({ExpectationKind::kMaxUnreachable, "", *raw.max_unreachable});
+  if (raw.no_finalizers_pending) r.expectations.push_back({ExpectationKind::kNoFinalizersPending, "", 0});
+  if (Result<void> read = ReadBounds(raw.max_retained, ExpectationKind::kMaxRetained, r); !read) return read;
+  if (r.expectations.empty()) {
+    return Fail(ErrorCode::kUsage, "expect needs an assertion: --gone TYPE, --max-count TYPE=N, --max-unreachable N, --no-finalizers-pending, --max-retained TYPE=BYTES");
+  }
+  return {};
+}
+
 // Moves what was typed into the request. Errors: kUsage.
 Result<Request> Finish(Grammar& g, const CLI::App* command) {
   Request& r = g.request;
   if (command) {
     r.command = command->get_name();
-    if (r.command == "stacks" && command->count("--limit") == 0) r.limit = kUsualFrames;
+    if ((r.command == "stacks" || r.command == "asyncio") && command->count("--limit") == 0) r.limit = kUsualFrames;
     if (r.command == "triage" && command->count("--limit") == 0) r.limit = kScreenRows;
     if (r.command == "sql" && command->count("--limit") == 0) r.limit = kUsualQueryRows;
   }
@@ -605,6 +713,9 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
              : g.raw.format == "sqlite" ? Format::kSqlite
              : g.raw.format == "jsonl"  ? Format::kJsonl
              : g.raw.format == "csv"    ? Format::kCsv
+             : g.raw.format == "gc-debug" ? Format::kGcDebug
+             : g.raw.format == "dot" || r.command == "graph" ? Format::kDot
+             : g.raw.format == "heapsnapshot" ? Format::kHeapSnapshot
                                         : Format::kText;
   r.fail_on = g.raw.fail_on == "pending" ? FailOn::kPending : g.raw.fail_on == "never" ? FailOn::kNever : FailOn::kDefinite;
   if (command && r.command == "triage" && command->count("--fail-on") == 0) r.fail_on = FailOn::kNever;
@@ -634,12 +745,23 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
   }
   if (g.standalone && !r.target.core.empty() && r.target.pid != 0) return Fail(ErrorCode::kUsage, "-c and -p exclude each other: one target a run");
   if (command && r.command == "export" && r.format == Format::kText) {
-    return Fail(ErrorCode::kUsage, "export needs --format sqlite or --format jsonl, for example: export --format sqlite -o heap.db");
+    return Fail(ErrorCode::kUsage, "export needs --format sqlite or --format jsonl (or dot, heapsnapshot), for example: export --format sqlite -o heap.db");
   }
   if (command && r.command == "export" && r.output_file.empty() && r.format == Format::kSqlite) {
     return Fail(ErrorCode::kUsage, "export --format sqlite needs -o FILE, for example -o heap.db");
   }
   if (command && r.command == "report" && r.output_file.empty()) return Fail(ErrorCode::kUsage, "report needs a file for the page: report -o report.html");
+  if (r.format == Format::kGcDebug && (!r.type_globs.empty() || !r.ignore_globs.empty() || r.generation)) {
+    return Fail(ErrorCode::kUsage, "--format gc-debug prints the whole collection: it takes no --type, --ignore or --generation");
+  }
+  if (command && r.command == "export" && r.format != Format::kDot && !r.arguments.empty()) {
+    return Fail(ErrorCode::kUsage, "export takes an address or a type only with --format dot; {} is one too many", Quoted(r.arguments[0]));
+  }
+  if ((r.command == "export" || r.command == "graph") && r.arguments.size() > 1) return Fail(ErrorCode::kUsage, "{} takes one address or type, not {}", r.command, r.arguments.size());
+  if (command && r.command == "diff" && r.arguments.size() != 1) return Fail(ErrorCode::kUsage, "diff needs one older core or saved export, for example: diff core.4700");
+  if (command && r.command == "expect") {
+    if (Result<void> read = ReadExpectations(g.raw, r); !read) return tl::unexpected(read.error());
+  }
   if (command) {
     if (Result<void> read = ReadAddresses(*FindRow(r.command), r); !read) return tl::unexpected(read.error());
   }

@@ -10,6 +10,7 @@
 
 #include "core/base/address.h"
 #include "core/base/result.h"
+#include "core/engine/expectation.h"
 #include "core/target/open.h"
 
 namespace pygc::engine {
@@ -32,9 +33,11 @@ struct Request {
   std::vector<std::string> arguments;   // ADDR, TYPE, ... as typed
   std::vector<Address> addresses;       // the same, of commands that take addresses
   Format format = Format::kText;
+  std::uint32_t depth = 3, fan_out = 10;  // dot: references away from what was asked for, and of each object
   std::uint64_t limit = 10;             // groups, rows; 0: all
   std::vector<std::string> type_globs, ignore_globs;
   std::vector<std::string> exclude_globs;  // path: not through objects of these types
+  std::vector<Expectation> expectations;   // expect
   std::optional<int> generation;
   FailOn fail_on = FailOn::kDefinite;
   bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, all = false, locals = false;

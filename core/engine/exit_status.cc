@@ -30,6 +30,7 @@ ExitStatus StatusOf(const Request& request, const report::Header& header, const 
   if (request.fail_on != FailOn::kNever && outcome.definite) return kFindings;
   if (request.fail_on == FailOn::kPending && outcome.pending) return kFindings;
   if (outcome.interrupted) return kInterrupted;
+  if (outcome.wrong_usage) return kUsageOrOutput;
   if (request.command == "status") return kDone;  // to say what is missing is its job
   if (!header.complete || outcome.partial) return kPartial;
   // Guessed references decide what is unreachable, never what lies in gc.garbage.

@@ -1,16 +1,84 @@
+#include <algorithm>
+
+#include "core/analysis/groups.h"
 #include "core/engine/command.h"
+#include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
+#include "core/engine/inspector.h"
+#include "core/engine/type_query.h"
+#include "core/graph/scc.h"
 #include "core/report/export.h"
+#include "core/report/export_graph.h"
 
 namespace pygc::engine {
+namespace {
 
-Result<void> RunExport(const CommandInput& in, const std::function<bool(std::string_view)>& sink) {
-  EdgeLabels labels(in.reader, in.heap);
-  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }};
+using Sink = std::function<bool(std::string_view)>;
+
+constexpr std::size_t kMaxNearest = 8;
+
+// One object of each cycle that nothing in use reaches: what a drawing without an object is about.
+std::vector<heap::NodeId> LeakedCycles(const CommandInput& in) {
+  const graph::NodeSet leaked = analysis::LeakedNodes(in.verdict);
+  if (leaked.node_count() == 0) return {};
+  const graph::Components components = graph::StronglyConnectedComponents(in.heap.graph, &leaked);
+  std::vector<heap::NodeId> centres;
+  for (graph::NodeId c = 0; c < components.count(); ++c) {
+    if (graph::IsCyclic(in.heap.graph, components, c)) centres.push_back(components.Members(c).front());
+  }
+  std::sort(centres.begin(), centres.end());
+  return centres;
+}
+
+// Errors: kUsage where there is no such object or type.
+Result<std::vector<heap::NodeId>> Centres(const CommandInput& in, const Labels& labels) {
+  if (in.request.arguments.empty()) return LeakedCycles(in);
+  const std::string& query = in.request.arguments[0];
+  if (const Result<Address> address = ParseAddress(query)) {
+    const heap::NodeId n = in.heap.index.Find(*address);
+    if (n == heap::kNoNode) return Fail(ErrorCode::kUsage, "no object at {}: {}", query, DescribePlace(in, *address));
+    return std::vector{n};
+  }
+  std::vector<heap::NodeId> objects = ObjectsOfType(in, labels, query);
+  if (!objects.empty()) return objects;
+  std::string nearest;
+  for (const std::string& name : NearestTypes(in.heap, query, kMaxNearest)) nearest += (nearest.empty() ? "; types with objects: " : ", ") + name;
+  return Fail(ErrorCode::kUsage, "no object of a type like '{}'{}", query, nearest);
+}
+
+// Classes, modules and functions by their own names, all else by type alone: whoever groups objects by name shall find few groups.
+std::string NameOf(const CommandInput& in, const Labels& labels, heap::NodeId n) {
+  const std::string& type = in.heap.types[in.heap.type[n]].name;
+  if (type == "instance") return labels.TypeName(in.heap.AddressOf(n), type);
+  const bool named = type == "type" || type == "module" || type == "function" || type == "classobj";
+  const std::string name = named ? labels.NameOf(in.heap.AddressOf(n), type) : "";
+  return name.empty() ? type : type + " " + name;
+}
+
+// DOT and heapsnapshot.
+Result<void> WriteGraph(const CommandInput& in, const report::ExportInput& base, const Sink& sink) {
+  const Result<const analysis::RootPaths*> paths = RootPathsOf(in);
+  if (!paths) return tl::unexpected(paths.error());
+  const Labels labels(in.reader, in.request.redact);
+  const report::GraphInput graph{base, *in.roots, **paths, [&](heap::NodeId n) { return NameOf(in, labels, n); }};
+  if (in.request.format == Format::kHeapSnapshot) return report::WriteHeapSnapshot(graph, sink, in.progress);
+  const Result<std::vector<heap::NodeId>> centres = Centres(in, labels);
+  if (!centres) return tl::unexpected(centres.error());
+  const Result<report::DotSummary> drawn = report::WriteDot(graph, *centres, {in.request.depth, in.request.fan_out}, sink, in.progress);
+  if (!drawn) return tl::unexpected(drawn.error());
+  return {};
+}
+
+}  // namespace
+
+Result<void> RunExport(const CommandInput& in, const Sink& sink) {
+  EdgeLabels labels(in.reader, in.heap, in.request.redact);
+  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }, in.roots};
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     input.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }
-  if (in.request.output_file.empty()) return report::WriteJsonLines(input, sink, in.progress);
+  const auto write = [&](const Sink& to) { return in.request.format == Format::kJsonl ? report::WriteJsonLines(input, to, in.progress) : WriteGraph(in, input, to); };
+  if (in.request.output_file.empty()) return write(sink);
   const bool database = in.request.format == Format::kSqlite;
   Result<report::OutputFile> file = report::OutputFile::Create(in.request.output_file, !database);
   if (!file) return tl::unexpected(file.error());
@@ -22,7 +90,7 @@ Result<void> RunExport(const CommandInput& in, const std::function<bool(std::str
       written = file->Write(bytes);
       return written.has_value();
     };
-    if (Result<void> r = report::WriteJsonLines(input, to_file, in.progress); !r) return r;
+    if (Result<void> r = write(to_file); !r) return r;
     if (!written) return written;
   }
   return file->Commit();

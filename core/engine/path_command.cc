@@ -6,6 +6,7 @@
 #include "core/engine/inspector.h"
 #include "core/engine/native_holders.h"
 #include "core/engine/node_path.h"
+#include "core/engine/type_query.h"
 #include "core/report/path_report.h"
 
 namespace pygc::engine {
@@ -189,16 +190,12 @@ class PathFinder {
   // ---- all of a type
 
   void AllOfType() {
-    std::vector<heap::NodeId> targets;
-    std::vector<bool> wanted(heap_.types.size());
-    for (std::size_t t = 0; t < heap_.types.size(); ++t) wanted[t] = MatchesGlob(report_.query, heap_.types[t].name);
-    heap_.index.ForEach(0, heap_.size(), [&](heap::NodeId n, Address a) {
-      const heap::TypeRecord& type = heap_.types[heap_.type[n]];
-      // Classic instances share one type; what they are called is their class.
-      if (wanted[heap_.type[n]] || (type.name == "instance" && type.may_have_legacy_finalizer && MatchesGlob(report_.query, labels_.TypeName(a)))) targets.push_back(n);
-    });
+    const std::vector<heap::NodeId> targets = ObjectsOfType(in_, labels_, report_.query);
     report_.objects = targets.size();
-    if (targets.empty()) return NearestTypes();
+    if (targets.empty()) {
+      report_.nearest_types = NearestTypes(heap_, report_.query, kMaxNearest);
+      return;
+    }
     const analysis::PathTree tree = analysis::MergePaths(*paths_, targets);
     for (const heap::NodeId n : targets) report_.unreachable += !paths_->Reaches(n) && !InUse(n);
     for (std::size_t i = 0; i < tree.branches.size() && tree.branches[i].parent == i; ++i) {
@@ -206,20 +203,6 @@ class PathFinder {
       (count_only ? report_.by_count_only : report_.by_root) += tree.branches[i].targets;
     }
     Grow(tree);
-  }
-
-  void NearestTypes() {
-    std::map<std::string, int> names;
-    std::string last = report_.query.substr(report_.query.rfind('.') + 1);
-    for (char& c : last) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    for (const heap::TypeRecord& type : heap_.types) {
-      std::string lower = type.name;
-      for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-      if (last.size() >= 2 && lower.find(last) != std::string::npos) names[type.name] = 0;
-    }
-    for (const auto& [name, unused] : names) {
-      if (report_.nearest_types.size() < kMaxNearest) report_.nearest_types.push_back(name);
-    }
   }
 
   // Pieces without a fork become one branch of the report; of equal branches the largest come first.

@@ -21,8 +21,9 @@
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
-#include "core/engine/roots.h"
 #include "core/engine/labels.h"
+#include "core/engine/old_heap.h"
+#include "core/engine/roots.h"
 #include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
@@ -79,13 +80,13 @@ struct Session::Impl {
     const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
                              (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
-    if (request.command == "export") return Export(input, output, progress);
-    const Result<Outcome> ran = RunFallible(input);
-    if (!ran) return ReportError(ran.error(), output);
+    if (IsExport(request)) return Export(input, output, progress);
+    const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);
+    if (!ran) return ran.error().code == ErrorCode::kCancelled ? Interrupted(progress, output) : ReportError(ran.error(), output);
     const Outcome& outcome = *ran;
     const int status = StatusOf(request, header, outcome);
     if (request.format == Format::kCsv) ReportMissing(header, output);
-    const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts";
+    const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts" || request.command == "expect";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
     }
@@ -131,7 +132,7 @@ struct Session::Impl {
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql"};
+    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff"};
     return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
            (request.command == "verify" && request.traverse);
   }
@@ -192,9 +193,35 @@ struct Session::Impl {
     if (analysis.audit) header->timing.emplace_back("audit_seconds", analysis.audit_seconds);
   }
 
+  // diff: OLD is opened here, a saved export or another core, with a session of its own that ends with the command.
+  Result<Outcome> Compare(const CommandInput& input, ProgressSink& progress) {
+    const std::string& path = input.request.arguments.at(0);
+    if (IsDatabase(path)) {
+      Result<SavedHeap> saved = ReadSavedHeap(path, progress);
+      if (!saved) return tl::unexpected(saved.error());
+      Derived derived;
+      return RunDiff(input, {saved->heap, saved->verdict, saved->roots, &derived, nullptr, path, saved->python, saved->build, saved->pid, saved->complete});
+    }
+    target::OpenOptions options = input.request.target.open;
+    options.limits = input.request.limits;
+    Result<target::Process> opened = target::OpenCore(path, options, progress);
+    if (!opened) return tl::unexpected(Named(path, opened.error()));
+    Impl old(std::move(*opened), limits);
+    if (Result<void> located = old.Locate(input.request, progress); !located) return tl::unexpected(Named(path, located.error()));
+    const Result<Analysis*> analysed = old.Analyse(input.request, progress);
+    if (!analysed) return tl::unexpected(Named(path, analysed.error()));
+    Analysis& a = **analysed;
+    const report::Header header = MakeHeader(input.request, {}, old.process, *old.runtime, &a.heap, &a.verdict);
+    return RunDiff(input, {a.heap, a.verdict, a.roots, &a.derived, &old.process, path, header.target.python, header.target.build, old.process.pid, header.complete});
+  }
+  static Error Named(const std::string& path, Error error) {
+    if (error.message.find(path) == std::string::npos) error.message = fmt::format("OLD ({}): {}", path, error.message);
+    return error;
+  }
+
   static Outcome RunCommand(const CommandInput& input) {
     const std::string& name = input.request.command;
-    if (name == "leaks") return RunLeaks(input);
+    if (name == "leaks") return input.request.format == Format::kGcDebug ? RunGcDebug(input) : RunLeaks(input);
     if (name == "cycles") return RunCycles(input);
     if (name == "garbage") return RunGarbage(input);
     if (name == "finalizers") return RunFinalizers(input);
@@ -207,6 +234,8 @@ struct Session::Impl {
     if (name == "path") return RunPath(input);
     if (name == "heap") return RunHeap(input);
     if (name == "dominators") return RunDominators(input);
+    if (name == "expect") return RunExpect(input);
+    if (name == "asyncio") return RunAsyncio(input);
     if (name == "stacks") return RunStacks(input);
     if (name == "triage") return RunTriage(input);
     if (name == "report") return RunReport(input);
@@ -234,6 +263,7 @@ struct Session::Impl {
     const int interrupted = Interrupted(progress, output);
     return status == kFindings && interrupted == kPartial ? status : interrupted;
   }
+  static bool IsExport(const Request& request) { return request.command == "export" || request.command == "graph"; }
 
   static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
 
@@ -246,6 +276,7 @@ struct Session::Impl {
     const Result<void> written = RunExport(input, [&](std::string_view bytes) { return output.Out(bytes); });
     if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
     if (!written) return ReportError(written.error(), output);
+    if (input.request.format == Format::kDot) return input.header.complete ? kDone : kPartial;
     if (!input.request.output_file.empty() && !input.request.quiet) {
       output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(),
                              report::Printable(input.request.output_file)));
@@ -272,7 +303,7 @@ struct Session::Impl {
   // as not known. The command runs on a heap without objects, under a header that says so.
   int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, const WatchedProgress& progress, OutputSink& output) {
     const bool stopped = error.code == ErrorCode::kCancelled;
-    if (request.command != "export" && request.command != "sql") {  // which are nothing without objects
+    if (!IsExport(request) && request.command != "sql") {  // which are nothing without objects
       report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
       header.complete = false;
       header.certainty = report::Certainty::kUnverifiable;

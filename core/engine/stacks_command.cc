@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "core/cpython/thread_status.h"
 #include "core/engine/command.h"
 #include "core/engine/findings.h"
 #include "core/engine/labels.h"
@@ -47,9 +48,14 @@ class StackFinder {
     return out;
   }
 
-  // CPython: _PyRuntime.gilstate.tstate_current [3.7-3.11]. Later each interpreter may have a GIL of its own, and only its last holder is noted.
+  // CPython: _PyRuntime.gilstate.tstate_current [3.7-3.11]. Later each interpreter may have a GIL of its own, and each thread says whether it holds it.
   [[nodiscard]] std::optional<bool> HoldsGil(const cpython::PyThread& thread) const {
     const cpython::Layout& layout = runtime_.layout;
+    const std::optional<std::uint32_t> bit = cpython::GilStatusBit(layout.version, layout.flavor);
+    if (bit && layout.Has(Field::PyThreadState_status)) {
+      const Result<std::uint32_t> status = in_.reader.process().memory.ReadValue<std::uint32_t>(thread.tstate + layout.Offset(Field::PyThreadState_status));
+      return status ? std::optional((*status & *bit) != 0) : std::nullopt;
+    }
     if (runtime_.runtime_address == 0 || !layout.Has(Field::PyRuntimeState_gilstate_tstate_current)) return std::nullopt;
     const Result<Address> current =
         in_.reader.process().memory.ReadPointer(runtime_.runtime_address + layout.Offset(Field::PyRuntimeState_gilstate_tstate_current));

@@ -18,4 +18,16 @@ std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<co
   return retained;
 }
 
+std::uint64_t RetainedBySet(const DominatorTree& tree, std::span<const std::uint64_t> retained, const NodeSet& set) {
+  NodeSet below(static_cast<NodeId>(tree.immediate.size()));  // in the set, or dominated by one that is
+  std::uint64_t sum = 0;
+  for (const NodeId node : tree.preorder) {
+    const NodeId above = tree.immediate[node];
+    const bool counted = above != DominatorTree::kVirtualRoot && below.Contains(above);
+    if (!counted && set.Contains(node) && __builtin_add_overflow(sum, retained[node], &sum)) return std::numeric_limits<std::uint64_t>::max();
+    if (counted || set.Contains(node)) below.Insert(node);
+  }
+  return sum;
+}
+
 }  // namespace pygc::graph

@@ -106,6 +106,51 @@ std::optional<PythonFrame> FrameReader::FromObject(Address object) const {
   return frame;
 }
 
+GeneratorState FrameReader::StateOf(Address generator) const {
+  std::int64_t state = 0;
+  if (layout_.Has(Field::PyGenObject_gi_frame_state)) {
+    state = Signed(generator, Field::PyGenObject_gi_frame_state, layout_.Value(Constant::FRAME_CLEARED));
+  } else {
+    const Address frame = Pointer(generator, Field::PyGenObject_gi_frame);
+    if (frame == 0) return GeneratorState::kFinished;
+    if (!layout_.Has(Field::PyFrameObject_f_state)) {
+      if (Signed(generator, Field::PyGenObject_gi_running) != 0) return GeneratorState::kRunning;
+      return Signed(frame, Field::PyFrameObject_f_lasti, -1) < 0 ? GeneratorState::kCreated : GeneratorState::kSuspended;
+    }
+    state = Signed(frame, Field::PyFrameObject_f_state);
+  }
+  if (state == layout_.Value(Constant::FRAME_CREATED)) return GeneratorState::kCreated;
+  if (state == layout_.Value(Constant::FRAME_EXECUTING)) return GeneratorState::kRunning;
+  return state == layout_.Value(Constant::FRAME_COMPLETED, layout_.Value(Constant::FRAME_CLEARED)) || state == layout_.Value(Constant::FRAME_CLEARED)
+             ? GeneratorState::kFinished
+             : GeneratorState::kSuspended;
+}
+
+std::optional<PythonFrame> FrameReader::FromGenerator(Address generator) const {
+  if (StateOf(generator) == GeneratorState::kFinished) return std::nullopt;
+  if (layout_.Has(Field::PyGenObject_gi_iframe)) return Interpreter(generator + layout_.Offset(Field::PyGenObject_gi_iframe));
+  return FromObject(Pointer(generator, Field::PyGenObject_gi_frame));
+}
+
+Address FrameReader::Awaited(Address generator) const {
+  const std::optional<PythonFrame> frame = FromGenerator(generator);
+  if (!frame) return 0;
+  Address top = 0;
+  if (layout_.Has(Field::PyGenObject_gi_iframe)) {
+    for (const FrameSlot& slot : Slots(*frame)) {
+      if (slot.kind == FrameSlot::Kind::kStack) top = slot.referent;
+    }
+    return top;
+  }
+  const TypeFacts* const type = reader_.Type(values_.TypeOf(frame->frame_object));
+  if (type == nullptr) return 0;
+  std::vector<LabelledReferent> referents;
+  ReferentFilter filter;
+  filter.kind = SlotKind::kStackItem;
+  (void)reader_.LabelledReferents(frame->frame_object, *type, referents, filter);
+  return referents.empty() ? 0 : referents.back().referent;
+}
+
 std::optional<PythonFrame> FrameReader::Interpreter(Address at) const {
   if (at == 0 || values_.memory().At(at, offsets_.if_localsplus) == nullptr) return std::nullopt;
   PythonFrame frame;

@@ -34,6 +34,9 @@ struct FrameSlot {
   Address referent = 0; // what the slot holds: for kCell the cell object
 };
 
+/// What a generator, coroutine or async generator is doing.
+enum class GeneratorState : std::uint8_t { kCreated, kSuspended, kRunning, kFinished };
+
 struct ThreadStack {
   std::vector<PythonFrame> frames;  // innermost first; Python frames only
   bool complete = true;             // false: a link of the chain could not be followed
@@ -48,6 +51,12 @@ class FrameReader {
   [[nodiscard]] ThreadStack StackOf(const cpython::PyThread& thread, const Limits& limits) const;
   /// The frame of a frame object; nullopt where it cannot be read.
   [[nodiscard]] std::optional<PythonFrame> FromObject(Address frame_object) const;
+  /// CPython: gi_frame_state [3.11+], f_state [3.10], gi_frame and gi_running [<= 3.9]. What cannot be read has finished.
+  [[nodiscard]] GeneratorState StateOf(Address generator) const;
+  /// The frame of a generator that has not finished; nullopt otherwise, and where it cannot be read.
+  [[nodiscard]] std::optional<PythonFrame> FromGenerator(Address generator) const;
+  /// What lies on top of the value stack of a suspended generator: where it stands at `await x` or `yield from x`, the iterator that it waits for. 0: nothing.
+  [[nodiscard]] Address Awaited(Address generator) const;
   /// Every reference that the frame holds: variables, then the value stack where its height is known, then the interpreter's own fields.
   [[nodiscard]] std::vector<FrameSlot> Slots(const PythonFrame& frame) const;
   /// What the variable holds: for a cell its content.

@@ -59,7 +59,7 @@ class LabelSink {
   /// A reference that the machine found: what Python code calls its slot where that is known, else where it lies.
   void AddSlot(Address a, const SlotOrigin& origin, const TypeFacts& type, Address object) {
     LabelledReferent* const r = Add(a, SlotKind::kUnknown, origin.slot - object);
-    if (r == nullptr) return;
+    if (r == nullptr || NameManaged(*r, origin, type, object)) return;
     if (!origin.in_object || origin.through[0] != 0) {
       r->text = PathText(origin, type, object);
       return;
@@ -80,6 +80,28 @@ class LabelSink {
     } else if (offset < 0) {
       r->text = fmt::format("-{:#x}", -offset);
     }
+  }
+
+  /// True, with the attribute's name set, where the slot belongs to the attributes that lie before or behind the object: those of a subclass of a C type whose own
+  /// tp_traverse visits them. CPython: PyObject_VisitManagedDict(), Objects/dictobject.c [3.12+].
+  bool NameManaged(LabelledReferent& r, const SlotOrigin& origin, const TypeFacts& type, Address object) const {
+    if (!type.managed_dict || offsets_->managed_values_offset != 0) return false;
+    const Address before = object + static_cast<Address>(std::int64_t{offsets_->managed_dict_offset});
+    if (origin.slot == before) {
+      r.kind = SlotKind::kField;
+      r.name = "__dict__";
+      return true;
+    }
+    Address array = object + (offsets_->inline_values_at_basicsize ? static_cast<Address>(type.basicsize) : Address{offsets_->object_size}) + offsets_->values_array;
+    if (offsets_->managed_dict_tagged) array = memory_->ReadPointer(before).value_or(0) + 1 + offsets_->values_array;
+    if (!offsets_->managed_dict_tagged && !type.inline_values) return false;
+    const std::optional<DictTable> keys = Values(*memory_, *offsets_, 0).Keys(type.cached_keys);
+    const std::uint64_t index = (origin.slot - array) / 8;
+    if (!keys || origin.slot < array || index >= keys->count) return false;
+    r.kind = SlotKind::kAttribute;
+    r.key = keys->Key(index);
+    r.index = index;
+    return true;
   }
 
   /// "list->next->value", or without names "[+0x10]->+0x8": at byte 8 of the block that the pointer at byte 16 of the object leads to.

@@ -12,6 +12,7 @@
 #include "core/base/progress.h"
 #include "core/base/result.h"
 #include "core/heap/heap_snapshot.h"
+#include "core/heap/root_set.h"
 #include "core/report/header.h"
 #include "core/report/output_file.h"
 
@@ -25,6 +26,8 @@ struct ExportInput {
   std::vector<std::string> quality_names;
   /// Fills one text for each reference of a node, in the graph's order; empty: not known. May be empty itself: then no reference has a label.
   std::function<void(heap::NodeId, std::vector<std::string>&)> edge_labels = {};
+  /// Where objects are held from outside; may be nullptr.
+  const heap::RootSet* roots = nullptr;
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

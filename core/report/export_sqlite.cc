@@ -77,7 +77,7 @@ class Writer {
     for (const char* sql : {kFast, kSchema}) {
       if (!Execute(sql)) return Failed();
     }
-    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::References}) {
+    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::References, &Writer::Roots}) {
       if (Result<void> r = (this->*step)(); !r) return r;
     }
     if (!progress_.Update("writing indexes", 0, 0)) return Cancelled();
@@ -153,6 +153,18 @@ class Writer {
         if (!insert.Integer(1, n).Integer(2, successors[i]).Text(3, labels[i], true).Step()) return Failed();
       }
       labels.clear();
+    }
+    return {};
+  }
+
+  Result<void> Roots() {
+    if (input_.roots == nullptr) return {};
+    Statement insert(db_.get(), "INSERT INTO roots VALUES(?,?,?)");
+    for (const heap::Root& root : input_.roots->roots) {
+      const heap::NodeId n = input_.heap.index.Find(root.object);
+      if (n == heap::kNoNode) continue;
+      const std::string detail = JsonSafe(heap::DescribeRoot(*input_.roots, root));
+      if (!insert.Integer(1, n).Text(2, heap::RootKindName(root.kind)).Text(3, detail).Step()) return Failed();
     }
     return {};
   }

@@ -104,7 +104,7 @@ void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& inte
   json.EndArray();
 }
 
-void WriteFirstLines(TextWriter& out, const Header& h) {
+void WritePartialLines(TextWriter& out, const Header& h) {
   constexpr std::size_t kShown = 4;
   std::size_t shown = 0;
   for (const Missing& m : h.missing) {
@@ -118,6 +118,10 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
     out.Line();
   }
   if (!h.complete && h.missing.empty()) out.Add("PARTIAL: ", Style::kBad).Line("not everything could be read");
+}
+
+void WriteFirstLines(TextWriter& out, const Header& h) {
+  WritePartialLines(out, h);
   out.Add(fmt::format("CPython {}{}{}", h.target.python, h.target.build == "default" ? "" : fmt::format(" {}", h.target.build),
                       h.target.debug ? " debug" : ""),
           Style::kHeading);

@@ -77,7 +77,9 @@ void WriteEnvelopeRest(JsonWriter& json, const Header& header);
 /// Key and value of "interpreters" in a result.
 void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& interpreters);
 
-/// PARTIAL lines where data are missing, then the line that says what was looked at:
+/// PARTIAL lines where data are missing.
+void WritePartialLines(TextWriter& out, const Header& header);
+/// The same, then the line that says what was looked at:
 /// "CPython 2.7.18 · core.4711 · 5,610 objects tracked · collector on · thresholds 700/10/10, counts 411/3/8 · exact". More interpreters: a line
 /// each.
 void WriteFirstLines(TextWriter& out, const Header& header);

@@ -105,7 +105,9 @@ void WriteStep(JsonWriter& json, const CycleStep& step, const std::string& label
   json.EndObject();
 }
 
-void WritePath(JsonWriter& json, const RootPath& path) {
+}  // namespace
+
+void WritePathMembers(JsonWriter& json, const RootPath& path) {
   const StuckPlace stuck = StuckAt(path);
   const std::optional<std::string> expression = ExpressionOf(path);
   json.Key("root").Object().String("kind", path.root.kind).String("name", path.root.name).String("place", path.root.place).EndObject();
@@ -123,9 +125,11 @@ void WritePath(JsonWriter& json, const RootPath& path) {
   json.EndArray();
 }
 
+namespace {
+
 void WriteBranch(JsonWriter& json, const PathBranch& branch) {
   json.Object().Unsigned("depth", branch.depth).Unsigned("objects", branch.objects);
-  WritePath(json, branch.path);
+  WritePathMembers(json, branch.path);
   json.Unsigned("leaves", branch.leaves).Key("leaf_examples").Array();
   for (const auto& [address, label] : branch.leaf_examples) json.Object().Hex("address", address).String("label", label).EndObject();
   json.EndArray().Unsigned("left_out", branch.left_out).EndObject();
@@ -163,7 +167,7 @@ void WriteJson(const Header&, const PathReport& r, JsonWriter& json) {
   json.EndArray().Unsigned("path_count", r.path_count).Key("paths").Array();
   for (const RootPath& path : r.paths) {
     json.Object();
-    WritePath(json, path);
+    WritePathMembers(json, path);
     json.EndObject();
   }
   json.EndArray().Key("tree").Array();

@@ -35,6 +35,9 @@ struct PathReport {
   std::vector<PathBranch> tree;   // of a type, depth first
 };
 
+/// Keys and values of one path, inside an object that the caller opens and closes.
+void WritePathMembers(JsonWriter& json, const RootPath& path);
+
 void WriteText(const Header& header, const PathReport& report, TextWriter& out);
 void WriteJson(const Header& header, const PathReport& report, JsonWriter& json);
 

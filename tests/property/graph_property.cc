@@ -159,6 +159,17 @@ TEST_CASE("a node dominates what cannot be reached without it") {
       });
     }
     REQUIRE(RetainedSizes(tree, weight) == expected);  // the sums close only if nothing else is below i
+    NodeSet chosen(n);
+    for (NodeId i = 0; i < n; ++i) {
+      if (random() % 3 == 0) chosen.Insert(i);
+    }
+    std::uint64_t of_set = 0;  // naively: weights of all that have a member of the set on their way up
+    for (NodeId i = 0; i < n; ++i) {
+      bool kept = false;
+      for (NodeId k = i; tree.immediate[i] != kNoNode && k != DominatorTree::kVirtualRoot && !kept; k = tree.immediate[k]) kept = chosen.Contains(k);
+      of_set += kept ? weight[i] : 0;
+    }
+    REQUIRE(RetainedBySet(tree, expected, chosen) == of_set);
   });
 }
 

@@ -127,13 +127,46 @@ TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
 }
 
 TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  for (const char* name : {"asyncio", "diff",
-                           "expect", "graph"}) {
-    CAPTURE(name);
-    CHECK(Contains(Complaint(std::string("-c x ") + name), "not available in this version"));
-  }
-  CHECK(Contains(Complaint("-c x leaks --depth=3"), "not available in this version"));
-  Complaint("-c x export --format dot -o f");
+  CHECK(Contains(Complaint("-c x leaks --save=f"), "not available in this version"));
+}
+
+TEST_CASE("leaks in the words of the interpreter are not filtered") {
+  CHECK(Parse("-c x leaks --format gc-debug")->format == Format::kGcDebug);
+  CHECK(Contains(Complaint("-c x leaks --format gc-debug --type A"), "whole collection"));
+  Complaint("-c x cycles --format gc-debug");
+}
+
+TEST_CASE("a drawing takes one address or type, and limits") {
+  const Result<Request> r = Parse("-c x graph app.Node --depth 2 --fan-out 5");
+  REQUIRE(r);
+  CHECK(r->format == Format::kDot);
+  CHECK(r->arguments == std::vector<std::string>{"app.Node"});
+  CHECK(r->depth == 2);
+  CHECK(r->fan_out == 5);
+  CHECK(Parse("-c x export --format dot 0x10 -o f")->format == Format::kDot);
+  CHECK(Parse("-c x export --format heapsnapshot -o f")->format == Format::kHeapSnapshot);
+  CHECK(Contains(Complaint("-c x graph A B"), "one address or type"));
+  CHECK(Contains(Complaint("-c x export --format sqlite -o f app.Node"), "only with --format dot"));
+  Complaint("-c x graph --format json");
+  Complaint("-c x graph --fan-out 0");
+}
+
+TEST_CASE("diff takes one file") {
+  CHECK(Parse("-c x diff old.core")->arguments == std::vector<std::string>{"old.core"});
+  CHECK(Contains(Complaint("-c x diff"), "diff core.4700"));
+  CHECK(Contains(Complaint("-c x diff a b"), "needs one"));
+}
+
+TEST_CASE("expect takes several assertions and says what is wrong with one") {
+  const Result<Request> r = Parse("-c x expect --gone app.A --gone B --max-count app.C=3 --max-unreachable 0 --no-finalizers-pending --max-retained a=b=2M");
+  REQUIRE(r);
+  std::vector<std::string> said;
+  for (const Expectation& e : r->expectations) said.push_back(e.Text());
+  CHECK(said == std::vector<std::string>{"--gone app.A", "--gone B", "--max-count app.C=3", "--max-unreachable 0", "--no-finalizers-pending", "--max-retained a=b=2097152"});
+  CHECK(Contains(Complaint("-c x expect"), "--max-count TYPE=N"));
+  for (const char* word : {"app.C", "=3", "app.C=", "app.C=many", "app.C=-1"}) CHECK(Contains(Complaint(std::string("-c x expect --max-count ") + word), "TYPE=NUMBER"));
+  Complaint("-c x expect --max-unreachable -1");
+  Complaint("-c x leaks --gone A");
 }
 
 TEST_CASE("triage: findings decide the exit status only where --fail-on is given; a screen's worth of rows") {

@@ -42,6 +42,22 @@ TEST_CASE("partial data are never clean, also with --fail-on never") {
   CHECK(Status("status", FailOn::kDefinite, false, false, false) == 0);
 }
 
+TEST_CASE("an expectation: violated before a name that is not there, that before what is not known") {
+  Request request;
+  request.command = "expect";
+  report::Header header;
+  Outcome outcome;
+  CHECK(StatusOf(request, header, outcome) == 0);
+  outcome.partial = true;
+  CHECK(StatusOf(request, header, outcome) == 3);
+  outcome.wrong_usage = true;
+  CHECK(StatusOf(request, header, outcome) == 2);
+  outcome.definite = true;
+  CHECK(StatusOf(request, header, outcome) == 1);
+  request.fail_on = FailOn::kNever;
+  CHECK(StatusOf(request, header, outcome) == 2);
+}
+
 TEST_CASE("where guessed references decide, nothing found is not clean") {
   CHECK(Status("leaks", FailOn::kDefinite, false, false, true, report::Certainty::kLowerBound) == 3);
   CHECK(Status("leaks", FailOn::kDefinite, false, true, true, report::Certainty::kLowerBound) == 0);

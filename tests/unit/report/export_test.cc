@@ -119,6 +119,28 @@ TEST_CASE("the database has the tables of the contract, filled from the columns"
   CHECK(Query(path, "select value from meta where key in ('python_version', 'complete', 'schema_version') order by key") == Rows{"1", "3.12.1", "1"});
 }
 
+TEST_CASE("roots stand in their table, and those that are no object of the graph do not") {
+  const Directory dir;
+  const Heap heap;
+  SilentProgress progress;
+  heap::RootSet roots;
+  roots.places.push_back("f() at app.py:12");
+  for (const Address a : {0x1080, 0x9990}) {
+    heap::Root& root = roots.roots.emplace_back();
+    root.object = a;
+    root.kind = heap::RootKind::kFrame;
+    root.name = "local x\xff";
+    root.place = 1;
+  }
+  ExportInput input = heap.Input();
+  input.roots = &roots;
+  Result<OutputFile> file = OutputFile::Create(dir / "heap.db", false);
+  REQUIRE(file);
+  REQUIRE(WriteSqlite(input, *file, progress));
+  REQUIRE(file->Commit());
+  CHECK(Query(dir / "heap.db", "select object_id, kind, detail from roots") == Rows{"2|frame|local x\\xff in f() at app.py:12"});
+}
+
 TEST_CASE("references carry their labels, where they are known") {
   const Directory dir;
   const Heap heap;

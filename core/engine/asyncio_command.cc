@@ -1,0 +1,195 @@
+// asyncio: every task of the heap, what each one awaits, and, where that is other tasks, the tree that they form.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/engine/command.h"
+#include "core/objects/async_tasks.h"
+#include "core/report/asyncio_report.h"
+
+namespace pygc::engine {
+namespace {
+
+using heap::NodeId;
+using objects::AsyncTask;
+
+constexpr std::size_t kMaxChain = 100, kMaxElements = 100000;
+
+class AsyncioCommand {
+ public:
+  explicit AsyncioCommand(const CommandInput& in) : in_(in), heap_(in.heap), async_(in.reader) {}
+
+  Outcome Run() {
+    Outcome outcome;
+    outcome.interrupted = !FindTasks();
+    FindChildren();
+    Plant();
+    outcome.partial = report_.unreadable > 0;
+    outcome.document = Render(in_.request, in_.header, report_, in_.colour);
+    return outcome;
+  }
+
+ private:
+  struct Child {
+    Address task = 0;
+    const char* relation = "";
+  };
+
+  // Everything that is a task by its type; groups of tasks are noted on the way.
+  bool FindTasks() {
+    std::vector<bool> is_task(heap_.types.size()), is_group(heap_.types.size());
+    bool any = false;
+    for (std::size_t t = 0; t < heap_.types.size(); ++t) {
+      is_task[t] = heap_.types[t].address != 0 && async_.KindOf(heap_.types[t].address) == objects::AsyncKind::kTask;
+      is_group[t] = heap_.types[t].name == "asyncio.taskgroups.TaskGroup";
+      any = any || is_task[t];
+    }
+    if (!any) return true;
+    bool go_on = true;
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      if (n % kProgressStep == 0 && go_on) go_on = in_.progress.Update("looking for tasks", n, heap_.size());
+      if (!go_on) return;
+      if (is_task[heap_.type[n]]) AddTask(a);
+      if (is_group[heap_.type[n]]) groups_.push_back(a);
+    });
+    return go_on;
+  }
+
+  void AddTask(Address address) {
+    const AsyncTask task = async_.ReadTask(address);
+    ++report_.tasks;
+    report_.unreadable += !task.readable;
+    switch (task.state) {
+      case AsyncTask::State::kDone: ++report_.done; return;
+      case AsyncTask::State::kWaiting: ++report_.waiting; break;
+      case AsyncTask::State::kReady: ++report_.ready; break;
+      case AsyncTask::State::kRunning: ++report_.running; break;
+    }
+    pending_.emplace(address, task);
+    const auto loop = std::find_if(report_.loops.begin(), report_.loops.end(), [&](const report::AsyncLoop& l) { return l.address == task.loop; });
+    if (loop != report_.loops.end()) {
+      ++loop->tasks;
+    } else {
+      report_.loops.push_back({task.loop, async_.TypeName(task.loop), 1});
+    }
+  }
+
+  void FindChildren() {
+    for (const auto& [address, task] : pending_) {
+      chains_[address] = async_.Chain(task.coroutine, kMaxChain);
+      if (task.waiter == 0) continue;
+      Add(address, task.waiter, "awaits");
+      if (async_.TypeName(task.waiter) == "asyncio.tasks._GatheringFuture") AddAll(address, async_.Attribute(task.waiter, "_children"), "gather");
+      AddWaited(address);
+    }
+    for (const Address group : groups_) AddAll(async_.Attribute(group, "_parent_task"), async_.Attribute(group, "_tasks"), "task-group");
+  }
+  // CPython: wait(), wait_for(), Lib/asyncio/tasks.py: what they wait for has no reference to who waits, but stands in their variables.
+  void AddWaited(Address task) {
+    for (const objects::AwaitStep& step : chains_[task]) {
+      if (!step.frame || !async_.frames().FileName(step.frame->code).ends_with("asyncio/tasks.py")) continue;
+      for (const objects::FrameSlot& slot : async_.frames().Slots(*step.frame)) {
+        if (slot.name != "fs" && slot.name != "fut") continue;
+        const Address value = async_.frames().ValueOf(slot);
+        Add(task, value, "wait");
+        AddAll(task, value, "wait");
+      }
+    }
+  }
+  void AddAll(Address parent, Address container, const char* relation) {
+    if (container == 0 || !pending_.contains(parent) || pending_.contains(container)) return;
+    std::vector<Address> elements = async_.Elements(container, kMaxElements);
+    std::sort(elements.begin(), elements.end());  // sets have no order of their own
+    for (const Address element : elements) Add(parent, element, relation);
+  }
+  void Add(Address parent, Address child, const char* relation) {
+    if (child == parent || !pending_.contains(child)) return;
+    if (edges_.insert({parent, child}).second) children_[parent].push_back({child, relation});
+    has_parent_.insert(child);
+  }
+
+  // Depth first from those that no other one waits for; then from what is left, which wait for each other.
+  void Plant() {
+    const std::uint64_t limit = in_.request.limit == 0 ? ~std::uint64_t{0} : in_.request.limit;
+    struct Item {
+      Address task;
+      const char* relation;
+      std::uint32_t depth;
+    };
+    std::set<Address> shown;
+    const auto grow = [&](Address root) {
+      std::vector<Item> work = {{root, "", 0}};
+      while (!work.empty()) {
+        const Item item = work.back();
+        work.pop_back();
+        const bool repeated = !shown.insert(item.task).second;
+        const auto below = children_.find(item.task);
+        const std::size_t count = below == children_.end() ? 0 : below->second.size();
+        if (report_.rows.size() < limit) {
+          report_.rows.push_back(RowOf(item.task, item.relation, item.depth, repeated, count));
+        } else {
+          report_.left_out += !repeated;
+        }
+        for (std::size_t i = repeated ? 0 : count; i-- > 0;) work.push_back({below->second[i].task, below->second[i].relation, item.depth + 1});
+      }
+    };
+    for (const auto& [address, task] : pending_) {
+      if (!has_parent_.contains(address)) grow(address);
+    }
+    for (const auto& [address, task] : pending_) {
+      if (!shown.contains(address)) grow(address);
+    }
+  }
+
+  [[nodiscard]] report::AsyncTaskRow RowOf(Address address, const char* relation, std::uint32_t depth, bool repeated, std::size_t children) const {
+    const AsyncTask& task = pending_.at(address);
+    report::AsyncTaskRow row;
+    row.depth = depth;
+    row.relation = relation;
+    row.address = address;
+    row.loop = task.loop;
+    row.waiter = task.waiter;
+    row.type = async_.TypeName(address);
+    row.name = task.name;
+    row.state = task.state == AsyncTask::State::kWaiting ? "waiting" : task.state == AsyncTask::State::kReady ? "ready" : "running";
+    if (task.waiter != 0) row.waiter_type = async_.TypeName(task.waiter);
+    row.children = children;
+    const NodeId n = heap_.index.Find(address);
+    row.unreachable = n != heap::kNoNode && in_.verdict.state[n] != analysis::State::kReachable;
+    row.repeated = repeated;
+    row.complete = task.readable;
+    if (repeated) return row;
+    for (const objects::AwaitStep& step : chains_.at(address)) row.steps.push_back(StepOf(step));
+    return row;
+  }
+  [[nodiscard]] report::AsyncStep StepOf(const objects::AwaitStep& step) const {
+    report::AsyncStep out;
+    out.address = step.object;
+    out.type = step.type;
+    if (!step.frame) return out;
+    out.function = async_.frames().FunctionName(step.frame->code);
+    out.qualified_name = async_.frames().QualifiedName(step.frame->code);
+    out.file = async_.frames().FileName(step.frame->code);
+    out.line = step.frame->line;
+    return out;
+  }
+
+  static constexpr NodeId kProgressStep = 1u << 16;
+
+  const CommandInput& in_;
+  const heap::HeapSnapshot& heap_;
+  objects::AsyncReader async_;
+  report::AsyncioReport report_;
+  std::map<Address, AsyncTask> pending_;
+  std::map<Address, std::vector<objects::AwaitStep>> chains_;
+  std::map<Address, std::vector<Child>> children_;
+  std::set<std::pair<Address, Address>> edges_;
+  std::set<Address> has_parent_;
+  std::vector<Address> groups_;
+};
+
+}  // namespace
+
+Outcome RunAsyncio(const CommandInput& in) { return AsyncioCommand(in).Run(); }
+
+}  // namespace pygc::engine

@@ -1,0 +1,31 @@
+// The heap that `pygc diff` compares with: another core, or a database that `export --format sqlite` wrote.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/analysis/verdict.h"
+#include "core/base/progress.h"
+#include "core/base/result.h"
+#include "core/heap/heap_snapshot.h"
+#include "core/heap/root_set.h"
+
+namespace pygc::engine {
+
+/// A saved export as a snapshot: objects with address, type, size, count, state and references. Roots are not in it, as far as the database has none.
+struct SavedHeap {
+  heap::HeapSnapshot heap;
+  analysis::Verdict verdict;  // states only
+  heap::RootSet roots;
+  std::string python, build, path;  // of the process it was made of
+  std::int32_t pid = 0;             // 0: not known
+  bool complete = true;
+};
+
+/// True where the file starts as a SQLite database does.
+[[nodiscard]] bool IsDatabase(const std::string& path);
+
+/// Errors: kUsage (cannot be opened), kNotAnalysable (no export of pygc, of another schema, or damaged: says what is wrong), kCancelled.
+[[nodiscard]] Result<SavedHeap> ReadSavedHeap(const std::string& path, ProgressSink& progress);
+
+}  // namespace pygc::engine

@@ -1,0 +1,507 @@
+#!/usr/bin/env python3
+"""Questions about a whole heap, each held against what the interpreter itself says: expect, leaks --format gc-debug, export --format dot and heapsnapshot, asyncio, diff, who holds the GIL.
+
+usage: questions.py [--quick] [--interpreter TEXT]... [--only NAME] [-v] [--keep]
+
+For each interpreter and question a fixture runs; pygc reads a core of it or the live process. --quick: three interpreters, hosts on one of them.
+Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
+"""
+import argparse
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import interpreters  # noqa: E402
+import lldb_host  # noqa: E402
+import process  # noqa: E402
+
+QUICK = ["2.7.18-cache", "3.9.2", "3.14"]
+
+
+class Subject:
+    """A fixture that stands, its truth, and pygc's reports on it; JSON reports are kept for the schemas."""
+
+    def __init__(self, program, interpreter):
+        self.program, self.truth, self.interpreter, self.documents = program, program.truth, interpreter, []
+        self.core_file = None
+
+    def run(self, *arguments):
+        return process.pygc("-p", self.program.pid, *arguments)
+
+    def report(self, *arguments, codes=(0,)):
+        """(result, exit status); CannotTest where the status is another one."""
+        ran = self.run(*(arguments + ("--format", "json")))
+        if ran.code not in codes:
+            raise process.CannotTest("%s: exit %s: %s" % (" ".join(map(str, arguments)), ran.code, ran.tail()))
+        path = os.path.join(self.program.folder, "%s-%d.json" % (arguments[0], len(self.documents)))
+        with open(path, "w") as f:
+            f.write(ran.out)
+        self.documents.append(path)
+        return json.loads(ran.out)["result"], ran.code
+
+    def ask(self, expression):
+        """What the process says to an expression that gives a str."""
+        self.program.child.stdin.write(expression.encode() + b"\n")
+        self.program.child.stdin.flush()
+        return ast.literal_eval(self.program.child.stdout.readline().decode())
+
+    def core(self):
+        self.core_file = self.core_file or self.program.gcore()
+        return self.core_file
+
+
+def differ(what, got, want):
+    return ["%s: pygc %s, the interpreter %s" % (what, repr(got)[:200], repr(want)[:200])] if got != want else []
+
+
+# ---- every question: schemas and hosts
+
+def check_schemas(subject):
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    checked = process.run([python, os.path.join(process.TESTS, "golden", "check_schemas.py"), os.path.join(process.ROOT, "core", "report", "schema")] + subject.documents)
+    return ["exit %s: %s" % (checked.code, checked.tail())] if checked.code else []
+
+
+def hosts_differ(subject, command, whole=False):
+    """What LLDB and GDB say otherwise than the standalone program, on one core. `whole`: the report is no JSON of pygc's, all of it is compared."""
+    core, wrong, said = subject.core(), [], {}
+    for host in ("standalone", "lldb", "gdb"):
+        out = os.path.join(subject.program.folder, "host-" + host)
+        line = "pygc %s -o %s" % (command, out)
+        if host == "standalone":
+            process.run([process.PYGC, "-c", core] + line.split()[1:])
+        elif host == "lldb" and lldb_host.versions():
+            lldb_host.commands(lldb_host.on_core(core) + [line])
+        elif host == "gdb" and shutil.which("gdb"):
+            process.run(["gdb", "-nx", "-batch", "-ex", "source " + os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py"), "-ex", "core-file " + core, "-ex", line])
+        else:
+            wrong.append("no %s here" % host)
+            continue
+        if not os.path.exists(out):
+            wrong.append("%s wrote nothing for: %s" % (host, command))
+            continue
+        with open(out) as f:
+            said[host] = f.read() if whole else process.result_bytes(f.read())
+        os.unlink(out)
+    return wrong + ["%s: %s differs from the standalone program" % (command, host) for host in said if said[host] != said.get("standalone")]
+
+
+# ---- expect (expectations.py)
+
+def answers(subject, *assertions, code=None):
+    result, status = subject.report("expect", *assertions, codes=(0, 1, 2, 3) if code is None else (code,))
+    return [e["answer"] for e in result["expectations"]], status, result["expectations"]
+
+
+def check_expect_figures(subject):
+    """Each bound is met at the interpreter's own figure and violated one below it."""
+    wrong, truth = [], subject.truth
+    counts = dict(truth["counts"])
+    for name, count in sorted(counts.items()):
+        wrong += differ("max-count %s=%d" % (name, count), answers(subject, "--max-count", "__main__.%s=%d" % (name, count))[:2], (["met"], 0))
+        wrong += differ("max-count %s=%d" % (name, count - 1), answers(subject, "--max-count", "%s=%d" % (name, count - 1))[:2], (["violated"], 1))
+    wrong += [] if len(counts) >= 4 else ["the program has only %s" % counts]
+    for option, figure in (("--max-unreachable %d", truth["unreachable"]), ("--max-retained __main__.Cache=%d", truth["retained"])):
+        for bound, want in ((figure, (["met"], 0)), (figure - 1, (["violated"], 1))):
+            got = answers(subject, *(option % bound).split())
+            wrong += differ(option % bound, got[:2], want) and ["%s: %s (%s)" % (option % bound, got[0], got[2][0]["found"])]
+    finalizers = answers(subject, "--no-finalizers-pending")
+    wrong += differ("finalizers pending", finalizers[2][0]["found"], truth["finalizers"])
+    return wrong + differ("no-finalizers-pending", finalizers[:2], (["violated"], 1) if truth["finalizers"] else (["met"], 0))
+
+
+def check_expect_gone(subject):
+    wrong = differ("gone Gone", answers(subject, "--gone", "__main__.Gone")[:2], (["met"], 0))
+    got, status, rows = answers(subject, "--gone", "Kept")
+    wrong += differ("gone Kept", (got, status), (["violated"], 1))
+    wrong += differ("addresses", sorted(int(o["address"], 16) for o in rows[0]["objects"]), sorted(subject.truth["kept"]))
+    wrong += differ("paths", sorted(o["path"] and o["path"]["expression"] for o in rows[0]["objects"]), ["sys.modules['__main__'].REGISTRY['sessions'][%d]" % i for i in (0, 1)])
+    got, status, rows = answers(subject, "--gone", "__main__.Waiting")
+    wrong += differ("gone Waiting", (got, status, rows[0]["in_use"], [o["path"] for o in rows[0]["objects"]]), (["violated"], 1, 0, [None] * 8))
+    return wrong
+
+
+def check_expect_together(subject):
+    """Several at once; what is violated decides, then a name that is not there; --fail-on never."""
+    wrong = differ("all met", answers(subject, "--gone", "__main__.Gone", "--max-count", "Kept=2", "--max-unreachable", "100000")[:2], (["met"] * 3, 0))
+    got, status, rows = answers(subject, "--gone", "__main__.Keept", "--max-count", "Kept=2")
+    wrong += differ("unknown type", (got, status, rows[0]["nearest_types"]), (["unknown-type", "met"], 2, ["__main__.Kept"]))
+    wrong += differ("violated and unknown type", answers(subject, "--gone", "__main__.Keept", "--max-count", "Kept=1")[:2], (["unknown-type", "violated"], 1))
+    wrong += differ("a GLOB that nothing is like", answers(subject, "--gone", "*Nothing*", "--max-unreachable", "100000")[:2], (["met", "met"], 0))
+    return wrong + differ("--fail-on never", answers(subject, "--gone", "Kept", "--fail-on", "never")[:2], (["violated"], 0))
+
+
+def check_expect_partial(subject):
+    """From a core cut in half nothing is ever met; what is surely violated still is."""
+    cut = os.path.join(subject.program.folder, "cut")
+    with open(subject.core(), "rb") as f, open(cut, "wb") as out:
+        data = f.read()
+        out.write(data[:len(data) - len(data) // 50])
+    del data
+    wrong = []
+    ran = process.pygc("-c", cut, "expect", "--max-unreachable", "100000", "--gone", "__main__.Gone", "--max-retained", "Cache=1T", "--format", "json")
+    result = json.loads(ran.out)
+    if result["complete"]:
+        return ["the cut core is complete"]
+    wrong += differ("cut core", (ran.code, [e["answer"] for e in result["result"]["expectations"]]), (3, ["unknown"] * 3))
+    found = [e for e in json.loads(process.pygc("-c", cut, "expect", "--max-count", "dict=0", "--format", "json").out)["result"]["expectations"]][0]["found"]
+    ran = process.pygc("-c", cut, "expect", "--max-count", "dict=%d" % (found - 1), "--max-count", "dict=%d" % found)
+    wrong += differ("violated in a cut core", ran.code, 1)
+    return wrong + ([] if found > 0 else ["no dict in the cut core"])
+
+
+def check_expect_hosts(subject):
+    return hosts_differ(subject, "expect --gone Kept --max-count Waiting=3 --max-unreachable 0 --no-finalizers-pending --max-retained Cache=10 --format json")
+
+
+# ---- leaks --format gc-debug (gc_debug.py)
+
+def debug_lines(text, in_order):
+    """The lines without the time that passed; those of objects sorted where their order is not looked at."""
+    lines = [re.sub(r"[0-9.]+s elapsed", "T elapsed", line) for line in text.splitlines() if line.startswith("gc: ")]
+    objects = [i for i, line in enumerate(lines) if re.match(r"gc: (un)?collectable <", line)]
+    if not in_order:
+        for i, line in zip(objects, sorted(lines[i] for i in objects)):
+            lines[i] = line
+    return lines
+
+
+def check_gc_debug(subject):
+    """Line by line what the interpreter printed. Free-threaded builds have no lists: objects in any order there."""
+    with open(subject.truth["log"]) as f:
+        said = f.read()
+    ran = subject.run("leaks", "--format", "gc-debug", "--fail-on", "never")
+    in_order = subject.interpreter.kind != "free-threaded"
+    got, want = debug_lines(ran.out, in_order), debug_lines(said, in_order)
+    wrong = ["line %d: pygc %s, the interpreter %s" % (i, g, w) for i, (g, w) in enumerate(zip(got, want)) if g != w]
+    wrong += differ("lines", len(got), len(want)) + differ("exit status", ran.code, 0)
+    wrong += differ("lines of something else", [line for line in ran.out.splitlines() if not line.startswith("gc: ")], [])
+    return wrong + ([] if sum("collectable <" in line for line in want) >= 15 else ["the interpreter printed only %d lines" % len(want)])
+
+
+def check_gc_debug_hosts(subject):
+    return hosts_differ(subject, "leaks --format gc-debug", whole=True)
+
+
+# ---- export --format dot (graph) and heapsnapshot (expectations.py)
+
+def check_dot(subject):
+    """Graphviz draws every object and reference that pygc names; the garbage is all red cycles; the reference that holds a session is there with its place."""
+    if not shutil.which("dot"):
+        return ["Graphviz is not installed"]
+    wrong = []
+    for query, depth in (("__main__.Waiting", 3), ("Kept", 4), (None, 2)):
+        path = os.path.join(subject.program.folder, "drawing.dot")
+        ran = subject.run(*["graph"] + ([query] if query else []) + ["--depth", str(depth), "-o", path])
+        with open(path) as f:
+            text = f.read()
+        drawn = process.run(["dot", "-Tsvg", path], 120)
+        nodes, edges = set(re.findall(r"^  ([nr][0-9]+) \[", text, re.M)), re.findall(r"^  ([nr][0-9]+) -> ([nr][0-9]+) \[label=(\".*\")[],]", text, re.M)
+        wrong += differ("%s: exit of pygc and dot" % query, (ran.code, drawn.code), (0, 0))
+        wrong += differ("%s: nodes and edges in the drawing" % query, (drawn.out.count('class="node"'), drawn.out.count('class="edge"')), (len(nodes), len(edges)))
+        wrong += ["%s: an edge to what is not drawn" % query for e in edges if not set(e[:2]) <= nodes]
+        address = dict((m.group(1), int(m.group(2), 16)) for m in re.finditer(r'^  (n[0-9]+) \[label=".*?\\n0x([0-9a-f]+)\\n', text, re.M))
+        named = set((address.get(a), address.get(b)) for a, b, _ in edges)
+        if query == "__main__.Waiting":
+            wrong += differ("objects asked for", sorted(a for a in address.values() if a in subject.truth["waiting"]), sorted(subject.truth["waiting"]))
+            others = [line for line in text.splitlines() if 'label=".other"' in line or "label=\"['other']\"" in line]
+            wrong += [] if len(others) == 8 and all("color=red" in line for line in others) else ["of 8 references of cycles red: %s" % others]
+        if query == "Kept":
+            holder, session = subject.truth["holder"], subject.truth["kept"][0]
+            wrong += [] if (holder, session) in named else ["the list that holds a session is not drawn"]
+    return wrong
+
+
+def retained_sizes(nodes, edges):
+    """Retained size of each node by dominators (Cooper, Harvey, Kennedy), apart from any of pygc's code. nodes: sizes; edges: successors, node 0 is the root."""
+    order, seen, stack = [], [False] * len(nodes), [(0, iter(edges[0]))]
+    seen[0] = True
+    while stack:
+        n, rest = stack[-1]
+        for to in rest:
+            if not seen[to]:
+                seen[to] = True
+                stack.append((to, iter(edges[to])))
+                break
+        else:
+            order.append(n)
+            stack.pop()
+    number = dict((n, i) for i, n in enumerate(order))
+    before = [[] for _ in nodes]
+    for n in order:
+        for to in edges[n]:
+            before[to].append(n)
+    above, changed = {0: 0}, True
+    while changed:
+        changed = False
+        for n in reversed(order[:-1]):
+            best = None
+            for p in before[n]:
+                if p in above:
+                    a, b = p, best
+                    while b is not None and a != b:
+                        while number[a] < number[b]:
+                            a = above[a]
+                        while number[b] < number[a]:
+                            b = above[b]
+                    best = a
+            if above.get(n) != best:
+                above[n], changed = best, True
+    kept = list(nodes)
+    for n in order[:-1]:
+        kept[above[n]] += kept[n]
+    return kept, seen
+
+
+def check_heapsnapshot(subject):
+    """As many objects of each type as there are, references as the interpreter says, and retained sizes, computed from the file, that agree with pygc's and the interpreter's."""
+    path, wrong = os.path.join(subject.program.folder, "heap.heapsnapshot"), []
+    ran = subject.run("export", "--format", "heapsnapshot", "-o", path)
+    with open(path) as f:
+        snapshot = json.load(f)
+    strings, raw, flat = snapshot["strings"], snapshot["nodes"], snapshot["edges"]
+    rows = [raw[i:i + 7] for i in range(0, len(raw), 7)]
+    wrong += differ("exit, nodes, edges", (ran.code, len(rows), len(flat) // 3), (0, snapshot["snapshot"]["node_count"], snapshot["snapshot"]["edge_count"]))
+    edges, weak, at = [], 0, 0
+    for row in rows:
+        mine = [flat[i:i + 3] for i in range(at, at + 3 * row[4], 3)]
+        at += 3 * row[4]
+        weak += sum(e[0] == 6 for e in mine)
+        edges.append([(e[2] // 7, e[1] if e[0] in (1, 4) else strings[e[1]]) for e in mine if e[0] != 6])
+    wrong += differ("edges that nodes have", at, len(flat))
+    names = [strings[row[1]] for row in rows]
+    for name, count in subject.truth["counts"].items():
+        wrong += differ("nodes of " + name, names.count("__main__." + name), count)
+    kept, seen = retained_sizes([row[3] for row in rows], [[to for to, _ in mine] for mine in edges])
+    wrong += [] if all(seen) else ["%d nodes cannot be reached from the root" % seen.count(False)]
+    wrong += [] if weak > 0 else ["no reference of the garbage is weak"]
+    wrong += differ("retained size of the cache", [kept[i] for i, name in enumerate(names) if name == "__main__.Cache"], [subject.truth["retained"]])
+    holders = [sorted(label for to, label in mine if names[to] == "__main__.Kept") for mine in edges]
+    wrong += differ("places of the sessions", [h for h in holders if h], [[0, 1]])
+    said = sorted((d["retained"], d["objects"]) for d in subject.report("dominators", "--limit", "0")[0]["dominators"] if d["depth"] == 0)
+    in_use = [i for i in range(len(rows)) if names[i] == "(unreachable)"]
+    total = kept[0] - kept[in_use[0]]
+    wrong += differ("bytes in use", total, sum(retained for retained, _ in said))
+    subject.snapshot_file, subject.snapshot_kept = path, kept[[i for i, name in enumerate(names) if name == "__main__.Cache"][0]]
+    subject.snapshot_total = kept[0]
+    return wrong
+
+
+def check_memlab(subject):
+    """A parser that is not ours, memlab's, reads the file and finds the same retained sizes. $PYGC_NODE_MODULES says where it is."""
+    modules = os.environ.get("PYGC_NODE_MODULES") or os.path.expanduser("~/.cache/pygc/memlab/node_modules")
+    if not shutil.which("node") or not os.path.isdir(os.path.join(modules, "@memlab", "core")):
+        return "memlab is not here: npm install --prefix ~/.cache/pygc/memlab --ignore-scripts @memlab/core"
+    ran = process.run(["node", os.path.join(HERE, "heapsnapshot.js"), modules, subject.snapshot_file, "__main__.Cache"], 120)
+    if ran.code:
+        return ["memlab: exit %s: %s" % (ran.code, ran.tail())]
+    said = json.loads(ran.out)
+    wrong = differ("memlab's retained size of the cache", [o[0] for o in said["objects"]], [subject.snapshot_kept])
+    return wrong + differ("memlab's retained size of everything", said["total"], subject.snapshot_total)
+
+
+def check_export_hosts(subject):
+    return hosts_differ(subject, "graph Kept --depth 4", whole=True) + hosts_differ(subject, "export --format heapsnapshot", whole=True)
+
+
+# ---- asyncio (asyncio_tasks.py)
+
+def check_asyncio(subject):
+    """Every pending task with its name, loop, coroutine, what it waits for, and each link of its chain with file and line, as asyncio and the coroutines themselves say."""
+    said, wrong = json.loads(subject.ask("json.dumps(tasks())")), []
+    result = subject.report("asyncio", "--limit", "0")[0]
+    rows = dict((int(r["address"], 16), r) for r in result["tree"] if not r["repeated"])
+    wrong += differ("pending tasks", sorted(rows), sorted(map(int, said)))
+    wrong += differ("done tasks", result["done"] >= len(subject.truth["done"]), True)
+    wrong += differ("tasks of each loop", sorted((int(x["address"], 16), x["pending"]) for x in result["loops"]), sorted(Counter(t["loop"] for t in said.values()).items()))
+    for address, want in sorted(said.items()):
+        row = rows.get(int(address))
+        if row is None:
+            continue
+        what = "task %s (%s)" % (hex(int(address)), want["chain"][0][1] if want["chain"] else "running")
+        wrong += differ(what + " name", row["name"], want["name"]) + differ(what + " loop", int(row["loop"], 16), want["loop"])
+        wrong += differ(what + " waits for", int(row["waits_for"]["address"], 16) if row["waits_for"] else 0, want["waiter"])
+        wrong += differ(what + " state", row["state"], "running" if want["running"] else "waiting" if want["waiter"] else "ready")
+        steps = [[int(s["address"], 16), s["function"] or want["chain"][i][1] if i < len(want["chain"]) else s["function"], s["file"], s["line"]] for i, s in enumerate(row["steps"])]
+        wrong += differ(what + " coroutine", steps[0][0], want["coroutine"])
+        if want["running"]:
+            continue
+        wrong += differ(what + " chain", steps[:len(want["chain"])], want["chain"])
+        wrong += differ(what + " get_stack()", [[row["steps"][0]["function"].split(".")[-1], row["steps"][0]["line"]]], want["stack"][:1])
+        last = row["steps"][-1]
+        wrong += differ(what + " ends with what it waits for", int(last["address"], 16), want["waiter"]) if want["waiter"] and last["function"] is None else []
+    return wrong
+
+
+def check_asyncio_tree(subject):
+    """Who waits for whom: as the program itself noted it, and gather as its future says."""
+    said, edges, above = json.loads(subject.ask("json.dumps(tasks())")), set(), []
+    for row in subject.report("asyncio", "--limit", "0")[0]["tree"]:
+        above[row["depth"]:] = [int(row["address"], 16)]
+        if row["depth"]:
+            edges.add((above[-2], above[-1]))
+    want = set(tuple(e) for e in subject.truth["edges"]) | set((int(t), c) for t, d in said.items() for c in d["gathers"] if str(c) in said)
+    want = set(e for e in want if str(e[0]) in said and str(e[1]) in said)
+    wrong = ["not in the tree: %#x waits for %#x" % e for e in sorted(want - edges)]
+    wrong += ["only in the tree: %#x waits for %#x" % e for e in sorted(edges - want) if e[0] != subject.truth["roles"]["waits_for"]]
+    gathers = said[str(subject.truth["roles"]["gathers"])]["waiter"]
+    labels = [r["label"] for r in subject.report("referents", hex(gathers), "--limit", "0")[0]["references"]]
+    wrong += [] if "._children" in labels or ".__dict__" in labels else ["the attributes of a subclass of Future have no names: %s" % labels]
+    return wrong + ([] if len(want) >= 6 else ["only %d references between tasks" % len(want)])
+
+
+def check_asyncio_hosts(subject):
+    return hosts_differ(subject, "asyncio --limit 0 --format json")
+
+
+# ---- diff (growth.py)
+
+def check_diff(subject):
+    """Against a core and a saved export of before: each type's growth, what is new and gone, and the list that holds it, as the interpreter counts them."""
+    core, database, truth, wrong = subject.core(), os.path.join(subject.program.folder, "before.db"), subject.truth, []
+    saved = process.pygc("-c", core, "export", "--format", "sqlite", "-o", database)
+    same = subject.report("diff", core, "--limit", "0")[0]
+    wrong += differ("growth of what stands still", [t["type"] for t in same["types"] if t["type"].startswith("__main__")], []) + differ("relation", same["relation"], "same-process")
+    wrong += differ("export", saved.code, 0) + differ("grow()", subject.ask("grow()"), "grown")
+    after, kept = json.loads(subject.ask("json.dumps(census())")), int(subject.ask("str(kept())"))
+    for old in (core, database):
+        what = os.path.basename(old).split(".")[0]
+        result = subject.report("diff", old, "--limit", "0")[0]
+        rows = dict((t["type"], t) for t in result["types"])
+        wrong += differ(what + " relation", (result["relation"], result["by_address"]), ("same-process", True))
+        for name, (objects, size) in sorted(after.items()):
+            row, (objects_old, size_old) = rows.get("__main__." + name), truth["census"][name]
+            if objects == objects_old:
+                wrong += differ("%s %s did not grow" % (what, name), row, None)
+                continue
+            wrong += differ("%s %s" % (what, name), [row["objects_old"], row["objects_new"], row["bytes_old"], row["bytes_new"]], [objects_old, objects, size_old, size])
+            wrong += differ("%s %s new and gone" % (what, name), [row["added"], row["removed"]], [max(0, objects - objects_old), max(0, objects_old - objects)])
+        top = result["holders"][0]
+        wrong += differ(what + " holder", int(top["address"], 16), truth["holder"])
+        wrong += differ(what + " kept before and after", [top["retained_old"], top["retained_new"]], [truth["kept"], kept])
+        wrong += differ(what + " path", top["path"]["expression"], "sys.modules['__main__'].HOLDER.rows")
+        wrong += [] if result["unchanged"] > 0.9 * result["objects_old"] else ["only %d of %d unchanged" % (result["unchanged"], result["objects_old"])]
+        wrong += differ(what + " sums", [result["unchanged"] + result["changed"] + result["removed"], result["unchanged"] + result["changed"] + result["added"]],
+                        [result["objects_old"], result["objects_new"]])
+    return wrong
+
+
+def check_diff_others(subject):
+    """OLD of another process or program: said so, and only types are compared. OLD that is none: one line, exit 4 or 2."""
+    wrong = []
+    for fixture, relation in (("growth", "other-process"), ("expectations", "other-program")):
+        with process.Program(subject.interpreter.path, fixture) as other:
+            result = subject.report("diff", other.gcore())[0]
+            wrong += differ("relation to another " + fixture, (result["relation"], result["by_address"], result["holders"]), (relation, False, []))
+    text = os.path.join(subject.program.folder, "text")
+    with open(text, "w") as f:
+        f.write("no core\n")
+    for path, code in ((text, 4), (os.path.join(subject.program.folder, "nothing"), 4)):
+        ran = subject.run("diff", path)
+        wrong += differ("exit status for " + os.path.basename(path), (ran.code, len(ran.err.splitlines())), (code, 1))
+    return wrong
+
+
+def check_diff_hosts(subject):
+    before = subject.core()
+    os.rename(before, before + ".old")
+    subject.ask("grow()")
+    subject.core_file = None
+    return hosts_differ(subject, "diff %s --limit 0 --format json" % (before + ".old"))
+
+
+# ---- stacks: who holds the GIL (holds_gil.py)
+
+def check_gil(subject):
+    """The thread that sleeps without letting go of it, and no other; in a process that waits for input nobody does."""
+    wrong, truth = [], subject.truth
+    threads = subject.report("stacks")[0]["threads"]
+    got = dict((t["thread_id"], t["holds_gil"]) for t in threads)
+    known = subject.interpreter.kind != "free-threaded" and not subject.interpreter.name.startswith(("2.7", "3.6"))
+    wrong += differ("who holds it", got, dict((t, (t == truth["holder"]) if known else None) for t in truth["threads"]))
+    with process.Program(subject.interpreter.path, "holds_gil", ["idle"]) as idle:
+        said = json.loads(process.pygc("-p", idle.pid, "stacks", "--format", "json").out)["result"]["threads"]
+        wrong += differ("who holds it in an idle process", [t["holds_gil"] for t in said], [False if known else None] * len(idle.truth["threads"]))
+    return wrong
+
+
+# question -> fixture, checks on every interpreter, checks on one
+QUESTIONS = {
+    "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
+    "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_tree, check_schemas), (check_asyncio_hosts,)),
+    "diff": ("growth", (check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
+    "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
+    "gil": ("holds_gil", (check_gil, check_schemas), ()),
+    "gc-debug": ("gc_debug", (check_gc_debug,), (check_gc_debug_hosts,)),
+    "gc-debug-frozen": ("gc_debug frozen", (check_gc_debug,), ()),
+}
+
+
+SINCE_3_6 = ("asyncio",)     # what 2.7 does not have
+
+
+def run(interpreter, question, once, options):
+    """[(name, wrong)]"""
+    fixture, checks, single = QUESTIONS[question]
+    program = None
+    try:
+        name, *arguments = fixture.split()
+        program = process.Program(interpreter.path, name, arguments)
+        subject = Subject(program, interpreter)
+        return [(check.__name__[6:], check(subject)) for check in checks + (single if once else ())]
+    except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, OSError) as e:
+        return [("run", ["%s: %s" % (type(e).__name__, e)])]
+    finally:
+        if program:
+            if options.keep:
+                print("kept", program.folder)
+            program.close(keep=options.keep)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
+    p.add_argument("--only", choices=sorted(QUESTIONS))
+    p.add_argument("-v", "--verbose", action="store_true")
+    p.add_argument("--quick", action="store_true", help="three interpreters only, of the eras that differ most")
+    p.add_argument("--keep", action="store_true")
+    options = p.parse_args()
+    if options.quick:
+        options.interpreter = options.interpreter or QUICK
+    passed = failed = skipped = 0
+    chosen = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded") and
+              (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
+    for question in [options.only] if options.only else sorted(QUESTIONS):
+        for interpreter in chosen:
+            if question in SINCE_3_6 and interpreter.name.startswith("2.7"):
+                continue
+            for name, wrong in run(interpreter, question, interpreter is chosen[-1], options):
+                if isinstance(wrong, str):
+                    skipped += 1
+                    if skipped == 1:
+                        print("SKIPPED %s [%s] %s" % (interpreter.name, name, wrong))
+                elif wrong:
+                    failed += 1
+                    print("FAILED  %s [%s]" % (interpreter.name, name))
+                    for w in wrong[:12]:
+                        print("        %s" % w)
+                else:
+                    passed += 1
+                    if options.verbose:
+                        print("ok      %s [%s]" % (interpreter.name, name))
+                sys.stdout.flush()
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
