@@ -160,6 +160,10 @@ Result<std::shared_ptr<const ElfFile>> ElfFile::Parse(std::unique_ptr<Impl> impl
   }
   impl->limits = limits;
   impl->header = LoadUnchecked<Elf64_Ehdr>(bytes.data());
+  if (const Elf64_Ehdr& h = impl->header; h.e_phnum != 0 && h.e_phentsize != sizeof(Elf64_Phdr)) {
+    return Fail(ErrorCode::kNotAnalysable, "{}{}a damaged ELF file: its program headers are said to have {} bytes, not {}", impl->path, impl->path.empty() ? "" : ": ",
+                h.e_phentsize, sizeof(Elf64_Phdr));
+  }
   impl->ReadProgramHeaders();
   if (impl->program_headers.size() > limits.max_program_headers) {
     return Fail(ErrorCode::kLimit, "{}: {} program headers, more than the {} allowed", impl->path, impl->program_headers.size(),
@@ -170,13 +174,13 @@ Result<std::shared_ptr<const ElfFile>> ElfFile::Parse(std::unique_ptr<Impl> impl
 }
 
 void ElfFile::Impl::ReadProgramHeaders() {
-  const std::uint64_t stride = std::max<std::uint64_t>(header.e_phentsize, sizeof(Elf64_Phdr));
+  constexpr std::uint64_t kStride = sizeof(Elf64_Phdr);
   if (header.e_phoff >= bytes.size()) {
     headers_cut = header.e_phnum != 0 && header.e_phoff != 0;
     return;
   }
   std::uint64_t count = header.e_phnum;
-  const std::uint64_t there = (bytes.size() - header.e_phoff) / stride;
+  const std::uint64_t there = (bytes.size() - header.e_phoff) / kStride;
   if (count == PN_XNUM) {
     const auto first_section = Clamp(bytes, header.e_shoff, sizeof(Elf64_Shdr));
     if (header.e_shoff != 0 && first_section.size() == sizeof(Elf64_Shdr)) {
@@ -185,7 +189,7 @@ void ElfFile::Impl::ReadProgramHeaders() {
       // Section headers are the last thing in a core: gone when it is truncated. The kernel writes the notes right behind the program headers.
       const auto first = LoadUnchecked<Elf64_Phdr>(bytes.data() + header.e_phoff);
       if (first.p_type == PT_NOTE && first.p_offset > header.e_phoff) {
-        count = (first.p_offset - header.e_phoff) / stride;
+        count = (first.p_offset - header.e_phoff) / kStride;
       } else {
         headers_cut = true;
       }
@@ -198,7 +202,7 @@ void ElfFile::Impl::ReadProgramHeaders() {
   count = std::min<std::uint64_t>(count, limits.max_program_headers + std::uint64_t{1});  // LIMIT: max_program_headers, reported by the caller
   program_headers.reserve(count);
   for (std::uint64_t i = 0; i < count; ++i) {
-    const auto raw = LoadUnchecked<Elf64_Phdr>(bytes.data() + header.e_phoff + i * stride);
+    const auto raw = LoadUnchecked<Elf64_Phdr>(bytes.data() + header.e_phoff + i * kStride);
     ProgramHeader p;
     p.type = raw.p_type;
     p.flags = raw.p_flags;

@@ -225,7 +225,9 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
   Raw raw;
   if (!ReadRaw(type, raw)) return ReadFromFile(type);
   if (!IsTypeObject(type)) return nullptr;
-  if (raw.basicsize < 0 || raw.basicsize > kMaxBasicSize || raw.itemsize < 0 || raw.itemsize > kMaxItemSize) return nullptr;
+  // A class statement's instances have at least object's fields; a static type of 2.7 may never have been made ready.
+  const std::int64_t least = raw.flags & o_->flag_heap_type ? static_cast<std::int64_t>(o_->object_size) : 0;
+  if (raw.basicsize < least || raw.basicsize > kMaxBasicSize || raw.itemsize < 0 || raw.itemsize > kMaxItemSize) return nullptr;
   auto facts = std::make_unique<TypeFacts>();
   TypeFacts& f = *facts;
   f.address = type;

@@ -23,6 +23,7 @@ using heap::ObjectIndex;
 constexpr std::uint64_t kProgressSteps = 1u << 18;
 constexpr std::size_t kMaxChainThreads = 16;  // more only wait for memory
 constexpr std::size_t kMaxInFlight = 64;      // one for each thread that may be inside the collector's functions is plenty
+constexpr std::size_t kMaxGaps = 1024;        // links back that disagree: more is no list any more
 constexpr std::size_t kMaxDying = 1024;       // nested deallocations: the trashcan stops at 50 (up to 3.13)
 
 std::string GenerationName(std::uint8_t generation) {
@@ -180,22 +181,36 @@ class ListWalker {
     return std::none_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const auto& i) { return i.collecting; });
   }
 
+  // Two objects (or the head) of which the first leads to the second, and the second does not lead back.
+  struct Gap {
+    Address before, after;
+  };
+
   // Follows one ring; returns false when not even its head can be read.
   bool FollowRing(ObjectList& list) {
     const bool check_back_links = BackLinksHold(list);
     std::uint64_t wrong_back_links = 0;
     Address first_wrong = 0;
+    std::vector<Gap> gaps;
+    const auto note_gap = [&](Address from, Address to) {
+      if (wrong_back_links++ == 0) first_wrong = to;
+      if (gaps.size() < kMaxGaps) gaps.push_back({from, to});
+    };
     ListStretch stretch;
     Address current = list.head, before = list.head;
     for (;;) {
       if (!Tick()) return true;
       const std::optional<Address> next = links_.Next(current);
-      if (next == list.head) break;
+      if (next == list.head) {
+        const std::optional<Address> tail = links_.Previous(list.head);  // `before`: the last one was just being added
+        if (check_back_links && tail != current && tail != before) note_gap(current, list.head);
+        break;
+      }
       const LinkFault fault = Check(next);
       if (fault == LinkFault::kNone) {
         found_.index.Mark(links_.ObjectOf(*next));
         if (stretch.count++ == 0) stretch.first_head = *next;
-        if (check_back_links && links_.Previous(*next) != current && wrong_back_links++ == 0) first_wrong = *next;
+        if (check_back_links && links_.Previous(*next) != current) note_gap(current, *next);
         before = current;
         current = *next;
         continue;
@@ -226,10 +241,36 @@ class ListWalker {
       InFlight(fmt::format("the object at {:#x} was just being taken off {} when the process stopped; it is not counted",
                        links_.ObjectOf(*links_.Previous(first_wrong)), ListName(list)));
     } else if (wrong_back_links > 0) {
-      Note(fmt::format("{}: _gc_prev of {} object{} does not lead back, first at {:#x}", ListName(list), wrong_back_links,
-                       wrong_back_links == 1 ? "" : "s", links_.ObjectOf(first_wrong)));
+      if (first_wrong == list.head) {
+        Note(fmt::format("{}: _gc_prev of its head at {:#x} does not lead back", ListName(list), list.head));
+      } else {
+        Note(fmt::format("{}: _gc_prev of {} object{} does not lead back, first at {:#x}", ListName(list), wrong_back_links, wrong_back_links == 1 ? "" : "s",
+                         links_.ObjectOf(first_wrong)));
+      }
+      incomplete_ = incomplete_ || wrong_back_links > gaps.size();
+      for (const Gap& gap : gaps) FillGap(list, gap);
     }
     return true;
+  }
+
+  // A link forward that leads past objects: those that the links back meet on their way to the one before it, and that no list has, were left out.
+  void FillGap(ObjectList& list, const Gap& gap) {
+    ListStretch stretch;
+    stretch.backwards = true;
+    bool closed = false;
+    for (Address current = gap.after; Tick();) {
+      const std::optional<Address> previous = links_.Previous(current);
+      closed = previous == gap.before;
+      if (closed || Check(previous) != LinkFault::kNone || links_.Next(*previous) != current) break;
+      found_.index.Mark(links_.ObjectOf(*previous));
+      if (stretch.count++ == 0) stretch.first_head = *previous;
+      current = *previous;
+    }
+    if (stretch.count == 0) return;
+    Keep(list, stretch);
+    incomplete_ = incomplete_ || !closed;
+    Note(fmt::format("{}: _gc_next of {} leads past {} object{}, found by _gc_prev{}", ListName(list), HeadOrObject(list, gap.before), stretch.count,
+                     stretch.count == 1 ? "" : "s", closed ? ": none is missing" : "; those before them are lost"));
   }
 
   void Keep(ObjectList& list, const ListStretch& stretch) {

@@ -262,7 +262,8 @@ class Builder {
       const bool tracked = heap_.flags[n] & heap::kTracked;
       const std::byte* const p = process_.memory.At(object, header_.size());
       const TypeFacts* const type = p != nullptr ? reader_.Type(header_.Type(p)) : nullptr;
-      if (type == nullptr) {
+      // Nothing is tracked whose type has no part in collections: its flags are damaged, and with them what its instances hold.
+      if (type == nullptr || (tracked && !type->have_gc && !type->from_file)) {
         heap_.refcount[n] = heap::kSaturated;  // nothing is known of it, so it stays
         heap_.type[n] = p == nullptr ? TypeUse::kUnreadable : TypeUse::kNoType;
         heap_.flags[n] |= heap::kFault;

@@ -293,6 +293,10 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
   if (notes.is_kernel_dump) {
     return Fail(ErrorCode::kNotAnalysable, "{}: a dump of a machine's physical memory (QEMU or kdump), not a core of a process; see the crash tool", path);
   }
+  if ((*core)->program_headers().empty() && (*core)->program_headers_cut()) {
+    return Fail(ErrorCode::kNotAnalysable, "{}: a core whose table of segments is not in the file: the file has only {} (ulimit -c, full disk, a damaged header)", path,
+                SizeText((*core)->bytes().size()));
+  }
   ReadSegments(**core, draft);
   if (draft.regions.empty() && !(*core)->program_headers_cut()) return Fail(ErrorCode::kNotAnalysable, "{}: an ELF core without memory segments", path);
   if (draft.segments.empty() && draft.process.core_bytes_present < draft.process.core_bytes_expected) {

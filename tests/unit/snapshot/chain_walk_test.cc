@@ -95,21 +95,21 @@ TEST_CASE("many chains find what one chain finds, for any number of threads") {
 }
 
 TEST_CASE("where anything is wrong the lists are followed one by one, with the same result and notes") {
-  const auto check = [](auto&& damage, bool noted) {
+  const auto check = [](auto&& damage) {
     LargeLists lists;
     damage(lists);
     const LargeLists::Outcome one = lists.Follow(true, 1), many = lists.Follow(false, 2);
     CHECK(many == one);
     CHECK(many.stretches == one.stretches);
-    CHECK(one.notes.empty() == !noted);
+    CHECK(!one.notes.empty());
   };
   const auto object = [](LargeLists& l, std::size_t i) { return LargeLists::Head(l.rings[1][i]); };
-  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {0x18}); }, true);                             // a link outside memory
-  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {object(l, 100)}); }, true);                   // a loop
-  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000) + 8, {object(l, 100)}); }, true);               // a wrong back link
-  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {kHeads}); }, true);                           // into another list's head
-  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {LargeLists::Head(l.rings[0][5])}); }, true);  // two lists merge
-  check([&](LargeLists& l) { l.fake.WriteWords(kHeads + 0x20 + 8, {object(l, 3)}); }, false);                   // only the head's back link
+  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {0x18}); });  // a link outside memory
+  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {object(l, 100)}); });  // a loop
+  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000) + 8, {object(l, 100)}); });  // a wrong back link
+  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {kHeads}); });  // into another list's head
+  check([&](LargeLists& l) { l.fake.WriteWords(object(l, 60000), {LargeLists::Head(l.rings[0][5])}); });  // two lists merge
+  check([&](LargeLists& l) { l.fake.WriteWords(kHeads + 0x20 + 8, {object(l, 3)}); });  // only the head's back link
 }
 
 TEST_CASE("a ring of objects that no list leads to is not taken for part of one") {

@@ -177,6 +177,30 @@ TEST_CASE("a smashed object in the middle loses no neighbour") {
   CHECK(text.find("_gc_prev of 1 object does not lead back") != std::string::npos);
 }
 
+TEST_CASE("objects that a link leads past are found by the links back") {
+  Lists inside;
+  inside.Generation(2, {1, 2, 3, 4, 5});
+  inside.fake.WriteWords(Lists::Head(1), {Lists::Head(4)});
+  CHECK(inside.Text() ==
+        "gen 2: 1 2 3 4 5\n"
+        "note: generation 2 of interpreter 0: _gc_prev of 1 object does not lead back, first at 0x200110\n"
+        "note: generation 2 of interpreter 0: _gc_next of the object at 0x200050 leads past 2 objects, found by _gc_prev: none is missing\n");
+  Lists tail;
+  const Address head = tail.Generation(2, {1, 2, 3, 4, 5});
+  tail.fake.WriteWords(Lists::Head(2), {head});
+  CHECK(tail.Text().substr(0, 17) == "gen 2: 1 2 3 4 5\n");
+  CHECK(tail.Text().find("leads past 3 objects, found by _gc_prev: none is missing") != std::string::npos);
+  Lists empty;  // the head leads to itself, and back to the last object
+  const Address emptied = empty.Generation(2, {1, 2, 3});
+  empty.fake.WriteWords(emptied, {emptied});
+  CHECK(empty.Text().substr(0, 13) == "gen 2: 1 2 3\n");
+  Lists broken;  // the links back do not get there either
+  broken.Generation(2, {1, 2, 3, 4, 5, 6});
+  broken.fake.WriteWords(Lists::Head(1), {Lists::Head(5)});
+  broken.fake.WriteWords(Lists::Head(3), {Lists::Head(4), 8});
+  CHECK(broken.Text().find("leads past 2 objects, found by _gc_prev; those before them are lost") != std::string::npos);
+}
+
 TEST_CASE("two cuts lose what is between them, and say so") {
   Lists lists;
   lists.Generation(2, {1, 2, 3, 4, 5, 6});
