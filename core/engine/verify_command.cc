@@ -26,7 +26,9 @@ class VerifyCommand {
     CheckObjects();
     CheckCounts();
     CheckGarbage();
-    CheckPools();
+    const audit::PymallocHeap pools(in_.reader.process(), in_.reader.runtime(), in_.request.limits);
+    CheckPools(pools);
+    CheckReferences(pools);
     report_.not_checked.insert(report_.not_checked.end(), {
                            {"surplus-counts", "counts that are higher than all references found, native memory included, are what pygc refcounts looks for"},
                            {"types-fields", "slots of types beyond those that readers of objects use"}});
@@ -122,12 +124,11 @@ class VerifyCommand {
   }
 
   // CPython's own allocator: its pools fit together, and nothing that is in use lies in a block that was freed.
-  void CheckPools() {
+  void CheckPools(const audit::PymallocHeap& pools) {
     if (lost_memory_) {
       report_.not_checked.push_back({"allocator-pools", "parts of them lie in memory that is missing"});
       return;
     }
-    const audit::PymallocHeap pools(in_.reader.process(), in_.reader.runtime(), in_.request.limits);
     if (!pools.found()) {
       const bool free_threaded = in_.reader.runtime().layout.flavor.free_threaded;
       report_.not_checked.push_back({"allocator-pools", free_threaded ? "the free lists of mimalloc are not checked in this version"
@@ -142,6 +143,48 @@ class VerifyCommand {
       ++freed.checked;
       if (const auto block = pools.BlockAt(a); block && !block->in_use) Found(freed, fmt::format("{} lies in a free block of {} bytes", ObjectText(n), block->range.size()));
     });
+  }
+
+  // What a collection would visit and find no object at. Only references that are known exactly count, and none into memory that is missing.
+  void CheckReferences(const audit::PymallocHeap& pools) {
+    if (lost_memory_) {
+      report_.not_checked.push_back({"references", "parts of what they lead to lie in memory that is missing"});
+      return;
+    }
+    report::VerifyCheck& check = Add("references", "every reference of a tracked object leads to an object, and to none that was freed", 0);
+    objects::ReferentBuffer referents;
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address object) {
+      if (outcome_.interrupted || !heap_.IsTracked(n) || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0 || IsDying(n)) return;
+      if ((n & 0xFFFF) == 0) outcome_.interrupted = !in_.progress.Update("checking references", n, heap_.size());
+      const objects::TypeFacts* const type = in_.reader.Type(heap_.types[heap_.type[n]].address);
+      if (type == nullptr) return;
+      referents.clear();
+      if (!objects::IsExact(in_.reader.Referents(object, *type, referents))) return;
+      for (const Address to : referents) {
+        ++check.checked;
+        if (const char* const wrong = WhyNoObject(to, pools)) Found(check, fmt::format("{} refers to {:#x}, {}", ObjectText(n), to, wrong));
+      }
+    });
+    if (outcome_.interrupted) report_.not_checked.push_back({"references", "stopped before all were checked"});
+  }
+  // Memory that the process has and the image has not.
+  [[nodiscard]] bool IsMissing(Address a) const {
+    const target::Process& process = in_.reader.process();
+    if (process.memory.At(a, 1) != nullptr) return false;
+    return process.FindModule(a) != nullptr ||
+           std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
+  }
+  [[nodiscard]] const char* WhyNoObject(Address a, const audit::PymallocHeap& pools) const {
+    const target::MemoryImage& memory = in_.reader.process().memory;
+    if (const NodeId n = heap_.index.Find(a); n != heap::kNoNode) {
+      if (heap_.IsTracked(n)) return nullptr;  // looked at for itself
+    }
+    const cpython::ObjectHeaderReader header(in_.reader.runtime());
+    const std::byte* const p = memory.At(a, header.size());
+    if (p == nullptr) return IsMissing(a) ? nullptr : "where no memory is";
+    if (in_.reader.Type(header.Type(p)) == nullptr) return IsMissing(header.Type(p)) ? nullptr : "where no object is";
+    if (const auto block = pools.BlockAt(a); block && !block->in_use) return "in a block that was freed";
+    return nullptr;
   }
 
   void CompareReaders(report::Header& header) {

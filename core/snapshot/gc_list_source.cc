@@ -328,7 +328,7 @@ class ListWalker {
     while (follow_back_links && Tick()) {
       const std::optional<Address> previous = links_.Previous(current);
       if (previous == last_good || previous == list.head) {
-        closed = previous == last_good && last_good != list.head;
+        closed = previous == last_good && (last_good != list.head || stretch.count > 0);
         break;
       }
       if (Check(previous) != LinkFault::kNone || links_.Next(*previous) != current) break;

@@ -167,6 +167,17 @@ TEST_CASE("a next link outside memory cuts the list, and the rest comes from the
       "followed from its end by _gc_prev to the same object, 2 more: none is missing\n");
 }
 
+TEST_CASE("a list whose first link is junk is found from its end") {
+  Lists lists;
+  lists.fake.WriteWords(lists.Generation(2, {1, 2, 3}), {0x18});
+  CHECK(lists.Text().substr(0, 13) == "gen 2: 1 2 3\n");
+  CHECK(lists.Text().find("3 more: none is missing") != std::string::npos);
+  Lists empty;  // the two links of the head contradict each other: nothing shows that the list is empty
+  const Address head = empty.Generation(2, {});
+  empty.fake.WriteWords(head, {0x18});
+  CHECK(empty.Text().find("those between are lost") != std::string::npos);
+}
+
 TEST_CASE("a smashed object in the middle loses no neighbour") {
   Lists lists;
   lists.Generation(2, {1, 2, 3, 4, 5});
