@@ -290,8 +290,9 @@ Result<LayoutChoice> ResolveLayout(const BuildIdentity& build, const target::Mem
       ApplyDebugOffsets(memory, build.debug_offsets, exact && c.same_flavor, choice.layout, choice.explanation, choice.warnings);
     }
     choice.fits = gc_size == choice.layout.Size(Struct::gc_runtime_state) && test(choice.layout);
+    choice.certain = c.by_build_id;
     if (choice.fits || !have_best) {
-      const bool done = choice.fits;
+      const bool done = choice.fits || choice.certain;
       best = std::move(choice);
       have_best = true;
       if (done) break;

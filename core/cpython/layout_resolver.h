@@ -27,6 +27,7 @@ struct BuildIdentity {
 struct LayoutChoice {
   Layout layout;
   bool fits = false;                     // the caller's test passed
+  bool certain = false;                  // derived from this very build: where it does not fit, the memory is damaged
   std::vector<std::string> explanation;  // lines for `status`
   std::vector<std::string> warnings;     // disagreements
 };
@@ -35,7 +36,7 @@ struct LayoutChoice {
 using LayoutTest = std::function<bool(const Layout&)>;
 
 /// The built-in layouts of the series and flavour, best first: equal build-id, equal version, nearest lower release, nearest higher one; a release layout
-/// stands in for a missing debug one. Takes the first that passes `test`, else the first.
+/// stands in for a missing debug one. Takes one of an equal build-id, else the first that passes `test`, else the first.
 /// Errors: kUnsupported when no layout of that series and flavour is built in (the message says what to run), kUsage for a user file that does not parse.
 [[nodiscard]] Result<LayoutChoice> ResolveLayout(const BuildIdentity& build, const target::MemoryImage& memory, const LayoutTest& test,
                                                  const std::string& user_layout_file);

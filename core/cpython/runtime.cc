@@ -51,7 +51,10 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
     choice->fits = true;  // of this very version: what is not there is not there yet, or not any more
     choice->warnings.push_back("the interpreter was starting up or shutting down when the process stopped: some of its modules and dicts are not there");
   }
-  if (!choice->fits) {
+  if (!choice->fits && choice->certain) {
+    choice->warnings.push_back(fmt::format("what layout {}, derived from this very build, should find is not there in all places: the memory is damaged",
+                                           choice->layout.name));
+  } else if (!choice->fits) {
     choice->fits = CorrectByStructure(process, site, limits, choice->layout, choice->warnings);
     if (!choice->fits) {
       choice->warnings.push_back(fmt::format("the process read through layout {} does not look right in all places: results may be wrong; "

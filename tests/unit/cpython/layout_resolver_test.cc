@@ -68,6 +68,14 @@ TEST_CASE("an equal build-id wins over everything") {
   BuildIdentity build = Build(0x030d05f0);
   build.build_id = test::BuiltinLayout("cpython-3.13.5-debian-default-lp64").build_ids.at(0);
   CHECK(NameChosen(build) == "cpython-3.13.5-debian-default-lp64");
+  // Where it does not fit the memory is damaged: another build's layout that happens to fit would read it wrongly.
+  const LayoutTest others_fit = [](const Layout& layout) { return layout.Offset(F::gc_runtime_state_generations) != 20; };
+  CHECK(NameChosen(build, others_fit) == "cpython-3.13.5-debian-default-lp64");
+  const target::MemoryImage memory;
+  const auto choice = ResolveLayout(build, memory, others_fit, "");
+  REQUIRE(choice);
+  CHECK(choice->certain);
+  CHECK(!choice->fits);
 }
 
 TEST_CASE("a vendor's variant is taken where upstream's layout does not fit") {
