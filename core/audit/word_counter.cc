@@ -10,6 +10,7 @@ namespace {
 
 using heap::kNoNode;
 using heap::NodeId;
+using heap::RootKind;
 
 constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, x86-64 ABI
 
@@ -32,7 +33,12 @@ void WordCounter::Note(NodeId n, Address slot, NodeId owner, std::int32_t tid) {
   std::vector<PossibleHolder>& found = (*watch_->found)[static_cast<std::size_t>(at - watch_->targets.begin())];
   // What was counted as known already lies in open memory too; it is no further reference.
   if (found.size() >= watch_->max || (slot != 0 && IsKnownSlot(slot))) return;
-  found.push_back({slot, owner, slot == 0 ? fmt::format("register of thread {}", tid) : PlaceOf(slot)});
+  if (slot == 0) {
+    found.push_back({slot, owner, RootKind::kRegister, fmt::format("register of thread {}", tid)});
+    return;
+  }
+  auto [kind, place] = PlaceOf(slot);
+  found.push_back({slot, owner, kind, std::move(place)});
 }
 
 bool WordCounter::IsKnownSlot(Address slot) const {
@@ -40,7 +46,7 @@ bool WordCounter::IsKnownSlot(Address slot) const {
   return at != in_.roots.references.end() && at->slot == slot;
 }
 
-std::string WordCounter::PlaceOf(Address slot) const {
+std::pair<RootKind, std::string> WordCounter::PlaceOf(Address slot) const {
   const target::Process& process = in_.reader.process();
   const target::Module* module = process.FindModule(slot);
   if (module == nullptr && statics_.Holds(slot)) module = process.FindModule(process.memory.Find(slot)->range.begin - 1);  // .bss
@@ -48,17 +54,17 @@ std::string WordCounter::PlaceOf(Address slot) const {
     const std::string file = module->path.substr(module->path.rfind('/') + 1);
     const std::uint64_t linked = slot - static_cast<Address>(module->load_bias);
     if (module->file) {
-      if (const auto symbol = module->file->SymbolAt(linked); symbol && symbol->is_object) return fmt::format("{}: {}+{:#x}", file, symbol->name, linked - symbol->address);
+      if (const auto symbol = module->file->SymbolAt(linked); symbol && symbol->is_object) return {RootKind::kStatic, fmt::format("{}: {}+{:#x}", file, symbol->name, linked - symbol->address)};
     }
-    return fmt::format("{}+{:#x}", file, linked);
+    return {RootKind::kStatic, fmt::format("{}+{:#x}", file, linked)};
   }
   for (const target::Thread& t : process.threads) {
     const target::Segment* const s = process.memory.Find(slot);
-    if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return fmt::format("stack of thread {}", t.tid);
+    if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return {RootKind::kStack, fmt::format("stack of thread {}", t.tid)};
   }
-  if (const auto block = in_.blocks.BlockAt(slot)) return fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin);
-  if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin);
-  return fmt::format("memory at {:#x}", slot);
+  if (const auto block = in_.blocks.BlockAt(slot)) return {RootKind::kNative, fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin)};
+  if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return {RootKind::kNative, fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin)};
+  return {RootKind::kNative, fmt::format("memory at {:#x}", slot)};
 }
 
 }  // namespace pygc::audit

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/audit/audit_input.h"
 #include "core/audit/static_data.h"
 #include "core/heap/object_index.h"
 #include "core/heap/reference_audit.h"
+#include "core/heap/root_set.h"
 
 namespace pygc::audit {
 
@@ -18,6 +20,7 @@ namespace pygc::audit {
 struct PossibleHolder {
   Address slot = 0;                    // 0: a register
   heap::NodeId owner = heap::kNoNode;  // the object in whose own memory it lies, where it is one of a type that is not known
+  heap::RootKind kind = heap::RootKind::kNative;
   std::string place;                   // "libfoo.so: table+0x18", "stack of thread 4711", "malloc block of 64 bytes at 0x..., +0x8"
 };
 
@@ -54,7 +57,7 @@ class WordCounter {
     return n;
   }
   /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
-  [[nodiscard]] std::string PlaceOf(Address slot) const;
+  [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;
 
  private:
   static constexpr Address kTagBits = 7;  // stack references, dict-or-values

@@ -22,6 +22,7 @@ struct AuditData {
   audit::MallocHeap chunks;
   heap::ReferenceAudit counts;
   analysis::CountAudit judged;
+  graph::NodeSet garbage;        // what the collector will find, or could not free
   std::vector<KnownLeak> known;  // taken out of `judged`
   std::vector<analysis::LostStructure> lost;
 };

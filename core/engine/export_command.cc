@@ -1,12 +1,18 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/analysis/groups.h"
+#include "core/audit/reference_counter.h"
 #include "core/engine/command.h"
+#include "core/engine/count_rows.h"
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
 #include "core/engine/inspector.h"
+#include "core/engine/lost_groups.h"
 #include "core/engine/type_query.h"
 #include "core/graph/scc.h"
+#include "core/report/cycle_text.h"
 #include "core/report/export.h"
 #include "core/report/export_graph.h"
 
@@ -69,11 +75,79 @@ Result<void> WriteGraph(const CommandInput& in, const report::ExportInput& base,
   return {};
 }
 
+constexpr std::size_t kMaxWordRoots = 8;          // of one object
+constexpr std::size_t kMaxExplained = 1u << 20;   // objects whose words are looked for
+
+// The words of native memory that explain counts.
+void AddWords(const CommandInput& in, report::ExportAudit& out) {
+  const heap::ReferenceAudit& counts = in.audit->counts;
+  std::vector<heap::NodeId> targets;
+  for (heap::NodeId n = 0; n < in.heap.size() && targets.size() < kMaxExplained; ++n) {
+    if (counts.auditable[n] == heap::Auditable::kYes && in.heap.refcount[n] > counts.known[n] && counts.possible[n] > 0) targets.push_back(n);
+  }
+  if (targets.empty()) return;
+  const auto words = audit::FindPossibleHolders(AuditInputOf(in), targets, kMaxWordRoots, in.request.limits, in.progress);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    for (const audit::PossibleHolder& w : words[i]) {
+      if (w.owner == heap::kNoNode) out.roots.push_back({targets[i], heap::RootKindName(w.kind), w.place});
+    }
+  }
+}
+
+// Objects that are no nodes get the ids behind these.
+void AddLostObjects(const CommandInput& in, const Labels& labels, report::ExportAudit& out) {
+  std::vector<std::pair<Address, std::uint32_t>> types;
+  for (std::uint32_t t = 0; t < in.heap.types.size(); ++t) types.emplace_back(in.heap.types[t].address, t);
+  std::sort(types.begin(), types.end());
+  for (const heap::UnreachedObject& u : in.audit->counts.unreached) {
+    if (u.possible != 0) continue;
+    report::ExportLostObject& o = out.lost_objects.emplace_back();
+    o.address = u.object;
+    o.refcount = u.recorded;
+    const auto type = std::lower_bound(types.begin(), types.end(), std::pair<Address, std::uint32_t>(u.type, 0));
+    if (type != types.end() && type->first == u.type) o.type = type->second;
+    if (const std::uint64_t size = labels.SizeOf(u.object); size > 0) o.size = size;
+  }
+}
+
+report::ExportAudit AuditOf(const CommandInput& in) {
+  report::ExportAudit out;
+  if (in.audit == nullptr) return out;
+  const Labels labels(in.reader, in.request.redact);
+  const heap::LostPart& part = in.audit->counts.lost;
+  out.audited = true;
+  out.lost = graph::NodeSet(in.heap.size());
+  AddWords(in, out);
+  if (in.audit->counts.surplus_doubts.empty()) AddLostObjects(in, labels, out);
+  const auto id_of = [&](heap::NodeId n, Address a) {
+    if (n != heap::kNoNode) return n;
+    const auto at = std::lower_bound(out.lost_objects.begin(), out.lost_objects.end(), a, [](const report::ExportLostObject& o, Address x) { return o.address < x; });
+    return static_cast<heap::NodeId>(in.heap.size() + static_cast<std::size_t>(at - out.lost_objects.begin()));
+  };
+  const std::vector<report::RefcountFinding> rows = CountRows(in, labels, in.audit->judged.findings);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out.findings.push_back({id_of(in.audit->judged.findings[i].object, rows[i].object), rows[i].kind, rows[i].recorded, rows[i].known, EvidenceText(rows[i])});
+  }
+  for (const analysis::LostStructure& s : in.audit->lost) {
+    for (const auto* items : {&s.members, &s.held}) {
+      for (const std::uint32_t i : *items) {
+        if (part.items[i].object != heap::kNoNode) out.lost.Insert(part.items[i].object);
+      }
+    }
+    const heap::NodeId n = part.items[s.head].object;
+    if (s.kind != analysis::CountFindingKind::kHiddenCycle || n == heap::kNoNode) continue;
+    std::string cycle;
+    for (const std::string& step : report::CycleParts(HiddenCycleOf(in, labels, s))) cycle += fmt::format("{}{}", cycle.empty() ? "" : " → ", step);
+    out.findings.push_back({n, KindName(s.kind), in.heap.refcount[n], in.audit->counts.known[n], cycle});
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<void> RunExport(const CommandInput& in, const Sink& sink) {
   EdgeLabels labels(in.reader, in.heap, in.request.redact);
-  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }, in.roots};
+  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }, in.roots, AuditOf(in)};
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     input.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }

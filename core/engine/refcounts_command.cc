@@ -6,6 +6,7 @@
 #include "core/engine/audit_data.h"
 #include "core/engine/baseline.h"
 #include "core/engine/command.h"
+#include "core/engine/count_rows.h"
 #include "core/engine/labels.h"
 #include "core/report/numbers.h"
 #include "core/report/fingerprint.h"
@@ -16,19 +17,6 @@ namespace {
 
 using analysis::CountFinding;
 using analysis::CountFindingKind;
-
-constexpr std::size_t kMaxFindings = 100'000;
-constexpr std::size_t kMaxHolders = 8;
-
-const char* KindName(CountFindingKind kind) {
-  switch (kind) {
-    case CountFindingKind::kDeficit: return "deficit";
-    case CountFindingKind::kSurplus: return "surplus";
-    case CountFindingKind::kLost: return "lost";
-    case CountFindingKind::kHiddenCycle: return "hidden-cycle";
-  }
-  return "";
-}
 
 struct Reason {
   heap::Auditable auditable;
@@ -91,8 +79,7 @@ class RefcountsCommand {
     return f.object == heap::kNoNode ? labels_.TypeName(f.address) : in_.heap.types[in_.heap.type[f.object]].name;
   }
 
-  [[nodiscard]] audit::AuditInput Input() const { return {in_.reader, in_.audit->ownership, in_.audit->roots, in_.audit->blocks, in_.audit->chunks, in_.heap}; }
-  [[nodiscard]] std::size_t Limit() const { return in_.request.limit == 0 ? kMaxFindings : std::min<std::size_t>(in_.request.limit, kMaxFindings); }
+  [[nodiscard]] std::size_t Limit() const { return in_.request.limit == 0 ? kMaxCountRows : std::min<std::size_t>(in_.request.limit, kMaxCountRows); }
 
   void Findings() {
     std::vector<CountFinding> found;
@@ -106,7 +93,7 @@ class RefcountsCommand {
       return off(a) > off(b);
     });
     Known();
-    std::vector<report::RefcountFinding> rows = Rows(found);
+    std::vector<report::RefcountFinding> rows = CountRows(in_, labels_, found);
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (in_.baseline != nullptr && i < rows.size() && in_.baseline->Has(report::RefcountFingerprint(rows[i]))) {
         ++report_.baseline_count;
@@ -118,41 +105,11 @@ class RefcountsCommand {
     if (in_.request.all) Explained();
   }
 
-  // Rows of the first kMaxFindings, with their holders.
-  std::vector<report::RefcountFinding> Rows(const std::vector<CountFinding>& found) {
-    std::vector<heap::NodeId> targets;
-    for (const CountFinding& f : found) {
-      if (f.object != heap::kNoNode && targets.size() < kMaxFindings) targets.push_back(f.object);
-    }
-    std::sort(targets.begin(), targets.end());
-    const std::vector<std::vector<audit::Holder>> holders =
-        targets.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(Input(), targets, kMaxHolders, in_.progress);
-    std::vector<report::RefcountFinding> rows;
-    for (const CountFinding& f : found) {
-      if (rows.size() >= kMaxFindings) break;
-      report::RefcountFinding& row = rows.emplace_back();
-      row.kind = KindName(f.kind);
-      row.object = f.address;
-      row.type = labels_.TypeName(row.object);
-      row.text = labels_.NameOf(row.object, row.type);
-      row.recorded = f.recorded;
-      row.known = f.known;
-      row.possible = f.possible;
-      const auto at = std::lower_bound(targets.begin(), targets.end(), f.object);
-      if (f.object == heap::kNoNode || at == targets.end() || *at != f.object) continue;
-      for (const audit::Holder& h : holders[static_cast<std::size_t>(at - targets.begin())]) {
-        const Address holder = h.holder == heap::kNoNode ? 0 : in_.heap.AddressOf(h.holder);
-        row.holders.push_back({holder, holder != 0 ? labels_.TypeName(holder) : std::string(), h.place});
-      }
-    }
-    return rows;
-  }
-
   void Known() {
     std::vector<CountFinding> found;
     for (const KnownLeak& k : in_.audit->known) found.push_back(k.finding);
     report_.known_count = found.size();
-    report_.known = Rows(found);
+    report_.known = CountRows(in_, labels_, found);
     for (std::size_t i = 0; i < report_.known.size(); ++i) report_.known[i].cause = in_.audit->known[i].cause;
   }
 
@@ -171,8 +128,8 @@ class RefcountsCommand {
       targets.push_back(n);
     }
     if (found.empty()) return;
-    report_.explained_list = Rows(found);
-    const std::vector<std::vector<audit::PossibleHolder>> words = audit::FindPossibleHolders(Input(), targets, kMaxHolders, in_.request.limits, in_.progress);
+    report_.explained_list = CountRows(in_, labels_, found);
+    const std::vector<std::vector<audit::PossibleHolder>> words = audit::FindPossibleHolders(AuditInputOf(in_), targets, kMaxHolders, in_.request.limits, in_.progress);
     for (std::size_t i = 0; i < found.size(); ++i) {
       report_.explained_list[i].kind = "explained";
       for (const audit::PossibleHolder& w : words[i]) {

@@ -140,12 +140,12 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = (request.command == "refcounts" || request.audit) && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.audit) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
-    if (with_leaves) {
+    if (options.with_leaves) {
       options.late_roots = [&] {
         std::vector<Address> objects;
         for (const heap::Root& root : FindRoots(*reader, request.limits).roots) objects.push_back(root.object);
@@ -163,7 +163,7 @@ struct Session::Impl {
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
-    if (with_leaves) made.roots = FindRoots(*reader, request.limits);  // again: now every static type is known
+    if (options.with_leaves) made.roots = FindRoots(*reader, request.limits);  // again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
     Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress);
@@ -172,8 +172,8 @@ struct Session::Impl {
     made.verdict_seconds = SecondsSince(start);
     if (with_audit) {
       start = Clock::now();
-      const graph::NodeSet garbage = analysis::LeakedNodes(made.verdict);
-      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap, &garbage};
+      made.audit->garbage = analysis::LeakedNodes(made.verdict);
+      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap, &made.audit->garbage};
       Result<heap::ReferenceAudit> counts = audit::CountReferences(input, request.limits, progress);
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);
@@ -263,7 +263,7 @@ struct Session::Impl {
     const int interrupted = Interrupted(progress, output);
     return status == kFindings && interrupted == kPartial ? status : interrupted;
   }
-  static bool IsExport(const Request& request) { return request.command == "export" || request.command == "graph"; }
+  static bool IsExport(const Request& request) { return (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.command == "graph"; }
 
   static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,12 +12,42 @@
 #include "core/analysis/verdict.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
+#include "core/graph/node_set.h"
 #include "core/heap/heap_snapshot.h"
 #include "core/heap/root_set.h"
 #include "core/report/header.h"
 #include "core/report/output_file.h"
 
 namespace pygc::report {
+
+/// A row of `roots`.
+struct ExportRoot {
+  heap::NodeId object = heap::kNoNode;
+  const char* kind = "";
+  std::string detail;
+};
+/// A row of `refcount_findings`.
+struct ExportFinding {
+  std::uint32_t object = 0;  // id in `objects`
+  std::string kind;
+  std::uint64_t recorded = 0, found = 0;
+  std::string evidence;
+};
+/// An object that nothing known leads to, so that the snapshot has no node for it. Their ids follow those of the nodes.
+struct ExportLostObject {
+  Address address = 0;
+  std::optional<std::uint32_t> type;
+  std::optional<std::uint64_t> size;
+  std::uint32_t refcount = 0;
+};
+/// What the audit of counts adds.
+struct ExportAudit {
+  bool audited = false;
+  std::vector<ExportRoot> roots;
+  std::vector<ExportFinding> findings;
+  std::vector<ExportLostObject> lost_objects;
+  graph::NodeSet lost;  // nodes whose state is lost; without members where nothing is
+};
 
 struct ExportInput {
   const heap::HeapSnapshot& heap;
@@ -28,6 +59,7 @@ struct ExportInput {
   std::function<void(heap::NodeId, std::vector<std::string>&)> edge_labels = {};
   /// Where objects are held from outside; may be nullptr.
   const heap::RootSet* roots = nullptr;
+  ExportAudit audit = {};
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

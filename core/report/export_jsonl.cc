@@ -41,6 +41,38 @@ std::string EnvelopeLine(const ExportInput& input) {
   return line + "\n";
 }
 
+// What the audit adds, behind the objects. False where nobody reads any more.
+template <typename Flush>
+bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush) {
+  std::uint64_t id = input.heap.size();
+  for (const ExportLostObject& o : input.audit.lost_objects) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"object\",\"id\":{},\"address\":\"{:#x}\"", id++, o.address);
+    AddOptional(out, "type", o.type);
+    AddOptional(out, "size", o.size);
+    fmt::format_to(std::back_inserter(out), ",\"interpreter\":null,\"refcount\":{},\"generation\":null,\"immortal\":false,\"tracked\":false,\"state\":\"lost\","
+                   "\"finalizer\":null,\"finalized\":false,\"exact\":true,\"label\":\"exact\",\"refs\":[]}}\n", o.refcount);
+    if (!flush(kBlockBytes)) return false;
+  }
+  for (std::size_t i = 0; input.roots != nullptr && i < input.roots->roots.size(); ++i) {
+    const heap::Root& root = input.roots->roots[i];
+    const heap::NodeId n = input.heap.index.Find(root.object);
+    if (n == heap::kNoNode) continue;
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", n, heap::RootKindName(root.kind),
+                   JsonString(heap::DescribeRoot(*input.roots, root)));
+    if (!flush(kBlockBytes)) return false;
+  }
+  for (const ExportRoot& r : input.audit.roots) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", r.object, r.kind, JsonString(r.detail));
+    if (!flush(kBlockBytes)) return false;
+  }
+  for (const ExportFinding& f : input.audit.findings) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"refcount_finding\",\"object\":{},\"kind\":\"{}\",\"recorded\":{},\"found\":{},\"evidence\":{}}}\n",
+                   f.object, f.kind, f.recorded, f.found, JsonString(f.evidence));
+    if (!flush(kBlockBytes)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, ProgressSink& progress) {
@@ -84,7 +116,7 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     reading = reading && flush(kBlockBytes);
   });
   if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");
-  if (reading) flush(1);
+  if (reading && WriteAudit(input, out, flush)) flush(1);
   return {};
 }
 

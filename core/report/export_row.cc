@@ -23,7 +23,7 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
   row.exact = (flags & (heap::kApproximate | heap::kFault)) == 0;
   switch (input.verdict.state[n]) {
     case analysis::State::kReachable:
-      row.state = "reachable";
+      row.state = n < input.audit.lost.node_count() && input.audit.lost.Contains(n) ? "lost" : "reachable";
       break;
     case analysis::State::kUnreachable:
       row.state = "unreachable";
@@ -47,11 +47,11 @@ std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& i
           {"debug", h.target.debug ? "1" : "0"},
           {"complete", h.complete ? "1" : "0"},
           {"certainty", CertaintyName(h.certainty)},
-          {"audited", "0"},
+          {"audited", input.audit.audited ? "1" : "0"},
           {"target_kind", h.target.kind},
           {"target_path", h.target.path},
           {"target_pid", h.target.pid == 0 ? "" : std::to_string(h.target.pid)},
-          {"objects", std::to_string(input.heap.size())},
+          {"objects", std::to_string(input.heap.size() + input.audit.lost_objects.size())},
           {"tracked", std::to_string(h.tracked)},
           {"references", std::to_string(input.heap.graph.edge_count())},
           {"unreachable", std::to_string(input.verdict.unreachable)},

@@ -77,7 +77,7 @@ class Writer {
     for (const char* sql : {kFast, kSchema}) {
       if (!Execute(sql)) return Failed();
     }
-    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::References, &Writer::Roots}) {
+    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::LostObjects, &Writer::References, &Writer::Roots, &Writer::WordRoots, &Writer::Findings}) {
       if (Result<void> r = (this->*step)(); !r) return r;
     }
     if (!progress_.Update("writing indexes", 0, 0)) return Cancelled();
@@ -136,6 +136,35 @@ class Writer {
     });
     if (!go_on) return Cancelled();
     if (!good) return Failed();
+    return {};
+  }
+
+  Result<void> LostObjects() {
+    Statement insert(db_.get(), "INSERT INTO objects VALUES(?,?,NULL,?,?,?,0,0,NULL,'lost',NULL,0,1,'exact')");
+    std::int64_t id = input_.heap.size();
+    for (const ExportLostObject& o : input_.audit.lost_objects) {
+      insert.Integer(1, id++).Integer(2, static_cast<std::int64_t>(o.address)).Integer(3, o.type).Integer(4, o.size).Integer(5, o.refcount);
+      if (!insert.Step()) return Failed();
+    }
+    return {};
+  }
+
+  Result<void> WordRoots() {
+    Statement insert(db_.get(), "INSERT INTO roots VALUES(?,?,?)");
+    for (const ExportRoot& r : input_.audit.roots) {
+      const std::string safe = JsonSafe(r.detail);
+      if (!insert.Integer(1, r.object).Text(2, r.kind).Text(3, safe).Step()) return Failed();
+    }
+    return {};
+  }
+
+  Result<void> Findings() {
+    Statement insert(db_.get(), "INSERT INTO refcount_findings VALUES(?,?,?,?,?)");
+    for (const ExportFinding& f : input_.audit.findings) {
+      const std::string safe = JsonSafe(f.evidence);
+      insert.Integer(1, f.object).Text(2, f.kind).Integer(3, static_cast<std::int64_t>(f.recorded)).Integer(4, static_cast<std::int64_t>(f.found)).Text(5, safe);
+      if (!insert.Step()) return Failed();
+    }
     return {};
   }
 
