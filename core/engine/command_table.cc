@@ -179,7 +179,9 @@ constexpr CommandRow kRows[] = {
      kLimit | kFailOn | kTraverse,
      "Checks what has to hold in every heap: the collector's lists are whole and lead back, every object has a type, no count is lower than the "
      "references found, gc.garbage holds objects. Says what was checked and what was not. With --traverse also reads every object in two "
-     "independent ways, by pygc's own reader of its type and by running the type's tp_traverse in a bounded machine, and lists each difference.",
+     "independent ways, by pygc's own reader of its type and by running the type's tp_traverse in a bounded machine, and lists each difference. With "
+     "--types also holds every type with instances to the collector's rules: its tp_traverse visits the type, what holds objects has "
+     "Py_TPFLAGS_HAVE_GC and a tp_traverse, tp_dealloc untracks. Each fault names the module and what to change.",
      {"verify", "verify --traverse --format json"},
      {"is the heap damaged?", "do both readers agree on every object? For a script"}},
     {"diff",
@@ -483,6 +485,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
     command->add_flag("--memory", r.memory, "also where the memory of the process is")->group(group);
   }
   if (row.takes & kTraverse) {
+    command->add_flag("--types", r.types, "also the types of C code that break the collector's rules")->group(group);
     command->add_flag("--traverse", r.traverse, "also compare the native readers with tp_traverse's own code")->group(group);
   }
   if (row.takes & kAudit) {

@@ -140,7 +140,7 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.audit) && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.audit || request.types) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     if (slot) return &*slot;
     snapshot::SnapshotOptions options;

@@ -7,6 +7,7 @@
 #include "core/audit/pymalloc_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/command.h"
+#include "core/engine/type_rules.h"
 #include "core/report/numbers.h"
 #include "core/report/verify_report.h"
 #include "core/snapshot/stray_objects.h"
@@ -34,8 +35,10 @@ class VerifyCommand {
                            {"types-fields", "slots of types beyond those that readers of objects use"}});
     report::Header header = in_.header;
     if (in_.request.traverse) CompareReaders(header);
+    if (in_.request.types) report_.types = CheckTypeRules(in_);
     for (const report::VerifyCheck& c : report_.checks) report_.findings += c.findings;
     if (report_.traverse) report_.findings += report_.traverse->different;
+    if (report_.types) report_.findings += report_.types->faults.size();
     outcome_.definite = report_.findings > 0;
     header.complete = header.missing.empty();
     outcome_.partial = !header.complete;

@@ -39,6 +39,8 @@ class Ownership {
   /// Appends where in the object's own memory its visited references lie, as far as that is known.
   void VisitedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const;
 
+  /// True when the type's tp_traverse shows the object's own type; also where that cannot be told.
+  [[nodiscard]] bool VisitsOwnType(Address object, const TypeFacts& type) const;
   /// The value of an int, where it fits: it may be the address of something that C code made.
   [[nodiscard]] std::optional<std::int64_t> SmallInt(Address object) const { return values_.Int(object); }
 
@@ -70,7 +72,6 @@ class Ownership {
   void LruLinks(Address object, std::vector<OwnedSlot>& out) const;
   template <typename F>
   void ForEachLink(Address cache, F&& f) const;
-  [[nodiscard]] bool VisitsOwnType(Address object, const TypeFacts& type) const;
   [[nodiscard]] bool IsManagedStatic(std::uint64_t flags) const noexcept { return (flags & static_builtin_) != 0; }
   [[nodiscard]] BodyKind KindOf(const TypeFacts& type) const noexcept { return type.body; }
 

@@ -71,6 +71,32 @@ void WriteTraverseJson(const TraverseResult& t, JsonWriter& json) {
   json.EndArray().EndObject();
 }
 
+void WriteTypes(const TypeRules& t, TextWriter& out) {
+  out.Line();
+  out.Add("rules of types", Style::kHeading).To(kTextColumn);
+  out.Line(fmt::format("{} with instances looked at, {}", Counted(t.types, "type"), t.faults.empty() ? "none breaks a rule" : Counted(t.faults.size(), "fault")),
+           t.faults.empty() ? Style::kPlain : Style::kBad);
+  for (const TypeFault& f : t.faults) {
+    out.To(4).Add(f.type, Style::kName);
+    if (!f.module.empty()) out.Add(fmt::format(" ({})", f.module.substr(f.module.rfind('/') + 1)));
+    out.Line(fmt::format("   {}, one at {:#x}", Counted(f.instances, "instance"), f.example));
+    out.To(8).Paragraph(f.what, 8);
+    out.To(8).Add("remedy ", Style::kFaint).Paragraph(f.remedy, 15);
+  }
+  for (const NotChecked& n : t.not_checked) out.To(4).Add(n.name, Style::kName).Paragraph(": " + n.why, 8);
+}
+
+void WriteTypesJson(const TypeRules& t, JsonWriter& json) {
+  json.Object().Unsigned("types", t.types).Key("faults").Array();
+  for (const TypeFault& f : t.faults) {
+    json.Object().String("rule", f.rule).String("type", f.type).String("module", f.module).String("what", f.what).String("remedy", f.remedy);
+    json.Unsigned("instances", f.instances).Hex("example", f.example).EndObject();
+  }
+  json.EndArray().Key("not_checked").Array();
+  for (const NotChecked& n : t.not_checked) json.Object().String("name", n.name).String("why", n.why).EndObject();
+  json.EndArray().EndObject();
+}
+
 }  // namespace
 
 void WriteText(const Header& h, const VerifyReport& r, TextWriter& out) {
@@ -92,6 +118,7 @@ void WriteText(const Header& h, const VerifyReport& r, TextWriter& out) {
   }
   if (!r.not_checked.empty()) out.Line().Line("not checked", Style::kHeading);
   for (const NotChecked& n : r.not_checked) out.To(4).Add(n.name, Style::kName).To(28).Paragraph(n.why, 28);
+  if (r.types) WriteTypes(*r.types, out);
   if (r.traverse) WriteTraverse(*r.traverse, out);
   WriteWarnings(out, h);
 }
@@ -110,6 +137,12 @@ void WriteJson(const Header& h, const VerifyReport& r, JsonWriter& json) {
   json.EndArray().Key("traverse");
   if (r.traverse) {
     WriteTraverseJson(*r.traverse, json);
+  } else {
+    json.Null();
+  }
+  json.Key("types");
+  if (r.types) {
+    WriteTypesJson(*r.types, json);
   } else {
     json.Null();
   }

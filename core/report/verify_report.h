@@ -45,11 +45,26 @@ struct TraverseResult {
   std::vector<ReaderDifference> differences;  // at most as many as asked for
 };
 
+/// A type that breaks a rule of the collector.
+struct TypeFault {
+  std::string rule;  // "traverse-visits-type"
+  std::string type, module;
+  std::string what, remedy;  // for people
+  std::uint64_t instances = 0;
+  Address example = 0;
+};
+struct TypeRules {
+  std::uint64_t types = 0;  // with instances
+  std::vector<TypeFault> faults;
+  std::vector<NotChecked> not_checked;
+};
+
 struct VerifyReport {
   std::uint64_t findings = 0;
   std::vector<VerifyCheck> checks;
   std::vector<NotChecked> not_checked;
   std::optional<TraverseResult> traverse;  // with --traverse
+  std::optional<TypeRules> types;          // with --types
 };
 
 void WriteText(const Header& header, const VerifyReport& report, TextWriter& out);

@@ -1,0 +1,167 @@
+#include "core/engine/type_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/audit/pymalloc_heap.h"
+#include "core/cpython/object_header.h"
+#include "core/engine/audit_data.h"
+
+namespace pygc::engine {
+namespace {
+
+using cpython::Constant;
+using heap::NodeId;
+using objects::ReaderKind;
+using objects::TypeFacts;
+
+constexpr std::uint64_t kMaxInstances = 1000;    // of one type that are looked at
+constexpr std::uint64_t kMaxBody = 1u << 16;     // bytes of one
+constexpr std::size_t kMaxFaults = 1000;
+
+struct Instances {
+  NodeId first = heap::kNoNode;
+  std::uint64_t count = 0;
+  // of a type without Py_TPFLAGS_HAVE_GC:
+  std::uint64_t looked_at = 0, holding = 0;
+  Address example = 0, held = 0;
+  // in memory that was freed, or with a count of 0 though nothing frees them:
+  std::uint64_t freed = 0;
+  Address freed_example = 0;
+};
+
+class Checker {
+ public:
+  explicit Checker(const CommandInput& in) : in_(in), heap_(in.heap), layout_(in.reader.runtime().layout), pools_(in.reader.process(), in.reader.runtime(), in.request.limits), instances_(heap_.types.size()) {}
+
+  report::TypeRules Run() {
+    LookAtInstances();
+    LookAtHolders();
+    for (std::uint32_t t = 0; t < heap_.types.size(); ++t) {
+      const TypeFacts* const facts = heap_.types[t].address != 0 ? in_.reader.Type(heap_.types[t].address) : nullptr;
+      if (facts == nullptr || instances_[t].count == 0) continue;
+      ++rules_.types;
+      CheckVisitsType(t, *facts);
+      CheckSlots(t, *facts);
+      CheckHolds(t);
+      CheckUntracks(t);
+    }
+    if (in_.audit == nullptr) rules_.not_checked.push_back({"holds-objects-without-gc", "it needs the audit of counts, which this build does not have"});
+    if (!VisitingRuleHolds()) rules_.not_checked.push_back({"traverse-visits-type", "instances of heap types do not own their type, or subtype_traverse visits it, up to 3.8"});
+    return std::move(rules_);
+  }
+
+ private:
+  [[nodiscard]] bool VisitingRuleHolds() const { return layout_.Value(Constant::RULE_HEAP_TYPE_VISITED_UNLESS_BASE_DOES, 0) != 0; }
+
+  void LookAtInstances() {
+    const cpython::ObjectHeaderReader header(in_.reader.runtime());
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      const std::uint32_t t = heap_.type[n];
+      Instances& i = instances_[t];
+      if (i.count++ == 0) i.first = n;
+      if (!heap_.IsTracked(n)) return;
+      const auto block = pools_.BlockAt(a);
+      const std::byte* const p = in_.reader.process().memory.At(a, header.size());
+      const bool dying = std::binary_search(heap_.dying.begin(), heap_.dying.end(), n);
+      if ((block && !block->in_use) || (!dying && heap_.refcount[n] == 0 && (p == nullptr || header.StoredCountIsZero(p)))) {
+        if (i.freed++ == 0) i.freed_example = a;
+      }
+    });
+  }
+
+  [[nodiscard]] bool OfInterpreter(std::uint32_t t) const {
+    const std::string& file = heap_.types[t].module_file;
+    const target::Process& process = in_.reader.process();
+    const std::uint32_t module = in_.reader.runtime().module_index;
+    return file.empty() || file.find("/lib-dynload/") != std::string::npos || (module < process.modules.size() && process.modules[module].path == file);
+  }
+  void Add(std::uint32_t t, const char* rule, std::string what, const char* remedy, Address example) {
+    if (rules_.faults.size() >= kMaxFaults) return;
+    const std::string& file = heap_.types[t].module_file;
+    rules_.faults.push_back({rule, heap_.types[t].name, file, std::move(what), remedy, instances_[t].count, example});
+  }
+
+  // CPython 3.9+: every instance of a heap type owns its type, and subtype_traverse leaves it to the C code of a base to visit it.
+  void CheckVisitsType(std::uint32_t t, const TypeFacts& f) {
+    if (!VisitingRuleHolds() || !f.is_heap_type || !f.have_gc || f.traverse_reader != ReaderKind::kMachine || in_.audit == nullptr) return;
+    const NodeId n = instances_[t].first;
+    if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) return;
+    const Address a = heap_.AddressOf(n);
+    if (in_.audit->ownership.VisitsOwnType(a, f)) return;
+    Add(t, "traverse-visits-type", "its tp_traverse does not visit the type, which every instance owns: a cycle through the type is never freed",
+        "Py_VISIT(Py_TYPE(self)) in tp_traverse, for 3.9 and later", a);
+  }
+
+  void CheckSlots(std::uint32_t t, const TypeFacts& f) {
+    if (!f.have_gc) return;
+    if (f.tp_traverse == 0) {
+      Add(t, "gc-has-traverse", "it has Py_TPFLAGS_HAVE_GC and no tp_traverse: what its instances hold is hidden from the collector", "give it a tp_traverse that visits every object it owns",
+          heap_.AddressOf(instances_[t].first));
+    }
+  }
+
+  // Objects of a type without GC whose memory holds counted references to objects that can be in cycles.
+  void CheckHolds(std::uint32_t t) {
+    const Instances& i = instances_[t];
+    if (i.holding == 0) return;
+    Add(t, "holds-objects-without-gc",
+        fmt::format("it has no Py_TPFLAGS_HAVE_GC, and {} of {} instances looked at hold an object that can be in a cycle (one: {:#x} holds {:#x})", i.holding, i.looked_at, i.example, i.held),
+        "add Py_TPFLAGS_HAVE_GC with tp_traverse and tp_clear", i.example);
+  }
+
+  void CheckUntracks(std::uint32_t t) {
+    const Instances& i = instances_[t];
+    if (i.freed == 0) return;
+    Add(t, "dealloc-untracks", fmt::format("{} of its instances are in the collector's lists although they were freed", i.freed), "PyObject_GC_UnTrack(self) at the beginning of tp_dealloc",
+        i.freed_example);
+  }
+
+  // Fills Instances::holding.
+  void LookAtHolders() {
+    if (in_.audit == nullptr) return;
+    const heap::ReferenceAudit& counts = in_.audit->counts;
+    std::vector<const TypeFacts*> open(heap_.types.size(), nullptr);
+    for (std::uint32_t t = 0; t < heap_.types.size(); ++t) {
+      const TypeFacts* const f = heap_.types[t].address != 0 ? in_.reader.Type(heap_.types[t].address) : nullptr;
+      if (f != nullptr && !f->have_gc && f->body == objects::BodyKind::kOpen && !OfInterpreter(t)) open[t] = f;
+    }
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      const TypeFacts* const f = open[heap_.type[n]];
+      Instances& i = instances_[heap_.type[n]];
+      if (f == nullptr || i.looked_at >= kMaxInstances) return;
+      ++i.looked_at;
+      const AddressRange body = in_.audit->ownership.Body(a, *f);
+      for (Address at = a + layout_.Size(cpython::Struct::PyObject); at + 8 <= std::min(body.end, a + kMaxBody); at += 8) {
+        const std::byte* const p = in_.reader.process().memory.At(at, 8);
+        const NodeId to = p != nullptr ? heap_.index.Find(LoadUnchecked<std::uint64_t>(p)) : heap::kNoNode;
+        // Only what explains a count: other words may be stale, or borrowed.
+        if (to == heap::kNoNode || !heap_.IsTracked(to) || counts.auditable[to] != heap::Auditable::kYes || heap_.refcount[to] <= counts.known[to] ||
+            heap_.refcount[to] - counts.known[to] < counts.possible[to]) {
+          continue;
+        }
+        if (i.holding++ == 0) {
+          i.example = a;
+          i.held = heap_.AddressOf(to);
+        }
+        return;
+      }
+    });
+  }
+
+  const CommandInput& in_;
+  const heap::HeapSnapshot& heap_;
+  const cpython::Layout& layout_;
+  const audit::PymallocHeap pools_;
+  std::vector<Instances> instances_;  // by type record
+  report::TypeRules rules_;
+};
+
+}  // namespace
+
+report::TypeRules CheckTypeRules(const CommandInput& in) {
+  return Checker(in).Run();
+}
+
+}  // namespace pygc::engine
