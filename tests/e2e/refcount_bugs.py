@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,52 @@ def check_leaks(target, truth, trace_refs):
     return wrong
 
 
+def check_types(target, truth):
+    """What `verify --types` says of the module's types: each bad one once, with the module and a remedy, and none of the good ones."""
+    ran = process.pygc(*(target + ["verify", "--types", "--format", "json", "--limit", "0"]), timeout=SECONDS)
+    if ran.code != 1:
+        return ["verify --types: exit %s: %s" % (ran.code, ran.tail())]
+    faults = json.loads(ran.out)["result"]["types"]["faults"]
+    found = sorted((f["type"], f["rule"]) for f in faults)
+    expected = [("bugs.NoGcBox", "holds-objects-without-gc")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
+    wrong = [] if found == sorted(expected) else ["verify --types: %s, not %s" % (found, sorted(expected))]
+    return wrong + ["verify --types: %s: no module or remedy" % f["type"] for f in faults if not f["module"].endswith("bugs.so") or not f["remedy"]]
+
+
+def check_export(target, truth, trace_refs):
+    """The tables that the audit fills."""
+    folder = tempfile.mkdtemp(prefix="pygc-export-")
+    try:
+        database = os.path.join(folder, "heap.db")
+        ran = process.pygc(*(target + ["export", "--format", "sqlite", "-o", database]), timeout=SECONDS)
+        if ran.code != 0:
+            return ["export: exit %s: %s" % (ran.code, ran.tail())]
+        con = sqlite3.connect(database)
+        findings = {"0x%x" % a: (kind, recorded, found, evidence, state) for a, kind, recorded, found, evidence, state in con.execute(
+            "select o.address, f.kind, f.recorded, f.found, f.evidence, o.state from refcount_findings f join objects o on o.id = f.object_id")}
+        wrong = []
+        missed = [function for a, (function, kinds) in truth["wrong"].items() if findings.get(a, ("",))[0] not in kinds]
+        if len(missed) > BY_WORDS:
+            wrong.append("export: not among refcount_findings: %s" % missed)
+        for a, (kind, recorded, found, evidence, state) in findings.items():
+            if kind == "lost" and not trace_refs and state != "lost":
+                wrong.append("export: a lost object whose state is %s" % state)
+            if kind == "deficit" and "held by" not in evidence:
+                wrong.append("export: evidence without holders: %s" % evidence)
+        hidden = [e for kind, recorded, found, e, state in findings.values() if kind == "hidden-cycle" and "not visited" in e]
+        if len(hidden) < 3 and not trace_refs:
+            wrong.append("export: %d hidden cycles" % len(hidden))
+        kinds = {k for k, in con.execute("select distinct kind from roots")}
+        if not {"frame", "module", "static"} <= kinds:
+            wrong.append("export: roots of kinds %s only" % sorted(kinds))
+        if con.execute("select value from meta where key = 'audited'").fetchone() != ("1",):
+            wrong.append("export: meta says that it was not audited")
+        con.close()
+        return wrong
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     p.add_argument("-v", "--verbose", action="store_true")
@@ -116,7 +163,9 @@ def main():
             build(i.path, folder)
             with process.Program(i.path, os.path.join(HERE, "refcount_bugs", "program.py"), [folder]) as program:
                 for way, target in (("live", ["-p", program.pid]), ("core", ["-c", program.gcore()])):
-                    wrong = check(target, program.truth) + check_leaks(target, program.truth, "dbg" in i.name and i.name.startswith("2"))
+                    trace_refs = "dbg" in i.name and i.name.startswith("2")
+                    wrong = check(target, program.truth) + check_leaks(target, program.truth, trace_refs)
+                    wrong += check_types(target, program.truth) + check_export(target, program.truth, trace_refs)
                     failed += bool(wrong)
                     passed += not wrong
                     if wrong or options.verbose:

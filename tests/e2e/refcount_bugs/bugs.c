@@ -180,6 +180,70 @@ static PyTypeObject NativeType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs
                                   .tp_methods = native_methods,
                                   .tp_new = PyType_GenericNew};
 
+// Heap types of C code, from 3.9 on: one tp_traverse forgets the type, the other does not.
+#if PY_VERSION_HEX >= 0x03090000
+static int forgetful_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(((Box*)self)->content);
+  return 0;
+}
+static int right_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(((Box*)self)->content);
+  return 0;
+}
+static int box_clear(PyObject* self) {
+  Py_CLEAR(((Box*)self)->content);
+  return 0;
+}
+static void heap_box_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  box_clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+static PyType_Slot forgetful_slots[] = {{Py_tp_traverse, forgetful_traverse}, {Py_tp_clear, box_clear}, {Py_tp_dealloc, heap_box_dealloc}, {Py_tp_methods, box_methods}, {0, NULL}};
+static PyType_Spec forgetful_spec = {"bugs.ForgetfulBox", sizeof(Box), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, forgetful_slots};
+static PyType_Slot right_slots[] = {{Py_tp_traverse, right_traverse}, {Py_tp_clear, box_clear}, {Py_tp_dealloc, heap_box_dealloc}, {Py_tp_methods, box_methods}, {0, NULL}};
+static PyType_Spec right_spec = {"bugs.RightBox", sizeof(Box), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, right_slots};
+
+static int add_heap_types(PyObject* module) {
+  PyObject* forgetful = PyType_FromSpec(&forgetful_spec);
+  PyObject* right = PyType_FromSpec(&right_spec);
+  if (forgetful == NULL || right == NULL) return -1;
+  return PyModule_AddObject(module, "ForgetfulBox", forgetful) < 0 || PyModule_AddObject(module, "RightBox", right) < 0 ? -1 : 0;
+}
+#else
+static int add_heap_types(PyObject* module) {
+  (void)module;
+  return 0;
+}
+#endif
+
+// The state of the module owns an object, and the one before it is never released.
+typedef struct {
+  PyObject* current;
+} State;
+#if PY_MAJOR_VERSION < 3
+static State only_state;
+#define STATE(module) (&only_state)
+#else
+#define STATE(module) ((State*)PyModule_GetState(module))
+#endif
+static PyObject* state_replaced(PyObject* self, PyObject* value) {
+  Py_INCREF(value);
+  STATE(self)->current = value;
+  Py_RETURN_NONE;
+}
+
+// What never dies is given up once too often: without effect where such objects are immortal (3.12+).
+static PyObject* immortal_released(PyObject* self, PyObject* nothing) {
+  (void)self;
+  (void)nothing;
+  Py_DECREF(Py_None);
+  Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL},
                                 {"missing_decref_on_error", missing_decref_on_error, METH_O, NULL},
                                 {"forgotten_object", forgotten_object, METH_O, NULL},
@@ -190,10 +254,13 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
                                 {"keep", keep, METH_O, NULL},
                                 {"forgotten_structure", forgotten_structure, METH_O, NULL},
                                 {"kept_structure", kept_structure, METH_O, NULL},
+                                {"state_replaced", state_replaced, METH_O, NULL},
+                                {"immortal_released", immortal_released, METH_NOARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 
 static int add_types(PyObject* module) {
   if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0 || PyType_Ready(&NativeType) < 0) return -1;
+  if (add_heap_types(module) < 0) return -1;
   Py_INCREF(&NativeType);
   if (PyModule_AddObject(module, "NativeBox", (PyObject*)&NativeType) < 0) return -1;
   Py_INCREF(&BoxType);
@@ -207,10 +274,10 @@ PyMODINIT_FUNC initbugs(void) {
   if (module != NULL) (void)add_types(module);
 }
 #else
-// Module state that owns an object and never releases one that it replaces.
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "bugs", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "bugs", NULL, sizeof(State), methods, NULL, NULL, NULL, NULL};
 PyMODINIT_FUNC PyInit_bugs(void) {
   PyObject* module = PyModule_Create(&definition);
+  if (module != NULL) STATE(module)->current = NULL;
   if (module != NULL && add_types(module) < 0) return NULL;
   return module;
 }

@@ -1,7 +1,8 @@
 """Calls each function of bugs.c once, on objects of its own.
 
 usage: program.py TRUTH FOLDER    FOLDER holds the module `bugs`. Runs until it is killed; the collector is off.
-TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}} as JSON.
+TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}, "heap_types": whether there
+are heap types of C code} as JSON.
 """
 from __future__ import print_function
 
@@ -56,6 +57,10 @@ def plant():
     v = new("borrowed_released")
     bugs.borrowed_released([v])
     note(v, "borrowed_released", "deficit")
+    v = new("state_replaced")
+    bugs.state_replaced(v)
+    note(v, "state_replaced", "surplus")
+    bugs.state_replaced(victims["held by the state"])
     v = new("forgotten_structure")
     bugs.forgotten_structure(v)
     note(v, "forgotten_structure", "surplus")
@@ -80,17 +85,22 @@ def hide():
     return hidden
 
 
+victims["held by the state"] = Victim("held by the state")
 wrong = plant()
 hidden = hide()
-right = [Victim("kept by a static"), Victim("in a box"), Victim("in a blind box"), Victim("in a native box"), Victim("kept by a structure")]
+right = [Victim("kept by a static"), Victim("in a box"), Victim("in a blind box"), Victim("in a native box"), Victim("kept by a structure"), Victim("lent to a static"), victims["held by the state"]]
 bugs.keep(right[0])
 bugs.kept_structure(right[4])
+bugs.borrowed_kept(right[5])
+bugs.immortal_released()
 boxes = [bugs.NoGcBox(), bugs.BlindBox(), bugs.NativeBox()]
 boxes[2].set(right[3])
+if hasattr(bugs, "ForgetfulBox"):
+    boxes += [bugs.ForgetfulBox(), bugs.RightBox()]
 boxes[0].set(right[1])
 boxes[1].set(right[2])
 with open(sys.argv[1], "w") as f:
-    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden}, f)
+    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
 wrong = hidden = f = None
 print("READY %d" % os.getpid())
 sys.stdout.flush()
