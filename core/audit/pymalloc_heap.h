@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/base/address.h"
+#include "core/base/address_map.h"
 #include "core/base/limits.h"
 #include "core/cpython/runtime.h"
 #include "core/target/process.h"
@@ -99,6 +100,8 @@ class PymallocHeap {
   std::uint32_t arena_bytes_, pool_bytes_, alignment_, overhead_ = 0;
   std::uint32_t arena_size_ = 0;
   std::vector<AddressRange> arenas_;
+  AddressMap arena_map_;  // of arenas_
+  unsigned pool_shift_ = 0;  // pool_bytes_ is 1 << pool_shift_
   std::vector<std::uint32_t> first_pool_;     // of each arena, index into pools_
   std::vector<std::uint32_t> pool_of_place_;  // by place in an arena's row: index into pools_ or ~0
   std::vector<PymallocPool> pools_;

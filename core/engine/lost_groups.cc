@@ -17,7 +17,8 @@ Address AddressOf(const CommandInput& in, const Item& item) { return item.object
 
 std::uint64_t SizeOf(const CommandInput& in, const Labels& labels, const Item& item) {
   if (item.object == heap::kNoNode) return labels.SizeOf(item.memory.begin);
-  const std::uint64_t size = item.object < in.heap.size_bytes.size() ? in.heap.size_bytes[item.object] : heap::kUnknownSize;
+  if (item.object >= in.heap.size_bytes.size()) return labels.SizeOf(in.heap.AddressOf(item.object));
+  const std::uint64_t size = in.heap.size_bytes[item.object];
   return size == heap::kUnknownSize ? 0 : size;
 }
 

@@ -142,9 +142,11 @@ struct Session::Impl {
     const bool with_leaves = NeedsLeaves(request);
     const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.audit || request.types) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
-    if (slot) return &*slot;
+    const bool sizes = !with_audit || request.command == "export";  // of all objects; others ask for those that they show
+    if (slot && (!sizes || !slot->heap.with_leaves || !slot->heap.size_bytes.empty())) return &*slot;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
+    options.sizes = sizes;
     if (options.with_leaves) {
       options.late_roots = [&] {
         std::vector<Address> objects;

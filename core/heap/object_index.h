@@ -2,6 +2,7 @@
 // address order without a sort, and membership test and id come from the same 16 bytes. 3.2 bytes an object on a typical heap.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
@@ -56,6 +57,11 @@ class ObjectIndex {
   bool Mark(Address a) noexcept;
   /// The same, safe against Mark-like calls of other threads through MarkShared().
   bool MarkShared(Address a) noexcept;
+  /// IsMarked() while other threads call MarkShared(): what it misses is being marked now.
+  [[nodiscard]] bool IsMarkedShared(Address a) const noexcept {
+    const Place p = PlaceOf(a);
+    return p.cell != kNoCell && (std::atomic_ref<std::uint64_t>(cells_[p.cell].bits).load(std::memory_order_relaxed) & p.bit);
+  }
   /// Takes `a` out again.
   void Unmark(Address a) noexcept;
   /// True when `a` was marked. Valid before and after Seal().

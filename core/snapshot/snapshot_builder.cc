@@ -32,6 +32,7 @@ using objects::TypeFacts;
 constexpr std::size_t kLookAhead = 16;  // objects between the first sight of one and its decoding; a power of two
 constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
 constexpr std::size_t kBatchReferents = 1u << 16;
+constexpr std::size_t kClosurePiece = 1u << 14;  // tracked objects in one piece of the search for untracked ones
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
 
 class Builder {
@@ -154,80 +155,104 @@ class Builder {
     return tracked || (type.have_gc && reader_.IsGc(object, type));
   }
 
-  // Marks everything that tracked objects lead to: untracked containers are followed, leaves are not.
+  // Marks everything that tracked objects lead to: untracked containers are followed, leaves are not. Each thread follows what it met first to its end.
   bool CloseOverLeaves() {
-    std::vector<Address> work;
-    objects::ReferentBuffer referents;
-    std::vector<objects::OwnedSlot> owned;
-    Address last_keys = 0;
-    std::uint64_t steps = 0;
-    const auto reach = [&](Address r) {
-      if (found_.index.IsMarked(r)) return;
-      const TypeFacts* const of = TypeAt(r);
-      if (of == nullptr || !found_.index.Mark(r)) return;
-      if (HasReferents(r, *of, false) || OwnsMore(*of)) work.push_back(r);
-    };
-    const auto expand = [&](Address object, const TypeFacts& type, bool tracked) {
-      referents.clear();
-      const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
-      const ReferentQuality quality = visited ? reader_.Referents(object, type, referents) : ReferentQuality::kExact;
-      if (options_.ownership == nullptr || objects::IsExact(quality)) {
-        for (const Address r : referents) reach(r);
-      }
-      if (options_.ownership != nullptr) {
-        owned.clear();
-        options_.ownership->NotVisited(object, type, owned);
-        if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != last_keys) {
-          options_.ownership->KeysOf(keys, owned);
-          last_keys = keys;
-        }
-        for (const objects::OwnedSlot& o : owned) reach(o.referent);
-      }
-      return ++steps % 65536 != 0 || progress_.Update("finding untracked objects", steps, 0);
-    };
-    const auto drain = [&] {
-      while (!work.empty()) {
-        const Address object = work.back();
-        work.pop_back();
-        if (!expand(object, *TypeAt(object), false)) return false;
-      }
-      return true;
-    };
-    for (const ObjectList& list : found_.lists) {
-      for (const ListStretch& stretch : list.stretches) {
-        Address head = stretch.first_head;
-        for (std::uint64_t i = 0; i < stretch.count; ++i) {
-          const Address object = links_.ObjectOf(head);
-          if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type, true)) return false;
-          head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
-        }
-      }
-    }
-    for (const ObjectRun& run : found_.runs) {
-      for (std::uint32_t i = 0; i < run.count; ++i) {
-        const Address object = run.first + i * run.stride;
-        if (const TypeFacts* const type = TypeAt(object); type != nullptr && !expand(object, *type, true)) return false;
-      }
-    }
-    for (const Address root : options_.roots) reach(root);
-    if (!drain()) return false;
+    std::vector<Address> tracked = TrackedAddresses();
+    const std::size_t pieces = (tracked.size() + kClosurePiece - 1) / kClosurePiece;
+    const unsigned threads = ThreadCount(options_.limits.threads, pieces);
+    std::vector<Closure> closures(std::max(1u, threads));
+    const bool done = ForEachPiece(
+        pieces, threads,
+        [&](std::size_t piece, unsigned thread) {
+          const std::size_t end = std::min(tracked.size(), (piece + 1) * kClosurePiece);
+          for (std::size_t i = piece * kClosurePiece; i < end; ++i) {
+            if (i + kLookAhead < end) __builtin_prefetch(process_.memory.At(tracked[i + kLookAhead], 0));
+            if (const TypeFacts* const type = TypeAt(tracked[i]); type != nullptr) Expand(tracked[i], *type, true, closures[thread]);
+            if (!Drain(closures[thread])) return false;
+          }
+          return true;
+        },
+        [&](std::size_t piece) { return progress_.Update("finding untracked objects", piece * kClosurePiece, tracked.size()); });
+    if (!done) return false;
+    tracked = {};
+    Closure& rest = closures.front();
+    rest.tick = &progress_;
+    for (const Address root : options_.roots) Reach(root, rest);
+    if (!Drain(rest)) return false;
     for (bool found_more = static_cast<bool>(options_.late_roots); found_more;) {
       found_more = false;
       for (const Address root : options_.late_roots()) {
         const bool was_known = found_.index.IsMarked(root);
-        reach(root);
+        Reach(root, rest);
         found_more = found_more || (!was_known && found_.index.IsMarked(root));
       }
-      if (!drain()) return false;
+      if (!Drain(rest)) return false;
     }
     // Static types own their dicts, and nobody need refer to them. What they lead to may be of types not met before.
     for (std::size_t known = 0; options_.ownership != nullptr;) {
       const std::vector<const TypeFacts*> types = reader_.Types();
       if (types.size() == known) break;
       for (; known < types.size(); ++known) {
-        if (!types[known]->is_heap_type) reach(types[known]->address);
+        if (!types[known]->is_heap_type) Reach(types[known]->address, rest);
       }
-      if (!drain()) return false;
+      if (!Drain(rest)) return false;
+    }
+    return true;
+  }
+  // What one thread has in hand.
+  struct Closure {
+    std::vector<Address> work;
+    objects::ReferentBuffer referents;
+    std::vector<objects::OwnedSlot> owned;
+    Address last_keys = 0;
+    std::uint64_t steps = 0;
+    ProgressSink* tick = nullptr;  // set where no other thread reports
+  };
+  [[nodiscard]] std::vector<Address> TrackedAddresses() const {
+    std::vector<Address> tracked;
+    tracked.reserve(found_.objects);
+    for (const ObjectList& list : found_.lists) {
+      for (const ListStretch& stretch : list.stretches) {
+        Address head = stretch.first_head;
+        for (std::uint64_t i = 0; i < stretch.count; ++i) {
+          tracked.push_back(links_.ObjectOf(head));
+          head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
+        }
+      }
+    }
+    for (const ObjectRun& run : found_.runs) {
+      for (std::uint32_t i = 0; i < run.count; ++i) tracked.push_back(run.first + i * run.stride);
+    }
+    return tracked;
+  }
+  void Reach(Address r, Closure& c) {
+    if (found_.index.IsMarkedShared(r)) return;
+    const TypeFacts* const of = TypeAt(r);
+    if (of == nullptr || !found_.index.MarkShared(r)) return;
+    if (HasReferents(r, *of, false) || OwnsMore(*of)) c.work.push_back(r);
+  }
+  void Expand(Address object, const TypeFacts& type, bool tracked, Closure& c) {
+    c.referents.clear();
+    const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
+    const ReferentQuality quality = visited ? reader_.Referents(object, type, c.referents) : ReferentQuality::kExact;
+    if (options_.ownership == nullptr || objects::IsExact(quality)) {
+      for (const Address r : c.referents) Reach(r, c);
+    }
+    if (options_.ownership == nullptr) return;
+    c.owned.clear();
+    options_.ownership->NotVisited(object, type, c.owned);
+    if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
+      options_.ownership->KeysOf(keys, c.owned);
+      c.last_keys = keys;
+    }
+    for (const objects::OwnedSlot& o : c.owned) Reach(o.referent, c);
+  }
+  bool Drain(Closure& c) {
+    while (!c.work.empty()) {
+      const Address object = c.work.back();
+      c.work.pop_back();
+      Expand(object, *TypeAt(object), false, c);
+      if (++c.steps % 65536 == 0 && c.tick != nullptr && !c.tick->Update("finding untracked objects", c.steps, 0)) return false;
     }
     return true;
   }
@@ -331,7 +356,7 @@ class Builder {
       if (facts->id >= facts_.size()) facts_.resize(std::size_t{facts->id} + 1);
       facts_[facts->id] = facts;
     }
-    if (options_.with_leaves) heap_.size_bytes.assign(found_.index.size(), heap::kUnknownSize);
+    if (options_.with_leaves && options_.sizes) heap_.size_bytes.assign(found_.index.size(), heap::kUnknownSize);
     std::vector<graph::CsrGraph::Block> blocks(Pieces());
     // A reference takes a word of the target's memory, so more references than words mean containers that share one table, and no end in any memory.
     // Then the work is done again on one thread, which makes the place of the cut the same every time.
@@ -459,7 +484,7 @@ class Builder {
         ++counts.unreadable_referents;
       }
     }
-    if (options_.with_leaves) heap_.size_bytes[n] = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
+    if (options_.with_leaves && options_.sizes) heap_.size_bytes[n] = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
   }
 
   // CPython: gc_collect_internal(), Python/gc_free_threading.c: objects are marked unreachable while the world is stopped, and merged and held by the
