@@ -30,12 +30,21 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if (type != k.type || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
-      if (named && (k.text.empty() || in_.reader.Text(f.address, 64).value_or("") == k.text)) return std::string(k.cause);
+      if (named && Has(f, k) && (k.text.empty() || in_.reader.Text(f.address, 64).value_or("") == k.text)) return std::string(k.cause);
     }
     return "";
   }
 
  private:
+  [[nodiscard]] bool Has(const CountFinding& f, const cpython::KnownSurplus& k) const {
+    if (k.has.empty()) return true;
+    const objects::TypeFacts* const type = in_.reader.Type(in_.heap.types[in_.heap.type[f.object]].address);
+    if (type == nullptr) return false;
+    std::vector<objects::LabelledReferent> labelled;
+    in_.reader.LabelledReferents(f.address, *type, labelled);
+    return std::any_of(labelled.begin(), labelled.end(), [&](const objects::LabelledReferent& l) { return in_.reader.LabelText(l) == k.has; });
+  }
+
   const audit::AuditInput& in_;
   const Labels& labels_;
   std::vector<cpython::KnownSurplus> known_;
