@@ -365,7 +365,56 @@ class Counter {
         if (b == kNoBlock || marker.IsReached(b)) Change(audit_.possible[n], ~0u);
       }
     }
+    CountPointersIntoText();
     return true;
+  }
+  // C code that keeps the char* of a str or bytes object (a docstring) keeps a reference to the object and no pointer to its beginning. Looked for where a
+  // count is not explained otherwise: in memory that is open, and in type objects.
+  // CPython: PyUnicode_AsUTF8(), PyBytes_AS_STRING(): the pointer is good for as long as the object lives.
+  void CountPointersIntoText() {
+    struct Text {
+      AddressRange body;
+      NodeId node;             // kNoNode: unreached[index]
+      std::size_t index;
+    };
+    std::vector<Text> texts;
+    const auto is_text = [](const TypeFacts* f) {
+      return f != nullptr && (f->size_rule == objects::SizeRule::kStr || f->size_rule == objects::SizeRule::kBytes || f->size_rule == objects::SizeRule::kByteArray);
+    };
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      const std::uint32_t possible = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
+      if (audit_.auditable[n] != heap::Auditable::kYes || heap_.refcount[n] <= std::uint64_t{audit_.known[n]} + possible || !is_text(FactsOf(n))) return;
+      texts.push_back({in_.ownership.Body(a, *FactsOf(n)), n, 0});
+    });
+    for (std::size_t i = 0; i < audit_.unreached.size(); ++i) {
+      const heap::UnreachedObject& u = audit_.unreached[i];
+      const TypeFacts* const type = in_.reader.Type(u.type);
+      if (u.possible == 0 && u.hanging == 0 && is_text(type)) texts.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
+    }
+    if (texts.empty()) return;
+    std::sort(texts.begin(), texts.end(), [](const Text& a, const Text& b) { return a.body.begin < b.body.begin; });
+    const Address lowest = texts.front().body.begin, highest = std::max_element(texts.begin(), texts.end(), [](const Text& a, const Text& b) { return a.body.end < b.body.end; })->body.end;
+    const auto word = [&](std::uint64_t w, Address slot) {
+      if (w <= lowest || w >= highest) return;
+      const auto after = std::upper_bound(texts.begin(), texts.end(), w, [](Address a, const Text& t) { return a < t.body.begin; });
+      if (after == texts.begin()) return;
+      const Text& t = *(after - 1);
+      if (!t.body.Contains(w) || w == t.body.begin || t.body.Contains(slot)) return;
+      if (t.node != kNoNode) {
+        words_.CountInside(t.node, slot);
+      } else {
+        ++audit_.unreached[t.index].possible;
+      }
+    };
+    cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {
+      for (std::uint64_t i = 0; i < count; ++i) word(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8);
+    });
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      const TypeFacts* const type = FactsOf(n);
+      if (type == nullptr || type->body != objects::BodyKind::kTypeObject || !cover_.IsClosed(a)) return;
+      const std::byte* const p = memory_.At(a, type->fixed_bytes);
+      for (std::uint32_t at = 0; p != nullptr && at + 8 <= type->fixed_bytes; at += 8) word(LoadUnchecked<std::uint64_t>(p + at), a + at);
+    });
   }
   void HoldRoots(HeldMarker& marker) {
     const auto hold = [&](NodeId n) {

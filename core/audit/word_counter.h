@@ -56,6 +56,11 @@ class WordCounter {
     }
     return n;
   }
+  /// Counts a pointer to the middle of `n` at `slot`.
+  void CountInside(heap::NodeId n, Address slot) {
+    std::atomic_ref<std::uint32_t>(audit_.possible[n]).fetch_add(1, std::memory_order_relaxed);
+    if (watch_ != nullptr) [[unlikely]] Note(n, slot, heap::kNoNode, 0);
+  }
   /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
   [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;
 

@@ -9,6 +9,7 @@ struct Entry {
   KnownSurplus surplus;
 };
 
+// Traced in CPython's sources, and Cython's (Utility code of extension types; __Pyx_InitCachedConstants).
 constexpr std::uint16_t V(unsigned major, unsigned minor) { return static_cast<std::uint16_t>(major << 8 | minor); }
 
 constexpr Entry kEntries[] = {
@@ -21,7 +22,7 @@ constexpr Entry kEntries[] = {
     {V(2, 7), V(2, 7), {"long", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, init_multiprocessing(): the value is put into a dict and not released"}},
     {V(2, 7), V(3, 9), {"int", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, PyInit__multiprocessing(): the value is put into a dict and not released"}},
     {V(2, 7), V(2, 7), {"module", "__builtin__", "", 1, "Modules/cPickle.c, init_stuff(): the imported module is put into a dict and not released"}},
-    {V(2, 7), V(2, 7), {"dict", "", "", 1, "Modules/_elementtree.c, init_elementtree(): the globals of its Python part are never released", "['PIProxy']"}},
+    {V(2, 7), V(2, 7), {"dict", "", "", 1, "Modules/_elementtree.c, init_elementtree(): the globals of its Python part are never released", KnownSurplus::Shape::kAny, "['PIProxy']"}},
     {V(3, 11), V(3, 11), {"decimal.Context", "['ExtendedContext']", "", 1, "Modules/_decimal/_decimal.c, PyInit__decimal(): Py_INCREF() and PyModule_AddObjectRef() each make a reference for one place"}},
 };
 
@@ -33,6 +34,9 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const Entry& e : kEntries) {
     if (v >= e.from && v <= e.to) result.push_back(e.surplus);
   }
+  // Of every release: what Cython puts into the modules that it makes.
+  result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
+  result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
   return result;
 }
 

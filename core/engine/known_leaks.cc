@@ -30,12 +30,38 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if (type != k.type || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
-      if (named && Has(f, k) && (k.text.empty() || in_.reader.Text(f.address, 64).value_or("") == k.text)) return std::string(k.cause);
+      if (named && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || in_.reader.Text(f.address, 64).value_or("") == k.text)) return std::string(k.cause);
     }
     return "";
   }
 
  private:
+  [[nodiscard]] Address PointerAt(Address object, cpython::Field field) const {
+    const cpython::Layout& layout = in_.reader.runtime().layout;
+    return layout.Has(field) ? in_.reader.process().memory.ReadPointer(object + layout.Offset(field)).value_or(0) : 0;
+  }
+  // A slot wrapper whose description lies in another module than the interpreter's; a code object of a file that Cython compiled.
+  [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
+    const target::Process& process = in_.reader.process();
+    if (shape == cpython::KnownSurplus::Shape::kForeignWrapper) {
+      // PyWrapperDescrObject.d_base follows the fields that all descriptors have.
+      const cpython::Layout& layout = in_.reader.runtime().layout;
+      const cpython::Field last = layout.Has(cpython::Field::PyDescrObject_d_qualname) ? cpython::Field::PyDescrObject_d_qualname : cpython::Field::PyDescrObject_d_name;
+      const Address base = layout.Has(last) ? process.memory.ReadPointer(f.address + layout.Offset(last) + 8).value_or(0) : 0;
+      const target::Module* module = process.FindModule(base);
+      if (module == nullptr) {  // .bss
+        const target::Segment* const s = process.memory.Find(base);
+        module = s != nullptr ? process.FindModule(s->range.begin - 1) : nullptr;
+      }
+      const std::uint32_t own = in_.reader.runtime().module_index;
+      return module != nullptr && own < process.modules.size() && module != &process.modules[own];
+    }
+    if (shape == cpython::KnownSurplus::Shape::kCythonCode) {
+      const std::string file = in_.reader.Text(PointerAt(f.address, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
+      return f.kind == CountFindingKind::kLost && (file.ends_with(".pyx") || file.ends_with(".pxd") || file.ends_with(".pxi") || file == "<stringsource>" || file == "stringsource");
+    }
+    return true;
+  }
   [[nodiscard]] bool Has(const CountFinding& f, const cpython::KnownSurplus& k) const {
     if (k.has.empty()) return true;
     const objects::TypeFacts* const type = in_.reader.Type(in_.heap.types[in_.heap.type[f.object]].address);
