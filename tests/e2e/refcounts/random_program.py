@@ -112,7 +112,9 @@ def copy(line):
         json.dump({hex(a).rstrip("L"): "deficit" if by < 0 else "surplus" for a, by in plan.items()}, f)
     for a in plan:
         change(a, plan[a])
-    plan = None
+    a = plan = None
+    for _ in range(3):
+        change(id(keep), 0)  # what ctypes made for the last one is gone, and its memory used again
 
 
 with open(sys.argv[1], "w") as f:
