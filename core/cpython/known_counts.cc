@@ -21,7 +21,7 @@ constexpr Entry kEntries[] = {
     {V(3, 6), V(3, 8), {"str", "", "_bootstrap", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},
     {V(2, 7), V(2, 7), {"long", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, init_multiprocessing(): the value is put into a dict and not released"}},
     {V(2, 7), V(3, 9), {"int", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, PyInit__multiprocessing(): the value is put into a dict and not released"}},
-    {V(2, 7), V(2, 7), {"module", "__builtin__", "", 1, "Modules/cPickle.c, init_stuff(): the imported module is put into a dict and not released"}},
+    {V(2, 7), V(2, 7), {"module", "['__builtin__']", "", 1, "Modules/cPickle.c, init_stuff(): the imported module is put into a dict and not released"}},
     {V(2, 7), V(2, 7), {"dict", "", "", 1, "Modules/_elementtree.c, init_elementtree(): the globals of its Python part are never released", KnownSurplus::Shape::kAny, "['PIProxy']"}},
     {V(3, 11), V(3, 11), {"decimal.Context", "['ExtendedContext']", "", 1, "Modules/_decimal/_decimal.c, PyInit__decimal(): Py_INCREF() and PyModule_AddObjectRef() each make a reference for one place"}},
 };
@@ -37,6 +37,7 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   // Of every release: what Cython puts into the modules that it makes.
   result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
+  result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
   return result;
 }
 

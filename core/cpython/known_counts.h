@@ -17,7 +17,7 @@ struct KnownSurplus {
   std::string_view text;    // the value of a str; empty: any
   std::uint32_t by = 1;     // at most this much too high
   std::string_view cause;   // file, function and what it does
-  enum class Shape : std::uint8_t { kAny, kForeignWrapper, kCythonCode } shape = Shape::kAny;  // see KnownLeaks
+  enum class Shape : std::uint8_t { kAny, kForeignWrapper, kCythonCode, kCythonNames } shape = Shape::kAny;  // see KnownLeaks
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
 };
 

@@ -1,6 +1,7 @@
 #include "core/engine/known_leaks.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/audit/reference_counter.h"
 #include "core/cpython/known_counts.h"
@@ -12,20 +13,21 @@ using analysis::CountFinding;
 using analysis::CountFindingKind;
 
 constexpr std::size_t kMaxCandidates = 4096;  // findings of a type that has a known leak
+constexpr std::size_t kMaxJudged = 1u << 18;
 constexpr std::size_t kMaxHolders = 8;
 
 class Matcher {
  public:
-  Matcher(const audit::AuditInput& in, const Labels& labels) : in_(in), labels_(labels), known_(cpython::KnownSurpluses(in.reader.runtime().layout.version)) {}
+  Matcher(const audit::AuditInput& in, const Labels& labels, const analysis::CountAudit& audit) : in_(in), labels_(labels), audit_(audit), known_(cpython::KnownSurpluses(in.reader.runtime().layout.version)) {}
 
   [[nodiscard]] bool MayBeKnown(const CountFinding& f) const {
-    if (f.kind == CountFindingKind::kDeficit || f.object == heap::kNoNode) return false;
-    const std::string& type = in_.heap.types[in_.heap.type[f.object]].name;
+    if (f.kind == CountFindingKind::kDeficit) return false;
+    const std::string type = TypeOf(f);
     return std::any_of(known_.begin(), known_.end(), [&](const cpython::KnownSurplus& k) { return type == k.type && f.recorded - f.known - f.possible <= k.by; });
   }
   // Empty where it is none.
   [[nodiscard]] std::string Cause(const CountFinding& f, const std::vector<audit::Holder>& holders) const {
-    const std::string& type = in_.heap.types[in_.heap.type[f.object]].name;
+    const std::string type = TypeOf(f);
     const std::string name = labels_.NameOf(f.address, type);
     for (const cpython::KnownSurplus& k : known_) {
       if (type != k.type || f.recorded - f.known - f.possible > k.by) continue;
@@ -39,6 +41,46 @@ class Matcher {
   [[nodiscard]] Address PointerAt(Address object, cpython::Field field) const {
     const cpython::Layout& layout = in_.reader.runtime().layout;
     return layout.Has(field) ? in_.reader.process().memory.ReadPointer(object + layout.Offset(field)).value_or(0) : 0;
+  }
+  [[nodiscard]] std::string TypeOf(const CountFinding& f) const {
+    return f.object != heap::kNoNode ? in_.heap.types[in_.heap.type[f.object]].name : labels_.TypeName(f.address);
+  }
+  [[nodiscard]] bool IsCythonCode(Address code) const {
+    const std::string file = in_.reader.Text(PointerAt(code, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
+    return file.ends_with(".pyx") || file.ends_with(".pxd") || file.ends_with(".pxi") || file == "<stringsource>" || file == "stringsource";
+  }
+  [[nodiscard]] std::vector<Address> ItemsOf(Address tuple) const {
+    const Address type_address = in_.reader.process().memory.ReadPointer(tuple + in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type)).value_or(0);
+    const objects::TypeFacts* const type = in_.reader.Type(type_address);
+    objects::ReferentBuffer items;
+    if (type == nullptr || type->reader != objects::ReaderKind::kTuple || !objects::IsExact(in_.reader.Referents(tuple, *type, items))) return {};
+    return {items.begin(), items.end()};
+  }
+  // The names that a code object of Cython's was made with: it has the same ones, in a tuple of its own (3.11+), with those of cells behind them.
+  [[nodiscard]] bool AreCythonNames(Address tuple) const {
+    const std::vector<Address> names = ItemsOf(tuple);
+    if (names.empty()) return false;
+    if (!looked_for_names_) FindCythonNames();
+    for (auto at = cython_names_.lower_bound(names.front()); at != cython_names_.end() && at->first == names.front(); ++at) {
+      if (at->second.size() >= names.size() && std::equal(names.begin(), names.end(), at->second.begin())) return true;
+    }
+    return false;
+  }
+  void FindCythonNames() const {
+    looked_for_names_ = true;
+    const auto add = [&](Address code) {
+      if (!IsCythonCode(code)) return;
+      std::vector<Address> names = ItemsOf(PointerAt(code, cpython::Field::PyCodeObject_co_localsplusnames));
+      if (!names.empty()) cython_names_.emplace(names.front(), std::move(names));
+    };
+    std::vector<bool> is_code;
+    for (const heap::TypeRecord& t : in_.heap.types) is_code.push_back(t.name == "code");
+    in_.heap.index.ForEach(0, in_.heap.size(), [&](heap::NodeId n, Address a) {
+      if (is_code[in_.heap.type[n]]) add(a);
+    });
+    for (const CountFinding& f : audit_.findings) {
+      if (f.object == heap::kNoNode && TypeOf(f) == "code") add(f.address);
+    }
   }
   // A slot wrapper whose description lies in another module than the interpreter's; a code object of a file that Cython compiled.
   [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
@@ -54,12 +96,10 @@ class Matcher {
         module = s != nullptr ? process.FindModule(s->range.begin - 1) : nullptr;
       }
       const std::uint32_t own = in_.reader.runtime().module_index;
-      return module != nullptr && own < process.modules.size() && module != &process.modules[own];
+      return f.object != heap::kNoNode && module != nullptr && own < process.modules.size() && module != &process.modules[own];
     }
-    if (shape == cpython::KnownSurplus::Shape::kCythonCode) {
-      const std::string file = in_.reader.Text(PointerAt(f.address, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
-      return f.kind == CountFindingKind::kLost && (file.ends_with(".pyx") || file.ends_with(".pxd") || file.ends_with(".pxi") || file == "<stringsource>" || file == "stringsource");
-    }
+    if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kCythonNames) return f.kind == CountFindingKind::kLost && AreCythonNames(f.address);
     return true;
   }
   [[nodiscard]] bool Has(const CountFinding& f, const cpython::KnownSurplus& k) const {
@@ -73,29 +113,48 @@ class Matcher {
 
   const audit::AuditInput& in_;
   const Labels& labels_;
+  const analysis::CountAudit& audit_;
+  mutable std::multimap<Address, std::vector<Address>> cython_names_;  // by the first
+  mutable bool looked_for_names_ = false;
   std::vector<cpython::KnownSurplus> known_;
 };
 
 }  // namespace
 
 std::vector<KnownLeak> TakeKnownLeaks(const audit::AuditInput& input, const Labels& labels, analysis::CountAudit& audit, ProgressSink& progress) {
-  const Matcher matcher(input, labels);
+  const Matcher matcher(input, labels, audit);
   std::vector<heap::NodeId> candidates;
+  bool any = false;
   for (const CountFinding& f : audit.findings) {
-    if (candidates.size() < kMaxCandidates && matcher.MayBeKnown(f)) candidates.push_back(f.object);
+    if (!matcher.MayBeKnown(f)) continue;
+    any = true;
+    if (f.object != heap::kNoNode && candidates.size() < kMaxCandidates) candidates.push_back(f.object);
   }
-  if (candidates.empty()) return {};
+  if (!any) return {};
   std::sort(candidates.begin(), candidates.end());
-  const std::vector<std::vector<audit::Holder>> holders = audit::FindHolders(input, candidates, kMaxHolders, progress);
+  const std::vector<std::vector<audit::Holder>> holders =
+      candidates.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(input, candidates, kMaxHolders, progress);
+  // All are judged before one is taken out: what they are is told from the others, too.
   std::vector<KnownLeak> taken;
-  std::erase_if(audit.findings, [&](const CountFinding& f) {
+  std::vector<bool> is_known(audit.findings.size());
+  std::size_t judged = 0;
+  for (std::size_t i = 0; i < audit.findings.size() && judged < kMaxJudged; ++i) {
+    const CountFinding& f = audit.findings[i];
+    if (!matcher.MayBeKnown(f)) continue;
+    ++judged;
     const auto at = std::lower_bound(candidates.begin(), candidates.end(), f.object);
-    if (at == candidates.end() || *at != f.object || !matcher.MayBeKnown(f)) return false;
-    std::string cause = matcher.Cause(f, holders[static_cast<std::size_t>(at - candidates.begin())]);
-    if (cause.empty()) return false;
+    const bool has_holders = at != candidates.end() && *at == f.object;
+    if (f.object != heap::kNoNode && !has_holders) continue;
+    std::string cause = matcher.Cause(f, has_holders ? holders[static_cast<std::size_t>(at - candidates.begin())] : std::vector<audit::Holder>{});
+    if (cause.empty()) continue;
     taken.push_back({f, std::move(cause)});
-    return true;
-  });
+    is_known[i] = true;
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < audit.findings.size(); ++i) {
+    if (!is_known[i]) audit.findings[kept++] = audit.findings[i];
+  }
+  audit.findings.resize(kept);
   return taken;
 }
 
