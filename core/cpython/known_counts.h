@@ -1,5 +1,5 @@
-// Counts that CPython itself gets wrong: real leaks of some releases, traced to their cause in its sources. A report lists them apart, because nothing in the
-// program that is looked at made them.
+// Counts that CPython itself gets wrong, and modules that Cython or NumPy made: real leaks of some releases, traced to their cause in the sources. A report
+// lists them apart, because nothing in the program that is looked at made them.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@ namespace pygc::cpython {
 struct KnownSurplus {
   std::string_view type;    // as a report names it
   std::string_view name;    // the object's own name, or the place where one of its holders has it: "_warnings", "['SEM_VALUE_MAX']"; empty: `text` tells it
-  std::string_view text;    // the value of a str; empty: any
+  std::string_view text;    // the value of a str, or of a tuple's only item; empty: any
   std::uint32_t by = 1;     // at most this much too high
   std::string_view cause;   // file, function and what it does
-  enum class Shape : std::uint8_t { kAny, kForeignWrapper, kCythonCode, kCythonNames } shape = Shape::kAny;  // see KnownLeaks
+  enum class Shape : std::uint8_t { kAny, kForeignWrapper, kCythonCode, kCythonNames, kNumpyPromoter } shape = Shape::kAny;  // see KnownLeaks
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
 };
 

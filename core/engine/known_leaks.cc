@@ -32,7 +32,7 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if (type != k.type || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
-      if (named && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || in_.reader.Text(f.address, 64).value_or("") == k.text)) return std::string(k.cause);
+      if (named && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
     return "";
   }
@@ -44,6 +44,10 @@ class Matcher {
   }
   [[nodiscard]] std::string TypeOf(const CountFinding& f) const {
     return f.object != heap::kNoNode ? in_.heap.types[in_.heap.type[f.object]].name : labels_.TypeName(f.address);
+  }
+  [[nodiscard]] std::string TextOf(Address a) const {
+    const std::vector<Address> items = ItemsOf(a);
+    return in_.reader.Text(items.size() == 1 ? items.front() : a, 64).value_or("");
   }
   [[nodiscard]] bool IsCythonCode(Address code) const {
     const std::string file = in_.reader.Text(PointerAt(code, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
@@ -99,6 +103,10 @@ class Matcher {
       return f.object != heap::kNoNode && module != nullptr && own < process.modules.size() && module != &process.modules[own];
     }
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kNumpyPromoter) {
+      const std::vector<Address> items = ItemsOf(f.address);
+      return f.kind == CountFindingKind::kSurplus && items.size() == 2 && labels_.TypeName(items[0]) == "tuple" && labels_.TypeName(items[1]) == "PyCapsule";
+    }
     if (shape == cpython::KnownSurplus::Shape::kCythonNames) return f.kind == CountFindingKind::kLost && AreCythonNames(f.address);
     return true;
   }

@@ -79,7 +79,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   if (r.hidden_cycles > 0) out.To(4).Line(fmt::format("{} that the collector cannot see (pygc leaks --audit)", Counted(r.hidden_cycles, "hidden cycle")), Style::kBad);
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
-  if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself, known and cited (--all)", Counted(r.known_count, "leak")));
+  if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself or of what Cython and NumPy made, known and cited (--all)", Counted(r.known_count, "leak")));
   if (r.baseline_count > 0) out.To(4).Line(fmt::format("{} left out: the baseline has {}", Counted(r.baseline_count, "known finding"), r.baseline_count == 1 ? "it" : "them"));
   for (const RefcountFinding& f : r.findings) WriteFinding(f, out);
   if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
