@@ -58,6 +58,8 @@ class Matcher {
     const objects::TypeFacts* const type = in_.reader.Type(type_address);
     objects::ReferentBuffer items;
     if (type == nullptr || type->reader != objects::ReaderKind::kTuple || !objects::IsExact(in_.reader.Referents(tuple, *type, items))) return {};
+    // tuple_traverse() goes from the last to the first.
+    if (!items.empty() && PointerAt(tuple, cpython::Field::PyTupleObject_ob_item) == *(items.end() - 1)) return {std::make_reverse_iterator(items.end()), std::make_reverse_iterator(items.begin())};
     return {items.begin(), items.end()};
   }
   // The names that a code object of Cython's was made with: it has the same ones, in a tuple of its own (3.11+), with those of cells behind them.
