@@ -38,7 +38,7 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
   result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
-  result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(): the entry that is appended to the ufunc's loops is not released",
+  result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(), PyUFunc_AddLoopFromSpec(): the entry that is appended to the ufunc's loops is not released",
                     KnownSurplus::Shape::kNumpyPromoter});
   for (const char* text : {"numpy.core.multiarray failed to import", "numpy.core.umath failed to import", "numpy._core.multiarray failed to import", "numpy._core.umath failed to import"}) {
     result.push_back({"tuple", "", text, 1, "Cython: the argument of the ImportError in numpy's __init__.pxd is made at import of each module that uses numpy, and kept for ever"});

@@ -107,7 +107,9 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
     if (shape == cpython::KnownSurplus::Shape::kNumpyPromoter) {
       const std::vector<Address> items = ItemsOf(f.address);
-      return f.kind == CountFindingKind::kSurplus && items.size() == 2 && labels_.TypeName(items[0]) == "tuple" && labels_.TypeName(items[1]) == "PyCapsule";
+      if (f.kind != CountFindingKind::kSurplus || items.size() != 2 || labels_.TypeName(items[0]) != "tuple") return false;
+      const std::string how = labels_.TypeName(items[1]);
+      return how == "PyCapsule" || how == "numpy._ArrayMethod";
     }
     if (shape == cpython::KnownSurplus::Shape::kCythonNames) return f.kind == CountFindingKind::kLost && AreCythonNames(f.address);
     return true;
