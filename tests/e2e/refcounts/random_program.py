@@ -56,6 +56,12 @@ keep = [make(n) for n in range(60)]
 def candidates():
     """Addresses of objects that may be chosen: tracked ones of this program, and what they refer to."""
     found, seen = array.array("L"), set()
+    static = []  # data of modules: up to 3.11 its counts start with values of their own
+    with open("/proc/self/maps") as f:
+        for line in f:
+            begin, end = [int(x, 16) for x in line.split()[0].split("-")]
+            if "/" in line or (static and begin == static[-1][1] and "[" not in line):  # .bss follows the file's part
+                static.append([begin, end])
     work = [keep]
     while work:
         o = work.pop()
@@ -65,7 +71,7 @@ def candidates():
         if isinstance(o, (type(sys), types.FunctionType, types.CodeType)) or (isinstance(o, dict) and "__builtins__" in o) or (isinstance(o, type) and o.__module__ != "__main__"):
             continue
         count = WORD.from_address(id(o) + OFFSET).value
-        if o is not keep and 0 < count < 1 << 20:
+        if o is not keep and 0 < count < 1 << 20 and not any(begin <= id(o) < end for begin, end in static):
             found.append(id(o) ^ MASK)
         work.extend(gc.get_referents(o))
     return found
@@ -102,16 +108,16 @@ gc.collect()
 
 def copy(line):
     words = line.split()
-    plan = {}
+    plan = {}  # by masked address: the hash of an int is its value, and stands in the dict
     if words[0] != "healthy":
         chosen = random.Random(int(words[0])).sample(range(len(ADDRESSES)), min(int(words[1]), len(ADDRESSES)))
         for n, i in enumerate(chosen):
             low = n % 2 and WORD.from_address((ADDRESSES[i] ^ MASK) + OFFSET).value >= 2  # one that goes to 0 would be freed by its next use
-            plan[ADDRESSES[i] ^ MASK] = -1 if low else 1
+            plan[ADDRESSES[i]] = -1 if low else 1
     with open("%s.%d" % (sys.argv[1], os.getpid()), "w") as f:
-        json.dump({hex(a).rstrip("L"): "deficit" if by < 0 else "surplus" for a, by in plan.items()}, f)
+        json.dump({hex(a ^ MASK).rstrip("L"): "deficit" if by < 0 else "surplus" for a, by in plan.items()}, f)
     for a in plan:
-        change(a, plan[a])
+        change(a ^ MASK, plan[a])
     a = plan = None
     for _ in range(3):
         change(id(keep), 0)  # what ctypes made for the last one is gone, and its memory used again
