@@ -84,6 +84,7 @@ struct Outcome {
 [[nodiscard]] Outcome RunStatus(const CommandInput& input);
 [[nodiscard]] Outcome RunRefcounts(const CommandInput& input);
 [[nodiscard]] Outcome RunVerify(const CommandInput& input);
+[[nodiscard]] Outcome RunValue(const CommandInput& input);
 [[nodiscard]] Outcome RunShow(const CommandInput& input);
 [[nodiscard]] Outcome RunReferents(const CommandInput& input);
 [[nodiscard]] Outcome RunReferrers(const CommandInput& input);

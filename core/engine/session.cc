@@ -70,7 +70,7 @@ struct Session::Impl {
       baseline.emplace(std::move(*read));
     }
     if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
-    if (request.command == "stacks") return RunOnMemoryAlone(request, host, output, progress);
+    if (request.command == "stacks" || request.command == "value") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
     const bool nothing_left = !analysed && !runtime->state_lost.empty() && analysed.error().code == ErrorCode::kNotAnalysable;
     if (nothing_left) return ReportError(analysed.error(), output);
@@ -231,6 +231,7 @@ struct Session::Impl {
     if (name == "refcounts") return RunRefcounts(input);
     if (name == "verify") return RunVerify(input);
     if (name == "show") return RunShow(input);
+    if (name == "value") return RunValue(input);
     if (name == "referents") return RunReferents(input);
     if (name == "referrers") return RunReferrers(input);
     if (name == "path") return RunPath(input);

@@ -133,6 +133,8 @@ class _Engines:
     def __init__(self):
         self.lib = _load()
         self.kept = {}  # inferior number -> (session, key of its target)
+        self.values = {}    # (inferior number, address) -> text, as long as nothing runs or is written
+        self.current = None  # inferior number whose target was set for values
 
     def session(self, inferior):
         handle = self.kept.get(inferior.num, (None, None))[0]
@@ -215,6 +217,7 @@ class _Engines:
 
     def run(self, words):
         self.forget()
+        self.changed()
         inferior = gdb.selected_inferior()
         session = self.session(inferior)
         self.set_target(session, inferior)
@@ -227,17 +230,42 @@ class _Engines:
             raise gdb.GdbError("pygc: the engine is gone; repeat the command to start another")
         return self.converse(session, inferior)
 
-    def converse(self, session, inferior):
+    def value(self, address):
+        """Type and value of an object in one line, empty where there is none. The process is read once a stop."""
+        inferior = gdb.selected_inferior()
+        key = (inferior.num, address)
+        if key in self.values:
+            return self.values[key]
+        connection = getattr(inferior, "connection", None)
+        if connection is not None and connection.type not in ("native", "core"):
+            return ""   # all of its memory through a remote protocol, for a line beside a variable: too slow
+        session = self.session(inferior)
+        if self.current != inferior.num:
+            self.set_target(session, inferior)
+            self.current = inferior.num
+        self.lib.pygc_set_output(session, b"gdb", 0, 0)
+        words = (ctypes.c_char_p * 2)(b"value", b"0x%x" % address)
+        said = []
+        if self.lib.pygc_begin(session, 2, words) == 0:
+            self.converse(session, inferior, said.append, _NoProgress())
+        self.values[key] = "".join(said).strip()
+        return self.values[key]
+
+    def changed(self, *_):
+        self.values.clear()
+        self.current = None
+
+    def converse(self, session, inferior, write=gdb.write, progress=None):
         event = _Event()
         errors = []
         interrupts = 0
-        progress = _ProgressLine()
+        progress = progress or _ProgressLine()
         while True:
             try:
                 self.lib.pygc_next(session, 100, ctypes.byref(event))
                 if event.kind == _OUT:
                     progress.wipe()
-                    gdb.write(event.data().decode("utf-8", "replace"))
+                    write(event.data().decode("utf-8", "replace"))
                 elif event.kind == _ERR:
                     errors.append(event.data().decode("utf-8", "replace"))
                 elif event.kind == _PROGRESS:
@@ -281,7 +309,45 @@ class _ProgressLine:
             self.visible = False
 
 
+class _NoProgress:
+    def show(self, *_):
+        pass
+
+    def wipe(self):
+        pass
+
+
 _engines = _Engines()
+
+
+class _ObjectPrinter:
+    """A pointer to an object as `0x7f12ab34cd50 dict {'a': 1}`."""
+
+    def __init__(self, value, text):
+        self.pointer, self.text = int(value), text
+
+    def to_string(self):
+        return "0x%x %s" % (self.pointer, self.text)
+
+
+class _ObjectPrinters:
+    """For `PyObject *` and pointers to the structures of built-in types, in a process that pygc can read. Off: disable pretty-printer global pygc"""
+
+    name, enabled = "pygc", True
+
+    def __call__(self, value):
+        pointer = value.type.strip_typedefs()
+        if pointer.code != gdb.TYPE_CODE_PTR:
+            return None
+        target = pointer.target().unqualified()
+        if not re.match(r"(_object|PyObject|Py[A-Za-z]*Object|_typeobject)$", str(target.name or target.strip_typedefs().tag or "")):
+            return None
+        try:
+            address = int(value)
+            text = _engines.value(address) if address and gdb.selected_inferior().pid else ""
+        except (gdb.error, gdb.MemoryError, OSError):
+            return None
+        return _ObjectPrinter(value, text) if text else None
 
 
 def _invoke(words):
@@ -322,6 +388,11 @@ def _register():
     while _engines.lib.pygc_command(index, ctypes.byref(name), ctypes.byref(summary)):
         _Subcommand(name.value.decode(), summary.value.decode())
         index += 1
+    import gdb.printing
+    gdb.printing.register_pretty_printer(None, _ObjectPrinters(), replace=True)
+    for name in ("cont", "exited", "memory_changed", "register_changed", "inferior_call", "new_objfile", "inferior_deleted"):
+        if hasattr(gdb.events, name):
+            getattr(gdb.events, name).connect(_engines.changed)
     if hasattr(gdb.events, "gdb_exiting"):
         gdb.events.gdb_exiting.connect(lambda _: _engines.close())
 

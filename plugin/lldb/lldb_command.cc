@@ -3,7 +3,12 @@
 #include <lldb/API/SBCommandReturnObject.h>
 #include <lldb/API/SBDebugger.h>
 #include <lldb/API/SBProcess.h>
+#include <lldb/API/SBStream.h>
 #include <lldb/API/SBTarget.h>
+#include <lldb/API/SBTypeCategory.h>
+#include <lldb/API/SBTypeNameSpecifier.h>
+#include <lldb/API/SBTypeSummary.h>
+#include <lldb/API/SBValue.h>
 #if __has_include(<lldb/API/SBProgress.h>)
 #include <lldb/API/SBProgress.h>
 #define PYGC_HAS_SBPROGRESS 1
@@ -15,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -95,6 +101,13 @@ class LldbHost final : public worker::CommandHost {
   int InterruptCount() override { return InterruptRequested(debugger_) ? 1 : 0; }
   worker::ServedDescription Describe() override { return DescribeForServing(process_); }
   std::size_t Read(Address address, std::span<std::byte> out) override { return ReadMemory(process_, address, out); }
+
+  /// What the command said, without line ends behind it.
+  std::string TakeLine() {
+    progress_.Wipe();
+    while (!out_.empty() && out_.back() == '\n') out_.pop_back();
+    return std::move(out_);
+  }
 
   /// Gives all that was said to LLDB. Findings and partial reports are a success of the command; the statuses of contract.md that mean "no report" are not.
   bool Finish(int status, lldb::SBCommandReturnObject& result) {
@@ -200,6 +213,68 @@ class PygcCommand final : public lldb::SBCommandPluginInterface {
   std::shared_ptr<Workers> workers_;
 };
 
+// ---- summaries of variables
+
+// LLDB calls a plain function for a summary: what belongs to a debugger is found by its number. Commands own the workers; here they are only known.
+struct Debuggers {
+  std::mutex mutex;
+  std::map<std::uint64_t, std::weak_ptr<Workers>> workers;
+};
+Debuggers& KnownDebuggers() {
+  static Debuggers known;
+  return known;
+}
+
+std::shared_ptr<Workers> WorkersOf(lldb::SBDebugger& debugger) {
+  Debuggers& known = KnownDebuggers();
+  const std::lock_guard lock(known.mutex);
+  const auto found = known.workers.find(debugger.GetID());
+  return found == known.workers.end() ? nullptr : found->second.lock();
+}
+
+// "dict {'a': 1}" for a pointer to an object. False, and LLDB shows the address alone, where there is none or a command is running.
+bool SummaryOf(lldb::SBValue value, lldb::SBTypeSummaryOptions, lldb::SBStream& stream) {  // NOLINT(performance-unnecessary-value-param): LLDB's signature
+  try {
+    const std::uint64_t address = value.GetValueAsUnsigned(0);
+    lldb::SBTarget target = value.GetTarget();
+    lldb::SBDebugger debugger = target.GetDebugger();
+    const std::shared_ptr<Workers> workers = WorkersOf(debugger);
+    if (address == 0 || !workers) return false;
+    const std::unique_lock lock(workers->mutex, std::try_to_lock);
+    if (!lock) return false;
+    worker::CommandRequest request;
+    request.words = {"value", fmt::format("{:#x}", address)};
+    request.host = "lldb";
+    request.target = DescribeTarget(target);
+    // A core and a local process are read in milliseconds, a remote one through the debugger would hold it up.
+    if (request.target.route != worker::TargetRoute::kCore && request.target.route != worker::TargetRoute::kStoppedPid) return false;
+    lldb::SBProcess process = target.GetProcess();
+    const Result<worker::WorkerClient*> client = workers->For(process.GetUniqueID());
+    if (!client) return false;
+    LldbHost host(debugger, process, true);
+    worker::RunCommand(**client, request, host);
+    const std::string line = host.TakeLine();
+    if (line.empty()) return false;
+    stream.Print(line.c_str());
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void AddSummaries(lldb::SBDebugger& debugger, const std::shared_ptr<Workers>& workers) {
+  {
+    Debuggers& known = KnownDebuggers();
+    const std::lock_guard lock(known.mutex);
+    known.workers[debugger.GetID()] = workers;
+  }
+  lldb::SBTypeCategory category = debugger.CreateCategory("pygc");
+  if (!category.IsValid()) return;
+  lldb::SBTypeSummary summary = lldb::SBTypeSummary::CreateWithCallback(&SummaryOf, lldb::eTypeOptionCascade, "pygc: type and value of the object");
+  category.AddTypeSummary(lldb::SBTypeNameSpecifier("^(const )?(struct )?(_object|PyObject|_typeobject|Py[A-Za-z]+Object) \\*( const)?$", true), summary);
+  category.SetEnabled(true);
+}
+
 }  // namespace
 
 bool AddCommands(lldb::SBDebugger debugger) {
@@ -215,6 +290,7 @@ bool AddCommands(lldb::SBDebugger debugger) {
   bool added = true;
   for (const engine::CommandSummary& command : engine::Commands()) added = add(std::string(command.name), std::string(command.summary)) && added;
   added = add("--help", "what pygc can do, and all its options") && added;
+  AddSummaries(debugger, workers);
   return added;
 }
 

@@ -12,6 +12,7 @@
 #include "core/report/status_report.h"
 #include "core/report/triage_report.h"
 #include "core/report/refcounts_report.h"
+#include "core/report/value_report.h"
 #include "core/report/verify_report.h"
 #include "tests/golden/golden.h"
 
@@ -531,6 +532,13 @@ TEST_CASE("triage: a core of gcore, nothing leaks, no holders; a live process") 
   CheckGolden("triage-stopped.json", Json(Modern("triage"), r));
   r.crash = {};
   CheckGolden("triage-live.txt", Text(Modern("triage"), r));
+}
+
+TEST_CASE("value: objects, and an address that is none") {
+  ValueReport r;
+  r.objects = {{0x7f0010, "dict", "{'a': [1, 2]}", true, true}, {0x7f0020, "", "", true, true}, {0x7f0030, "app.\x1b[2JThing", "<app.Thing object at 0x7f0030>", false, false}};
+  CheckGolden("value.txt", Text(Modern("value"), r));
+  CheckGolden("value.json", Json(Modern("value"), r));
 }
 
 TEST_CASE("verify: nothing found") {
