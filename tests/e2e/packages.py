@@ -73,7 +73,7 @@ def fixture():
 def files(prefix, root=""):
     """What the contract names is there, and nothing of this machine's paths is in the texts."""
     wanted = ["bin/pygc", "bin/pygc-triage", "lib/pygc/libpygc.so", "lib/pygc/pygc_gdb.py", "include/pygc.h", "lib/cmake/pygc/pygc-config.cmake", "lib/pkgconfig/pygc.pc",
-              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", "share/zsh/vendor-completions/_pygc", "share/fish/vendor_completions.d/pygc.fish"]
+              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", "share/zsh/vendor-completions/_pygc", "share/fish/vendor_completions.d/pygc.fish", "share/pygc/schema/leaks.1.schema.json", "share/pygc/ci/pytest_pygc.py", "share/pygc/ci/kubernetes/fan-out.sh"]
     if os.path.exists(os.path.join(BUILD, "lib", "pygc_lldb.so")):
         wanted.append("lib/pygc/pygc_lldb.so")
     missing = [w for w in wanted if not os.path.exists(os.path.join(prefix, w))]
@@ -218,10 +218,12 @@ def in_chroot(debs, chroot):
     """apt-get installs the packages into a clean Debian, with what they depend on; the program runs there."""
     for d in debs:
         shutil.copy(d, os.path.join(chroot, "tmp"))
-    ran = run("chroot", chroot, "sh", "-c", "apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install /tmp/*.deb", timeout=1800)
+    # /proc is mounted in a mount namespace of its own, and goes with it: nothing stays mounted in the folder.
+    inside = ["unshare", "--mount", "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', chroot]
+    ran = run(*inside, "sh", "-c", "apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install /tmp/*.deb", timeout=1800)
     check(ran.returncode == 0, said(ran))
-    for command, wanted in ((["pygc", "--version"], b"pygc "), (["pygc", "self-test"], b""), (["sh", "-c", "gdb -nx --batch -ex 'source /usr/lib/pygc/pygc_gdb.py' -ex 'pygc --help'"], b"leaks")):
-        ran = run("chroot", chroot, *command)
+    for command, wanted in ((["pygc", "--version"], b"pygc "), (["pygc", "self-test"], b"works"), (["sh", "-c", "$(ls /usr/bin/lldb /usr/bin/lldb-[0-9]* 2>/dev/null | head -n 1) --batch -o 'plugin load /usr/lib/pygc/pygc_lldb.so' -o 'pygc --help'"], b"leaks"), (["sh", "-c", "gdb -nx --batch -ex 'source /usr/lib/pygc/pygc_gdb.py' -ex 'pygc --help'"], b"leaks")):
+        ran = run(*inside, *command)
         check(ran.returncode == 0 and wanted in ran.stdout, "%s: exit %d: %s" % (command[0], ran.returncode, said(ran)))
 
 
