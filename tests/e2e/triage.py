@@ -147,6 +147,52 @@ def one_core(core, how, what):
     check(ran.code == 2 and "is not JSON" in ran.err, "a baseline that is none: exit %s: %s" % (ran.code, ran.tail()))
 
 
+SURPLUS = """
+import ctypes, sys
+class Held(object):
+    pass
+class Other(object):
+    pass
+held, other = [Held() for _ in range(20)], [Other() for _ in range(20)]
+def leak(objects, times):
+    for o in objects:
+        for _ in range(times):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(o))
+leak(held, int(sys.argv[1]))
+if len(sys.argv) > 2:
+    leak(other, 1)
+leak([object() for _ in range(20)], 0)
+sys.stdout.write('READY\\n')
+sys.stdout.flush()
+sys.stdin.readline()
+"""
+
+
+def wrong_counts(folder, interpreter):
+    """refcounts --baseline: the same wrong count of another process, by another number, is known; one of another type is new."""
+    baseline = os.path.join(folder, "counts.json")
+    for arguments, options, wanted, known in ((["1"], [], {"__main__.Held"}, 0), (["3"], ["--baseline", baseline], set(), 15), (["1", "more"], ["--baseline", baseline], {"__main__.Other"}, 15)):
+        child = subprocess.Popen([interpreter, "-c", SURPLUS] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            check(child.stdout.readline() == b"READY\n", "the program did not start")
+            ran = process.pygc("-p", child.pid, "refcounts", "--format", "json", "--limit", "0", *options)
+            report = json.loads(ran.out)
+            validate(report, "refcounts.1.schema.json")
+            result = report["result"]
+            found = {f["type"] for f in result["refcount_findings"]}
+            # A word on a stack may explain a count or two: those are no findings.
+            check(found == wanted and known <= result["findings_known"] <= 20 and 15 * len(wanted) <= result["surpluses"] <= 20 * len(wanted), "%s: found %s, %d, %d known" % (arguments, found, result["surpluses"], result["findings_known"]))
+            check(ran.code == (1 if wanted else 0 if report["complete"] else 3), "%s: exit %s" % (arguments, ran.code))
+            if not options:
+                with open(baseline, "w") as f:
+                    f.write(ran.out)
+        finally:
+            child.kill()
+            child.wait()
+            child.stdin.close()
+            child.stdout.close()
+
+
 # ---- the script
 
 def copies(folder, source, names):
@@ -399,6 +445,7 @@ def main():
         made = attempt("50 mixed cores", fifty, folder, cores)
         if made:
             attempt("a baseline", with_baseline, *made)
+        attempt("wrong counts and a baseline", wrong_counts, folder, of_many)
         attempt("exit status", exits, folder, cores)
         attempt("a broken engine", broken_engine, folder, cores)
         attempt("coredumpctl", from_coredumpctl, folder, cores)
