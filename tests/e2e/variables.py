@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts
 import interpreters  # noqa: E402
 import process  # noqa: E402
 
+LLDB = os.environ.get("PYGC_LLDB") or shutil.which("lldb")    # another LLDB, with a plugin that is built for it
 LIB = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(process.PYGC))), "lib")
 # divmod() calls PyNumber_Divmod(v, w), which nothing else here does.
 PROGRAM = """
@@ -109,14 +110,14 @@ def in_gdb(folder, interpreter, remote=False):
 
 
 def in_lldb(folder, interpreter):
-    if not shutil.which("lldb") or not os.path.exists(os.path.join(LIB, "pygc_lldb.so")):
+    if not LLDB or not os.path.exists(os.path.join(LIB, "pygc_lldb.so")):
         raise process.CannotTest("no lldb, or no plugin built")
     program = write_program(folder)
     script = os.path.join(folder, "commands.lldb")
     with open(script, "w") as f:
         f.write("\n".join(["plugin load " + os.path.join(LIB, "pygc_lldb.so"), "breakpoint set -n PyNumber_Divmod", "process launch -o %s -- %s %s" % (os.devnull, program, os.path.join(folder, "truth"))] +
                           ["frame variable v", "continue"] * COUNT) + "\n")
-    ran = process.run(["lldb", "-x", "--batch", "-s", script, interpreter], 240)
+    ran = process.run([LLDB, "-x", "--batch", "-s", script, interpreter], 240)
     shown = re.findall(r"^\(PyObject \*\) v = 0x[0-9a-f]+ (.*)$", ran.out, re.M)
     try:
         compare(shown, folder)
@@ -175,7 +176,7 @@ class Adapter:
 
 
 def in_an_editor(folder, _):
-    program = next((p for p in map(shutil.which, ("lldb-dap", "lldb-vscode", "lldb-dap-14", "lldb-vscode-14")) if p), None)
+    program = next((p for p in map(shutil.which, ("lldb-dap", "lldb-vscode", "lldb-dap-14", "lldb-vscode-14")) if p and not os.environ.get("PYGC_LLDB")), None)
     if not program or not os.path.exists(os.path.join(LIB, "pygc_lldb.so")):
         raise process.CannotTest("no lldb-dap, or no plugin built")
     import signal
