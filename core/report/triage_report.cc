@@ -16,7 +16,7 @@ constexpr std::size_t kScreenWidth = 80, kText = 11, kMostMissing = 2, kThreads 
 
 // The first `width` columns of safe text; the last one becomes an ellipsis where something is cut off.
 std::string Clipped(const std::string& raw, std::size_t width) {
-  const std::string safe = Printable(raw);
+  std::string safe = Printable(raw);
   if (CodePoints(safe) <= width) return safe;
   std::size_t bytes = 0;
   for (std::size_t columns = 0; bytes < safe.size(); ++bytes) {
@@ -131,7 +131,7 @@ void WriteCollector(const Header& h, TextWriter& out) {
     text += c.enabled ? "on" : "off: garbage waits until gc.collect() is called";
     if (c.collecting) text += fmt::format(", in a collection ({})", c.phase);
     if (!c.thresholds.empty()) text += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
-    for (const std::string& flag : c.debug_flags) text += " · " + flag;
+    for (const std::string& flag : c.debug_flags) text += fmt::format(" · {}", flag);
     Row(out, i == 0 ? "collector" : "", text, Style::kPlain, h.interpreters.size() > 1 ? 1 : 2);
   }
   if (h.interpreters.size() > kMost) Row(out, "", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
@@ -144,7 +144,7 @@ void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
     const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
     const std::string tail = fmt::format("  {}  {}", Bytes(g.bytes_with_held), SeverityName(g.severity));
     const std::string head = fmt::format("#{} {} × ", ++number, Thousands(g.count));
-    out.To(2).Line(head + Clipped(name, kScreenWidth - 2 - CodePoints(head) - tail.size()) + tail, g.severity == Severity::kDefinite ? Style::kBad : Style::kPlain);
+    out.To(2).Line(fmt::format("{}{}{}", head, Clipped(name, kScreenWidth - 2 - CodePoints(head) - tail.size()), tail), g.severity == Severity::kDefinite ? Style::kBad : Style::kPlain);
     std::string words;
     for (const std::string& part : CycleParts(g.cycle)) words += fmt::format("{}{}", words.empty() ? "" : " → ", part);
     if (!words.empty()) out.To(5).Line(Clipped(words, kScreenWidth - 5));
