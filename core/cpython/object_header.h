@@ -47,6 +47,12 @@ class ObjectHeaderReader {
     constexpr std::uint64_t kFlags = 3, kMerged = 3;  // _Py_REF_MERGED
     return (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kFlags) == kMerged;
   }
+  /// True for an object of a free-threaded build that its last owner has just let go of: nothing is left of its two counts, no share of it is counted
+  /// elsewhere (deferred), and it waits in no queue, where the collector would find it as garbage.
+  [[nodiscard]] bool HasLostLastReference(const std::byte* object) const noexcept {
+    constexpr std::uint64_t kFlags = 3, kQueued = 2;  // _Py_REF_QUEUED
+    return StoredCountIsZero(object) && !IsDeferred(object) && (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kFlags) != kQueued;
+  }
   [[nodiscard]] Address Type(const std::byte* object) const noexcept { return LoadUnchecked<std::uint64_t>(object + type_offset_); }
   /// Bytes of PyObject.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }

@@ -115,7 +115,7 @@ struct HeapSnapshot {
   // What a collection in its last phase (CollectionPhase::kFreeing) has on its own lists (rising), and what the objects that it is just taking apart,
   // which are in no list any more, still refer to (with repetition). The collector itself holds references to these.
   std::vector<NodeId> condemned, held_by_dying;
-  // Tracked nodes with a count of 0 that a thread has in hand (rising): it has just given up the last reference, and was about to take them off their list.
+  // Tracked nodes with a count of 0 that a thread has in hand (rising): it has just given up the last reference, and was about to untrack them.
   std::vector<NodeId> dying;
 
   /// objects::ReferentQuality of the node. O(log of the number of nodes that are not exact).

@@ -301,7 +301,7 @@ class Builder {
       if (type->legacy_finalizer || (type->object_decides_legacy_finalizer && reader_.HasLegacyFinalizer(object, *type)))
         heap_.flags[n] |= heap::kLegacyFinalizer;
       if (!tracked) return;
-      if (heap_.refcount[n] == 0 && !free_threaded_) counts.dying.push_back(n);  // there, zero can be one share of several
+      if (heap_.refcount[n] == 0 && (!free_threaded_ || header_.HasLostLastReference(p))) counts.dying.push_back(n);
       if (type->tp_is_gc != 0 && !type->is_type_object && !reader_.IsGc(object, *type)) counts.not_gc.push_back(n);
       if (format.finalized_bit == 0) return;
       const std::byte* const word = process_.memory.At(object - format.size + finalized_offset, sizeof(std::uint64_t));

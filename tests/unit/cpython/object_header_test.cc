@@ -87,6 +87,21 @@ TEST_CASE("a live object whose only count is the collector's or a queue's is not
   CHECK_FALSE(ObjectHeaderReader(plain.PutWord(1).runtime).StoredCountIsZero(plain.bytes.data()));
 }
 
+TEST_CASE("what its owner has just let go of is told from what waits for the collector") {
+  using F = Field;
+  const auto gone = [](std::uint32_t local, std::int64_t shared, std::uint8_t bits) {
+    Head head("cpython-3.13.5-free-threaded-lp64");
+    head.Put<std::uint32_t>(F::PyObject_ob_ref_local, local).Put<std::int64_t>(F::PyObject_ob_ref_shared, shared).Put<std::uint8_t>(F::PyObject_ob_gc_bits, bits);
+    return ObjectHeaderReader(head.runtime).HasLostLastReference(head.bytes.data());
+  };
+  CHECK(gone(0, 0, 1));
+  CHECK(gone(0, 3, 1));             // merged
+  CHECK_FALSE(gone(1, 0, 1));
+  CHECK_FALSE(gone(0, 4, 1));
+  CHECK_FALSE(gone(1, -4 + 2, 1));  // queued: the collector merges it and takes it for garbage
+  CHECK_FALSE(gone(0, 0, 1 | 64));  // deferred
+}
+
 TEST_CASE("type and size of the head") {
   Head head("cpython-3.13.5-free-threaded-lp64");
   head.Put<std::uint64_t>(Field::PyObject_ob_type, 0x1234);
