@@ -35,6 +35,7 @@ struct Retention {
 struct Derived {
   std::optional<analysis::RootPaths> paths;  // without exclusions
   std::optional<graph::CsrGraph> reverse;
+  unsigned referrer_questions = 0;  // about single objects
   std::optional<Retention> retention;
 };
 

@@ -25,6 +25,21 @@ Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& in) {
   return &in.derived->reverse.emplace(std::move(*reverse));
 }
 
+std::vector<analysis::Referrer> ReferrersOf(const CommandInput& in, heap::NodeId node) {
+  const bool is_asked_again = in.derived != nullptr && (in.derived->reverse || in.derived->referrer_questions++ > 0);
+  const Result<const graph::CsrGraph*> reverse = is_asked_again ? ReverseGraphOf(in) : Result<const graph::CsrGraph*>(Fail(ErrorCode::kNotFound, "not yet"));
+  if (!reverse) return analysis::FindReferrers(in.heap, node);
+  std::vector<analysis::Referrer> out;
+  for (const heap::NodeId source : (*reverse)->Successors(node)) {
+    if (!out.empty() && out.back().node == source) {
+      ++out.back().references;
+    } else {
+      out.push_back({source, 1});
+    }
+  }
+  return out;
+}
+
 Result<const Retention*> RetentionOf(const CommandInput& in) {
   if (in.derived != nullptr && in.derived->retention) return &*in.derived->retention;
   const Result<const analysis::RootPaths*> paths = RootPathsOf(in);

@@ -1,3 +1,4 @@
+#include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 
 #include <fmt/format.h>
@@ -186,7 +187,7 @@ std::vector<report::ReferenceRow> Inspector::Referrers(Address object, std::uint
   *count = 0;
   const heap::NodeId node = in_.heap.index.Find(object);
   if (node != heap::kNoNode) {
-    for (const analysis::Referrer& referrer : analysis::FindReferrers(in_.heap, node)) {
+    for (const analysis::Referrer& referrer : ReferrersOf(in_, node)) {
       *count += referrer.references;
       if (rows.size() < max) AppendReferrer(object, referrer, max, rows);
     }

@@ -9,6 +9,7 @@
 #include "core/analysis/referrers.h"
 #include "core/audit/malloc_heap.h"
 #include "core/audit/pymalloc_heap.h"
+#include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 
 namespace pygc::engine {
@@ -47,7 +48,10 @@ class Finder {
       }
       wanted = std::move(next);
     }
-    for (auto& [object, holder] : fallback_) found_.try_emplace(object, std::move(holder));  // a block to which nothing leads that was found
+    // A block to which nothing leads that was found; last what stands on a stack or in a register, which is often a word that was left there.
+    for (auto* less_sure : {&fallback_, &passing_}) {
+      for (auto& [object, holder] : *less_sure) found_.try_emplace(object, std::move(holder));
+    }
     return std::move(found_);
   }
 
@@ -60,7 +64,7 @@ class Finder {
   void Registers(const std::map<Address, std::vector<Lead>>& wanted) {
     for (const target::Thread& t : process_.threads) {
       for (std::size_t r = 0; t.has_registers && r < kRegisters.size(); ++r) {
-        if (wanted.count(t.registers[r]) != 0) found_.try_emplace(t.registers[r], NativeHolder{heap::RootKind::kRegister, fmt::format("register {} of thread {}", kRegisters[r], t.tid)});
+        if (wanted.count(t.registers[r]) != 0) passing_.try_emplace(t.registers[r], NativeHolder{heap::RootKind::kRegister, fmt::format("register {} of thread {}", kRegisters[r], t.tid)});
       }
     }
   }
@@ -100,7 +104,10 @@ class Finder {
       return;
     }
     const std::string place = DescribePlace(in_, word.slot);
-    if (place.starts_with("the stack of")) return Found(lead, heap::RootKind::kStack, place);
+    if (place.starts_with("the stack of")) {
+      if (lead.way.empty()) passing_.try_emplace(lead.object, NativeHolder{heap::RootKind::kStack, place});
+      return;
+    }
     if (process_.FindModule(word.slot) != nullptr && !place.starts_with("inside ")) Found(lead, heap::RootKind::kNative, place);
   }
   void Found(const Lead& lead, heap::RootKind kind, const std::string& place) {
@@ -128,7 +135,7 @@ class Finder {
     if (target == heap::kNoNode) return false;
     const auto [known, fresh] = referrers_.try_emplace(target);
     if (fresh) {
-      for (const analysis::Referrer& r : analysis::FindReferrers(in_.heap, target)) known->second.push_back(r.node);
+      for (const analysis::Referrer& r : ReferrersOf(in_, target)) known->second.push_back(r.node);
     }
     for (const heap::NodeId referrer : known->second) {
       const Address holder = in_.heap.AddressOf(referrer);
@@ -148,7 +155,7 @@ class Finder {
   bool chunks_read_ = false;
   std::vector<AddressRange> used_chunks_;
   std::map<heap::NodeId, std::vector<heap::NodeId>> referrers_;
-  std::map<Address, NativeHolder> found_, fallback_;
+  std::map<Address, NativeHolder> found_, fallback_, passing_;
 };
 
 }  // namespace

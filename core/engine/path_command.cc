@@ -3,6 +3,7 @@
 
 #include "core/analysis/root_paths.h"
 #include "core/engine/findings.h"
+#include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 #include "core/engine/native_holders.h"
 #include "core/engine/node_path.h"
@@ -142,7 +143,7 @@ class PathFinder {
   void AddPathsByReferrers(heap::NodeId target) {
     std::vector<heap::NodeId> sources;
     Below below(*paths_, target);
-    for (const analysis::Referrer& referrer : analysis::FindReferrers(heap_, target)) {
+    for (const analysis::Referrer& referrer : ReferrersOf(in_, target)) {
       if (IsExcluded(heap_.types[heap_.type[referrer.node]].name) || !paths_->Reaches(referrer.node)) continue;
       if (!below.Contains(referrer.node)) sources.push_back(referrer.node);
     }

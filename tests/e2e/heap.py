@@ -98,6 +98,42 @@ def check_memory(live):
     return wrong + ([] if abs(got - want) <= want * 0.02 else ["blocks in use: %d bytes, sys._debugmallocstats() says %d" % (got, want)])
 
 
+def check_retained(live):
+    """What an object retains, by a naive second way: everything that is no longer reached once the object is cut out. Of the largest and of some others."""
+    pid = live.program.pid
+
+    def rows(query):
+        ran = process.pygc("-p", pid, "sql", "--format", "csv", "--limit", "0", query)
+        if ran.code != 0:
+            raise process.CannotTest("%s: exit %s: %s" % (query, ran.code, ran.tail()))
+        return [[int(v) if v else None for v in line.split(",")] for line in ran.out.splitlines()[1:]]
+
+    tree = rows("select d.object_id, d.dominator_id, d.retained, d.retained_objects, o.size from dominators d join objects o on o.id = d.object_id")
+    successors = {}
+    for source, target in rows("select src, dst from refs"):
+        successors.setdefault(source, []).append(target)
+    size = dict((r[0], r[4] or 0) for r in tree)
+    tops = [r[0] for r in tree if r[1] is None]
+
+    def reached(without):
+        seen, work = set(t for t in tops if t != without), [t for t in tops if t != without]
+        while work:
+            for n in successors.get(work.pop(), ()):
+                if n not in seen and n != without:
+                    seen.add(n)
+                    work.append(n)
+        return seen
+
+    everything = reached(None)
+    wrong = differ("reached objects", len(everything), len(tree))
+    by_size = sorted(tree, key=lambda r: -r[2])
+    for node, _, retained, count, _ in by_size[:15] + by_size[100:5000:500] + by_size[5000::len(by_size) // 10]:
+        lost = everything - reached(node)
+        wrong += differ("what object %d retains" % node, (retained, count), (sum(size[n] for n in lost), len(lost)))
+    live.note = "%d objects" % len(tree)
+    return wrong + ([] if len(tree) > 100000 else ["only %d objects" % len(tree)])
+
+
 def check_native(live):
     """Objects that nothing in the heap holds: the block of malloc by its address, the callbacks of atexit by name where the interpreter's structures say it."""
     result = live.report("path", hex(live.truth["native"]))
@@ -108,16 +144,16 @@ def check_native(live):
     said = " ".join("%s %s %s" % (p["root"]["name"], p["root"]["place"], p["expression"] or p["text"]) for p in leaving)
     if "free-threading" in live.truth["version"]:    # the blocks of its allocator are not known one by one
         return wrong
-    named = "atexit" in said if not 0x030A0000 <= live.truth["hexversion"] < 0x030D0000 else "PyInterpreterState" in said or "native memory" in said or "atexit" in said
+    named = "atexit" in said if not 0x030A0000 <= live.truth["hexversion"] < 0x030E0000 else "PyInterpreterState" in said or "native memory" in said or "atexit" in said
     return wrong + ([] if leaving and named else ["callback of atexit: %s" % said])
 
 
 def check_all(live):
-    live.note = ""
     out = []
-    for check in (check_suspects, check_waste, check_rows, check_memory, check_native, explain.check_schemas):
+    for check in (check_suspects, check_waste, check_rows, check_memory, check_retained, check_native, explain.check_schemas):
+        live.note = ""
         wrong = check(live)
-        out.append((check.__name__[6:], wrong, live.note if check is check_memory else ""))
+        out.append((check.__name__[6:], wrong, live.note))
     return out
 
 
