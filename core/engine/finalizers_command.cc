@@ -78,7 +78,7 @@ Outcome RunFinalizers(const CommandInput& in) {
   report::FinalizersReport r;
   r.callbacks_known = in.reader.runtime().layout.Has(cpython::Field::PyWeakReference_wr_object);
   if (r.callbacks_known) r.callbacks = CountWeakrefCallbacks(in);
-  r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0;
+  r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0 || in.reader.runtime().layout.flavor.free_threaded;
 
   const graph::Components components = graph::StronglyConnectedComponents(heap.graph);
   const std::vector<bool> order_undefined = FindUndefinedOrder(heap, in.verdict);

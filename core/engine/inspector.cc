@@ -101,7 +101,7 @@ void Inspector::AddCollectorFacts(report::ObjectCard& card) const {
   const analysis::State state = in_.verdict.state[n];
   card.state = StateName(state);
   card.finalizer = std::string(report::FinalizerKind(heap.types[heap.type[n]], heap.flags[n]));
-  if (!card.finalizer.empty() && in_.reader.runtime().gc_head.finalized_bit != 0) {
+  if (!card.finalizer.empty() && (in_.reader.runtime().gc_head.finalized_bit != 0 || in_.reader.runtime().layout.flavor.free_threaded)) {
     const bool run = (heap.flags[n] & heap::kFinalized) != 0;
     card.finalizer_state = !run ? (state == analysis::State::kReachable ? "not run" : "pending") : state == analysis::State::kReachable ? "resurrected" : "has run";
   }
