@@ -824,7 +824,10 @@ std::vector<std::string> Completions(std::span<const std::string> words) {
   } else if (words[words.size() - 2] == "--format") {
     const CommandRow* row = FindRow(words[0]);
     if (row == nullptr) return found;
-    for (const char* format : (row->takes & kExportFile) ? std::vector{"sqlite", "jsonl"} : (row->takes & kCsv) ? std::vector{"text", "json", "csv"} : std::vector{"text", "json"}) offer(format);
+    const bool of_export = (row->takes & kExportFile) != 0;
+    for (const char* format : of_export ? std::vector{"sqlite", "jsonl", "dot", "heapsnapshot"} : std::vector{"text", "json"}) offer(format);
+    if (row->takes & kCsv) offer("csv");
+    if (row->takes & kGcDebug) offer("gc-debug");
   } else if (words[words.size() - 2] == "--fail-on") {
     for (const char* severity : {"definite", "pending", "never"}) offer(severity);
   }

@@ -38,6 +38,7 @@ with recursive r(id) as (select id from objects where address = {address} union 
 select a.type_id, b.type_id, count(*) from refs join objects a on a.id = src join objects b on b.id = dst where a.tracked and b.tracked group by 1, 2 order by 3 desc, 1, 2 limit 15
 select label, count(*) from refs where label is not null group by label order by 2 desc, 1 limit 15
 select object_id, kind, recorded, found from refcount_findings order by 1, 2
+select object_id, kind, detail from roots order by 1, 2, 3
 """.strip().splitlines()
 
 REFUSED = ["attach '/tmp/pygc-x.db' as x", "create table t(a)", "delete from objects", "vacuum into '/tmp/pygc-x.db'", "pragma journal_mode = wal", "select load_extension('x')",

@@ -43,6 +43,8 @@ TEST_CASE("completion knows commands, their options and the values of some") {
   CHECK(Completions(Words{"show", "--show-v"}) == Words{"--show-values"});
   CHECK(Completions(Words{"leaks", "--core"}) == Words{});  // the target is chosen already
   CHECK(Completions(Words{"sql", "--format", ""}) == Words{"csv", "json", "text"});
+  CHECK(Completions(Words{"leaks", "--format", "g"}) == Words{"gc-debug"});
+  CHECK(Completions(Words{"export", "--format", ""}) == Words{"dot", "heapsnapshot", "jsonl", "sqlite"});
   CHECK(Completions(Words{"leaks", "--fail-on", "p"}) == Words{"pending"});
   CHECK(Completions(Words{"nonsense", "--x"}) == Words{});
 }
