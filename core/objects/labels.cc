@@ -92,10 +92,13 @@ class LabelSink {
       r.name = "__dict__";
       return true;
     }
-    Address array = object + (offsets_->inline_values_at_basicsize ? static_cast<Address>(type.basicsize) : Address{offsets_->object_size}) + offsets_->values_array;
+    // `type` is the base that the function belongs to; how the attributes lie is for the object's own type to say.
+    const Address own = memory_->ReadPointer(object + offsets_->ob_type).value_or(0);
+    if ((memory_->ReadPointer(own + offsets_->tp_flags).value_or(0) & offsets_->flag_heap_type) == 0 || offsets_->ht_cached_keys == kNoField) return false;
+    const Address size = memory_->ReadPointer(own + offsets_->tp_basicsize).value_or(0);
+    Address array = object + (offsets_->inline_values_at_basicsize ? size : Address{offsets_->object_size}) + offsets_->values_array;
     if (offsets_->managed_dict_tagged) array = memory_->ReadPointer(before).value_or(0) + 1 + offsets_->values_array;
-    if (!offsets_->managed_dict_tagged && !type.inline_values) return false;
-    const std::optional<DictTable> keys = Values(*memory_, *offsets_, 0).Keys(type.cached_keys);
+    const std::optional<DictTable> keys = Values(*memory_, *offsets_, 0).Keys(memory_->ReadPointer(own + offsets_->ht_cached_keys).value_or(0));
     const std::uint64_t index = (origin.slot - array) / 8;
     if (!keys || origin.slot < array || index >= keys->count) return false;
     r.kind = SlotKind::kAttribute;
