@@ -230,7 +230,7 @@ class ListWalker {
         break;
       }
       Keep(list, stretch);
-      Cut(list, current, next, fault, check_back_links);
+      if (!Cut(list, current, next, fault, check_back_links)) gaps.clear();
       stretch = {};
       break;
     }
@@ -317,8 +317,8 @@ class ListWalker {
     return true;
   }
 
-  // The forward chain ends at `last_good`: goes on from the other side.
-  void Cut(ObjectList& list, Address last_good, const std::optional<Address>& link, LinkFault fault, bool follow_back_links) {
+  // The forward chain ends at `last_good`: goes on from the other side. False where the list was discarded.
+  bool Cut(ObjectList& list, Address last_good, const std::optional<Address>& link, LinkFault fault, bool follow_back_links) {
     std::string text = fmt::format("cannot follow {}: _gc_next of {} {} ({} objects read before it)", ListName(list), HeadOrObject(list, last_good),
                                    FaultText(fault, link), list.count);
     bool closed = false;
@@ -344,13 +344,15 @@ class ListWalker {
     } else {
       text += fmt::format("; {} more found from its end by _gc_prev, those between are lost", stretch.count);
     }
-    if (!closed && !collecting_ && HeadIsUnlinked(list)) {
+    const bool taken_apart = !closed && !collecting_ && HeadIsUnlinked(list);
+    if (taken_apart) {
       Discard(list);
       text = fmt::format("{} was taken apart: the links of its head lead to objects that do not lead back, and end among what was freed. The interpreter was shutting "
                          "down; nothing is said of its last objects", ListName(list));
     }
     Note(std::move(text));
     incomplete_ = incomplete_ || !closed;
+    return !taken_apart;
   }
 
   // CPython: finalize_unlink_gc_head(), called by _PyGC_Fini() [3.13+], takes the heads out of their rings and leaves their own links as they were.
