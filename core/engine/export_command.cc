@@ -8,6 +8,7 @@
 #include "core/engine/count_rows.h"
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
+#include "core/engine/export_input.h"
 #include "core/engine/inspector.h"
 #include "core/engine/lost_groups.h"
 #include "core/engine/type_query.h"
@@ -145,12 +146,17 @@ report::ExportAudit AuditOf(const CommandInput& in) {
 
 }  // namespace
 
-Result<void> RunExport(const CommandInput& in, const Sink& sink) {
-  EdgeLabels labels(in.reader, in.heap, in.request.redact);
-  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }, in.roots, AuditOf(in)};
+report::ExportInput ExportInputOf(const CommandInput& in, EdgeLabels& labels) {
+  report::ExportInput input{in.heap, in.verdict, in.header, {}, [&labels](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }, in.roots, AuditOf(in)};
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     input.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }
+  return input;
+}
+
+Result<void> RunExport(const CommandInput& in, const Sink& sink) {
+  EdgeLabels labels(in.reader, in.heap, in.request.redact);
+  const report::ExportInput input = ExportInputOf(in, labels);
   const auto write = [&](const Sink& to) { return in.request.format == Format::kJsonl ? report::WriteJsonLines(input, to, in.progress) : WriteGraph(in, input, to); };
   if (in.request.output_file.empty()) return write(sink);
   const bool database = in.request.format == Format::kSqlite;

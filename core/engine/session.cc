@@ -140,9 +140,9 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.audit || request.types) && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.command == "sql" || request.audit || request.types) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
-    const bool sizes = !with_audit || request.command == "export";  // of all objects; others ask for those that they show
+    const bool sizes = !with_audit || request.command == "export" || request.command == "sql";  // of all objects; others ask for those that they show
     if (slot && (!sizes || !slot->heap.with_leaves || !slot->heap.size_bytes.empty())) return &*slot;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;

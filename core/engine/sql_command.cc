@@ -2,6 +2,7 @@
 
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
+#include "core/engine/export_input.h"
 #include "core/engine/texts.h"
 #include "core/objects/frames.h"
 #include "core/report/sql.h"
@@ -32,13 +33,25 @@ std::vector<SqlRow> FrameRows(const CommandInput& in) {
   return rows;
 }
 
-std::vector<SqlRow> RootRows(const CommandInput& in) {
+std::vector<SqlRow> RootRows(const CommandInput& in, const report::ExportInput& graph) {
   std::vector<SqlRow> rows;
-  if (in.roots == nullptr) return rows;
-  for (const heap::Root& root : in.roots->roots) {
+  for (const report::ExportRoot& r : graph.audit.roots) rows.push_back({SqlValue::Integer(r.object), SqlValue::Text(r.kind), SqlValue::Text(r.detail)});
+  const std::size_t roots = in.roots != nullptr ? in.roots->roots.size() : 0;
+  for (std::size_t i = 0; i < roots; ++i) {
+    const heap::Root& root = in.roots->roots[i];
     const heap::NodeId n = in.heap.index.Find(root.object);
     if (n == heap::kNoNode) continue;
     rows.push_back({SqlValue::Integer(n), SqlValue::Text(heap::RootKindName(root.kind)), SqlValue::Text(heap::DescribeRoot(*in.roots, root))});
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const SqlRow& a, const SqlRow& b) { return a[0].integer < b[0].integer; });
+  return rows;
+}
+
+std::vector<SqlRow> FindingRows(const report::ExportInput& graph) {
+  std::vector<SqlRow> rows;
+  for (const report::ExportFinding& f : graph.audit.findings) {
+    rows.push_back({SqlValue::Integer(f.object), SqlValue::Text(f.kind), SqlValue::Integer(static_cast<std::int64_t>(f.recorded)),
+                    SqlValue::Integer(static_cast<std::int64_t>(f.found)), SqlValue::Text(f.evidence)});
   }
   std::stable_sort(rows.begin(), rows.end(), [](const SqlRow& a, const SqlRow& b) { return a[0].integer < b[0].integer; });
   return rows;
@@ -48,10 +61,7 @@ std::vector<SqlRow> RootRows(const CommandInput& in) {
 
 Result<Outcome> RunSql(const CommandInput& in) {
   EdgeLabels labels(in.reader, in.heap, in.request.redact);
-  report::ExportInput graph{in.heap, in.verdict, in.header, {}, [&](heap::NodeId n, std::vector<std::string>& out) { labels.Of(n, out); }};
-  for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
-    graph.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
-  }
+  const report::ExportInput graph = ExportInputOf(in, labels);
   Texts texts(in);
   report::SqlSources sources{graph,
                              [&] { return ReverseGraphOf(in); },
@@ -60,8 +70,8 @@ Result<Outcome> RunSql(const CommandInput& in) {
                                if (!made) return tl::unexpected(made.error());
                                return report::SqlRetention{(*made)->tree, (*made)->bytes, (*made)->objects};
                              },
-                             [&] { return RootRows(in); },
-                             {},
+                             [&] { return RootRows(in, graph); },
+                             [&] { return FindingRows(graph); },
                              [&] { return FrameRows(in); },
                              [&](heap::NodeId n) { return texts.Is(n, in.heap.AddressOf(n)); },
                              [&](heap::NodeId n, bool with_value, report::SqlString* out) { return texts.Read(in.heap.AddressOf(n), with_value, out); },

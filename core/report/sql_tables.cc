@@ -272,22 +272,23 @@ class NodesByType {
 
 class ObjectsTable {
  public:
-  explicit ObjectsTable(const SqlSources& sources) : input_(sources.graph), heap_(sources.graph.heap), by_type_(heap_) {
+  explicit ObjectsTable(const SqlSources& sources) : input_(sources.graph), heap_(sources.graph.heap), lost_(sources.graph.audit.lost_objects), by_type_(heap_) {
     const double of_a_type = static_cast<double>(heap_.size()) / (static_cast<double>(heap_.types.size()) + 1) + 1;
-    lookups_ = {Lookup{0, kById, true, 1}, Lookup{1, kByAddress, true, 1}, Lookup{3, kByType, false, of_a_type}};
+    lookups_ = {Lookup{0, kById, true, 1}, Lookup{1, kByAddress, true, 1}};
+    if (lost_.empty()) lookups_.push_back({3, kByType, false, of_a_type});
   }
   [[nodiscard]] const char* Declaration() const {
     return "CREATE TABLE x(id INTEGER PRIMARY KEY, address INTEGER UNIQUE, interpreter INTEGER, type_id INTEGER, size INTEGER, refcount INTEGER, immortal INTEGER, "
            "tracked INTEGER, generation INTEGER, state TEXT, finalizer TEXT, finalized INTEGER, exact INTEGER, label TEXT)";
   }
-  [[nodiscard]] double AllRows() const { return heap_.size(); }
+  [[nodiscard]] double AllRows() const { return static_cast<double>(Rows()); }
   [[nodiscard]] std::span<const Lookup> Lookups() const { return lookups_; }
-  [[nodiscard]] std::span<const int> RisingColumns() const { return kRising; }
+  [[nodiscard]] std::span<const int> RisingColumns() const { return std::span(kRising).first(lost_.empty() ? 3 : 2); }
 
   Result<void> Start(Walk& walk, std::optional<std::uint64_t> key) {
     switch (walk.plan) {
-      case kById: One(walk, *key < heap_.size() ? static_cast<NodeId>(*key) : heap::kNoNode); break;
-      case kByAddress: One(walk, heap_.index.Find(*key)); break;
+      case kById: One(walk, *key < Rows() ? static_cast<NodeId>(*key) : heap::kNoNode); break;
+      case kByAddress: One(walk, AtAddress(*key)); break;
       case kByType: {
         const std::span<const NodeId> nodes = by_type_.Of(*key);
         // The whole column is one array: a cursor keeps its part of it as positions.
@@ -296,7 +297,7 @@ class ObjectsTable {
         walk.end = walk.at + nodes.size();
         break;
       }
-      default: walk.end = heap_.size();
+      default: walk.end = Rows();
     }
     return {};
   }
@@ -305,6 +306,7 @@ class ObjectsTable {
 
   void Give(sqlite3_context* out, const Walk& walk, int column) const {
     const NodeId n = NodeOf(walk);
+    if (n >= heap_.size()) return GiveLost(out, n, column);
     switch (column) {
       case 0: return GiveInteger(out, std::uint64_t{n});
       case 1: return GiveInteger(out, heap_.AddressOf(n));
@@ -329,7 +331,32 @@ class ObjectsTable {
 
  private:
   enum Plan { kAll, kById, kByAddress, kByType };
-  static constexpr int kRising[] = {-1, 0, 1};  // ids are in address order
+  static constexpr int kRising[] = {-1, 0, 1};  // ids are in address order, but for the objects behind the nodes
+
+  [[nodiscard]] std::uint64_t Rows() const { return std::uint64_t{heap_.size()} + lost_.size(); }
+  [[nodiscard]] NodeId AtAddress(Address address) const {
+    if (const NodeId n = heap_.index.Find(address); n != heap::kNoNode) return n;
+    const auto at = std::find_if(lost_.begin(), lost_.end(), [&](const ExportLostObject& o) { return o.address == address; });
+    return at == lost_.end() ? heap::kNoNode : static_cast<NodeId>(heap_.size() + (at - lost_.begin()));
+  }
+  // As the export writes them.
+  void GiveLost(sqlite3_context* out, NodeId n, int column) const {
+    const ExportLostObject& o = lost_[n - heap_.size()];
+    switch (column) {
+      case 0: return GiveInteger(out, std::uint64_t{n});
+      case 1: return GiveInteger(out, o.address);
+      case 3: return GiveInteger(out, o.type);
+      case 4: return GiveInteger(out, o.size);
+      case 5: return GiveInteger(out, std::uint64_t{o.refcount});
+      case 6:
+      case 7:
+      case 11: return GiveInteger(out, std::uint64_t{0});
+      case 9: return GiveText(out, "lost");
+      case 12: return GiveInteger(out, std::uint64_t{1});
+      case 13: return GiveText(out, "exact");
+      default: return sqlite3_result_null(out);
+    }
+  }
 
   static void One(Walk& walk, NodeId n) {
     walk.at = n;
@@ -339,6 +366,7 @@ class ObjectsTable {
 
   const ExportInput& input_;
   const heap::HeapSnapshot& heap_;
+  const std::vector<ExportLostObject>& lost_;  // ids from heap_.size() on
   NodesByType by_type_;
   const NodeId* base_ = nullptr;
   std::vector<Lookup> lookups_;

@@ -117,12 +117,10 @@ def check_frames(dump):
 
 
 def check_dominators(dump):
-    tree = json.loads(dump.run("dominators", "--format", "json", "--limit", "0").out)["result"]
-    sums, got = dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
-                         "select o.address, d.retained, d.retained_objects from dominators d join objects o on o.id = d.object_id where d.dominator_id is null")
-    wrong = explain.differ("objects, bytes", sums["rows"], [[tree["objects"], tree["bytes"]]])
-    want = [[int(d["address"], 16), d["retained"], d["objects"]] for d in tree["dominators"] if d["depth"] == 0]
-    return wrong + explain.differ("top dominators", sorted(got["rows"]), sorted(want))
+    """What the top dominators retain is everything that is reached (heap.py checks single ones in a second way)."""
+    whole, tops = dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
+                           "select sum(retained_objects), sum(retained) from dominators where dominator_id is null")
+    return explain.differ("objects, bytes", tops["rows"], whole["rows"]) + ([] if whole["rows"][0][0] > 10000 else ["only %s objects" % whole["rows"]])
 
 
 def check_referrers(dump):
