@@ -112,6 +112,8 @@ class Reader {
       if (addresses.size() % kProgressStep == 0 && !progress_.Update("reading the saved export", addresses.size(), 0)) return Stopped();
       const auto address = static_cast<Address>(rows.Integer(1));
       const auto type = static_cast<std::uint64_t>(rows.Integer(2, -1));
+      if (!addresses.empty() && address <= addresses.back() && rows.Text(8) == "lost") ++passed_over_;
+      if (passed_over_ > 0) continue;
       const bool rising = addresses.empty() || address > addresses.back();
       if (rows.Integer(0, -1) != static_cast<std::int64_t>(addresses.size()) || !rising || type >= h.types.size() || addresses.size() >= kMostObjects) {
         return Bad(fmt::format("object {} is out of order, or of no type", addresses.size()));
@@ -159,6 +161,7 @@ class Reader {
     while (rows.Next()) {
       if (done++ % kProgressStep == 0 && !progress_.Update("reading the saved export", done, 0)) return Stopped();
       const auto from = static_cast<std::uint64_t>(rows.Integer(0, -1)), to = static_cast<std::uint64_t>(rows.Integer(1, -1));
+      if (passed_over_ > 0 && (from >= n || to >= n) && from < n + passed_over_ && to < n + passed_over_) continue;
       if (from >= n || to >= n || from < source) return Bad(fmt::format("reference {} leads from or to nowhere, or is out of order", done));
       for (; source < from; ++source) EndNode(blocks, source);
       blocks.back().edges.push_back(static_cast<NodeId>(to));
@@ -182,6 +185,7 @@ class Reader {
     Rows rows(db_.get(), "SELECT object_id FROM roots");
     while (rows.Next()) {
       const auto n = static_cast<std::uint64_t>(rows.Integer(0, -1));
+      if (n >= out_.heap.size() && n < out_.heap.size() + passed_over_) continue;
       if (n >= out_.heap.size()) return Bad("a root is no object");
       heap::Root& root = out_.roots.roots.emplace_back();
       root.object = out_.heap.AddressOf(static_cast<NodeId>(n));
@@ -193,6 +197,7 @@ class Reader {
   ProgressSink& progress_;
   Database db_;
   SavedHeap out_;
+  std::uint64_t passed_over_ = 0;
 };
 
 }  // namespace
@@ -201,6 +206,17 @@ bool IsDatabase(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::string start(kMagic.size(), '\0');
   return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kMagic;
+}
+
+bool IsAuditedExport(const std::string& path) {
+  if (!IsDatabase(path)) return false;
+  sqlite3* raw = nullptr;
+  const bool opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READONLY, nullptr) == SQLITE_OK;
+  const Database db(raw);
+  if (!opened) return false;
+  sqlite3_exec(db.get(), "PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;", nullptr, nullptr, nullptr);
+  Rows rows(db.get(), "SELECT value FROM meta WHERE key = 'audited' AND (SELECT type FROM sqlite_master WHERE name = 'meta') = 'table'");
+  return rows.Next() && rows.Text(0) == "1";
 }
 
 Result<SavedHeap> ReadSavedHeap(const std::string& path, ProgressSink& progress) { return Reader(path, progress).Run(); }

@@ -25,7 +25,10 @@ struct SavedHeap {
 /// True where the file starts as a SQLite database does.
 [[nodiscard]] bool IsDatabase(const std::string& path);
 
-/// Errors: kUsage (cannot be opened), kNotAnalysable (no export of pygc, of another schema, or damaged: says what is wrong), kCancelled.
+/// True where it is an export that was audited: then it also has objects that no tracked one leads to.
+[[nodiscard]] bool IsAuditedExport(const std::string& path);
+
+/// Objects that are no part of the graph (what an audit alone found, behind the others) are passed over. Errors: kUsage (cannot be opened), kNotAnalysable (no export of pygc, of another schema, or damaged: says what is wrong), kCancelled.
 [[nodiscard]] Result<SavedHeap> ReadSavedHeap(const std::string& path, ProgressSink& progress);
 
 }  // namespace pygc::engine

@@ -63,6 +63,11 @@ struct Session::Impl {
   double locate_seconds = 0;
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
+    if (request.command == "diff" && !request.audit && IsAuditedExport(request.arguments.at(0))) {  // it has what only an audit finds: compared with the like
+      Request audited_too = request;
+      audited_too.audit = true;
+      return Run(audited_too, host, output, progress);
+    }
     std::optional<Baseline> baseline;
     if (!request.baseline.empty()) {
       Result<Baseline> read = Baseline::Read(request.baseline);
@@ -130,19 +135,26 @@ struct Session::Impl {
     return true;
   }
 
+  static bool OneOf(std::string_view name, std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+  // The tables of an export are those of the audit; drawings and heap snapshots show the graph alone.
+  static bool NeedsAudit(const Request& request) {
+    const bool tables = request.format == Format::kSqlite || request.format == Format::kJsonl;
+    return request.audit || request.types || OneOf(request.command, {"refcounts", "sql"}) || (request.command == "export" && tables);
+  }
+
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    constexpr std::string_view kOfAllObjects[] = {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff"};
-    return std::find(std::begin(kOfAllObjects), std::end(kOfAllObjects), request.command) != std::end(kOfAllObjects) ||
+    return OneOf(request.command, {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff"}) ||
            (request.command == "verify" && request.traverse);
   }
 
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = (request.command == "refcounts" || (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.command == "sql" || request.audit || request.types) && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = NeedsAudit(request) && !runtime->layout.flavor.free_threaded;
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
-    const bool sizes = !with_audit || request.command == "export" || request.command == "sql";  // of all objects; others ask for those that they show
+    const bool sizes = !with_audit || OneOf(request.command, {"export", "sql", "diff"});  // of all objects; others ask for those that they show
     if (slot && (!sizes || !slot->heap.with_leaves || !slot->heap.size_bytes.empty())) return &*slot;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
@@ -266,7 +278,7 @@ struct Session::Impl {
     const int interrupted = Interrupted(progress, output);
     return status == kFindings && interrupted == kPartial ? status : interrupted;
   }
-  static bool IsExport(const Request& request) { return (request.command == "export" && (request.format == Format::kSqlite || request.format == Format::kJsonl)) || request.command == "graph"; }
+  static bool IsExport(const Request& request) { return request.command == "export" || request.command == "graph"; }
 
   static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
 
