@@ -116,7 +116,8 @@ class Matcher {
   }
   [[nodiscard]] bool Has(const CountFinding& f, const cpython::KnownSurplus& k) const {
     if (k.has.empty()) return true;
-    const objects::TypeFacts* const type = in_.reader.Type(in_.heap.types[in_.heap.type[f.object]].address);
+    const Address type_address = f.object != heap::kNoNode ? in_.heap.types[in_.heap.type[f.object]].address : PointerAt(f.address, cpython::Field::PyObject_ob_type);
+    const objects::TypeFacts* const type = in_.reader.Type(type_address);
     if (type == nullptr) return false;
     std::vector<objects::LabelledReferent> labelled;
     in_.reader.LabelledReferents(f.address, *type, labelled);
