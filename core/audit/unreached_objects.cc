@@ -64,7 +64,7 @@ class Finder {
 
   bool Accept(Address object, std::uint64_t head, AddressRange asked, std::uint64_t slack) {
     const std::byte* p = memory_.At(object, header_.size());
-    if (p == nullptr || object + header_.size() > asked.end) return false;
+    if (p == nullptr || object + header_.size() > asked.end || heap_.index.Find(object) != heap::kNoNode) return false;
     const std::uint32_t count = header_.Refcount(p);
     if (count == 0 || count > kMaxCount) return false;
     const Address type_address = header_.Type(p);

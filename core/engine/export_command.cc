@@ -101,8 +101,7 @@ void AddLostObjects(const CommandInput& in, const Labels& labels, report::Export
   for (std::uint32_t t = 0; t < in.heap.types.size(); ++t) types.emplace_back(in.heap.types[t].address, t);
   std::sort(types.begin(), types.end());
   for (const heap::UnreachedObject& u : in.audit->counts.unreached) {
-    if (u.possible != 0 || in.heap.index.Find(u.object) != heap::kNoNode) continue;
-    if (!out.lost_objects.empty() && out.lost_objects.back().address >= u.object) continue;  // ascending; an address is one row
+    if (u.possible != 0) continue;
     report::ExportLostObject& o = out.lost_objects.emplace_back();
     o.address = u.object;
     o.refcount = u.recorded;
