@@ -269,7 +269,8 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
 
 std::unique_ptr<TypeFacts> TypeTable::ReadFromFile(Address type) const {
   const target::Module* const module = type == 0 || type % 8 != 0 ? nullptr : process_->FindModule(type);
-  if (module == nullptr || !module->file || process_->memory.At(type, 8) != nullptr) return nullptr;
+  if (module == nullptr || !module->file) return nullptr;
+  if (process_->memory.At(type, o_->object_size) != nullptr && !IsTypeObject(type)) return nullptr;  // its head is there, the rest may be cut off
   const Address link_address = type - static_cast<Address>(module->load_bias);
   const auto bytes = module->file->BytesAt(link_address);
   if (bytes.size() < o_->type_size) return nullptr;

@@ -290,7 +290,23 @@ def rows(place):
     yield "cut at each percent", lambda: list(sweep(place, 0x33))
     yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
     yield "cut at each segment's edge", lambda: list(edges(place))
+    yield "cut within a type object", lambda: list(in_types(place))
     yield "roots lost, objects there", lambda: roots_lost(place)
+
+
+def in_types(place, names=("set", "module")):
+    """Cuts within type objects of the interpreter: its instances are still known by what the module's file has of the type."""
+    path = place.path("in types")
+    core = core_editor.Core(place.kernel[0x33])
+    ends = core.write(path)
+    con = sqlite3.connect(place.path("tracked.db"))
+    types = [a for a, name in con.execute("select address, name from types where address is not null") if name in names]
+    con.close()
+    cuts = [end - (s.address + len(s.data) - a) + part for end, s in zip(ends, core.segments) for a in types if s.address <= a < s.address + len(s.data)
+            for part in (4, 8, 100, 300, 500)]
+    if not cuts:
+        raise process.CannotTest("no type object among %s lies in the core" % (names,))
+    return shrink(place, path, sorted(set(cuts), reverse=True))
 
 
 def deleted_files(place):
