@@ -33,6 +33,8 @@ constexpr std::size_t kLookAhead = 16;  // objects between the first sight of on
 constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
 constexpr std::size_t kBatchReferents = 1u << 16;
 constexpr std::size_t kClosurePiece = 1u << 14;  // tracked objects in one piece of the search for untracked ones
+constexpr std::size_t kReachBatch = 256;  // referents that are looked up together in that search
+constexpr std::size_t kDrainBatch = 256;  // untracked objects that are followed together
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
 
 class Builder {
@@ -157,24 +159,25 @@ class Builder {
 
   // Marks everything that tracked objects lead to: untracked containers are followed, leaves are not. Each thread follows what it met first to its end.
   bool CloseOverLeaves() {
-    std::vector<Address> tracked = TrackedAddresses();
-    const std::size_t pieces = (tracked.size() + kClosurePiece - 1) / kClosurePiece;
+    found_.index.Seal();
+    if (!free_threaded_) {
+      tracked_flags_.resize(found_.index.size());
+      if (runtime_.interpreters.size() > 1) tracked_interpreter_.resize(found_.index.size());
+      FillListColumns(process_.memory, runtime_.gc_head, found_, tracked_flags_, tracked_interpreter_);
+    }
+    tracked_.reserve(found_.index.size());
+    found_.index.ForEach(0, found_.index.size(), [this](NodeId, Address a) { tracked_.push_back(a); });
+    const std::size_t pieces = (tracked_.size() + kClosurePiece - 1) / kClosurePiece;
     const unsigned threads = ThreadCount(options_.limits.threads, pieces);
     std::vector<Closure> closures(std::max(1u, threads));
     const bool done = ForEachPiece(
         pieces, threads,
         [&](std::size_t piece, unsigned thread) {
-          const std::size_t end = std::min(tracked.size(), (piece + 1) * kClosurePiece);
-          for (std::size_t i = piece * kClosurePiece; i < end; ++i) {
-            if (i + kLookAhead < end) __builtin_prefetch(process_.memory.At(tracked[i + kLookAhead], 0));
-            if (const TypeFacts* const type = TypeAt(tracked[i]); type != nullptr) Expand(tracked[i], *type, true, closures[thread]);
-            if (!Drain(closures[thread])) return false;
-          }
-          return true;
+          const std::size_t begin = piece * kClosurePiece;
+          return Expand(std::span(tracked_).subspan(begin, std::min(kClosurePiece, tracked_.size() - begin)), true, closures[thread]) && Drain(closures[thread]);
         },
-        [&](std::size_t piece) { return progress_.Update("finding untracked objects", piece * kClosurePiece, tracked.size()); });
+        [&](std::size_t piece) { return progress_.Update("finding untracked objects", piece * kClosurePiece, tracked_.size()); });
     if (!done) return false;
-    tracked = {};
     Closure& rest = closures.front();
     rest.tick = &progress_;
     for (const Address root : options_.roots) Reach(root, rest);
@@ -201,58 +204,72 @@ class Builder {
   }
   // What one thread has in hand.
   struct Closure {
-    std::vector<Address> work;
+    std::vector<Address> work, batch;
     objects::ReferentBuffer referents;
     std::vector<objects::OwnedSlot> owned;
     Address last_keys = 0;
     std::uint64_t steps = 0;
     ProgressSink* tick = nullptr;  // set where no other thread reports
   };
-  [[nodiscard]] std::vector<Address> TrackedAddresses() const {
-    std::vector<Address> tracked;
-    tracked.reserve(found_.objects);
-    for (const ObjectList& list : found_.lists) {
-      for (const ListStretch& stretch : list.stretches) {
-        Address head = stretch.first_head;
-        for (std::uint64_t i = 0; i < stretch.count; ++i) {
-          tracked.push_back(links_.ObjectOf(head));
-          head = (stretch.backwards ? links_.Previous(head) : links_.Next(head)).value_or(0);
-        }
-      }
-    }
-    for (const ObjectRun& run : found_.runs) {
-      for (std::uint32_t i = 0; i < run.count; ++i) tracked.push_back(run.first + i * run.stride);
-    }
-    return tracked;
-  }
   void Reach(Address r, Closure& c) {
     if (found_.index.IsMarkedShared(r)) return;
     const TypeFacts* const of = TypeAt(r);
     if (of == nullptr || !found_.index.MarkShared(r)) return;
     if (HasReferents(r, *of, false) || OwnsMore(*of)) c.work.push_back(r);
   }
-  void Expand(Address object, const TypeFacts& type, bool tracked, Closure& c) {
-    c.referents.clear();
+  // Reads the objects one after the other, the memory of those that follow asked for in advance, and reaches for their referents in batches.
+  bool Expand(std::span<const Address> objects, bool tracked, Closure& c) {
+    std::array<const TypeFacts*, kLookAhead> types{};
+    for (std::size_t i = 0; i < std::min(kLookAhead, objects.size()); ++i) __builtin_prefetch(process_.memory.At(objects[i], 0));
+    for (std::size_t i = 0; i < objects.size() + kTableAfter; ++i) {
+      if (i < objects.size()) {
+        if (i + kLookAhead < objects.size()) __builtin_prefetch(process_.memory.At(objects[i + kLookAhead], 0));
+        const TypeFacts* const type = TypeAt(objects[i]);
+        types[i % kLookAhead] = type;
+        if (type != nullptr) reader_.PrefetchReferents(objects[i], *type);
+      }
+      if (i < kTableAfter) continue;
+      const std::size_t ready = i - kTableAfter;
+      if (const TypeFacts* const type = types[ready % kLookAhead]; type != nullptr) Read(objects[ready], *type, tracked, c);
+      if (c.referents.size() >= kReachBatch) ReachAll(c);
+      if (++c.steps % 65536 == 0 && c.tick != nullptr && !c.tick->Update("finding untracked objects", c.steps, 0)) return false;
+    }
+    ReachAll(c);
+    return true;
+  }
+  void Read(Address object, const TypeFacts& type, bool tracked, Closure& c) {
+    const std::size_t before = c.referents.size();
     const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
     const ReferentQuality quality = visited ? reader_.Referents(object, type, c.referents) : ReferentQuality::kExact;
-    if (options_.ownership == nullptr || objects::IsExact(quality)) {
-      for (const Address r : c.referents) Reach(r, c);
+    if (options_.ownership != nullptr) {
+      if (!objects::IsExact(quality)) c.referents.resize(before);
+      c.owned.clear();
+      options_.ownership->NotVisited(object, type, c.owned);
+      if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
+        options_.ownership->KeysOf(keys, c.owned);
+        c.last_keys = keys;
+      }
+      for (const objects::OwnedSlot& o : c.owned) c.referents.push_back(o.referent);
     }
-    if (options_.ownership == nullptr) return;
-    c.owned.clear();
-    options_.ownership->NotVisited(object, type, c.owned);
-    if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
-      options_.ownership->KeysOf(keys, c.owned);
-      c.last_keys = keys;
+    for (std::size_t i = before; i < c.referents.size(); ++i) found_.index.Prefetch(c.referents[i]);
+  }
+  void ReachAll(Closure& c) {
+    std::size_t fresh = 0;
+    for (const Address r : c.referents) {
+      if (found_.index.IsMarkedShared(r)) continue;
+      __builtin_prefetch(process_.memory.At(r, 0));
+      c.referents[fresh++] = r;
     }
-    for (const objects::OwnedSlot& o : c.owned) Reach(o.referent, c);
+    c.referents.resize(fresh);
+    for (const Address r : c.referents) Reach(r, c);
+    c.referents.clear();
   }
   bool Drain(Closure& c) {
     while (!c.work.empty()) {
-      const Address object = c.work.back();
-      c.work.pop_back();
-      Expand(object, *TypeAt(object), false, c);
-      if (++c.steps % 65536 == 0 && c.tick != nullptr && !c.tick->Update("finding untracked objects", c.steps, 0)) return false;
+      const std::size_t n = std::min(c.work.size(), kDrainBatch);
+      c.batch.assign(c.work.end() - static_cast<std::ptrdiff_t>(n), c.work.end());
+      c.work.resize(c.work.size() - n);
+      if (!Expand(c.batch, false, c)) return false;
     }
     return true;
   }
@@ -270,6 +287,8 @@ class Builder {
     if (!progress_.Update("noting generations", 0, 0)) return false;
     if (free_threaded_) {
       FillHeapColumns(process_.memory, runtime_.layout, found_, heap_.flags, heap_.interpreter);
+    } else if (options_.with_leaves) {
+      SpreadListColumns();
     } else {
       FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
     }
@@ -277,6 +296,18 @@ class Builder {
     return ForEachPiece(
         Pieces(), ThreadCount(options_.limits.threads, Pieces()), [this](std::size_t piece, unsigned) { return ReadHeadersOf(piece); },
         [this](std::size_t done) { return progress_.Update("reading object headers", done << options_.piece_shift, found_.index.size()); });
+  }
+  // What was noted of tracked objects while the index held nothing else.
+  void SpreadListColumns() {
+    std::fill(heap_.flags.begin(), heap_.flags.end(), heap::kUntracked);
+    std::fill(heap_.interpreter.begin(), heap_.interpreter.end(), heap::kNoInterpreter);
+    for (std::size_t i = 0; i < tracked_.size(); ++i) {
+      const NodeId n = found_.index.Find(tracked_[i]);
+      heap_.flags[n] = tracked_flags_[i];
+      if (!heap_.interpreter.empty()) heap_.interpreter[n] = tracked_interpreter_[i];
+    }
+    tracked_ = {};
+    tracked_flags_ = tracked_interpreter_ = {};
   }
   bool ReadHeadersOf(std::size_t piece) {
     const auto [begin, end] = Piece(piece);
@@ -643,6 +674,8 @@ class Builder {
   const bool has_borrowed_ = reader_.HasBorrowedReferents();
   GcLinks links_;
   FoundObjects found_;
+  std::vector<Address> tracked_;  // with leaves, until the columns are there: rising; with the columns of these
+  std::vector<std::uint8_t> tracked_flags_, tracked_interpreter_;
   heap::HeapSnapshot heap_;
   std::vector<const TypeFacts*> facts_;
   std::vector<PieceCounts> counts_;
