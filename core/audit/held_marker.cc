@@ -13,31 +13,46 @@ using heap::NodeId;
 
 constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free structures keep tags in the upper bits of a pointer
 constexpr std::uint64_t kProgressStep = 1u << 20;
+// Nodes ahead of the one in work whose type and offsets, and whose edges, are asked for.
+constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
 
 }  // namespace
 
 HeldMarker::HeldMarker(const MarkInput& in, WordCounter& words, std::vector<Held>& held)
-    : in_(in), heap_(in.audit.heap), words_(words), held_(held), type_marked_(heap_.types.size()), has_links_(heap_.size()), block_(in.blocks.size()) {
+    : in_(in),
+      heap_(in.audit.heap),
+      words_(words),
+      held_(held),
+      type_marked_(heap_.types.size()),
+      leaf_(heap_.size()),
+      has_links_(heap_.size()),
+      marked_(heap_.size()),
+      noted_(heap_.size()),
+      block_(in.blocks.size()) {
   type_node_.reserve(heap_.types.size());
   for (const heap::TypeRecord& t : heap_.types) type_node_.push_back(t.address != 0 ? heap_.index.Find(t.address) : kNoNode);
-  for (const HiddenLink& l : in_.links) has_links_[l.from] = true;
+  for (const HiddenLink& l : in_.links) has_links_.Insert(l.from);
+  for (NodeId n = 0; n < heap_.size(); ++n) {
+    if (in_.is_leaf[heap_.type[n]] != 0) leaf_.Insert(n);
+  }
 }
 
-void HeldMarker::Hold(NodeId n, Held as) {
-  if (held_[n] != Held::kNothing) return;
-  held_[n] = as;
-  if (!IsLeaf(n)) nodes_to_do_.push_back(n);
+bool HeldMarker::IsSource(NodeId n) const { return std::find(in_.no_source.begin(), in_.no_source.end(), n) == in_.no_source.end(); }
+
+void HeldMarker::Hold(NodeId n) {
+  if (marked_.InsertNew(n) && !leaf_.Contains(n)) nodes_to_do_.push_back(n);
 }
 
-void HeldMarker::HoldBlockAt(std::uint64_t word, Held as) {
-  const BlockId b = in_.blocks.Find(word & kUserBits);
+void HeldMarker::HoldBlock(BlockId b) {
   if (b == kNoBlock || block_[b] != kUnmarked) return;
-  block_[b] = static_cast<std::uint8_t>(1 + static_cast<std::uint8_t>(as));
+  block_[b] = kHeld;
   blocks_to_do_.push_back(b);
 }
 
+void HeldMarker::HoldBlockAt(std::uint64_t word) { HoldBlock(in_.blocks.Find(word & kUserBits)); }
+
 std::span<const HiddenLink> HeldMarker::LinksOf(NodeId n) const {
-  if (!has_links_[n]) return {};
+  if (!has_links_.Contains(n)) return {};
   const auto first = std::lower_bound(in_.links.begin(), in_.links.end(), n, [](const HiddenLink& l, NodeId id) { return l.from < id; });
   auto last = first;
   while (last != in_.links.end() && last->from == n) ++last;
@@ -49,53 +64,65 @@ void HeldMarker::ForEachWord(BlockId b, F&& f) const {
   in_.cover.ForEachOpenWord(in_.blocks.Range(b), [&](Address at, const std::byte* p) { f(LoadUnchecked<std::uint64_t>(p), at); });
 }
 
-void HeldMarker::Expand(NodeId n, Held as) {
+void HeldMarker::Expand(NodeId n) {
   const std::uint32_t type = heap_.type[n];
   if (!type_marked_[type]) {
     type_marked_[type] = 1;
-    if (type_node_[type] != kNoNode) Hold(type_node_[type], as);
+    if (type_node_[type] != kNoNode) Hold(type_node_[type]);
   }
-  for (const NodeId to : heap_.graph.Successors(n)) Hold(to, as);
+  for (const NodeId to : heap_.graph.Successors(n)) Hold(to);
   for (const HiddenLink& l : LinksOf(n)) {
     if (l.kind != LinkKind::kBlock) {
-      Hold(l.to, as);
-    } else if (block_[l.to] == kUnmarked) {
-      block_[l.to] = static_cast<std::uint8_t>(1 + static_cast<std::uint8_t>(as));
-      blocks_to_do_.push_back(l.to);
+      Hold(l.to);
+    } else {
+      HoldBlock(l.to);
     }
   }
 }
 
-void HeldMarker::ExpandBlock(BlockId b, Held as) {
+void HeldMarker::ExpandBlock(BlockId b) {
   ForEachWord(b, [&](std::uint64_t word, Address slot) {
-    if (const NodeId n = words_.Count(word, slot); n != kNoNode) Hold(n, as);
-    HoldBlockAt(word, as);
+    if (const NodeId n = words_.Count(word, slot); n != kNoNode) Hold(n);
+    HoldBlockAt(word);
   });
 }
 
 bool HeldMarker::Spread(Held as, ProgressSink& progress) {
-  const auto is_source = [&](NodeId n) { return std::find(in_.no_source.begin(), in_.no_source.end(), n) == in_.no_source.end(); };
-  for (std::uint64_t steps = 0; !nodes_to_do_.empty() || !blocks_to_do_.empty(); ++steps) {
-    if (steps % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
-    if (!nodes_to_do_.empty()) {
-      const NodeId n = nodes_to_do_.back();
-      nodes_to_do_.pop_back();
-      if (is_source(n)) Expand(n, as);
-    } else {
-      const BlockId b = blocks_to_do_.back();
-      blocks_to_do_.pop_back();
-      ExpandBlock(b, as);
+  std::uint64_t steps = 0;
+  while (!nodes_to_do_.empty() || !blocks_to_do_.empty()) {
+    level_.clear();
+    std::swap(level_, nodes_to_do_);
+    for (std::size_t i = 0; i < level_.size(); ++i) {
+      if (steps++ % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
+      if (i + kOffsetsAhead < level_.size()) {
+        heap_.graph.PrefetchOffsets(level_[i + kOffsetsAhead]);
+        __builtin_prefetch(&heap_.type[level_[i + kOffsetsAhead]]);
+      }
+      if (i + kEdgesAhead < level_.size()) heap_.graph.PrefetchEdges(level_[i + kEdgesAhead]);
+      if (IsSource(level_[i])) Expand(level_[i]);
+    }
+    std::vector<BlockId> blocks;
+    std::swap(blocks, blocks_to_do_);
+    for (const BlockId b : blocks) {
+      if (steps++ % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
+      ExpandBlock(b);
     }
   }
+  graph::NodeSet fresh = marked_;
+  fresh.Subtract(noted_);
+  fresh.ForEach([&](NodeId n) { held_[n] = as; });
+  noted_ = marked_;
   return true;
 }
 
 heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const heap::UnreachedObject> unreached) {
-  const auto is_lost = [&](NodeId n) { return held_[n] == Held::kNothing && judged[n] == heap::Auditable::kYes; };
+  const auto is_lost = [&](NodeId n) { return !marked_.Contains(n) && judged[n] == heap::Auditable::kYes; };
   std::vector<NodeId> objects;
-  for (NodeId n = 0; n < heap_.size(); ++n) {
-    if (is_lost(n) && !IsLeaf(n) && std::find(in_.no_source.begin(), in_.no_source.end(), n) == in_.no_source.end()) objects.push_back(n);
-  }
+  graph::NodeSet left = marked_.Complement();
+  left.Subtract(leaf_);
+  left.ForEach([&](NodeId n) {
+    if (is_lost(n) && IsSource(n)) objects.push_back(n);
+  });
   // The blocks that only these lead to, and the objects among blocks that nothing known leads to.
   std::vector<BlockId> todo, blocks;
   const auto reach = [&](BlockId b) {

@@ -10,6 +10,7 @@
 #include "core/audit/native_blocks.h"
 #include "core/audit/word_counter.h"
 #include "core/base/progress.h"
+#include "core/graph/node_set.h"
 #include "core/heap/lost_part.h"
 
 namespace pygc::audit {
@@ -27,7 +28,7 @@ struct MarkInput {
   const NativeBlocks& blocks;
   const MemoryCover& cover;
   std::span<const HiddenLink> links;         // sorted by `from`
-  std::span<const std::uint8_t> is_leaf;     // by type record: instances refer to nothing and need not be looked at
+  std::span<const std::uint8_t> is_leaf;     // by type record: instances refer to nothing, so that they hold nothing else
   std::span<const heap::NodeId> no_source;   // objects whose references hold nothing (the table of interned strings)
 };
 
@@ -36,9 +37,9 @@ class HeldMarker {
   /// `words` counts what the words of blocks lead to, when a block is first reached. `held` has a place for each node, all kNothing.
   HeldMarker(const MarkInput& in, WordCounter& words, std::vector<heap::Held>& held);
 
-  /// A root: an object, a block, or a word of root memory that leads to a block. What it was marked with first stays.
-  void Hold(heap::NodeId n, heap::Held as);
-  void HoldBlockAt(std::uint64_t word, heap::Held as);
+  /// A root: an object, or a word of root memory that leads to a block. It is held as the next Spread() says; what was marked before stays.
+  void Hold(heap::NodeId n);
+  void HoldBlockAt(std::uint64_t word);
   /// Marks everything that the roots lead to. False where it was stopped.
   [[nodiscard]] bool Spread(heap::Held as, ProgressSink& progress);
 
@@ -48,11 +49,13 @@ class HeldMarker {
   [[nodiscard]] bool IsReached(BlockId b) const noexcept { return block_[b] != kUnmarked; }
 
  private:
-  static constexpr std::uint8_t kUnmarked = 0, kLost = 0xFF;  // block_: otherwise 1 + Held
-  [[nodiscard]] bool IsLeaf(heap::NodeId n) const { return in_.is_leaf[heap_.type[n]] != 0; }
+  static constexpr std::uint8_t kUnmarked = 0, kHeld = 1, kLost = 2;  // block_
+  [[nodiscard]] bool IsLeaf(heap::NodeId n) const { return leaf_.Contains(n); }
+  [[nodiscard]] bool IsSource(heap::NodeId n) const;
   [[nodiscard]] std::span<const HiddenLink> LinksOf(heap::NodeId n) const;
-  void Expand(heap::NodeId n, heap::Held as);
-  void ExpandBlock(BlockId b, heap::Held as);
+  void Expand(heap::NodeId n);
+  void ExpandBlock(BlockId b);
+  void HoldBlock(BlockId b);
   /// f(word, slot) for the open words of the block.
   template <typename F>
   void ForEachWord(BlockId b, F&& f) const;
@@ -63,9 +66,10 @@ class HeldMarker {
   std::vector<heap::Held>& held_;
   std::vector<heap::NodeId> type_node_;   // by type record
   std::vector<std::uint8_t> type_marked_;
-  std::vector<bool> has_links_;           // by node
+  graph::NodeSet leaf_, has_links_;
+  graph::NodeSet marked_, noted_;         // held by anything; of these, in `held_`
   std::vector<std::uint8_t> block_;       // by block
-  std::vector<heap::NodeId> nodes_to_do_;
+  std::vector<heap::NodeId> nodes_to_do_, level_;
   std::vector<BlockId> blocks_to_do_;
 };
 

@@ -37,6 +37,8 @@ class MallocHeap {
   MallocHeap(const target::Process& process, const PymallocHeap& pymalloc);
 
   [[nodiscard]] const std::vector<MallocArea>& areas() const noexcept { return areas_; }
+  /// Chunks that are mappings of their own, heads included; sorted.
+  [[nodiscard]] const std::vector<AddressRange>& mapped() const noexcept { return mapped_; }
   /// Why some of malloc's memory is not known chunk by chunk, one line each; empty where all is.
   [[nodiscard]] const std::vector<std::string>& doubts() const noexcept { return doubts_; }
   /// Calls f(AddressRange memory, bool in_use) for each chunk: the memory that its owner may write.

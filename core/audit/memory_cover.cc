@@ -6,49 +6,43 @@ namespace pygc::audit {
 
 MemoryCover::MemoryCover(const target::MemoryImage& memory) {
   std::uint64_t bits = 0;
+  std::vector<AddressRange> ranges;
   for (const target::Segment& s : memory.segments()) {
     if (!s.writable || !s.readable || s.bytes == nullptr) continue;
+    ranges.push_back(s.range);
+    areas_.push_back({s.range, bits});
     for (Address begin = s.range.begin; begin < s.range.end;) {
       const Address end = std::min((begin & ~Address{15}) + kPartBytes, s.range.end);
-      parts_.push_back({{begin, end}, s.bytes + (begin - s.range.begin), bits});
-      bits += ((((end + 15) >> kShift) - (begin >> kShift)) + 63) & ~std::uint64_t{63};
+      parts_.push_back({{begin, end}, s.bytes + (begin - s.range.begin), BitOf(areas_.back(), begin)});
       begin = end;
     }
+    bits += (((s.range.end + 15) >> kShift) - (s.range.begin >> kShift) + 63) & ~std::uint64_t{63};
   }
+  map_ = AddressMap(ranges);
   bits_.assign(bits / 64, 0);
 }
 
 void MemoryCover::Mark(Address begin, Address end) noexcept {
-  begin = (begin + 15) & ~Address{15};
   if (begin >= end) return;
-  auto part = std::upper_bound(parts_.begin(), parts_.end(), begin, [](Address a, const Part& p) { return a < p.range.begin; });
-  if (part != parts_.begin()) --part;
-  for (; part != parts_.end() && part->range.begin < end; ++part) {
-    const Address from = std::max(begin, part->range.begin & ~Address{15}), to = std::min(end, (part->range.end + 15) & ~Address{15});
-    if (from >= to) continue;
-    const Address base = part->range.begin & ~Address{15};
-    std::uint64_t bit = part->first_bit + ((from - base) >> kShift);
-    const std::uint64_t last = part->first_bit + ((to - base) >> kShift);
-    while (bit < last) {
-      const std::uint64_t n = std::min<std::uint64_t>(64 - (bit & 63), last - bit);
-      const std::uint64_t mask = (n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1) << (bit & 63);
-      std::atomic_ref<std::uint64_t>(bits_[bit >> 6]).fetch_or(mask, std::memory_order_relaxed);
-      bit += n;
-    }
+  const std::uint32_t found = map_.Find(begin);
+  auto area = areas_.begin() + found;
+  if (found == AddressMap::kNone) area = std::upper_bound(areas_.begin(), areas_.end(), begin, [](Address a, const Area& s) { return a < s.range.end; });
+  for (; area != areas_.end() && area->range.begin < end; ++area) {
+    const Address from = std::max(begin, area->range.begin & ~Address{15}), to = std::min(end, (area->range.end + 15) & ~Address{15});
+    if (from < to) MarkBits(area->first_bit + ((from >> kShift) - (area->range.begin >> kShift)), area->first_bit + ((to >> kShift) - (area->range.begin >> kShift)));
+  }
+}
+
+void MemoryCover::MarkBits(std::uint64_t bit, std::uint64_t last) noexcept {
+  while (bit < last) {
+    const std::uint64_t n = std::min<std::uint64_t>(64 - (bit & 63), last - bit);
+    MarkWord(bit >> 6, (n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1) << (bit & 63));
+    bit += n;
   }
 }
 
 std::vector<MemoryCover::Part>::const_iterator MemoryCover::PartAt(Address a) const noexcept {
   return std::upper_bound(parts_.begin(), parts_.end(), a, [](Address x, const Part& p) { return x < p.range.end; });
-}
-
-bool MemoryCover::IsClosed(Address a) const noexcept {
-  auto part = std::upper_bound(parts_.begin(), parts_.end(), a, [](Address x, const Part& p) { return x < p.range.begin; });
-  if (part == parts_.begin()) return true;
-  --part;
-  if (!part->range.Contains(a)) return true;
-  const std::uint64_t bit = part->first_bit + ((a >> kShift) - (part->range.begin >> kShift));
-  return bits_[bit >> 6] >> (bit & 63) & 1;
 }
 
 }  // namespace pygc::audit

@@ -19,10 +19,16 @@ class MemoryCover {
   explicit MemoryCover(const target::MemoryImage& memory);
 
   /// Closes the memory of an allocated block: from the first whole 16 bytes to the last, padding included. Thread-safe.
-  void Close(AddressRange block) noexcept { Mark(block.begin, (block.end + 15) & ~Address{15}); }
+  void Close(AddressRange block) noexcept { Mark((block.begin + 15) & ~Address{15}, (block.end + 15) & ~Address{15}); }
   /// Closes only what lies wholly inside: for structures whose neighbours are not known to be theirs. Thread-safe.
-  void CloseInside(AddressRange range) noexcept { Mark(range.begin, range.end & ~Address{15}); }
-  [[nodiscard]] bool IsClosed(Address a) const noexcept;
+  void CloseInside(AddressRange range) noexcept { Mark((range.begin + 15) & ~Address{15}, range.end & ~Address{15}); }
+  /// True outside of writable memory, too.
+  [[nodiscard]] bool IsClosed(Address a) const noexcept {
+    const std::uint32_t i = map_.Find(a);
+    if (i == AddressMap::kNone) return true;
+    const std::uint64_t bit = BitOf(areas_[i], a);
+    return bits_[bit >> 6] >> (bit & 63) & 1;
+  }
   /// Calls f(address, host bytes, word count) for each longest run of open memory inside segments [first, last).
   template <typename F>
   void ForEachOpen(std::size_t first, std::size_t last, F&& f) const;
@@ -36,7 +42,16 @@ class MemoryCover {
     const std::byte* bytes;
     std::uint64_t first_bit;  // of the granule that holds range.begin
   };
+  // A segment: its granules have consecutive bits, from a whole word of bits on.
+  struct Area {
+    AddressRange range;
+    std::uint64_t first_bit;  // of the granule that holds range.begin
+  };
+  [[nodiscard]] static std::uint64_t BitOf(const Area& area, Address a) noexcept { return area.first_bit + ((a >> kShift) - (area.range.begin >> kShift)); }
+  /// begin and end: multiples of 16.
   void Mark(Address begin, Address end) noexcept;
+  void MarkBits(std::uint64_t first, std::uint64_t last) noexcept;
+  void MarkWord(std::uint64_t word, std::uint64_t mask) noexcept { std::atomic_ref<std::uint64_t>(bits_[word]).fetch_or(mask, std::memory_order_relaxed); }
   /// The part that holds `a`, or the first one behind it.
   [[nodiscard]] std::vector<Part>::const_iterator PartAt(Address a) const noexcept;
 
@@ -46,8 +61,51 @@ class MemoryCover {
   [[nodiscard]] std::size_t part_count() const noexcept { return parts_.size(); }
 
  private:
-  std::vector<Part> parts_;  // of segments, cut, sorted by address
+  friend class MemoryCloser;
+
+  AddressMap map_;           // of areas_
+  std::vector<Area> areas_;  // sorted by address
+  std::vector<Part> parts_;  // of them, cut
   std::vector<std::uint64_t> bits_;
+};
+
+/// MemoryCover::Close() for ranges that come in rising order of addresses: those that share a word of bits write it once. One thread; what it was given is
+/// in the cover when it ends.
+class MemoryCloser {
+ public:
+  explicit MemoryCloser(MemoryCover& cover) noexcept : cover_(&cover) {}
+  MemoryCloser(const MemoryCloser&) = delete;
+  MemoryCloser& operator=(const MemoryCloser&) = delete;
+  ~MemoryCloser() { Flush(); }
+
+  void Close(AddressRange block) noexcept {
+    const Address begin = (block.begin + 15) & ~Address{15}, end = (block.end + 15) & ~Address{15};
+    if (begin >= end) return;
+    if (!area_.range.Contains(begin) && !Enter(begin)) [[unlikely]] return cover_->Mark(begin, end);
+    const std::uint64_t first = MemoryCover::BitOf(area_, begin), last = first + ((end - begin) >> MemoryCover::kShift);
+    if (first >> 6 != (last - 1) >> 6 || end > area_.range.end) [[unlikely]] return cover_->Mark(begin, end);
+    if (first >> 6 != word_) {
+      Flush();
+      word_ = first >> 6;
+    }
+    mask_ |= (last - first == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (last - first)) - 1) << (first & 63);
+  }
+
+ private:
+  bool Enter(Address a) noexcept {
+    const std::uint32_t i = cover_->map_.Find(a);
+    if (i == AddressMap::kNone) return false;
+    area_ = cover_->areas_[i];
+    return true;
+  }
+  void Flush() noexcept {
+    if (mask_ != 0) cover_->MarkWord(word_, mask_);
+    mask_ = 0;
+  }
+
+  MemoryCover* cover_;
+  MemoryCover::Area area_{};
+  std::uint64_t word_ = 0, mask_ = 0;
 };
 
 template <typename F>
@@ -56,21 +114,26 @@ void MemoryCover::ForEachOpen(std::size_t first, std::size_t last, F&& f) const 
     const Part& part = parts_[i];
     const Address base = part.range.begin & ~Address{15};
     const std::uint64_t granules = ((part.range.end + 15) >> kShift) - (base >> kShift);
-    std::uint64_t g = 0;
-    const auto closed = [&](std::uint64_t at) { return bits_[(part.first_bit + at) >> 6] >> ((part.first_bit + at) & 63) & 1; };
-    while (g < granules) {
-      if (closed(g)) {
-        ++g;
-        // Whole words of closed granules are passed over at once.
-        while (g + 64 <= granules && ((part.first_bit + g) & 63) == 0 && bits_[(part.first_bit + g) >> 6] == ~std::uint64_t{0}) g += 64;
-        continue;
+    // The length of the run of open or closed granules that begins at g: whole words of bits at once.
+    const auto run_of = [&](std::uint64_t g, bool open) {
+      std::uint64_t length = 0;
+      while (g + length < granules) {
+        const std::uint64_t bit = part.first_bit + g + length, room = 64 - (bit & 63);
+        const std::uint64_t word = (open ? ~bits_[bit >> 6] : bits_[bit >> 6]) >> (bit & 63);
+        const auto here = std::min<std::uint64_t>(static_cast<unsigned>(std::countr_one(word)), room);
+        length += here;
+        if (here < room) break;
       }
+      return std::min(length, granules - g);
+    };
+    for (std::uint64_t g = run_of(0, false); g < granules;) {
       const std::uint64_t begin = g;
-      while (g < granules && !closed(g)) ++g;
+      g += run_of(g, true);
       Address from = std::max(base + (begin << kShift), part.range.begin), to = std::min(base + (g << kShift), part.range.end);
       from = (from + 7) & ~Address{7};
       to &= ~Address{7};
       if (from < to) f(from, part.bytes + (from - part.range.begin), (to - from) / 8);
+      g += run_of(g, false);
     }
   }
 }

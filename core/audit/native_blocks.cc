@@ -11,24 +11,10 @@ constexpr std::uint64_t kMaxBlocks = 0xFFFFFFF0u;
 
 }  // namespace
 
-NativeBlocks::NativeBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover) {
-  const auto add = [&](AddressRange r) {
-    if (!r.empty() && ranges_.size() < kMaxBlocks && !cover.IsClosed((r.begin + 15) & ~Address{15})) ranges_.push_back(r);
-  };
-  for (const PymallocPool& pool : blocks.pools()) {
-    if (pool.damaged) continue;
-    for (std::uint32_t b = 0; b < pool.count; ++b) {
-      const Address begin = pool.first + std::uint64_t{b} * pool.block_bytes;
-      if (blocks.InUse(pool, b)) add({begin, begin + pool.block_bytes});
-    }
+NativeBlocks::NativeBlocks(std::span<const OpenBlock> open, const MemoryCover& cover) {
+  for (const OpenBlock& b : open) {
+    if (ranges_.size() < kMaxBlocks && !cover.IsClosed((b.range.begin + 15) & ~Address{15})) ranges_.push_back(b.range);
   }
-  const std::vector<AddressRange>& arenas = blocks.arenas();
-  chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-    if (!in_use) return;
-    // A chunk in which pymalloc has an arena is not one block.
-    const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
-    if (after == arenas.end() || after->begin >= memory.end) add(memory);
-  });
   std::sort(ranges_.begin(), ranges_.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
   // Where two allocators claim the same memory, the first block has it.
   std::size_t kept = 0;

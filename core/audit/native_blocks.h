@@ -4,11 +4,11 @@
 
 #include <bit>
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "core/audit/malloc_heap.h"
 #include "core/audit/memory_cover.h"
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/open_blocks.h"
 #include "core/base/address.h"
 #include "core/base/address_map.h"
 
@@ -21,8 +21,8 @@ inline constexpr BlockId kNoBlock = 0xFFFFFFFFu;
 class NativeBlocks {
  public:
   NativeBlocks() = default;
-  /// Blocks in use whose beginning `cover` has open. Nothing of damaged pools or of malloc areas that do not fit together: these stay one root.
-  NativeBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover);
+  /// Those of `open` whose first whole 16 bytes `cover` has open. Memory of damaged pools or of malloc areas that do not fit together stays one root.
+  NativeBlocks(std::span<const OpenBlock> open, const MemoryCover& cover);
 
   [[nodiscard]] BlockId size() const noexcept { return static_cast<BlockId>(ranges_.size()); }
   [[nodiscard]] AddressRange Range(BlockId b) const noexcept { return ranges_[b]; }

@@ -234,6 +234,15 @@ std::uint64_t PymallocHeap::blocks_in_use() const noexcept {
   return std::accumulate(pools_.begin(), pools_.end(), std::uint64_t{0}, [](std::uint64_t n, const PymallocPool& p) { return n + p.in_use; });
 }
 
+bool PymallocHeap::Cursor::Enter(Address a) noexcept {
+  const std::optional<Block> block = heap_->BlockAt(a);
+  if (!block) return false;
+  const PymallocPool& pool = heap_->pools_[block->pool];
+  block_bytes_ = pool.block_bytes;
+  blocks_ = {pool.first, pool.first + std::uint64_t{pool.count} * pool.block_bytes};
+  return true;
+}
+
 std::optional<PymallocHeap::Block> PymallocHeap::BlockAt(Address a) const noexcept {
   const std::uint32_t arena = arena_map_.Find(a);
   if (arena == AddressMap::kNone) return std::nullopt;

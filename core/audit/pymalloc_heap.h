@@ -52,6 +52,24 @@ class PymallocHeap {
     std::uint32_t index = 0;  // in the pool
   };
   [[nodiscard]] std::optional<Block> BlockAt(Address a) const noexcept;
+  /// The same for addresses that mostly follow each other: the pool of the last one is remembered. One thread.
+  class Cursor {
+   public:
+    explicit Cursor(const PymallocHeap& heap) noexcept : heap_(&heap) {}
+    /// The range of the block that holds `a`; empty where `a` lies in no pool's blocks.
+    [[nodiscard]] AddressRange BlockAt(Address a) noexcept {
+      if (!blocks_.Contains(a) && !Enter(a)) return {};
+      const Address begin = blocks_.begin + static_cast<std::uint32_t>(a - blocks_.begin) / block_bytes_ * Address{block_bytes_};
+      return {begin, begin + block_bytes_};
+    }
+
+   private:
+    bool Enter(Address a) noexcept;
+
+    const PymallocHeap* heap_;
+    AddressRange blocks_;  // of the pool
+    std::uint32_t block_bytes_ = 1;
+  };
   [[nodiscard]] bool InUse(const PymallocPool& pool, std::uint32_t block) const noexcept {
     const std::uint64_t bit = pool.first_bit + block;
     return !(free_[bit >> 6] >> (bit & 63) & 1);

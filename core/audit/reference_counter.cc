@@ -1,5 +1,6 @@
 // In three passes over the snapshot's objects:
-//   1  their memory, and blocks that belong to them, are closed: every reference in it is known
+//   1  their memory, and blocks that belong to them, are closed: every reference in it is known. For most types that is all that there is to do beside the
+//      edges of the graph (instance_plans.h); keys of dicts are counted on the way
 //   2  known references: edges of the graph, what no traversal visits, roots; objects of types that are not known are searched
 //   3  what is still open of the target's memory, and the registers, are searched for words that are the address of an object: first what is a root, then
 //      the native blocks that roots and objects lead to. Blocks to which nothing leads hold nothing
@@ -9,13 +10,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <span>
 
 #include "core/audit/held_marker.h"
+#include "core/audit/instance_plans.h"
 #include "core/audit/memory_cover.h"
 #include "core/audit/native_blocks.h"
+#include "core/audit/open_blocks.h"
 #include "core/audit/static_data.h"
 #include "core/audit/unreached_objects.h"
 #include "core/snapshot/parallel.h"
@@ -31,6 +35,10 @@ using objects::OwnedSlot;
 using objects::TypeFacts;
 
 constexpr unsigned kPieceShift = 14;
+constexpr std::size_t kLookAhead = 8;    // objects between the first sight of a dict and its table
+constexpr std::size_t kEdgesAhead = 16;  // between the first sight of a reference and the count of its target
+constexpr std::size_t kKeyBatch = 512;
+constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kRedZone = 128;       // below the stack pointer, x86-64 ABI
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
@@ -38,12 +46,37 @@ constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
 
+// Sorted, and what overlaps or touches made one.
+std::vector<AddressRange> Joined(std::vector<AddressRange> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  std::vector<AddressRange> joined;
+  for (const AddressRange& r : ranges) {
+    if (r.empty()) continue;
+    if (!joined.empty() && r.begin <= joined.back().end) {
+      joined.back().end = std::max(joined.back().end, r.end);
+    } else {
+      joined.push_back(r);
+    }
+  }
+  return joined;
+}
+
 class Counter {
  public:
   Counter(const AuditInput& in, const Limits& limits, ProgressSink& progress)
-      : in_(in), heap_(in.heap), memory_(in.reader.process().memory), limits_(limits), progress_(progress), statics_(in.reader.process(), in.blocks), words_(in, statics_, audit_), cover_(memory_) {
-    facts_.reserve(heap_.types.size());
-    for (const heap::TypeRecord& t : heap_.types) facts_.push_back(t.address != 0 ? in_.reader.Type(t.address) : nullptr);
+      : in_(in),
+        heap_(in.heap),
+        memory_(in.reader.process().memory),
+        limits_(limits),
+        progress_(progress),
+        statics_(in.reader.process(), in.blocks),
+        words_(in, statics_, audit_),
+        cover_(memory_),
+        plans_(PlanInstances(in)) {
+    std::vector<AddressRange> allocated(in_.blocks.arenas());
+    for (const MallocArea& area : in_.chunks.areas()) allocated.push_back(area.range);
+    allocated.insert(allocated.end(), in_.chunks.mapped().begin(), in_.chunks.mapped().end());
+    native_areas_ = AddressMap(Joined(std::move(allocated)));
     for (const Address table : in_.roots.uncounted_tables) {
       if (const NodeId n = heap_.index.Find(table); n != kNoNode) uncounted_.push_back(n);
     }
@@ -57,21 +90,19 @@ class Counter {
     audit_.possible.assign(count, 0);
     Classify();
     CloseUnused();
-    const bool done = EachPiece("closing the memory of objects", [this](NodeId n, Address a, Scratch& s) { CloseObject(n, a, s); });
-    if (done) {
-      CloseTables();
-      // With Py_TRACE_REFS lists lead from every object to every other, and objects that the snapshot does not have are not looked for: there all is held.
-      if (!TracesReferences()) native_ = NativeBlocks(in_.blocks, in_.chunks, cover_);
-      DescribeTypes();
-      NumberUnreached();
+    if (!SeeObjects()) return Stopped();
+    CloseTables();
+    // With Py_TRACE_REFS lists lead from every object to every other, and objects that the snapshot does not have are not looked for: there all is held.
+    if (!TracesReferences()) {
+      const std::vector<OpenBlock> open = FindOpenBlocks(in_.blocks, in_.chunks, cover_, limits_.threads);
+      native_ = NativeBlocks(open, cover_);
+      NumberUnreached(open);
     }
-    if (!done || !EachPiece("counting references", [this](NodeId n, Address a, Scratch& s) { CountObject(n, a, s); })) {
-      return Fail(ErrorCode::kCancelled, "stopped while counting references");
-    }
+    if (!CountVisited() || !CountAsked()) return Stopped();
     CountSharedKeys();
     CountRoots();
     CountBorrowed();
-    if (!Mark()) return Fail(ErrorCode::kCancelled, "stopped while searching memory for references");
+    if (!Mark()) return Stopped();
     // A word that was counted as known and lies in open memory was found there again.
     for (NodeId n = 0; n < count; ++n) audit_.possible[n] = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
     audit_.blocks_in_use = in_.blocks.blocks_in_use();
@@ -86,31 +117,36 @@ class Counter {
   struct Scratch {
     std::vector<OwnedSlot> owned;
     std::vector<AddressRange> buffers;
-    objects::ReferentBuffer not_owned;
+    objects::ReferentBuffer not_owned, keys;
     std::vector<Address> slots;
     std::vector<Address> shared_keys;
     std::vector<HiddenLink> links;
-    std::vector<Address> held_words;                    // of objects' values, that may be pointers to native memory
-    std::vector<std::pair<Address, NodeId>> open_slots; // known references in memory that pass 3 searches
+    std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
+    std::vector<Address> held_words;                         // the same, of ints
+    std::vector<std::pair<Address, NodeId>> open_slots;      // known references in memory that pass 3 searches
+    std::vector<std::pair<NodeId, Address>> asked;           // objects that pass 2 looks at
+    std::vector<std::uint32_t> owned_types;                  // by type record: references of instances to it that are not visited
   };
+  static tl::unexpected<Error> Stopped() { return Fail(ErrorCode::kCancelled, "stopped while counting references"); }
 
+  // Calls f(begin, end, scratch) for pieces of the ids.
   template <typename F>
   bool EachPiece(const char* stage, F&& f) {
     const std::size_t pieces = (std::size_t{heap_.size()} + (1u << kPieceShift) - 1) >> kPieceShift;
     const unsigned threads = snapshot::ThreadCount(limits_.threads, pieces);
-    scratch_.resize(std::max<std::size_t>(scratch_.size(), threads));
+    scratch_.resize(std::max<std::size_t>({scratch_.size(), threads, 1}));
+    for (Scratch& s : scratch_) s.owned_types.resize(plans_.size());
     return snapshot::ForEachPiece(
         pieces, threads,
         [&](std::size_t piece, unsigned thread) {
           const auto begin = static_cast<NodeId>(piece << kPieceShift);
-          const auto end = static_cast<NodeId>(std::min<std::uint64_t>(std::uint64_t{begin} + (1u << kPieceShift), heap_.size()));
-          heap_.index.ForEach(begin, end, [&](NodeId n, Address a) { f(n, a, scratch_[thread]); });
+          f(begin, static_cast<NodeId>(std::min<std::uint64_t>(std::uint64_t{begin} + (1u << kPieceShift), heap_.size())), scratch_[thread]);
           return true;
         },
         [&](std::size_t done) { return progress_.Update(stage, done << kPieceShift, heap_.size()); });
   }
   [[nodiscard]] bool TracesReferences() const { return in_.reader.runtime().layout.flavor.trace_refs; }
-  [[nodiscard]] const TypeFacts* FactsOf(NodeId n) const { return facts_[heap_.type[n]]; }
+  [[nodiscard]] const TypeFacts* FactsOf(NodeId n) const { return plans_[heap_.type[n]].type; }
   [[nodiscard]] bool IsUncounted(NodeId n) const { return std::find(uncounted_.begin(), uncounted_.end(), n) != uncounted_.end(); }
   // True when what the object visits is known exactly.
   [[nodiscard]] bool IsExactSource(NodeId n, Address a, const TypeFacts& type) const {
@@ -140,7 +176,8 @@ class Counter {
   // ---- pass 1
 
   void CloseUnused() {
-    in_.blocks.ForEachUnused([&](AddressRange r) { cover_.Close(r); });
+    MemoryCloser closer(cover_);
+    in_.blocks.ForEachUnused([&](AddressRange r) { closer.Close(r); });
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (!in_use) cover_.CloseInside(memory);
     });
@@ -175,17 +212,111 @@ class Counter {
       cover_.Close(range);
     }
   }
-  void CloseObject(NodeId n, Address a, Scratch& s) {
-    const TypeFacts* const type = FactsOf(n);
-    if (type == nullptr || IsStatic(a)) return;
-    Close(in_.ownership.Body(a, *type));
-    if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) return;
-    s.buffers.clear();
-    in_.ownership.Buffers(a, *type, s.buffers);
-    if (const Address keys = in_.ownership.SharedKeys(a, *type)) in_.ownership.KeysBuffer(keys, s.buffers);
+  // Closes what belongs to each object, and counts what need not be asked for. Objects come in the order of addresses, so their pools do too.
+  bool SeeObjects() {
+    return EachPiece("closing the memory of objects", [this](NodeId begin, NodeId end, Scratch& s) {
+      MemoryCloser closer(cover_);
+      PymallocHeap::Cursor blocks(in_.blocks);
+      std::array<std::pair<NodeId, Address>, kLookAhead> ahead{};
+      std::size_t seen = 0;
+      heap_.index.ForEach(begin, end, [&](NodeId n, Address a) {
+        if (seen >= kLookAhead) SeeObject(ahead[seen % kLookAhead].first, ahead[seen % kLookAhead].second, blocks, closer, s);
+        ahead[seen++ % kLookAhead] = {n, a};
+        const InstancePlan& plan = plans_[heap_.type[n]];
+        if (plan.kind == InstancePlan::Kind::kDict) in_.reader.PrefetchReferents(a, *plan.type);
+      });
+      for (std::size_t i = seen > kLookAhead ? seen - kLookAhead : 0; i < seen; ++i) SeeObject(ahead[i % kLookAhead].first, ahead[i % kLookAhead].second, blocks, closer, s);
+      CountKeys(s, 0);
+    });
+  }
+  void SeeObject(NodeId n, Address a, PymallocHeap::Cursor& blocks, MemoryCloser& closer, Scratch& s) {
+    const InstancePlan& plan = plans_[heap_.type[n]];
+    if (plan.type == nullptr) return;
+    if (const AddressRange block = blocks.BlockAt(a - plan.head_bytes); !block.empty()) {
+      closer.Close(block);  // whatever the structure says: a block has one owner
+    } else if (IsStatic(a)) {
+      s.asked.emplace_back(n, a);  // its memory is searched with its module's
+      return;
+    } else {
+      closer.Close(in_.ownership.Body(a, *plan.type));
+    }
+    const bool read = !(heap_.flags[n] & (heap::kApproximate | heap::kFault));
+    if (!read || plan.kind == InstancePlan::Kind::kAsk) s.asked.emplace_back(n, a);
+    if (!read) return;
+    switch (plan.kind) {
+      case InstancePlan::Kind::kBody: break;
+      case InstancePlan::Kind::kDict: SeeDict(n, a, *plan.type, s); break;
+      default:
+        s.buffers.clear();
+        in_.ownership.Buffers(a, *plan.type, s.buffers);
+        if (const Address keys = in_.ownership.SharedKeys(a, *plan.type)) in_.ownership.KeysBuffer(keys, s.buffers);
+        CloseBuffers(s);
+        break;
+    }
+    if (plan.kind == InstancePlan::Kind::kAsk) return;
+    s.owned_types[heap_.type[n]] += plan.owns_type;
+    if (plan.may_point_to_native) NotePointers(n, a, plan, s);
+  }
+  void CloseBuffers(const Scratch& s) {
     for (const AddressRange& r : s.buffers) {
       if (!IsStatic(r.begin)) Close(r);
     }
+  }
+  void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
+    s.buffers.clear();
+    const std::size_t before = s.keys.size();
+    Address shared = 0;
+    in_.ownership.DictMemory(a, type, s.keys, s.buffers, shared);
+    CloseBuffers(s);
+    if (IsUncounted(n)) {
+      s.keys.resize(before);
+      return;
+    }
+    if (shared != 0 && (s.shared_keys.empty() || s.shared_keys.back() != shared)) s.shared_keys.push_back(shared);
+    for (std::size_t i = before; i < s.keys.size(); ++i) heap_.index.Prefetch(s.keys[i]);
+    if (s.keys.size() >= kKeyBatch) CountKeys(s, before);
+  }
+  // Counts the keys up to `end` and keeps those behind it, whose places are still on their way.
+  void CountKeys(Scratch& s, std::size_t end) {
+    if (end == 0) end = s.keys.size();
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < end; ++i) {
+      const NodeId n = heap_.index.Find(s.keys[i]);
+      if (n == kNoNode) continue;
+      __builtin_prefetch(&audit_.known[n], 1);
+      s.keys[found++] = n;
+    }
+    for (std::size_t i = 0; i < found; ++i) Change(audit_.known[s.keys[i]], 1);
+    s.keys.erase(s.keys.begin(), s.keys.begin() + static_cast<std::ptrdiff_t>(end));
+  }
+  // Pointers from an object whose references are all known to native memory: a capsule's structure, the number that a handle is.
+  void NotePointers(NodeId n, Address a, const InstancePlan& plan, Scratch& s) {
+    if (plan.is_int) {
+      if (const std::optional<std::int64_t> value = in_.ownership.SmallInt(a); value && *value > 0 && native_areas_.Find(static_cast<std::uint64_t>(*value)) != AddressMap::kNone)
+        s.held_words.push_back(static_cast<std::uint64_t>(*value));
+      return;
+    }
+    const auto note = [&](const std::byte* p) {
+      const auto word = LoadUnchecked<std::uint64_t>(p);
+      if (native_areas_.Find(word) != AddressMap::kNone && heap_.index.Find(word) == kNoNode) s.pointers.emplace_back(n, word);
+    };
+    if (!plan.all_words) {
+      const std::byte* const p = plan.words.empty() ? nullptr : memory_.At(a, plan.words.back() + 8);
+      for (std::size_t i = 0; p != nullptr && i < plan.words.size(); ++i) note(p + plan.words[i]);
+      return;
+    }
+    const AddressRange words = OwnWords(a, *plan.type);
+    for (Address at = words.begin; at < words.end; at += 8) note(memory_.At(at, 8));
+  }
+  // The whole words of an object from its address on that can be read.
+  [[nodiscard]] AddressRange OwnWords(Address a, const TypeFacts& type) const {
+    AddressRange body = in_.ownership.Body(a, type);
+    body.begin = a;
+    const target::Segment* const segment = memory_.Find(a);
+    if (segment == nullptr) return {};
+    body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
+    body.end -= std::min(body.size(), body.size() % 8);
+    return body;
   }
   // Tables whose entries hold no count (2.7: but the dummies of removed ones do), and which are no objects of the snapshot where the collector does not track them.
   void CloseTables() {
@@ -205,10 +336,8 @@ class Counter {
     }
   }
 
-  void NumberUnreached() {
-    // Py_TRACE_REFS: every object is on a list of its own, so words lead to each, and no word to one is no sign.
-    if (TracesReferences()) return;
-    audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, in_.blocks, in_.chunks, cover_);
+  void NumberUnreached(std::span<const OpenBlock> open) {
+    audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
     words_.NumberUnreached();
   }
 
@@ -224,20 +353,72 @@ class Counter {
   void Known(Address referent) {
     if (const NodeId n = heap_.index.Find(referent); n != kNoNode) Change(audit_.known[n], 1);
   }
+  // The edges of the graph, block by block.
+  bool CountVisited() {
+    const std::span<const graph::CsrGraph::Block> blocks = heap_.graph.blocks();
+    const bool runs = in_.reader.HasBorrowedReferents();
+    return snapshot::ForEachPiece(
+        blocks.size(), snapshot::ThreadCount(limits_.threads, blocks.size()),
+        [&](std::size_t i, unsigned) {
+          const graph::CsrGraph::Block& block = blocks[i];
+          const std::size_t nodes = block.offsets.empty() ? 0 : block.offsets.size() - 1;
+          const auto is_source = [&](NodeId n) {
+            if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) return false;
+            const InstancePlan& plan = plans_[heap_.type[n]];
+            if (plan.kind != InstancePlan::Kind::kAsk) return plan.kind != InstancePlan::Kind::kDict || !IsUncounted(n);
+            return plan.type != nullptr && !IsUncounted(n) && (!runs || IsExactSource(n, heap_.AddressOf(n), *plan.type));
+          };
+          const NodeId* const edges = block.edges.data();
+          const std::size_t last = block.edges.size();
+          for (std::size_t k = 0; k < nodes; ++k) {
+            const std::uint32_t begin = block.offsets[k], end = block.offsets[k + 1];
+            if (begin == end || !is_source(block.first_node + static_cast<NodeId>(k))) continue;
+            for (std::uint32_t e = begin; e < end; ++e) {
+              if (e + kEdgesAhead < last) __builtin_prefetch(&audit_.known[edges[e + kEdgesAhead]], 1);
+              Change(audit_.known[edges[e]], 1);
+            }
+          }
+          return true;
+        },
+        [&](std::size_t done) { return progress_.Update("counting references", done, blocks.size()); });
+  }
+  // Objects of which more must be asked than the plans of their types say.
+  bool CountAsked() {
+    std::vector<std::pair<NodeId, Address>> asked;
+    for (Scratch& s : scratch_) {
+      asked.insert(asked.end(), s.asked.begin(), s.asked.end());
+      s.asked = {};
+      for (std::size_t t = 0; t < plans_.size(); ++t) {
+        const NodeId type = s.owned_types[t] == 0 ? kNoNode : heap_.index.Find(heap_.types[t].address);
+        if (type != kNoNode) Change(audit_.known[type], s.owned_types[t]);
+      }
+      for (const auto& [n, word] : s.pointers) {
+        if (const BlockId b = native_.Find(word); b != kNoBlock) s.links.push_back({n, b, heap::LinkKind::kBlock});
+      }
+      s.pointers = {};
+      std::erase_if(s.held_words, [&](Address word) { return native_.Find(word) == kNoBlock; });
+    }
+    std::sort(asked.begin(), asked.end());
+    const std::size_t pieces = (asked.size() + kAskedPiece - 1) / kAskedPiece;
+    return snapshot::ForEachPiece(
+        pieces, static_cast<unsigned>(std::min<std::size_t>(scratch_.size(), std::max<std::size_t>(pieces, 1))),
+        [&](std::size_t piece, unsigned thread) {
+          for (std::size_t i = piece * kAskedPiece; i < std::min(asked.size(), (piece + 1) * kAskedPiece); ++i) CountObject(asked[i].first, asked[i].second, scratch_[thread]);
+          return true;
+        },
+        [&](std::size_t done) { return progress_.Update("counting what no traversal shows", done, pieces); });
+  }
   void CountObject(NodeId n, Address a, Scratch& s) {
-    const TypeFacts* const type = FactsOf(n);
+    const InstancePlan& plan = plans_[heap_.type[n]];
+    const TypeFacts* const type = plan.type;
     if (type == nullptr || IsUncounted(n)) return;
     const bool exact = IsExactSource(n, a, *type);
-    const std::span<const NodeId> visited = heap_.graph.Successors(n);
-    if (exact) {
-      for (const NodeId to : visited) Change(audit_.known[to], 1);
-    }
     s.owned.clear();
     in_.ownership.NotVisited(a, *type, s.owned);
     const bool has_links = type->body != objects::BodyKind::kDict;  // its keys are leaves
     for (const OwnedSlot& o : s.owned) {
       const NodeId to = Known(o.slot, o.referent, s.open_slots);
-      if (has_links && to != kNoNode && o.slot != a + type_offset_ && !is_leaf_[heap_.type[to]]) s.links.push_back({n, to, heap::LinkKind::kOwned});
+      if (has_links && to != kNoNode && o.slot != a + type_offset_ && !plans_[heap_.type[to]].is_leaf) s.links.push_back({n, to, heap::LinkKind::kOwned});
     }
     if (const Address keys = in_.ownership.SharedKeys(a, *type); keys != 0 && (s.shared_keys.empty() || s.shared_keys.back() != keys)) s.shared_keys.push_back(keys);
     s.not_owned.clear();
@@ -248,48 +429,20 @@ class Counter {
     if (IsStatic(a)) return;  // its memory is searched with its module's
     if (!exact || !in_.ownership.IsClosed(a, *type)) {
       SearchBody(n, a, *type, exact, s);
-    } else if (points_to_native_[heap_.type[n]]) {
+    } else if (plan.may_point_to_native) {
       SearchPointers(n, a, *type, s);
     }
   }
-  // What kinds of instances each type has, for the marker.
-  void DescribeTypes() {
-    is_leaf_.assign(heap_.types.size(), 0);
-    points_to_native_.assign(heap_.types.size(), 0);
-    for (std::size_t t = 0; t < facts_.size(); ++t) {
-      if (facts_[t] == nullptr) continue;
-      const TypeFacts& f = *facts_[t];
-      is_leaf_[t] = !f.have_gc && !f.body_grows && (f.body == objects::BodyKind::kClosed || f.body == objects::BodyKind::kText);
-      switch (f.body) {
-        case objects::BodyKind::kModule:
-        case objects::BodyKind::kTypeObject:
-        case objects::BodyKind::kCode:
-        case objects::BodyKind::kDescriptor:
-        case objects::BodyKind::kByteArray: points_to_native_[t] = 1; break;
-        case objects::BodyKind::kClosed: {
-          const objects::ReaderKind kind = f.reader == objects::ReaderKind::kInstance ? f.traverse_base != nullptr ? f.traverse_base->traverse_reader : objects::ReaderKind::kNone
-                                                                                     : f.traverse_reader;
-          points_to_native_[t] = kind == objects::ReaderKind::kFields || kind == objects::ReaderKind::kNone;
-          break;
-        }
-        default: break;
-      }
-    }
-  }
-  // Pointers from an object whose references are all known to native memory: a module's state, a capsule's structure, the number that a handle is.
+  // Pointers from an object whose references are all known to native memory: a module's state.
   void SearchPointers(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
     if (type.size_rule == objects::SizeRule::kInt) {
       const std::optional<std::int64_t> value = in_.ownership.SmallInt(a);
       if (value && *value > 0 && native_.Find(static_cast<std::uint64_t>(*value)) != kNoBlock) s.held_words.push_back(static_cast<std::uint64_t>(*value));
       return;
     }
-    AddressRange body = in_.ownership.Body(a, type);
-    body.begin = a;
-    const target::Segment* const segment = memory_.Find(a);
-    if (segment == nullptr) return;
-    body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
-    for (Address at = body.begin; at + 8 <= body.end; at += 8) {
-      const auto word = LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin));
+    const AddressRange words = OwnWords(a, type);
+    for (Address at = words.begin; at < words.end; at += 8) {
+      const auto word = LoadUnchecked<std::uint64_t>(memory_.At(at, 8));
       if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
     }
   }
@@ -349,12 +502,14 @@ class Counter {
     }
     std::sort(links.begin(), links.end(), [](const HiddenLink& a, const HiddenLink& b) { return a.from != b.from ? a.from < b.from : a.kind != b.kind ? a.kind < b.kind : a.to < b.to; });
     audit_.held.assign(heap_.size(), heap::Held::kNothing);
-    const MarkInput input{in_, native_, cover_, links, is_leaf_, uncounted_};
+    std::vector<std::uint8_t> is_leaf;
+    for (const InstancePlan& plan : plans_) is_leaf.push_back(plan.is_leaf);
+    const MarkInput input{in_, native_, cover_, links, is_leaf, uncounted_};
     HeldMarker marker(input, words_, audit_.held);
     if (!SearchRoots(marker)) return false;
     HoldRoots(marker);
     if (!marker.Spread(heap::Held::kRoot, progress_)) return false;
-    if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n, heap::Held::kGarbage); });
+    if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n); });
     if (!marker.Spread(heap::Held::kGarbage, progress_)) return false;
     if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.unreached);
     audit_.native_unreached = marker.UnreachedBlocks();
@@ -418,11 +573,11 @@ class Counter {
   }
   void HoldRoots(HeldMarker& marker) {
     const auto hold = [&](NodeId n) {
-      if (n != kNoNode) marker.Hold(n, heap::Held::kRoot);
+      if (n != kNoNode) marker.Hold(n);
     };
     for (const RootReference& r : in_.roots.references) {
       hold(heap_.index.Find(r.referent));
-      marker.HoldBlockAt(r.slot, heap::Held::kRoot);
+      marker.HoldBlockAt(r.slot);
     }
     // What is never freed holds what it refers to for ever. What the collector or a thread has in hand is theirs.
     for (NodeId n = 0; n < heap_.size(); ++n) {
@@ -435,13 +590,13 @@ class Counter {
       for (const NodeId n : *nodes) hold(n);
     }
     for (const Scratch& s : scratch_) {
-      for (const Address word : s.held_words) marker.HoldBlockAt(word, heap::Held::kRoot);
+      for (const Address word : s.held_words) marker.HoldBlockAt(word);
     }
     for (const target::Thread& t : in_.reader.process().threads) {
       if (!t.has_registers) continue;
       for (const std::uint64_t word : t.registers) {
         hold(words_.Count(word, 0, kNoNode, t.tid));
-        marker.HoldBlockAt(word, heap::Held::kRoot);
+        marker.HoldBlockAt(word);
       }
     }
   }
@@ -469,8 +624,8 @@ class Counter {
           });
           bytes += words * 8;
           const std::lock_guard lock(mutex);
-          for (const NodeId n : objects) marker.Hold(n, heap::Held::kRoot);
-          for (const std::uint64_t word : pointers) marker.HoldBlockAt(word, heap::Held::kRoot);
+          for (const NodeId n : objects) marker.Hold(n);
+          for (const std::uint64_t word : pointers) marker.HoldBlockAt(word);
           return true;
         },
         [&](std::size_t part) { return progress_.Update("searching memory for references", part, parts); });
@@ -499,9 +654,9 @@ class Counter {
   WordCounter words_;
   MemoryCover cover_;
   NativeBlocks native_;
-  std::vector<const TypeFacts*> facts_;  // by type record
+  AddressMap native_areas_;  // where allocators have memory: a superset of native_
+  std::vector<InstancePlan> plans_;  // by type record
   std::vector<NodeId> uncounted_;
-  std::vector<std::uint8_t> is_leaf_, points_to_native_;  // by type record
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
   heap::ReferenceAudit audit_;

@@ -177,18 +177,11 @@ class Finder {
 }  // namespace
 
 std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                                           const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover) {
+                                                 std::span<const OpenBlock> open, const MemoryCover& cover) {
   Finder finder(reader, ownership, heap);
-  for (const PymallocPool& pool : blocks.pools()) {
-    if (pool.damaged) continue;
-    for (std::uint32_t b = 0; b < pool.count; ++b) {
-      const Address begin = pool.first + std::uint64_t{b} * pool.block_bytes;
-      if (blocks.InUse(pool, b) && !cover.IsClosed(begin)) finder.Look({begin, begin + pool.block_bytes}, 15);
-    }
+  for (const OpenBlock& b : open) {
+    if (b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.of_pymalloc ? 15 : 31);
   }
-  chunks.ForEachChunk([&](AddressRange chunk, bool in_use) {
-    if (in_use && chunk.size() >= 16 && !cover.IsClosed(chunk.begin) && !blocks.BlockAt(chunk.begin)) finder.Look(chunk, 31);
-  });
   return finder.Take();
 }
 

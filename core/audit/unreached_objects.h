@@ -4,21 +4,21 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
-#include "core/audit/malloc_heap.h"
 #include "core/audit/memory_cover.h"
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/open_blocks.h"
 #include "core/heap/reference_audit.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/ownership.h"
 
 namespace pygc::audit {
 
-/// By address. `cover`: after everything that belongs to objects was closed; their blocks stay open.
+/// By address. `open`: what no object of the snapshot has; `cover`, too.
 /// HEURISTIC: the type is an object of the snapshot; the count is small and not 0; the type's size fits the block; a collector's head says untracked; the
 /// content is that of its type. A wrong yes is a stale block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
 [[nodiscard]] std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                                                         const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover);
+                                                         std::span<const OpenBlock> open, const MemoryCover& cover);
 
 }  // namespace pygc::audit

@@ -131,6 +131,32 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
   }
 }
 
+const TypeFacts* Ownership::TraverseBehind(const TypeFacts& type) noexcept { return type.reader == ReaderKind::kInstance ? type.traverse_base : &type; }
+
+Ownership::OfAll Ownership::OfInstances(const TypeFacts& type) const {
+  OfAll all;
+  const TypeFacts* const behind = TraverseBehind(type);
+  const ReaderKind kind = behind == nullptr ? ReaderKind::kNone : behind == &type ? type.reader : behind->traverse_reader;
+  if (kind == ReaderKind::kMachine) return all;  // the machine tells by an object
+  const ReaderKind reader = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
+  const bool shows_type = VisitsOwnType(0, type);
+  all.owns_type = type.is_heap_type && instances_own_type_ && !shows_type;
+  switch (type.body) {
+    case BodyKind::kClosed:
+    case BodyKind::kText:
+    case BodyKind::kList:
+    case BodyKind::kSet:
+    case BodyKind::kDict:
+    case BodyKind::kDeque: break;
+    default: return all;  // all others own more, or may be running
+  }
+  all.owns_more = type.reader == ReaderKind::kInstance && type.managed_dict && type.inline_values && !o_.managed_prefers_dict && !o_.managed_dict_tagged && type.visits_dict;
+  all.closed = !type.body_grows && !(type.is_heap_type && !instances_own_type_ && !shows_type);
+  all.borrows = reader == ReaderKind::kOrderedDict && o_.odict_visits_weakreflist;
+  all.buffers = type.body != BodyKind::kClosed || (type.reader == ReaderKind::kInstance && type.managed_dict && (o_.managed_values_offset != 0 || o_.managed_dict_tagged));
+  return all;
+}
+
 bool Ownership::VisitsOwnType(Address object, const TypeFacts& type) const {
   const TypeFacts* t = &type;
   if (t->reader == ReaderKind::kInstance) {
@@ -177,6 +203,31 @@ void Ownership::DictKeys(Address object, std::vector<OwnedSlot>& out) const {
     // Visited keys are those with a value; 2.7 keeps a counted dummy where a key was removed.
     if (t->visits_keys && (!o_.dict_old || t->Value(i) != 0)) continue;
     out.push_back({first != 0 ? first + i * t->stride + t->key : 0, key, "key"});
+  }
+}
+
+void Ownership::DictMemory(Address object, const TypeFacts& type, ReferentBuffer& keys, std::vector<AddressRange>& buffers, Address& shared) const {
+  shared = 0;
+  const ReaderKind kind = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
+  const bool plain = !o_.dict_old && kind != ReaderKind::kOrderedDict && type.reader != ReaderKind::kInstance;
+  const std::byte* const p = plain ? memory_->At(object, o_.dict_size) : nullptr;
+  if (p == nullptr || Word(p, o_.ma_values) != 0) {
+    std::vector<OwnedSlot> owned;
+    DictKeys(object, owned);
+    for (const OwnedSlot& slot : owned) keys.push_back(slot.referent);
+    Buffers(object, type, buffers);
+    shared = SharedKeys(object, type);
+    if (shared != 0) KeysBuffer(shared, buffers);
+    return;
+  }
+  const Address table = Word(p, o_.ma_keys);
+  const std::optional<DictTable> t = values_.Keys(table);
+  if (!t) return;
+  KeysBuffer(table, *t, buffers);
+  if (t->visits_keys || t->count == 0) return;
+  const std::byte* entry = t->entries + t->key;
+  for (std::uint64_t i = 0; i < t->count; ++i, entry += t->stride) {
+    if (const Address key = LoadUnchecked<std::uint64_t>(entry)) keys.push_back(key);
   }
 }
 
@@ -309,12 +360,13 @@ AddressRange Ownership::Body(Address object, const TypeFacts& type) const {
 }
 
 void Ownership::KeysBuffer(Address table, std::vector<AddressRange>& out) const {
-  const std::optional<DictTable> t = values_.Keys(table);
-  if (!t) return;
+  if (const std::optional<DictTable> t = values_.Keys(table)) KeysBuffer(table, *t, out);
+}
+
+void Ownership::KeysBuffer(Address table, const DictTable& t, std::vector<AddressRange>& out) const {
   // Behind the last entry lies room for more, which holds nothing; a small table lies in one block with it.
-  const Address end = t->count > 0 && t->entries != nullptr ? 0 : table + o_.dk_indices;
-  if (end != 0) {
-    out.push_back({table, end});
+  if (t.count == 0 || t.entries == nullptr) {
+    out.push_back({table, table + o_.dk_indices});
     return;
   }
   std::uint64_t index_bytes = 0;
@@ -326,7 +378,7 @@ void Ownership::KeysBuffer(Address table, std::vector<AddressRange>& out) const 
     const std::uint64_t size = Word(k, o_.dk_size);
     index_bytes = size * (size <= 0xFF ? 1 : size <= 0xFFFF ? 2 : size <= 0xFFFFFFFF ? 4 : 8);
   }
-  out.push_back({table, table + o_.dk_indices + index_bytes + t->count * t->stride});
+  out.push_back({table, table + o_.dk_indices + index_bytes + t.count * t.stride});
 }
 
 void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<AddressRange>& out) const {

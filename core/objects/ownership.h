@@ -39,6 +39,20 @@ class Ownership {
   /// Appends where in the object's own memory its visited references lie, as far as that is known.
   void VisitedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const;
 
+  /// Appends the keys that a dict owns and its tp_traverse does not visit, and the blocks that belong to it, as NotVisited() and Buffers() would.
+  /// `shared`: the key table that it has together with others, or 0; its keys are not among them.
+  void DictMemory(Address object, const TypeFacts& type, ReferentBuffer& keys, std::vector<AddressRange>& buffers, Address& shared) const;
+
+  /// What holds for every instance of a type, so that a loop over many objects asks of each only what may differ.
+  struct OfAll {
+    bool closed = false;     // IsClosed()
+    bool owns_type = false;  // NotVisited() names ob_type
+    bool owns_more = true;   // it may name something else, beside keys of dicts; or whether it names ob_type depends on the object
+    bool borrows = true;     // NotOwned() may name something
+    bool buffers = true;     // Buffers() or SharedKeys() may
+  };
+  [[nodiscard]] OfAll OfInstances(const TypeFacts& type) const;
+
   /// True when the type's tp_traverse shows the object's own type; also where that cannot be told.
   [[nodiscard]] bool VisitsOwnType(Address object, const TypeFacts& type) const;
   /// The value of an int, where it fits: it may be the address of something that C code made.
@@ -56,6 +70,9 @@ class Ownership {
   void KeysBuffer(Address table, std::vector<AddressRange>& out) const;
 
  private:
+  /// Whose tp_traverse shows the object's own type, where subtype_traverse() does not; nullptr where none does.
+  [[nodiscard]] static const TypeFacts* TraverseBehind(const TypeFacts& type) noexcept;
+  void KeysBuffer(Address table, const DictTable& entries, std::vector<AddressRange>& out) const;
   struct FieldList {
     struct Entry {
       std::uint32_t offset;

@@ -54,5 +54,28 @@ TEST_CASE("large closed ranges over borders of parts and segments, and ranges ou
   CHECK(cover.IsClosed(0x1fffff8));
 }
 
+TEST_CASE("blocks closed one after the other through a closer are closed as they would be one by one") {
+  test::FakeProcess fake;
+  fake.Map(0x1000000, 0x8008).Map(0x1009010, 0x1000).Map(0x1fff000, 0x1000);
+  const target::Process process = fake.Build();
+  MemoryCover one_by_one(process.memory), together(process.memory);
+  {
+    MemoryCloser closer(together);
+    std::uint64_t random = 12345;
+    for (Address at = 0x1000000; at < 0x100b000;) {
+      random = random * 6364136223846793005u + 1442695040888963407u;
+      const std::uint64_t bytes = 8 + (random >> 33) % (random >> 60 == 0 ? 5000 : 200), gap = (random >> 40) % 3 * 24;
+      one_by_one.Close({at, at + bytes});
+      closer.Close({at, at + bytes});
+      at += bytes + gap;
+    }
+    one_by_one.Close({0x1ffff80, 0x2000100});
+    closer.Close({0x1ffff80, 0x2000100});
+  }
+  CHECK(Open(together) == Open(one_by_one));
+  CHECK(Open(together).size() > 10);
+  CHECK(Open(together).back() == std::pair<Address, std::uint64_t>{0x1fff000, 0xf80});
+}
+
 }  // namespace
 }  // namespace pygc::audit

@@ -95,6 +95,11 @@ TEST_CASE("blocks in use and free ones are told apart on every layout") {
     CHECK_FALSE(heap.BlockAt(Allocator::Block(4)));     // never handed out
     CHECK_FALSE(heap.BlockAt(kArena + a.pool_bytes));   // a pool not in use
     CHECK_FALSE(heap.BlockAt(kArena - 1));
+    PymallocHeap::Cursor cursor(heap);
+    for (const Address at : {Allocator::Block(2) + 17, Allocator::Block(1), kArena, Allocator::Block(4), Allocator::Block(0), kArena + a.pool_bytes, kArena - 1, Allocator::Block(3) + 63}) {
+      const auto block = heap.BlockAt(at);
+      CHECK(cursor.BlockAt(at) == (block ? block->range : AddressRange{}));
+    }
     std::uint64_t unused = 0;
     heap.ForEachUnused([&](AddressRange r) { unused += r.size(); });
     CHECK(unused == a.arena_bytes - 3 * 64);

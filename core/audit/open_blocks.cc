@@ -1,0 +1,47 @@
+#include "core/audit/open_blocks.h"
+
+#include <algorithm>
+
+#include "core/snapshot/parallel.h"
+
+namespace pygc::audit {
+
+namespace {
+
+constexpr std::size_t kPoolsAPiece = 256;
+
+// Old releases align to 8 bytes: the first 16 of such a block may be its neighbour's.
+bool BeginsOpen(const MemoryCover& cover, Address begin) { return !cover.IsClosed(begin) || (begin % 16 != 0 && !cover.IsClosed(begin + 8)); }
+
+}  // namespace
+
+std::vector<OpenBlock> FindOpenBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads) {
+  const std::vector<PymallocPool>& pools = blocks.pools();
+  const std::size_t pieces = (pools.size() + kPoolsAPiece - 1) / kPoolsAPiece;
+  std::vector<std::vector<OpenBlock>> of_piece(pieces);
+  snapshot::ForEachPiece(
+      pieces, snapshot::ThreadCount(threads, pieces),
+      [&](std::size_t piece, unsigned) {
+        for (std::size_t i = piece * kPoolsAPiece; i < std::min(pools.size(), (piece + 1) * kPoolsAPiece); ++i) {
+          const PymallocPool& pool = pools[i];
+          if (pool.damaged) continue;
+          Address begin = pool.first;
+          for (std::uint32_t b = 0; b < pool.count; ++b, begin += pool.block_bytes) {
+            if (BeginsOpen(cover, begin) && blocks.InUse(pool, b)) of_piece[piece].push_back({{begin, begin + pool.block_bytes}, true});
+          }
+        }
+        return true;
+      },
+      [](std::size_t) { return true; });
+  std::vector<OpenBlock> open;
+  for (const std::vector<OpenBlock>& piece : of_piece) open.insert(open.end(), piece.begin(), piece.end());
+  const std::vector<AddressRange>& arenas = blocks.arenas();
+  chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+    if (!in_use || memory.empty() || !BeginsOpen(cover, memory.begin)) return;
+    const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
+    if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, false});
+  });
+  return open;
+}
+
+}  // namespace pygc::audit
