@@ -19,6 +19,11 @@ template <typename T>
   return value;
 }
 
+/// True where every byte is 0, and where there is none.
+[[nodiscard]] inline bool IsZero(std::span<const std::byte> bytes) noexcept {
+  return bytes.empty() || (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
 /// Cursor over a span of bytes. A read past the end returns nullopt and leaves the cursor where it was.
 class ByteReader {
  public:

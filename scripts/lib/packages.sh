@@ -6,12 +6,12 @@
 PYGC_BUILD_PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
   libelf-dev libdw-dev libcapstone-dev libfmt-dev libcli11-dev rapidjson-dev libexpected-dev
-  libsqlite3-dev libarchive-dev libseccomp-dev libtbb-dev doctest-dev
+  libsqlite3-dev libarchive-dev zlib1g-dev libseccomp-dev libtbb-dev doctest-dev
   liblldb-dev lldb
 )
 PYGC_RUN_PACKAGES=(gdb python3 procps)
 # The tests: another Debian suite's packages are checked against Debian's keyring, one interpreter is built from source; ctypes and git for the harness.
-PYGC_TEST_PACKAGES=(debian-archive-keyring make dpkg-dev man-db libffi-dev zlib1g-dev libssl-dev ca-certificates apt dpkg git binutils util-linux libc6-dev python3-jsonschema python3-six pypy3 graphviz)
+PYGC_TEST_PACKAGES=(debian-archive-keyring make dpkg-dev man-db libffi-dev libssl-dev ca-certificates apt dpkg git binutils util-linux libc6-dev python3-jsonschema python3-six pypy3 graphviz)
 
 pygc_missing_packages() {   # names that are not installed, one a line
   local name status
