@@ -81,7 +81,7 @@ class Fetch {
             continue;
           }
           const Address next = std::min(wanted[i].end, PageFloor(at) + kPageSize);
-          draft_.process.missing_ranges.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
+          draft_.process.missing_ranges.push_back({{at, next}, MissingReason::kUnreadable, kNoModule, MissingUse::kUsed});
           unreadable += next - at;
           fetched += next - at;
           at = next;
@@ -133,7 +133,7 @@ class Fetch {
 
   void TakeRegions(const std::vector<const MemorySource::Region*>& regions) {
     for (const auto* r : regions) {
-      draft_.regions.push_back(r->range);
+      draft_.regions.push_back({r->range, true, r->readable, r->writable, r->executable});
       if (!r->file.starts_with('/')) continue;
       FileMapping f;
       f.range = r->range;

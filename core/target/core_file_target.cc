@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/base/byte_reader.h"
 #include "core/base/mapped_file.h"
 #include "core/elf/core_notes.h"
 #include "core/elf/decompress.h"
@@ -19,6 +20,8 @@
 
 namespace pygc::target {
 namespace {
+
+constexpr std::uint64_t kMostBytes = 1ull << 48;  // of memory that a process can have
 
 class CoreBacking final : public Backing {
  public:
@@ -44,15 +47,11 @@ Result<Descriptor> OpenTemporary() {
   return Fail(ErrorCode::kHost, "cannot make a temporary file to unpack into: {} (set TMPDIR)", std::strerror(errno));
 }
 
-bool AllZero(std::span<const std::byte> bytes) {
-  return bytes.empty() || (bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 /// Writes `bytes` at `at`; whole blocks of zeroes stay holes.
 bool WriteSparse(int descriptor, std::span<const std::byte> bytes, std::uint64_t at) {
   while (!bytes.empty()) {
     const std::size_t block = std::min<std::size_t>(bytes.size(), 65536);
-    if (!AllZero(bytes.first(block))) {
+    if (!IsZero(bytes.first(block))) {
       const ssize_t n = pwrite(descriptor, bytes.data(), block, static_cast<off_t>(at));
       if (n <= 0) {
         if (n < 0 && errno == EINTR) continue;
@@ -68,7 +67,14 @@ bool WriteSparse(int descriptor, std::span<const std::byte> bytes, std::uint64_t
   return true;
 }
 
-Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft) {
+/// What was wrong with a compressed core.
+struct Packing {
+  std::string damage;  // empty: nothing
+  bool wrong = false;  // bytes that came out may be others than were packed
+};
+
+Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft,
+                                                 Packing& packing) {
   auto temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
   std::uint64_t written = 0, reported = 0;
@@ -88,10 +94,9 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   }
   if (!unpacked) return tl::unexpected(Error{unpacked.error().code, packed.path() + ": " + unpacked.error().message, std::nullopt});
   if (ftruncate(temporary->get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
-  if (unpacked->truncated) {
-    draft.process.missing.push_back({"the end of the compressed core", fmt::format("it cannot be unpacked beyond {}: {}", SizeText(unpacked->bytes), unpacked->damage),
-                                     "copy the file again, or take a new core"});
-  }
+  if (unpacked->bytes == 0) return Fail(ErrorCode::kNotAnalysable, "{}: nothing comes out of the packed core: {}", packed.path(), unpacked->damage);
+  if (!unpacked->remark.empty()) draft.process.warnings.push_back(fmt::format("{}: {}", packed.path(), unpacked->remark));
+  if (unpacked->truncated) packing = {unpacked->damage, unpacked->wrong};
   return MappedFile::FromDescriptor(temporary->get(), packed.path(), 0);
 }
 
@@ -129,7 +134,8 @@ tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byt
 }
 
 /// Opens, unpacks and checks: what comes back is a 64-bit little-endian x86-64 ET_CORE with memory in it.
-Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft) {
+Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft,
+                                                        Packing& packing) {
   auto file = path == "-" ? ReadStandardInput(progress) : MappedFile::Open(path, 0);
   if (!file) {
     Error error = file.error();
@@ -137,7 +143,7 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
     return tl::unexpected(error);
   }
   if (elf::CompressionOf((*file)->bytes()) != elf::Compression::kNone) {
-    file = Unpack(**file, options, progress, draft);
+    file = Unpack(**file, options, progress, draft, packing);
     if (!file) return tl::unexpected(file.error());
   }
   const auto bytes = (*file)->bytes();
@@ -153,17 +159,16 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
   return core;
 }
 
-/// Segments of the PT_LOADs, what they leave out, and whether the file ends early.
+/// Segments of the PT_LOADs, and what they leave out.
 void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
   Process& process = draft.process;
-  std::uint64_t lost = 0;
   bool odd = false;
   for (const elf::ProgramHeader& p : core.program_headers()) {
     process.core_bytes_expected = std::max(process.core_bytes_expected, p.file_offset + p.wanted_file_size);
     if (p.type != PT_LOAD || p.memory_size == 0) continue;
-    odd |= p.wanted_file_size > (std::uint64_t{1} << 48) || p.memory_size > (std::uint64_t{1} << 48);
+    odd |= p.wanted_file_size > kMostBytes || p.memory_size > kMostBytes;
     const AddressRange range = {p.address, p.address + p.memory_size};
-    draft.regions.push_back(range);
+    draft.regions.push_back({range, true, (p.flags & PF_R) != 0, (p.flags & PF_W) != 0, (p.flags & PF_X) != 0});
     if (p.file_size != 0) {
       Segment s;
       s.range = {p.address, p.address + p.file_size};
@@ -175,26 +180,43 @@ void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
     }
     const Address wanted_end = p.address + p.wanted_file_size;
     if (p.file_size < p.wanted_file_size) {
-      process.missing_ranges.push_back({{p.address + p.file_size, wanted_end}, MissingReason::kTruncated, kNoModule});
-      lost += p.wanted_file_size - p.file_size;
+      process.missing_ranges.push_back({{p.address + p.file_size, wanted_end}, MissingReason::kTruncated, kNoModule, MissingUse::kUsed});
     }
     // Memory without access rights is not missing: nobody could read it in the process either.
     if (wanted_end < range.end && p.flags != 0) process.missing_ranges.push_back({{wanted_end, range.end}, MissingReason::kNotDumped, kNoModule});
   }
   process.core_bytes_present = std::min<std::uint64_t>(process.core_bytes_expected, core.bytes().size());
   if (odd) process.warnings.push_back("the core has program headers with impossible sizes; it is damaged or was made by hand");
-  draft.regions_incomplete = core.program_headers_cut();
-  if (lost == 0 && !core.program_headers_cut()) return;
+}
+
+/// A core that ends early, and a compressed one that is not what was packed.
+void NoteTruncation(const elf::ElfFile& core, const Packing& packing, ProcessDraft& draft) {
+  Process& process = draft.process;
+  std::uint64_t lost = 0;
+  for (const MissingRange& m : process.missing_ranges) lost += m.reason == MissingReason::kTruncated ? m.range.size() : 0;
+  process.may_be_wrong = packing.wrong;
+  const std::string packed = packing.damage.empty() ? "" : "the compressed file: " + packing.damage;
+  if (lost == 0 && !core.program_headers_cut()) {
+    if (packed.empty()) return;
+    process.missing.push_back({packing.wrong ? "any part of the memory" : "the end of the compressed core",
+                               packing.wrong ? packed + ": any figure may be wrong" : packed, "copy the file again, or take a new core"});
+    return;
+  }
   MissingNote note;
-  note.what = lost == 0 ? "part of the list of segments" : SizeText(lost) + " of memory";
-  note.reason = fmt::format("core is truncated: {} of {} present", SizeText(process.core_bytes_present), SizeText(process.core_bytes_expected));
+  const bool possible = process.core_bytes_expected <= kMostBytes;
+  note.what = lost == 0 ? "part of the list of segments" : possible ? SizeText(lost) + " of memory" : "the end of the memory";
+  note.reason = possible ? fmt::format("core is truncated: {} of {} present", SizeText(process.core_bytes_present), SizeText(process.core_bytes_expected))
+                         : fmt::format("the core has {}, and its headers ask for more than any file holds", SizeText(process.core_bytes_present));
   if (core.program_headers_cut()) note.reason += "; the file ends inside its own table of segments";
-  note.remedy = "take it again without a limit: ulimit -c unlimited; systemd-coredump: ProcessSizeMax and ExternalSizeMax; look for a full disk";
+  if (!packed.empty()) note.reason += "; " + packed + (packing.wrong ? ", so any figure may be wrong" : "");
+  note.remedy = packed.empty() ? "take it again without a limit: ulimit -c unlimited; systemd-coredump: ProcessSizeMax and ExternalSizeMax; look for a full disk"
+                               : "copy the file again, or take a new core";
   process.missing.push_back(std::move(note));
 }
 
 void WarnAboutOverlaps(ProcessDraft& draft) {
-  std::vector<AddressRange> sorted = draft.regions;
+  std::vector<AddressRange> sorted;
+  for (const MappedRegion& r : draft.regions) sorted.push_back(r.range);
   std::sort(sorted.begin(), sorted.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
   std::size_t overlaps = 0;
   for (std::size_t i = 1; i < sorted.size(); ++i) overlaps += sorted[i].begin < sorted[i - 1].end;
@@ -213,19 +235,29 @@ void WarnAboutLeftOut(const elf::ElfFile& core, ProcessDraft& draft) {
   if (bytes != 0) draft.process.warnings.push_back(fmt::format("{} of writable memory is not in the core: never touched, or excluded by coredump_filter or MADV_DONTDUMP", SizeText(bytes)));
 }
 
-/// A stack is always written to: where none was dumped, coredump_filter left private memory out, and with it every object.
-bool HasNoAnonymousMemory(const elf::ElfFile& core, const elf::CoreNotes& notes) {
-  const auto dumped = [&](Address a) {
-    return std::any_of(core.program_headers().begin(), core.program_headers().end(), [&](const elf::ProgramHeader& p) {
-      return p.type == PT_LOAD && a >= p.address && a - p.address < p.wanted_file_size;
-    });
-  };
-  if (core.program_headers_cut()) return false;
-  if (notes.threads.empty()) {
-    return std::none_of(core.program_headers().begin(), core.program_headers().end(),
-                        [](const elf::ProgramHeader& p) { return p.type == PT_LOAD && (p.flags & PF_W) != 0 && p.wanted_file_size != 0; });
+/// True where nothing was dumped that the process could write to: coredump_filter left it out, and with it every object.
+bool HasNoWritableMemory(const elf::ElfFile& core) {
+  return !core.program_headers_cut() && std::none_of(core.program_headers().begin(), core.program_headers().end(), [](const elf::ProgramHeader& p) {
+    return p.type == PT_LOAD && (p.flags & PF_W) != 0 && p.wanted_file_size != 0;
+  });
+}
+
+/// Threads' stacks that were not dumped. A stack pointer says that there was something.
+void NoteMissingStacks(ProcessDraft& draft) {
+  Process& process = draft.process;
+  std::size_t missing = 0;
+  for (const Thread& t : process.threads) {
+    const auto in = std::find_if(process.missing_ranges.begin(), process.missing_ranges.end(),
+                                 [&](const MissingRange& m) { return m.reason == MissingReason::kNotDumped && m.range.Contains(t.stack_pointer()); });
+    if (in == process.missing_ranges.end()) continue;
+    in->use = MissingUse::kStack;
+    ++missing;
   }
-  return std::none_of(notes.threads.begin(), notes.threads.end(), [&](const elf::CoreThread& t) { return dumped(t.registers[19]); });
+  if (missing == 0) return;
+  process.missing.push_back({missing == process.threads.size() ? missing == 1 ? std::string("the thread's stack") : std::string("all stacks")
+                                                               : fmt::format("the stacks of {} of {} threads", missing, process.threads.size()),
+                             "not in the core, although in use: excluded by MADV_DONTDUMP or coredump_filter, or taken out later. What they hold is not known",
+                             "take a core with coredump_filter 0x37: echo 0x37 > /proc/PID/coredump_filter"});
 }
 
 /// gcore (gdb 13 to 16) gives up on a mapping at its first unreadable page and leaves zeroes for the rest, without a trace in the file. The guard pages
@@ -243,7 +275,7 @@ void DropUnreadStacks(ProcessDraft& draft) {
     const auto after = std::partition_point(order.begin(), order.end(), [&](std::size_t i) { return draft.segments[i].range.begin <= sp; });
     if (after == order.begin()) continue;
     Segment& s = draft.segments[*(after - 1)];
-    if (s.bytes == nullptr || !s.range.Contains(sp, kLook) || !AllZero({s.bytes + (sp - s.range.begin), kLook})) continue;
+    if (s.bytes == nullptr || !s.range.Contains(sp, kLook) || !IsZero({s.bytes + (sp - s.range.begin), kLook})) continue;
     process.missing_ranges.push_back({s.range, MissingReason::kUnreadable, kNoModule});
     s.bytes = nullptr;
     ++dropped;
@@ -287,7 +319,8 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
   draft.process.kind = TargetKind::kCore;
   draft.process.path = path;
   if (!progress.Update("opening the core", 0, 0)) return Fail(ErrorCode::kCancelled, "{}: opening was stopped", path);
-  auto core = OpenElfCore(path, options, progress, draft);
+  Packing packing;
+  auto core = OpenElfCore(path, options, progress, draft, packing);
   if (!core) return tl::unexpected(core.error());
   elf::CoreNotes notes = elf::ReadCoreNotes(**core, options.limits);
   if (notes.is_kernel_dump) {
@@ -298,12 +331,13 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
                 SizeText((*core)->bytes().size()));
   }
   ReadSegments(**core, draft);
+  NoteTruncation(**core, packing, draft);
   if (draft.regions.empty() && !(*core)->program_headers_cut()) return Fail(ErrorCode::kNotAnalysable, "{}: an ELF core without memory segments", path);
   if (draft.segments.empty() && draft.process.core_bytes_present < draft.process.core_bytes_expected) {
     return Fail(ErrorCode::kNotAnalysable, "{}: a core that was cut before its first byte of memory: {} of {} present (ulimit -c, full disk)", path,
                 SizeText((*core)->bytes().size()), SizeText(draft.process.core_bytes_expected));
   }
-  if (HasNoAnonymousMemory(**core, notes)) {
+  if (HasNoWritableMemory(**core)) {
     return Fail(ErrorCode::kNotAnalysable,
                 "{}: a core without the process's private memory, so without any object: coredump_filter lacked bit 0; set it before the next one: "
                 "echo 0x37 > /proc/PID/coredump_filter",
@@ -312,6 +346,7 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
   WarnAboutOverlaps(draft);
   WarnAboutLeftOut(**core, draft);
   TakeNotes(std::move(notes), draft);
+  NoteMissingStacks(draft);
   DropUnreadStacks(draft);
   draft.backings.push_back(std::make_shared<CoreBacking>(*core));
   return CompleteProcess(std::move(draft), options, progress);

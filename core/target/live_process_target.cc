@@ -344,7 +344,7 @@ class Capture {
 
   void CopyOne(const CopyRun& run, std::chrono::steady_clock::time_point deadline, std::vector<MissingRange>& lost) const {
     if (std::chrono::steady_clock::now() > deadline) {
-      lost.push_back({run.range, MissingReason::kNotCopied, kNoModule});
+      lost.push_back({run.range, MissingReason::kNotCopied, kNoModule, MissingUse::kUsed});
       return;
     }
     for (Address at = run.range.begin; at < run.range.end;) {
@@ -402,7 +402,7 @@ class Capture {
 
   void TakeMaps(const std::vector<MapsLine>& maps) {
     for (const MapsLine& m : maps) {
-      draft_.regions.push_back(m.range);
+      draft_.regions.push_back({m.range, true, m.readable, m.writable, m.executable});
       if (m.identity.inode == 0 || !m.path.starts_with('/')) continue;
       FileMapping f;
       f.range = m.range;

@@ -39,10 +39,18 @@ enum class MissingReason : std::uint8_t {
   kNotCopied,       // left out of the copy of a live process (limit, not needed)
 };
 
+/// What the process is known to have had in memory that is missing.
+enum class MissingUse : std::uint8_t {
+  kUnknown,  // it may never have touched it
+  kStack,    // a thread's stack
+  kUsed,     // anything
+};
+
 struct MissingRange {
   AddressRange range;
   MissingReason reason = MissingReason::kNotDumped;
   std::uint32_t module = 0xFFFFFFFFu;  // index into Process::modules, or ~0
+  MissingUse use = MissingUse::kUnknown;
 };
 
 /// Keeps host memory alive: a mapping, a file, a buffer. Destroyed with the image.

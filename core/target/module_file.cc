@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/byte_reader.h"
+
 namespace pygc::target {
 namespace {
 
@@ -68,12 +70,21 @@ struct Comparison {
   std::optional<Address> first_difference;
 };
 
-Comparison CompareWithFile(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file) {
+/// Which parts: all, or, of a file that has the right build-id, only what neither a debugger's breakpoints nor `strip` changes.
+enum class Parts : std::uint8_t { kAll, kConstants };
+
+Comparison CompareWithFile(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file, Parts parts) {
+  constexpr std::uint64_t kMaxConstants = 4u << 20;  // LIMIT: of each segment; its symbols stand at the beginning
   Comparison out;
   for (const elf::ProgramHeader& p : file.program_headers()) {
-    if (p.type != PT_LOAD || (p.flags & PF_W) != 0) continue;
+    if (p.type != PT_LOAD || (p.flags & PF_W) != 0 || (parts == Parts::kConstants && (p.flags & PF_X) != 0)) continue;
     Address at = static_cast<std::uint64_t>(found.module.load_bias) + p.address;
     auto bytes = file.BytesAt(p.address).first(p.file_size);
+    if (parts == Parts::kConstants) {
+      const std::uint64_t skip = p.file_offset == 0 ? std::min<std::uint64_t>(sizeof(Elf64_Ehdr), bytes.size()) : 0;  // which tells where sections are
+      at += skip;
+      bytes = bytes.subspan(skip, std::min<std::uint64_t>(kMaxConstants, bytes.size() - skip));
+    }
     while (!bytes.empty()) {
       const Segment* s = memory.Find(at);
       std::uint64_t step = kPageSize - at % kPageSize;
@@ -157,6 +168,55 @@ class LayoutComparison {
   LayoutEvidence evidence_;
 };
 
+/// Where the linker put code, and nothing else: between DT_INIT and DT_FINI.
+AddressRange CodeOf(const elf::ElfFile& file) {
+  AddressRange code;
+  for (const elf::ProgramHeader& p : file.program_headers()) {
+    if (p.type != PT_DYNAMIC) continue;
+    const auto bytes = file.BytesAt(p.address);
+    for (std::uint64_t at = 0; at + sizeof(Elf64_Dyn) <= std::min<std::uint64_t>(bytes.size(), p.file_size); at += sizeof(Elf64_Dyn)) {
+      const auto tag = LoadUnchecked<std::uint64_t>(bytes.data() + at), value = LoadUnchecked<std::uint64_t>(bytes.data() + at + 8);
+      if (tag == DT_NULL) break;
+      if (tag == DT_INIT) code.begin = value;
+      if (tag == DT_FINI) code.end = value;
+    }
+  }
+  return code;
+}
+
+/// The first page of code that holds nothing but zeroes, which no compiler makes, as an offset into the file.
+std::optional<std::uint64_t> ZeroesInCode(const elf::ElfFile& file) {
+  constexpr std::uint64_t kMaxCodeBytes = 16u << 20;  // LIMIT: the code of larger libraries is not looked through
+  const AddressRange code = CodeOf(file);
+  if (code.empty() || code.size() > kMaxCodeBytes) return std::nullopt;
+  for (const elf::ProgramHeader& p : file.program_headers()) {
+    if (p.type != PT_LOAD || (p.flags & PF_X) == 0) continue;
+    const std::uint64_t begin = std::max(PageCeiling(code.begin), PageCeiling(p.address)), end = std::min(code.end, p.address + p.file_size);
+    for (std::uint64_t at = begin; at < end && end - at >= kPageSize; at += kPageSize) {
+      const auto page = file.BytesAt(at);
+      if (page.size() >= kPageSize && LoadUnchecked<std::uint64_t>(page.data()) == 0 && IsZero(page.first(kPageSize))) return p.file_offset + (at - p.address);
+    }
+  }
+  return std::nullopt;
+}
+
+/// What shows that a file with the right build-id is not what it was: it is cut, or was overwritten. Empty where nothing does.
+std::string DamageOf(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file) {
+  std::uint64_t wanted = 0;
+  bool cut = file.program_headers_cut();
+  for (const elf::ProgramHeader& p : file.program_headers()) {
+    if (p.type != PT_LOAD) continue;
+    wanted = std::max(wanted, p.file_offset + p.wanted_file_size);
+    cut |= p.file_size < p.wanted_file_size;
+  }
+  if (cut) return fmt::format("it ends at {}, its program headers ask for {}", SizeText(file.bytes().size()), SizeText(std::max<std::uint64_t>(wanted, file.bytes().size())));
+  if (const Comparison same = CompareWithFile(found, memory, file, Parts::kConstants); same.first_difference) {
+    return fmt::format("its constants differ from those in memory at {:#x}", *same.first_difference);
+  }
+  if (const auto zeroes = ZeroesInCode(file)) return fmt::format("there are zeroes where its code should be, at {:#x} of the file", *zeroes);
+  return {};
+}
+
 void Use(Module& m, const std::shared_ptr<const elf::ElfFile>& file, ModuleMatch match, std::string detail) {
   m.match = match;
   m.match_detail = std::move(detail);
@@ -177,8 +237,18 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   const FileMapping* first = found.mappings.empty() ? nullptr : &found.mappings.front();
   std::vector<std::string> tried;
   std::string mismatch;  // the first candidate that is certainly another file
-  std::shared_ptr<const elf::ElfFile> unverified;
+  std::shared_ptr<const elf::ElfFile> unverified, damaged;
   std::string unverified_detail;
+  // True where the search ends: a damaged file only where no other is better.
+  const auto take = [&](const std::shared_ptr<const elf::ElfFile>& file, const std::string& detail) {
+    std::string damage = DamageOf(found, memory, *file);
+    if (damage.empty() || damaged == nullptr) {
+      Use(m, file, ModuleMatch::kVerified, detail);
+      m.damage = damage;
+    }
+    if (!damage.empty()) damaged = file;
+    return damage.empty();
+  };
   for (const Candidate& c : Candidates(m.path, m.build_id, main, first, draft, options)) {
     const std::string shown = c.root + c.path;
     if (std::find(tried.begin(), tried.end(), shown) != tried.end()) continue;
@@ -191,27 +261,37 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     }
     if (c.only_same && (first == nullptr || !first->identity || *first->identity != identity)) continue;
     if (!m.build_id.empty()) {
-      if ((*file)->build_id() == m.build_id) return Use(m, *file, ModuleMatch::kVerified, "build-id " + m.build_id);
+      if ((*file)->build_id() == m.build_id) {
+        if (take(*file, "build-id " + m.build_id)) return;
+        continue;
+      }
       if (mismatch.empty()) {
         m.file_build_id = (*file)->build_id();
         mismatch = fmt::format("build-id differs: {} in memory, {} in {}", m.build_id, m.file_build_id.empty() ? "none" : m.file_build_id, shown);
       }
       continue;
     }
-    const Comparison same = CompareWithFile(found, memory, **file);
+    if (!found.elf) {
+      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and the parts of {} do not fit the mapped ones", shown);
+      continue;
+    }
+    const Comparison same = CompareWithFile(found, memory, **file, Parts::kAll);
     if (same.first_difference) {
       if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and {} differs from it at {:#x}", shown, *same.first_difference);
       continue;
     }
     // The device number of a mapping differs from that of stat() on overlay and Btrfs file systems, so a direct link needs only the inode.
     if (first != nullptr && first->identity && (c.same_file ? first->identity->inode == identity.inode : *first->identity == identity)) {
-      return Use(m, *file, ModuleMatch::kVerified, "the mapped file itself");
+      if (take(*file, "the mapped file itself")) return;
+      continue;
     }
     const LayoutEvidence layout = LayoutComparison(found, memory, **file).Run();
     if (layout.IsConvincing()) {
-      return Use(m, *file, ModuleMatch::kVerified,
-                 fmt::format("no build-id in memory; {} function pointers in its data and {} entries of its dynamic section are as in {}", layout.pointers,
-                             layout.entries, shown));
+      if (take(*file, fmt::format("no build-id in memory; {} function pointers in its data and {} entries of its dynamic section are as in {}",
+                                  layout.pointers, layout.entries, shown))) {
+        return;
+      }
+      continue;
     }
     if (layout.IsContradicting()) {
       if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and its functions lie elsewhere in {}", shown);
@@ -224,6 +304,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
                               : fmt::format("no build-id in memory; the {} bytes of code and constants that are there are as in {}", same.equal, shown);
     }
   }
+  if (damaged != nullptr) return;
   if (unverified != nullptr) {
     if (options.trust_file) return Use(m, unverified, ModuleMatch::kUnverifiable, unverified_detail + "; trusted");
     m.match = ModuleMatch::kUnverifiable;
@@ -240,12 +321,13 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   }
 }
 
-std::shared_ptr<const elf::ElfFile> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options) {
+std::vector<std::shared_ptr<const elf::ElfFile>> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options) {
+  std::vector<std::shared_ptr<const elf::ElfFile>> files;
   for (const Candidate& c : Candidates(mapping.path, "", false, &mapping, draft, options)) {
     FileIdentity identity;
-    if (auto file = OpenCandidate(c, options.limits, &identity)) return *file;
+    if (auto file = OpenCandidate(c, options.limits, &identity)) files.push_back(std::move(*file));
   }
-  return nullptr;
+  return files;
 }
 
 }  // namespace pygc::target

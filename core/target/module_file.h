@@ -11,10 +11,10 @@
 
 namespace pygc::target {
 
-/// Fills module.match, match_detail, file_build_id, file_path and file. `main` says that it is the main program (for -e).
+/// Fills module.match, match_detail, damage, file_build_id, file_path and file. `main` says that it is the main program (for -e).
 void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, const ProcessDraft& draft, const OpenOptions& options);
 
-/// The first file that any rule finds for a path, unchecked: for program headers that are not in memory.
-[[nodiscard]] std::shared_ptr<const elf::ElfFile> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options);
+/// The files that any rule finds for a path, unchecked: for program headers that are not in memory.
+[[nodiscard]] std::vector<std::shared_ptr<const elf::ElfFile>> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options);
 
 }  // namespace pygc::target

@@ -16,10 +16,10 @@ bool IsNoFile(const std::string& path) {
   return !path.starts_with('/') || path.starts_with("/dev/") || path.starts_with("/SYSV") || path.starts_with("/proc/");
 }
 
-bool LooksExecutable(const FileMapping& m, const MemoryImage& memory) {
+bool LooksExecutable(const FileMapping& m, const RegionMap& regions) {
   if (m.access_known) return m.executable;
-  const Segment* s = memory.Find(m.range.begin);
-  return s != nullptr && s->executable;
+  const MappedRegion* const region = regions.Find(m.range.begin);
+  return region != nullptr && region->executable;
 }
 
 /// True when `mapping` lies where the dynamic linker would put that part of the file.
@@ -43,21 +43,6 @@ bool IsLoaded(const MemoryElf& elf, const std::vector<FileMapping>& mappings) {
   });
 }
 
-/// Sorts and joins what touches.
-void Normalize(std::vector<AddressRange>& ranges) {
-  std::erase_if(ranges, [](const AddressRange& r) { return r.empty(); });
-  std::sort(ranges.begin(), ranges.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
-  std::vector<AddressRange> out;
-  for (const AddressRange& r : ranges) {
-    if (!out.empty() && r.begin <= out.back().end) {
-      out.back().end = std::max(out.back().end, r.end);
-    } else {
-      out.push_back(r);
-    }
-  }
-  ranges = std::move(out);
-}
-
 void TakeElf(FoundModule& found, MemoryElf elf, bool in_memory) {
   found.module.is_elf = true;
   found.module.load_bias = elf.load_bias;
@@ -73,8 +58,8 @@ void TakeElf(FoundModule& found, MemoryElf elf, bool in_memory) {
 
 class Finder {
  public:
-  Finder(const MemoryImage& memory, const ProcessDraft& draft, const HeaderSource& headers, std::vector<std::string>& warnings)
-      : memory_(memory), draft_(draft), headers_(headers), warnings_(warnings) {}
+  Finder(const MemoryImage& memory, const ProcessDraft& draft, const RegionMap& regions, const HeaderSource& headers, std::vector<std::string>& warnings)
+      : memory_(memory), draft_(draft), regions_(regions), headers_(headers), warnings_(warnings) {}
 
   std::vector<FoundModule> Find() {
     FromMappings();
@@ -108,7 +93,7 @@ class Finder {
   /// The mappings of one file become one module for each time that it is loaded. What else is mapped of it goes with the first of these (libffi maps a page of
   /// its own code again for its trampolines: the file is the same, so what verifies the one verifies the other), else becomes a module of its own.
   void FromOneFile(const std::string& path, std::vector<const FileMapping*>& mappings) {
-    std::shared_ptr<const elf::ElfFile> file;
+    std::vector<std::shared_ptr<const elf::ElfFile>> files;
     bool asked = false;
     FoundModule rest;
     const std::size_t first_loaded = found_.size();
@@ -116,14 +101,17 @@ class Finder {
       if (mappings[i] == nullptr) continue;
       FoundModule found;
       if (mappings[i]->file_offset == 0) {
-        auto elf = ReadMemoryElf(memory_, mappings[i]->range.begin);
-        const bool in_memory = elf.has_value();
-        if (!elf && memory_.At(mappings[i]->range.begin, 4) == nullptr) {
-          if (!asked) file = headers_(*mappings[i]);
+        const Address begin = mappings[i]->range.begin;
+        if (const auto elf = ReadMemoryElf(memory_, begin)) {
+          Claim(*elf, true, mappings, i, found);
+        } else if (memory_.At(begin, 4) == nullptr) {
+          if (!asked) files = headers_(*mappings[i]);
           asked = true;
-          if (file != nullptr) elf = PlaceElf(*file, mappings[i]->range.begin);
+          for (const auto& file : files) {  // the first whose parts lie where the target has its own
+            if (const auto placed = PlaceElf(*file, begin)) Claim(*placed, false, mappings, i, found);
+            if (found.module.is_elf) break;
+          }
         }
-        if (elf) Claim(*elf, in_memory, mappings, i, found);
       }
       if (!found.module.is_elf) {
         rest.mappings.push_back(*mappings[i]);
@@ -140,9 +128,9 @@ class Finder {
       return;
     }
     rest.module.path = path;
-    // Without headers anywhere, executable pages or the name tell a lost library from data.
-    rest.module.is_elf = file == nullptr && std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
-      return memory_.At(m.range.begin, 4) == nullptr && (LooksExecutable(m, memory_) || path.find(".so") != std::string::npos);
+    // Without headers anywhere that fit, executable pages or the name tell a lost library from data.
+    rest.module.is_elf = std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
+      return memory_.At(m.range.begin, 4) == nullptr && (LooksExecutable(m, regions_) || (files.empty() && path.find(".so") != std::string::npos));
     });
     found_.push_back(std::move(rest));
   }
@@ -163,7 +151,7 @@ class Finder {
       found.mappings.clear();
       return;
     }
-    if (odd != nullptr) warnings_.push_back(fmt::format("{}: its part at {:#x} does not lie where its program headers put it", odd->path, odd->range.begin));
+    if (odd != nullptr && in_memory) warnings_.push_back(fmt::format("{}: its part at {:#x} does not lie where its program headers put it", odd->path, odd->range.begin));
     for (const std::size_t i : taken) mappings[i] = nullptr;
     TakeElf(found, elf, in_memory);
   }
@@ -241,6 +229,7 @@ class Finder {
 
   const MemoryImage& memory_;
   const ProcessDraft& draft_;
+  const RegionMap& regions_;
   const HeaderSource& headers_;
   std::vector<std::string>& warnings_;
   std::vector<LinkMapEntry> link_map_;
@@ -249,9 +238,23 @@ class Finder {
 
 }  // namespace
 
-std::vector<FoundModule> FindModules(const MemoryImage& memory, const ProcessDraft& draft, const HeaderSource& headers,
+void Normalize(std::vector<AddressRange>& ranges) {
+  std::erase_if(ranges, [](const AddressRange& r) { return r.empty(); });
+  std::sort(ranges.begin(), ranges.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  std::vector<AddressRange> out;
+  for (const AddressRange& r : ranges) {
+    if (!out.empty() && r.begin <= out.back().end) {
+      out.back().end = std::max(out.back().end, r.end);
+    } else {
+      out.push_back(r);
+    }
+  }
+  ranges = std::move(out);
+}
+
+std::vector<FoundModule> FindModules(const MemoryImage& memory, const ProcessDraft& draft, const RegionMap& regions, const HeaderSource& headers,
                                      std::vector<std::string>& warnings) {
-  return Finder(memory, draft, headers, warnings).Find();
+  return Finder(memory, draft, regions, headers, warnings).Find();
 }
 
 }  // namespace pygc::target

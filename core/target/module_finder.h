@@ -22,11 +22,14 @@ struct FoundModule {
   bool file_is_memory = false;       // module.file was put together from memory: it has symbols, and no bytes that memory lacks
 };
 
-/// Opens the file of a path of the target without checking what it is; nullptr when there is none.
-using HeaderSource = std::function<std::shared_ptr<const elf::ElfFile>(const FileMapping&)>;
+/// Opens the files that a path of the target may mean, without checking what they are; empty when there is none.
+using HeaderSource = std::function<std::vector<std::shared_ptr<const elf::ElfFile>>(const FileMapping&)>;
 
-/// Modules sorted by first range. `warnings` receives contradictions between the sources.
-[[nodiscard]] std::vector<FoundModule> FindModules(const MemoryImage& memory, const ProcessDraft& draft, const HeaderSource& headers,
+/// Modules sorted by first range. `regions` are those of `draft`. `warnings` receives contradictions between the sources.
+[[nodiscard]] std::vector<FoundModule> FindModules(const MemoryImage& memory, const ProcessDraft& draft, const RegionMap& regions, const HeaderSource& headers,
                                                    std::vector<std::string>& warnings);
+
+/// Sorts and joins what touches.
+void Normalize(std::vector<AddressRange>& ranges);
 
 }  // namespace pygc::target

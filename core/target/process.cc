@@ -1,5 +1,7 @@
 #include "core/target/process.h"
 
+#include <algorithm>
+
 namespace pygc::target {
 
 const Module* Process::FindModule(Address a) const noexcept {
@@ -10,6 +12,14 @@ const Module* Process::FindModule(Address a) const noexcept {
     }
   }
   return nullptr;
+}
+
+bool Process::LostMemory() const noexcept {
+  return std::any_of(missing_ranges.begin(), missing_ranges.end(), [](const MissingRange& m) { return m.use != MissingUse::kUnknown; });
+}
+
+bool Process::LostHeap() const noexcept {
+  return std::any_of(missing_ranges.begin(), missing_ranges.end(), [](const MissingRange& m) { return m.use == MissingUse::kUsed; });
 }
 
 }  // namespace pygc::target

@@ -36,6 +36,7 @@ struct Module {
   std::string file_path;             // the file used on this machine; empty where none
   ModuleMatch match = ModuleMatch::kMissing;
   std::string match_detail;          // one line for reports: tried paths, both ids
+  std::string damage;                // what is wrong with `file` although it is the right one (cut, overwritten); empty: nothing that shows
   std::shared_ptr<const elf::ElfFile> file;  // set when match is kVerified, or kUnverifiable and trusted; else, where the target's memory holds them, an
                                      // image with its dynamic symbols and constants only (file_path does not name it)
 };
@@ -74,6 +75,12 @@ struct Process {
   std::vector<std::string> warnings;  // things worth knowing that do not
   double pause_seconds = 0;       // how long a live target stood still
   std::uint64_t core_bytes_expected = 0, core_bytes_present = 0;  // file size that the program headers ask for; what is there
+  bool may_be_wrong = false;      // bytes of the memory itself may be others than the process had: a compressed core that fails its checksum
+
+  /// True where memory is missing that the process is known to have used, be it a stack only: references may be in it.
+  [[nodiscard]] bool LostMemory() const noexcept;
+  /// The same beside stacks: objects and lists may be in it.
+  [[nodiscard]] bool LostHeap() const noexcept;
 
   /// The module that maps `a`, or nullptr.
   [[nodiscard]] const Module* FindModule(Address a) const noexcept;

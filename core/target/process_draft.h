@@ -33,15 +33,32 @@ struct FileMapping {
   std::string direct_path;        // live: a path on this machine that opens exactly this file, or empty
 };
 
+/// A mapped range that the target named, readable or not, dumped or not.
+struct MappedRegion {
+  AddressRange range;
+  bool access_known = false;
+  bool readable = true, writable = false, executable = false;
+};
+
+/// Mapped regions by address.
+class RegionMap {
+ public:
+  explicit RegionMap(std::vector<MappedRegion> regions);
+  /// The region that holds `a`, where its access rights are known; nullptr otherwise.
+  [[nodiscard]] const MappedRegion* Find(Address a) const noexcept;
+
+ private:
+  std::vector<MappedRegion> sorted_;
+};
+
 /// A process in the making.
 struct ProcessDraft {
   Process process;                 // kind, path, pid, threads, missing ranges and notes so far; no memory, no modules
   std::vector<Segment> segments;   // what the target itself gave; module fields are set by CompleteProcess()
   std::vector<std::shared_ptr<Backing>> backings;
   std::vector<FileMapping> mappings;
-  std::vector<AddressRange> regions;  // all mapped ranges that the target named, readable or not; empty where unknown
+  std::vector<MappedRegion> regions;  // empty where unknown
   std::vector<std::pair<std::uint64_t, std::uint64_t>> auxv;
-  bool regions_incomplete = false; // the list of segments itself is cut: what is not listed may have been there
   std::string root;                // live: prefix that shows the file system as the process sees it (/proc/PID/root)
 
   [[nodiscard]] std::optional<std::uint64_t> Auxiliary(std::uint64_t type) const noexcept;
@@ -50,7 +67,7 @@ struct ProcessDraft {
 /// Finds modules and their files, fills what the target left out from verified files, and says what is missing.
 [[nodiscard]] Result<Process> CompleteProcess(ProcessDraft draft, const OpenOptions& options, ProgressSink& progress);
 
-/// "1.2 of 3.9 GiB", "412 MiB", "17 bytes": sizes in words.
+/// "412.0 MiB", "17 bytes": sizes in words.
 [[nodiscard]] std::string SizeText(std::uint64_t bytes);
 
 }  // namespace pygc::target

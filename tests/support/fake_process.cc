@@ -126,7 +126,8 @@ FakeProcess& FakeProcess::AddThread(std::int32_t tid, Address stack_pointer, Add
 }
 
 FakeProcess& FakeProcess::AddMissing(AddressRange range, target::MissingReason reason) {
-  base.missing_ranges.push_back({range, reason, 0xFFFFFFFFu});
+  const bool was_used = reason == target::MissingReason::kTruncated || reason == target::MissingReason::kNotCopied;
+  base.missing_ranges.push_back({range, reason, 0xFFFFFFFFu, was_used ? target::MissingUse::kUsed : target::MissingUse::kUnknown});
   base.missing.push_back({fmt::format("{} bytes of memory", range.size()), "left out by the test", ""});
   return *this;
 }

@@ -50,6 +50,27 @@ CoreWriter KernelCore(const std::vector<std::byte>& module, const std::string& p
   return core;
 }
 
+/// Stored, not packed. RFC 1951, 3.2.4; RFC 1952.
+std::vector<std::byte> Gzip(const std::vector<std::byte>& bytes) {
+  std::vector<std::byte> out;
+  const auto put = [&](std::uint64_t value, int size) {
+    for (int i = 0; i < size; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
+  };
+  put(0x00088B1F, 4), put(0, 4), put(0, 2);
+  std::uint32_t crc = ~0u;
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t n = std::min<std::size_t>(bytes.size() - at, 65535);
+    put(at + n == bytes.size(), 1), put(n, 2), put(~n & 0xFFFF, 2);
+    for (const std::size_t end = at + n; at < end; ++at) {
+      out.push_back(bytes[at]);
+      crc ^= static_cast<std::uint32_t>(bytes[at]);
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1)));
+    }
+  }
+  put(~crc, 4), put(bytes.size(), 4);
+  return out;
+}
+
 std::uint8_t ByteAt(const Process& p, Address a) {
   const std::byte* byte = p.memory.At(a, 1);
   REQUIRE(byte != nullptr);
@@ -97,7 +118,7 @@ TEST_CASE("code that the core leaves out comes from the module's file, data from
   CHECK(p->missing_ranges.empty());
 }
 
-TEST_CASE("a private mapping that nobody wrote reads as the file") {
+TEST_CASE("a writable mapping that was not dumped does not read as the file: MADV_DONTDUMP leaves out what was written too") {
   const auto module = ModuleWriter{}.Build();
   const TemporaryFile file(module);
   CoreWriter core;
@@ -106,14 +127,78 @@ TEST_CASE("a private mapping that nobody wrote reads as the file") {
   core.File({kBase, kBase + 0x1000}, 0, file.path()).File({kBase + 0x1000, kBase + 0x2000}, 0x1000, file.path());
   core.File({kBase + 0x3000, kBase + 0x4000}, 0x2000, file.path());
   const auto p = Open(core.Build()).value();
-  CHECK(p.memory.At(kBase + 0x3000, 0x1000) != nullptr);
-  CHECK(std::memcmp(p.memory.At(kBase + 0x3000, 0x1000), module.data() + 0x2000, 0x1000) == 0);
+  CHECK(ByteAt(p, kBase + 0x1000) == 0xC3);          // code is the file's
+  CHECK(p.memory.At(kBase + 0x3000, 1) == nullptr);
   CHECK(p.memory.At(kBase + 0x4000, 1) == nullptr);  // untouched .bss: not in any file, and never made up
-  REQUIRE(p.missing_ranges.size() == 1);
-  CHECK(p.missing_ranges[0].range == AddressRange{kBase + 0x4000, kBase + 0x5000});
+  REQUIRE(p.missing_ranges.size() == 2);
+  CHECK(p.missing_ranges[0].range == AddressRange{kBase + 0x3000, kBase + 0x4000});
   CHECK(p.missing_ranges[0].reason == MissingReason::kNotDumped);
-  CHECK(p.missing.empty());
+  CHECK(p.missing_ranges[0].use == MissingUse::kUsed);  // the dynamic linker writes to the data of every module
+  CHECK(p.missing_ranges[1].range == AddressRange{kBase + 0x4000, kBase + 0x5000});
+  CHECK(p.missing_ranges[1].use == MissingUse::kUnknown);
+  CHECK(p.LostHeap());
+  REQUIRE(p.missing.size() == 1);
+  Has(p.missing[0].what, "4.0 KiB of the data of " + file.path());
   CHECK(p.warnings.size() == 1);
+}
+
+TEST_CASE("a file with the right build-id that is cut or overwritten is used as far as it goes, and said to be damaged") {
+  ModuleWriter writer;
+  const auto module = writer.Build();
+  const auto open = [&](const std::vector<std::byte>& bytes) {
+    const TemporaryFile file(bytes);
+    return Open(KernelCore(module, file.path()).Build()).value();
+  };
+  CHECK(open(module).missing.empty());
+  const auto cut = open(Slice(module, 0, 0x1800));
+  REQUIRE(cut.missing.size() == 1);
+  Has(cut.missing[0].reason, "damaged: it ends at 6.0 KiB");
+  CHECK(ByteAt(cut, kBase + 0x1000) == 0xC3);
+  CHECK(cut.memory.At(kBase + 0x1800, 1) == nullptr);
+  auto changed = module;
+  changed[0x800] ^= std::byte{1};
+  const auto differs = open(changed);
+  REQUIRE(differs.missing.size() == 1);
+  Has(differs.missing[0].reason, "its constants differ from those in memory");
+  auto moved_sections = module;
+  moved_sections[40] ^= std::byte{1};  // e_shoff: `strip` changes it
+  CHECK(open(moved_sections).missing.empty());
+}
+
+TEST_CASE("a whole copy is found behind a damaged one") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile damaged(Slice(module, 0, 0x1800)), whole(module);
+  OpenOptions options;
+  options.module_files = {{whole.path(), damaged.path()}};
+  const auto p = Open(KernelCore(module, whole.path()).Build(), options).value();
+  CHECK(p.missing.empty());
+  CHECK(p.modules[0].file_path == whole.path());
+}
+
+TEST_CASE("a stack that is not in the core is missing, not the whole private memory") {
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x1000, 1)).Load(kStack, {}, kRead | kWrite, 0x2000).Load(kBase, Filled(0x1000, 2)).Thread(1, kStack + 0x100).Thread(2, kBase + 0x100);
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.missing.size() == 1);
+  CHECK(p.missing[0].what == "the stacks of 1 of 2 threads");
+  CHECK(p.LostMemory());
+  CHECK(!p.LostHeap());
+}
+
+TEST_CASE("a compressed core that fails its checksum says so of everything") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  auto packed = Gzip(KernelCore(module, file.path()).Build());
+  CHECK(Open(packed)->missing.empty());
+  packed[packed.size() - 8] ^= std::byte{1};
+  const auto p = Open(packed).value();
+  REQUIRE(p.missing.size() == 1);
+  CHECK(p.may_be_wrong);
+  Has(p.missing[0].reason, "changed after it was packed");
+  packed.resize(packed.size() - 12);
+  const auto cut = Open(packed).value();
+  CHECK(!cut.may_be_wrong);
+  REQUIRE(cut.missing.size() == 1);  // one cause, one note
 }
 
 TEST_CASE("a file with another build-id is never used, and both ids are told") {
