@@ -24,9 +24,16 @@ bool NamedLikePython(std::string_view path) {
   return base.find("python") != std::string_view::npos && base.find(".cpython-") == std::string_view::npos;
 }
 
-// "3.8" in libpython3.8.so.1.0, python3.13t, python2.7-dbg: a hint only.
+// "3.8" in libpython3.8.so.1.0, python3.13t, python2.7-dbg, _json.cpython-38-x86_64-linux-gnu.so: a hint only.
 std::optional<std::pair<int, int>> SeriesOfName(std::string_view path) {
   const std::string_view base = BaseName(path);
+  if (const std::size_t tag = base.find(".cpython-"); tag != std::string_view::npos) {
+    const std::string_view digits = base.substr(tag + 9, 3);
+    if (digits.size() < 2 || (digits[0] != '2' && digits[0] != '3') || std::isdigit(static_cast<unsigned char>(digits[1])) == 0) return std::nullopt;
+    int minor = digits[1] - '0';
+    if (digits.size() == 3 && std::isdigit(static_cast<unsigned char>(digits[2])) != 0) minor = minor * 10 + (digits[2] - '0');
+    return std::pair(digits[0] - '0', minor);
+  }
   const std::size_t at = base.find("python");
   if (at == std::string_view::npos) return std::nullopt;
   std::string_view rest = base.substr(at + 6);
@@ -131,7 +138,7 @@ constexpr std::size_t kVersionTextBytes = 16;  // "3.12.10rc2" and its NULs
 // PY_VERSION, a constant of its own in the file of 2.7 to 3.10: "\0" "3.8.18" "\0". HEURISTIC: one that fits the series in the file's name. A wrong yes would need
 // the version of another release of that series among the constants; the layouts of one series differ little.
 std::optional<PythonVersion> VersionInConstants(const target::Module& module) {
-  const auto series = SeriesOfName(module.path);
+  const auto series = NamedLikePython(module.path) ? SeriesOfName(module.path) : std::nullopt;
   if (!module.file || !series) return std::nullopt;
   const std::string wanted = fmt::format("{}.{}.", series->first, series->second);
   for (const elf::ProgramHeader& p : module.file->program_headers()) {
@@ -262,9 +269,9 @@ std::optional<InterpreterSite> SiteOf(const target::Process& process, const targ
     if (const auto cookie = ScanCookie(process, module)) {
       site.runtime = *cookie;
       site.explanation.push_back(fmt::format("_PyRuntime at {:#x} by the cookie of _Py_DebugOffsets in {}", *cookie, module.path));
-    } else if (!exports && !NamedLikePython(module.path)) {
-      return std::nullopt;
-    }
+    } else if (!exports && module.path.find(".cpython-") != std::string::npos) {
+      return std::nullopt;  // an extension module
+    }  // else what its memory says: the text of Py_GetVersion, whatever the file is called
   } else {
     return std::nullopt;
   }
@@ -355,6 +362,10 @@ const target::Module* InterpreterModule(const target::Process& process) {
     }
   }
   return nullptr;
+}
+
+bool LacksFiles(const target::Process& process) {
+  return std::any_of(process.modules.begin(), process.modules.end(), [](const target::Module& m) { return m.is_elf && (!m.file || m.file_path.empty() || !m.damage.empty()); });
 }
 
 std::string DescribeProgram(const target::Process& process) {

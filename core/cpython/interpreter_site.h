@@ -40,6 +40,9 @@ struct InterpreterSite {
 /// What runs in a process that has no site: "PyPy 7.3", "the C program /usr/bin/cat", and what is missing if files are.
 [[nodiscard]] std::string DescribeProgram(const target::Process& process);
 
+/// True where files of the process are missing, damaged or other ones: then that no CPython was found does not say that there is none.
+[[nodiscard]] bool LacksFiles(const target::Process& process);
+
 /// Run-time address of a symbol that `module` defines; nullopt where it has no file or no such symbol.
 [[nodiscard]] std::optional<Address> SymbolAddress(const target::Module& module, std::string_view name);
 

@@ -87,6 +87,32 @@ bool DictsHold(const TargetObjects& objects, Address interpreter) {
   return dicts == 3 || absent == 3;
 }
 
+bool IsMissing(const target::Process& process, Address a) {
+  return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
+}
+
+// A list whose first or last member is in memory that is missing: the list is said to be broken, its head is not.
+bool LeadsIntoMissing(const target::Process& process, const Layout& layout, Address head) {
+  for (const Field link : {Field::PyGC_Head_gc_next, Field::PyGC_Head_gc_prev}) {
+    const auto node = process.memory.ReadPointer(head + layout.Offset(link));
+    if (node && IsMissing(process, Masked(layout, *node))) return true;
+  }
+  return false;
+}
+
+// The same where dicts, or their types, may be in memory that is missing. One that is there must be one.
+bool DictsHoldOrMissing(const target::Process& process, const TargetObjects& objects, Address interpreter) {
+  if (DictsHold(objects, interpreter)) return true;
+  for (const Field f : {Field::PyInterpreterState_modules, Field::PyInterpreterState_sysdict, Field::PyInterpreterState_builtins}) {
+    const auto dict = objects.Get(interpreter, f);
+    if (!dict || *dict == 0) return false;
+    const auto type = objects.TypeOf(*dict);
+    const bool missing = type ? !objects.Get(*type, Field::PyTypeObject_tp_flags) && IsMissing(process, *type) : IsMissing(process, *dict);
+    if (!missing && !objects.IsDict(*dict)) return false;
+  }
+  return true;
+}
+
 Address MainInterpreter(const target::MemoryImage& memory, const Layout& layout, const InterpreterSite& site, const std::vector<Address>& list) {
   if (site.runtime != 0 && layout.Has(Field::PyRuntimeState_interpreters_main)) {
     const auto main = memory.ReadPointer(site.runtime + layout.Offset(Field::PyRuntimeState_interpreters_main));
@@ -104,7 +130,8 @@ void ReadThreads(const TargetObjects& objects, const Limits& limits, Interpreter
       return;
     }
     const auto owner = objects.Get(*next, Field::PyThreadState_interp);
-    if (!owner || *owner != out.address) {
+    if (!owner) break;
+    if (*owner != out.address) {
       warnings.push_back(fmt::format("the thread list of interpreter {} is cut at {:#x}: not a thread state of it", out.id, *next));
       return;
     }
@@ -114,6 +141,9 @@ void ReadThreads(const TargetObjects& objects, const Limits& limits, Interpreter
     thread.native_thread_id = objects.Get(*next, Field::PyThreadState_native_thread_id);
     out.threads.push_back(thread);
     next = objects.Get(*next, Field::PyThreadState_next);
+  }
+  if (!next || *next != 0) {
+    warnings.push_back(fmt::format("the thread list of interpreter {} leads into memory that is missing: {} of its threads were read", out.id, out.threads.size()));
   }
 }
 
@@ -241,6 +271,34 @@ bool LayoutFits(const target::Process& process, const Layout& layout, const Inte
   return GenerationsHold(memory, layout, GenerationsAddress(memory, layout, site, main));
 }
 
+bool LacksWhatFits(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits) {
+  const target::MemoryImage& memory = process.memory;
+  const TargetObjects objects(memory, layout);
+  const std::vector<Address> list = ListInterpreters(memory, layout, site, limits);
+  if (list.empty()) return false;  // LostState() tells
+  const Address main = MainInterpreter(memory, layout, site, list);
+  const auto thread = objects.Get(main, Field::PyInterpreterState_threads_head);
+  if (!thread || (*thread != 0 && !objects.Get(*thread, Field::PyThreadState_interp))) return true;
+  for (const Field f : {Field::PyInterpreterState_modules, Field::PyInterpreterState_sysdict, Field::PyInterpreterState_builtins}) {
+    const auto dict = objects.Get(main, f);
+    const auto type = dict && *dict != 0 ? objects.TypeOf(*dict) : std::optional<Address>(0);
+    if (!dict || !type || (*type != 0 && !objects.Get(*type, Field::PyTypeObject_tp_flags))) return true;
+  }
+  if (IsFreeThreaded(layout)) {
+    return layout.Has(Field::PyThreadStateImpl_mimalloc) && *thread != 0 &&
+           memory.At(*thread + layout.Offset(Field::PyThreadStateImpl_mimalloc), layout.Size(Struct::mi_heap)) == nullptr;
+  }
+  const Address first = GenerationsAddress(memory, layout, site, main);
+  for (int i = 0; first != 0 && i < kGenerations; ++i) {
+    const Address head = first + static_cast<std::uint32_t>(i) * layout.Size(Struct::gc_generation);
+    for (const Field link : {Field::PyGC_Head_gc_next, Field::PyGC_Head_gc_prev}) {
+      const auto node = memory.ReadPointer(head + layout.Offset(link));
+      if (!node || (*node != 0 && memory.At(Masked(layout, *node), layout.Size(Struct::PyGC_Head)) == nullptr && IsMissing(process, Masked(layout, *node)))) return true;
+    }
+  }
+  return first == 0 && site.generation0_variable != 0;
+}
+
 bool IsComingOrGoing(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits) {
   const TargetObjects objects(process.memory, layout);
   const std::vector<Address> list = ListInterpreters(process.memory, layout, site, limits);
@@ -345,10 +403,10 @@ bool FindRuntimeByStructure(const target::Process& process, const Layout& layout
       }
       const TargetObjects objects(memory, layout);
       const auto thread = objects.Get(*head, Field::PyInterpreterState_threads_head);
-      if (!thread || *thread == 0 || !ThreadsHold(objects, *head) || !DictsHold(objects, *head)) continue;
+      if (!thread || *thread == 0 || !ThreadsHold(objects, *head) || !DictsHoldOrMissing(process, objects, *head)) continue;
       const auto modules = objects.Get(*head, Field::PyInterpreterState_modules);
       if (!modules || *modules == 0) continue;
-      if (!statics && !LayoutFits(process, layout, guess, limits)) continue;
+      if (!statics && !LayoutFits(process, layout, guess, limits) && !LacksWhatFits(process, layout, guess, limits)) continue;
       site.runtime = guess.runtime;
       site.interpreters_variable = guess.interpreters_variable;
       site.explanation.push_back(fmt::format("{} at {:#x} by its structure in the data of {} (no symbols)", statics ? "interp_head" : "_PyRuntime",
@@ -405,7 +463,7 @@ Result<void> ReadInterpreters(const target::Process& process, const InterpreterS
   });
   for (const Interpreter& one : runtime.interpreters) {
     for (std::size_t g = 0; g < one.generations.size(); ++g) {
-      if (one.generations[g].head != 0 && !RingHolds(memory, layout, one.generations[g].head)) {
+      if (one.generations[g].head != 0 && !RingHolds(memory, layout, one.generations[g].head) && !LeadsIntoMissing(process, layout, one.generations[g].head)) {
         runtime.warnings.push_back(fmt::format("generation {} of interpreter {}: the list head at {:#x} is not part of a ring{}", g, one.id,
                                                one.generations[g].head, one.collecting ? " (a collection is running)" : ""));
       }

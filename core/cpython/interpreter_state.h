@@ -22,6 +22,9 @@ namespace pygc::cpython {
 /// True where reading through `layout` finds interpreters whose threads point back at them and whose generation lists are rings.
 [[nodiscard]] bool LayoutFits(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits);
 
+/// True where LayoutFits() could not look at everything, because words that it needs are not in the image: then a no of it says nothing of the layout.
+[[nodiscard]] bool LacksWhatFits(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits);
+
 /// True where the main interpreter is not set up yet, or is being torn down: some of its dicts are not there.
 [[nodiscard]] bool IsComingOrGoing(const target::Process& process, const Layout& layout, const InterpreterSite& site, const Limits& limits);
 

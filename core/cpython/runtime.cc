@@ -51,7 +51,14 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
     choice->fits = true;  // of this very version: what is not there is not there yet, or not any more
     choice->warnings.push_back("the interpreter was starting up or shutting down when the process stopped: some of its modules and dicts are not there");
   }
-  if (!choice->fits && choice->certain) {
+  if (!choice->fits && LacksWhatFits(process, choice->layout, site, limits)) {
+    if (exact) {
+      choice->fits = true;  // of this very version, and nothing that is there speaks against it
+      choice->explanation.push_back(fmt::format("layout {} could not be tried on all of the interpreter's state: some of it is not in the image", choice->layout.name));
+    } else {
+      choice->warnings.push_back(fmt::format("layout {} is the nearest that is known, and too much is missing to try it on this process: results may be wrong", choice->layout.name));
+    }
+  } else if (!choice->fits && choice->certain) {
     choice->warnings.push_back(fmt::format("what layout {}, derived from this very build, should find is not there in all places: the memory is damaged",
                                            choice->layout.name));
   } else if (!choice->fits) {
@@ -180,13 +187,13 @@ void CheckHexVersion(const target::Process& process, Runtime& runtime) {
 Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file) {
   std::vector<InterpreterSite> sites = FindInterpreterSites(process);
   if (sites.empty()) {
-    if (process.core_bytes_present < process.core_bytes_expected) {  // the interpreter may be in the part that is gone: no word on what the program is
+    if (process.core_bytes_present < process.core_bytes_expected && process.core_bytes_expected >> 48 == 0) {  // the interpreter may be in the part that is gone: no word on what the program is
       return Fail(ErrorCode::kNotAnalysable,
                   "the core is truncated: {} of {} bytes are there, and no interpreter state among them ({}); write it again whole (ulimit -c unlimited; "
                   "enough room on the disk)",
                   process.core_bytes_present, process.core_bytes_expected, DescribeProgram(process));
     }
-    return Fail(ErrorCode::kNotAnalysable, "not CPython: {}", DescribeProgram(process));
+    return Fail(ErrorCode::kNotAnalysable, "{}{}", LacksFiles(process) ? "no CPython found: " : "not CPython: ", DescribeProgram(process));
   }
 
   // Several images may carry an interpreter (an executable that embeds one, and a library that does too); the used one has interpreters.

@@ -20,9 +20,10 @@ class FakePython {
                            kGarbage = kHeap + 0x123000, kCallbacks = kHeap + 0x124000, kModulesByIndex = kHeap + 0x125000;
   static constexpr std::uint64_t kThreadId = 0x7f00dead0000;
 
-  explicit FakePython(const cpython::Layout& layout) : layout_(layout) {
-    const auto module = fake.AddModule("/usr/bin/python" + std::to_string(layout.version.major) + "." + std::to_string(layout.version.minor),
-                                       {{kData, kData + kDataBytes}});
+  /// `path`: of the program; empty: python with its series.
+  explicit FakePython(const cpython::Layout& layout, const std::string& path = {}) : layout_(layout) {
+    const std::string usual = "/usr/bin/python" + std::to_string(layout.version.major) + "." + std::to_string(layout.version.minor);
+    const auto module = fake.AddModule(path.empty() ? usual : path, {{kData, kData + kDataBytes}});
     fake.base.executable = fake.base.modules.empty() ? std::string() : fake.base.modules[0].path;
     fake.Map(kData, kDataBytes, "rw-", module);
     fake.Map(kHeap, kHeapBytes);

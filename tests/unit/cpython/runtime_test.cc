@@ -154,7 +154,7 @@ TEST_CASE("a process without CPython says what it is") {
   auto runtime = LocateRuntime(fake.Build(), Limits{});
   REQUIRE_FALSE(runtime);
   CHECK(runtime.error().code == ErrorCode::kNotAnalysable);
-  CHECK(runtime.error().message.find("not CPython: /usr/bin/cat has no CPython in it that could be found") == 0);
+  CHECK(runtime.error().message.find("no CPython found: /usr/bin/cat has no CPython in it that could be found") == 0);  // its file was not looked into
 
   fake.AddModule("/opt/pypy/bin/libpypy3.10-c.so", {{0x500000, 0x501000}});
   runtime = LocateRuntime(fake.Build(), Limits{});
@@ -197,6 +197,31 @@ TEST_CASE("an interpreter that starts or ends is no misread one") {
     CHECK_FALSE(Mentions(runtime->warnings, "does not look right"));
     CHECK(runtime->interpreters.at(0).modules == FakePython::kModules);
     CHECK(runtime->interpreters.at(0).sysdict == 0);
+  }
+}
+
+TEST_CASE("an interpreter is known by what is in memory, whatever its program is called") {
+  for (const std::string_view name : {"cpython-3.8.18-default-lp64", "cpython-3.12.1-default-lp64", "cpython-3.14.10-default-lp64"}) {
+    INFO(name);
+    FakePython python(test::BuiltinLayout(name), "/opt/service/bin/service");
+    const auto runtime = LocateRuntime(python.fake.Build(), Limits{});
+    REQUIRE(runtime);
+    CHECK(runtime->interpreters.size() == 1);
+  }
+}
+
+TEST_CASE("what is missing in the image does not make a layout doubtful") {
+  const Layout& layout = test::BuiltinLayout("cpython-3.14.10-default-lp64");
+  for (const F f : {F::PyInterpreterState_modules, F::PyInterpreterState_sysdict, F::PyInterpreterState_threads_head}) {
+    FakePython python(layout);
+    python.fake.AddMissing({0x7e0000000000, 0x7e0000001000}, target::MissingReason::kTruncated);
+    python.Set(FakePython::kInterpreter, f, 0x7e0000000000);
+    const auto runtime = LocateRuntime(python.fake.Build(), Limits{});
+    REQUIRE(runtime);
+    CHECK_FALSE(Mentions(runtime->warnings, "taken:"));
+    CHECK_FALSE(Mentions(runtime->warnings, "does not look right"));
+    CHECK(Mentions(runtime->explanation, "could not be tried on all"));
+    CHECK(runtime->layout.Offset(f) == layout.Offset(f));
   }
 }
 
