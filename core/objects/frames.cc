@@ -57,17 +57,24 @@ bool FrameReader::HasFastLocals(const PythonFrame& frame) const {
 
 // ---- where the chain starts, and its links
 
-Address FrameReader::CurrentFrame(Address tstate) const {
-  if (layout_.Has(Field::PyThreadState_frame)) return Pointer(tstate, Field::PyThreadState_frame);
-  if (layout_.Has(Field::PyThreadState_current_frame)) return Pointer(tstate, Field::PyThreadState_current_frame);
-  return Pointer(Pointer(tstate, Field::PyThreadState_cframe), Field::PyCFrame_current_frame);
+std::optional<Address> FrameReader::CurrentFrame(Address tstate) const {
+  const auto read = [this](Address at, Field f) -> std::optional<Address> {
+    const Result<Address> value = reader_.process().memory.ReadPointer(at + layout_.Offset(f));
+    return value ? std::optional(*value) : std::nullopt;
+  };
+  if (layout_.Has(Field::PyThreadState_frame)) return read(tstate, Field::PyThreadState_frame);
+  if (layout_.Has(Field::PyThreadState_current_frame)) return read(tstate, Field::PyThreadState_current_frame);
+  const std::optional<Address> border = read(tstate, Field::PyThreadState_cframe);  // 3.11, 3.12: on the C stack
+  return border && *border != 0 ? read(*border, Field::PyCFrame_current_frame) : border;
 }
 
 ThreadStack FrameReader::StackOf(const cpython::PyThread& thread, const Limits& limits) const {
   ThreadStack stack;
   const bool objects = layout_.Has(Field::PyThreadState_frame);
   std::unordered_set<Address> seen;
-  for (Address at = CurrentFrame(thread.tstate); at != 0;) {
+  const std::optional<Address> current = CurrentFrame(thread.tstate);
+  stack.complete = current.has_value();
+  for (Address at = current.value_or(0); at != 0;) {
     const std::optional<PythonFrame> frame = objects ? FromObject(at) : Interpreter(at);
     if (!frame || seen.size() >= limits.max_frames || !seen.insert(at).second) {
       stack.complete = false;

@@ -74,7 +74,7 @@ class FrameReader {
   [[nodiscard]] std::int64_t LineOf(Address code, std::int64_t code_offset) const;
   [[nodiscard]] std::int64_t CodeOffset(Address frame, Address code) const;
   [[nodiscard]] Address CodeStart(Address frame, Address code, Address instruction) const;
-  [[nodiscard]] Address CurrentFrame(Address tstate) const;
+  [[nodiscard]] std::optional<Address> CurrentFrame(Address tstate) const;  // 0: none; nullopt: it is not in the image
   void AppendVariables(const PythonFrame& frame, std::vector<FrameSlot>& out) const;
   void AppendStack(const PythonFrame& frame, std::uint64_t variables, std::vector<FrameSlot>& out) const;
   [[nodiscard]] Address FirstSlot(const PythonFrame& frame) const;

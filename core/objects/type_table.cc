@@ -728,6 +728,17 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
     f.size_rule = SizeRule::kObject;
     return;
   }
+  const auto choose = [&](const std::string& name) {
+    for (const Named& rule : kRules) {
+      if (name == rule.name) f.size_rule = rule.rule;
+    }
+    if (o_->dict_old && name == "str") f.size_rule = SizeRule::kBytes;
+  };
+  const auto is_there = [&](Address object) { return object == 0 || process_->memory.At(object, o_->object_size) != nullptr; };
+  if (!is_there(raw.tp_mro)) {  // of a part: what the interpreter's own types define is known without their dicts
+    if (!f.is_heap_type) choose(RawName(raw));
+    return;
+  }
   for (const Address type : values_.TupleItems(raw.tp_mro, limits_.max_type_depth)) {
     Raw r;
     if (!ReadRaw(type, r) || !IsTypeObject(type)) {
@@ -735,15 +746,15 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       if (o_->cl_dict != kNoField && values_.DictGet(values_.Pointer(type + o_->cl_dict), "__sizeof__") != 0) return;
       continue;
     }
+    if (!is_there(DictOf(r))) {
+      if ((r.flags & o_->flag_heap_type) == 0) choose(RawName(r));
+      return;
+    }
     auto [own, is_new] = own_sizeof_.try_emplace(type, 0);
     if (is_new) own->second = values_.DictGet(DictOf(r), "__sizeof__");
     if (own->second == 0) continue;
     if (HasClassStatementName(r)) return;  // Python code
-    const std::string name = RawName(r);
-    for (const Named& rule : kRules) {
-      if (name == rule.name) f.size_rule = rule.rule;
-    }
-    if (o_->dict_old && name == "str") f.size_rule = SizeRule::kBytes;
+    choose(RawName(r));
     return;
   }
 }

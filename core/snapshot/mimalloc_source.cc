@@ -46,7 +46,7 @@ class HeapWalker {
       return Fail(ErrorCode::kLimit, "the heap has {} tracked objects; at most {} can be numbered", found_.objects, options_.limits.max_objects);
     }
     if (!runtime_.state_lost.empty() && found_.objects == 0) {
-      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory", runtime_.state_lost);
+      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory{}", runtime_.state_lost, LeftOut(process_));
     }
     if (heaps_.empty() && !lost_memory_) return Fail(ErrorCode::kCorrupt, "no thread state leads to mimalloc heaps, so no object can be found");
     if (strays_ > 0) {
@@ -231,7 +231,7 @@ class HeapWalker {
   std::uint64_t cookie_ = 0;  // of the process, out of the first segment that a heap leads to
   std::size_t left_out_notes_ = 0;
   bool pools_whole_ = true, incomplete_ = false, cancelled_ = false;
-  const bool lost_memory_ = LostMemory(process_);
+  const bool lost_memory_ = !runtime_.state_lost.empty() || LostHeap(process_);
   std::uint64_t strays_ = 0;  // objects in pages of heaps that no thread state leads to
 };
 

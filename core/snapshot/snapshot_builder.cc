@@ -64,7 +64,7 @@ class Builder {
     if (free_threaded_) {
       AddUncountedReferences();
       MarkUntrackable(reader_, found_, heap_);
-      if (LostMemory(process_)) ForbidVerdict();
+      if (!runtime_.state_lost.empty() || LostMemory(process_)) ForbidVerdict();
     }
     if (!DecodeReferences()) return Stopped();
     FindCondemned();
@@ -94,13 +94,15 @@ class Builder {
                                  : state_lost   ? WithoutLists()
                                                 : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
     const std::optional<Error> unreadable_lists = found || found.error().code != ErrorCode::kCorrupt ? std::nullopt : std::optional(found.error());
-    if (!free_threaded_ && LostMemory(process_) && unreadable_lists) found = WithoutLists();
-    if (!found || free_threaded_ || !LostMemory(process_) || found->coverage.lists_complete) return found;
+    if (free_threaded_ || (found && found->coverage.lists_complete)) return found;
+    if (!state_lost && !LostHeap(process_)) return found;
+    if (unreadable_lists) found = WithoutLists();
+    if (!found) return found;
     const Result<StrayCount> strays = AddStrayObjects(process_, runtime_, [this](Address a) { return GcObjectAt(a); }, progress_, *found);
     if (!strays) return tl::unexpected(strays.error());
     if (found->objects == 0) {
       if (unreadable_lists) return tl::unexpected(*unreadable_lists);
-      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory", runtime_.state_lost);
+      return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory{}", runtime_.state_lost, LeftOut(process_));
     }
     if (unreadable_lists) found->coverage.notes.push_back(unreadable_lists->message);
     NoteStrays(*strays, found->coverage);

@@ -5,6 +5,7 @@
 #include <bit>
 #include <vector>
 
+#include "core/base/byte_reader.h"
 #include "core/cpython/object_header.h"
 #include "core/snapshot/collection_phase.h"
 #include "core/snapshot/gc_links.h"
@@ -23,6 +24,45 @@ constexpr std::uint64_t kProgressSteps = 1u << 22;
 constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
 constexpr std::uint32_t kWord = 8;
 constexpr std::uint32_t kMaxLoneCount = 1u << 24;
+
+// Anonymous memory that a core leaves out: never touched, or left out on purpose.
+bool MayBeHeap(const MissingRange& m) { return m.module == 0xFFFFFFFFu && m.use == target::MissingUse::kUnknown; }
+
+// HEURISTIC: many words of the target that are addresses in one such range, on several pages. A wrong yes (a table of places in a buffer that nobody has
+// written to yet) makes a partial result of one that already lacks something, or leaves a surplus of references unjudged. A wrong no needs a heap
+// that hardly anything refers to.
+bool IsPointedTo(const target::Process& process) {
+  constexpr std::uint64_t kEnoughWords = 64, kMaxBytes = 256u << 20, kPage = 4096;  // LIMIT: kMaxBytes are looked through
+  constexpr std::size_t kEnoughPages = 4;
+  struct Range {
+    AddressRange range;
+    std::uint64_t words = 0;
+    std::vector<Address> pages;  // at most kEnoughPages
+  };
+  std::vector<Range> ranges;
+  for (const MissingRange& m : process.missing_ranges) {
+    if (MayBeHeap(m) && m.range.size() > kPage) ranges.push_back({m.range, 0, {}});
+  }
+  if (ranges.empty()) return false;
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.range.begin < b.range.begin; });
+  const Address lowest = ranges.front().range.begin, highest = ranges.back().range.end;
+  std::uint64_t looked_at = 0;
+  for (const target::Segment& s : process.memory.segments()) {
+    if (!s.writable || !s.readable || looked_at >= kMaxBytes) continue;
+    looked_at += s.range.size();
+    for (std::uint64_t at = (kWord - s.range.begin % kWord) % kWord; at + kWord <= s.range.size(); at += kWord) {
+      const auto word = LoadUnchecked<std::uint64_t>(s.bytes + at);
+      if (word < lowest || word >= highest) continue;
+      const auto after = std::partition_point(ranges.begin(), ranges.end(), [&](const Range& r) { return r.range.begin <= word; });
+      if (after == ranges.begin() || !std::prev(after)->range.Contains(word)) continue;
+      Range& range = *std::prev(after);
+      const Address page = word / kPage;
+      if (range.pages.size() < kEnoughPages && std::find(range.pages.begin(), range.pages.end(), page) == range.pages.end()) range.pages.push_back(page);
+      if (++range.words >= kEnoughWords && range.pages.size() >= kEnoughPages) return true;
+    }
+  }
+  return false;
+}
 
 // Pools of CPython's allocator told by their own header: the arenas that hold them need not be known.
 class PoolShape {
@@ -85,7 +125,7 @@ class StrayFinder {
         step_(Address{1} << ObjectShift(runtime.layout)),
         strays_(std::vector<heap::ObjectIndex::Range>(found.index.ranges().begin(), found.index.ranges().end())) {
     for (const MissingRange& m : process.missing_ranges) {
-      if (m.reason == target::MissingReason::kTruncated) lost_.push_back(m.range);
+      if (m.use == target::MissingUse::kUsed || MayBeHeap(m)) lost_.push_back(m.range);
     }
   }
 
@@ -210,10 +250,14 @@ class StrayFinder {
 
 }  // namespace
 
-bool LostMemory(const target::Process& process) {
-  return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(),
-                     [](const MissingRange& m) { return m.reason == target::MissingReason::kTruncated; });
+std::string LeftOut(const target::Process& process) {
+  if (process.kind != target::TargetKind::kCore || process.core_bytes_present < process.core_bytes_expected) return {};
+  return ": it was left out of the core (coredump_filter, MADV_DONTDUMP); before the next one: echo 0x37 > /proc/PID/coredump_filter";
 }
+
+bool LostHeap(const target::Process& process) { return process.LostHeap() || IsPointedTo(process); }
+
+bool LostMemory(const target::Process& process) { return process.LostMemory() || IsPointedTo(process); }
 
 std::uint8_t ObjectShift(const cpython::Layout& layout) noexcept { return layout.Value(Constant::OBMALLOC_ALIGNMENT, 16) == kWord ? 3 : 4; }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "core/base/address.h"
 #include "core/base/progress.h"
@@ -15,8 +16,14 @@
 
 namespace pygc::snapshot {
 
-/// True where memory of the target was lost that a tracked object or a link may lie in (a truncated core), as against left out because nobody needs it.
+/// True where memory of the target is missing that a tracked object or a link may lie in, as against left out because the process never touched it: what a
+/// truncated core lacks; and what a core leaves out although the memory that is there has many pointers into it (MADV_DONTDUMP says nothing else).
+[[nodiscard]] bool LostHeap(const target::Process& process);
+/// The same, or a stack is missing: references may be in it.
 [[nodiscard]] bool LostMemory(const target::Process& process);
+
+/// What to say behind "is missing" of a core that is not truncated: who left it out, and how to get a better one.
+[[nodiscard]] std::string LeftOut(const target::Process& process);
 
 /// What AddStrayObjects() found beside the lists.
 struct StrayCount {
