@@ -361,14 +361,10 @@ CLI::Validator NumberCheck(const std::string& what, double least, double most) {
       "");
 }
 
-void AddTargetOptions(CLI::App& app, Grammar& g) {
+// Where the target's files are: in every host, because a debugger too may have a target whose program is not at its old path.
+void AddFileOptions(CLI::App& app, Grammar& g) {
   TargetChoice& t = g.request.target;
   const char* group = "Target";
-  app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
-  app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")
-      ->type_name("PID")
-      ->check(NumberCheck("a process id", 1, std::numeric_limits<std::int32_t>::max()))
-      ->group(group);
   app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->group(group);
   app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->group(group);
   app.add_option("--debug-dir", t.open.debug_directories, "where separate debug files lie (.build-id/xx/...)")
@@ -380,6 +376,17 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
       ->allow_extra_args(false)
       ->group(group);
   app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
+}
+
+void AddTargetOptions(CLI::App& app, Grammar& g) {
+  TargetChoice& t = g.request.target;
+  const char* group = "Target";
+  app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
+  app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")
+      ->type_name("PID")
+      ->check(NumberCheck("a process id", 1, std::numeric_limits<std::int32_t>::max()))
+      ->group(group);
+  AddFileOptions(app, g);
   app.add_flag("--trust-anon-code", t.trust_anonymous_code, "also run tp_traverse code outside the read-only text of files (JIT)")->group(group);
   app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")
       ->type_name("MS")
@@ -516,7 +523,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
         ->group(group);
   }
   AddCommonOptions(*command, g);
-  if (g.standalone) AddTargetOptions(*command, g);
+  g.standalone ? AddTargetOptions(*command, g) : AddFileOptions(*command, g);
 }
 
 std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
@@ -524,6 +531,7 @@ std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
   g->standalone = standalone;
   g->app.set_help_flag();
   g->app.require_subcommand(0, 1);
+  if (!standalone) AddFileOptions(g->app, *g);
   if (standalone) {
     AddTargetOptions(g->app, *g);
     g->app.add_option("-x", g->request.script_file, "run the commands in FILE, one a line, on one load (-: standard input)")->type_name("FILE")->group("Options");

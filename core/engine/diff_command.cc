@@ -83,11 +83,18 @@ class Comparison {
       if (n % kProgressStep == 0 && go_on) go_on = in_.progress.Update("comparing objects", n, new_heap_.size());
       if (!go_on) return;
       const NodeId m = old_heap_.index.Find(a);
-      if (m == heap::kNoNode || old_row_[old_heap_.type[m]] != new_row_[new_heap_.type[n]]) return;
+      if (m == heap::kNoNode || !IsOfSameType(m, n)) return;
       same_[n] = m;
       ++matched_;
     });
     return go_on;
+  }
+
+  // By name; a type whose name is in memory that one of them lacks, by its address.
+  [[nodiscard]] bool IsOfSameType(NodeId m, NodeId n) const {
+    const std::uint32_t then = old_heap_.type[m], now = new_heap_.type[n];
+    return old_row_[then] == new_row_[now] ||
+           ((!in_.header.complete || !old_.complete) && old_heap_.types[then].address != 0 && old_heap_.types[then].address == new_heap_.types[now].address);
   }
 
   bool Relate() {
@@ -130,11 +137,21 @@ class Comparison {
     return now.empty() || then.empty() || std::any_of(now.begin(), now.end(), [&](const std::string& name) { return then.contains(name); });
   }
 
+  // Whether the object at `a` may have been in a snapshot that does not show it: its memory is not there, or the lists that led to it are broken.
+  [[nodiscard]] static bool MayBeUnread(Address a, const target::Process* process, const heap::HeapSnapshot& heap, bool complete) {
+    if (complete) return false;
+    return process == nullptr || !heap.coverage.lists_complete || process->memory.At(a, 1) == nullptr;
+  }
+
   void CountTypes() {
+    std::vector<std::uint8_t> found(old_heap_.size(), 0);
+    for (const NodeId m : same_) {
+      if (m != heap::kNoNode) found[m] = 1;
+    }
     for (NodeId m = 0; m < old_heap_.size(); ++m) {
       report::DiffTypeRow& row = rows_[old_row_[old_heap_.type[m]]];
       ++row.objects_old;
-      ++row.removed;
+      if (!found[m]) ++(MayBeUnread(old_heap_.AddressOf(m), &in_.reader.process(), new_heap_, in_.header.complete) ? report_.not_read : row.removed);
       row.bytes_old += SizeOf(old_heap_, m);
       report_.unreachable_old += old_heap_.IsTracked(m) && old_.verdict.state[m] != analysis::State::kReachable;
     }
@@ -144,12 +161,12 @@ class Comparison {
       row.bytes_new += SizeOf(new_heap_, n);
       report_.unreachable_new += new_heap_.IsTracked(n) && in_.verdict.state[n] != analysis::State::kReachable;
       if (same_[n] == heap::kNoNode) {
-        ++row.added;
+        ++(MayBeUnread(new_heap_.AddressOf(n), old_.process, old_heap_, old_.complete) ? report_.not_read_old : row.added);
         continue;
       }
-      --row.removed;
       ++(IsUnchanged(n, same_[n]) ? report_.unchanged : report_.changed);
     }
+    if (!report_.by_address) report_.not_read = report_.not_read_old = 0;
     for (const report::DiffTypeRow& row : rows_) {
       report_.objects_old += row.objects_old;
       report_.objects_new += row.objects_new;

@@ -128,22 +128,36 @@ report::Certainty CertaintyOf(const analysis::Verdict& verdict) {
   return report::Certainty::kUnverifiable;
 }
 
-void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, report::Header* header) {
+// What of the objects could not be had. Where memory is missing that is one consequence of it, in one line; else each stands for itself.
+void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, const std::string& state_lost, bool one_cause, report::Header* header) {
+  std::vector<report::Missing> found;
   if (!coverage.lists_complete) {
-    std::string why;
+    std::string why = state_lost.empty() ? "" : state_lost + " is not in what is left of memory";
     for (const std::string& note : coverage.notes) why += fmt::format("{}{}", why.empty() ? "" : "; ", note);
     if (why.empty()) why = free_threaded ? "a page could not be read" : "a list could not be followed to its end";
-    header->missing.push_back({free_threaded ? "objects of the threads' heaps" : "objects of the generation lists", why, "The figures are lower bounds"});
+    found.push_back({!state_lost.empty() ? "the interpreters, their collectors and threads" : free_threaded ? "objects of the threads' heaps" : "objects of the generation lists", why, ""});
   }
   if (coverage.unreadable_objects > 0) {
-    header->missing.push_back(
-        {report::Counted(coverage.unreadable_objects, "tracked object"), free_threaded ? "in a thread's heap, but not readable" : "in a generation list, but not readable", "The figures are lower bounds"});
+    found.push_back({report::Counted(coverage.unreadable_objects, "tracked object"), free_threaded ? "in a thread's heap, but not readable" : "in a generation list, but not readable", ""});
   }
   if (coverage.damaged_objects > 0) {
-    header->missing.push_back({fmt::format("references of {}", report::Counted(coverage.damaged_objects, "tracked object")),
-                               "the tables that hold them (list items, dict entries, ...) are damaged, were being changed, or are not in the image",
-                               "The figures are lower bounds"});
+    found.push_back({fmt::format("references of {}", report::Counted(coverage.damaged_objects, "tracked object")),
+                     "the tables that hold them (list items, dict entries, ...) are damaged, were being changed, or are not in the image", ""});
   }
+  const char* const remedy = state_lost.empty() ? "The figures are lower bounds"
+                                                : "Objects are those that show by themselves that they are tracked; what is garbage cannot be told without the whole core";
+  if (one_cause && !found.empty()) {
+    for (const std::string& why : coverage.unread_garbage) found.push_back({"the items of gc.garbage", why, ""});
+  }
+  if (one_cause && found.size() > 1) {
+    for (std::size_t i = 1; i < found.size(); ++i) found.front().reason += fmt::format("; {}: {}", found[i].what, found[i].reason);
+    found.resize(1);
+  }
+  for (report::Missing& m : found) {
+    m.remedy = remedy;
+    header->missing.push_back(std::move(m));
+  }
+  if (one_cause && !found.empty()) return;
   for (const std::string& why : coverage.unread_garbage) header->missing.push_back({"the items of gc.garbage", why, "How many there are is not known"});
 }
 
@@ -163,9 +177,8 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   h.target.build = runtime.layout.flavor.free_threaded ? "free-threaded" : "default";
   h.target.debug = runtime.layout.flavor.debug;
   for (const target::MissingNote& m : process.missing) h.missing.push_back({m.what, m.reason, m.remedy});
-  if (!runtime.state_lost.empty()) {
-    h.missing.push_back({"the interpreters, their collectors and threads", runtime.state_lost + " is not in what is left of memory",
-                         "Objects are those that show by themselves that they are tracked; what is garbage cannot be told without the whole core"});
+  if (!runtime.state_lost.empty() && heap == nullptr) {
+    h.missing.push_back({"the interpreters, their collectors and threads", runtime.state_lost + " is not in what is left of memory", "take the core again whole"});
   }
   h.warnings = process.warnings;
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
@@ -177,13 +190,14 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   if (process.kind == target::TargetKind::kLive && process.pause_seconds > 0) h.timing.emplace_back("pause_seconds", process.pause_seconds);
   h.objects_read = heap != nullptr;
   if (heap) {
-    AddMissingObjects(heap->coverage, runtime.layout.flavor.free_threaded, &h);
+    AddMissingObjects(heap->coverage, runtime.layout.flavor.free_threaded, runtime.state_lost, process.LostMemory(), &h);
     WarnOfCollections(*heap, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
     h.tracked_at_least = !runtime.state_lost.empty();
   }
   h.complete = h.missing.empty();
+  if (!h.complete) h.certainty = report::Certainty::kLowerBound;
   if (verdict) {
     for (std::size_t i = 0; i < h.interpreters.size() && i < verdict->interpreters.size(); ++i) {
       h.interpreters[i].unreachable = verdict->interpreters[i].unreachable;
@@ -191,7 +205,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     }
     h.certainty = CertaintyOf(*verdict);
     if (!h.complete && h.certainty == report::Certainty::kExact) h.certainty = report::Certainty::kLowerBound;
-    if (!runtime.state_lost.empty()) h.certainty = report::Certainty::kUnverifiable;
+    if (!runtime.state_lost.empty() || process.may_be_wrong) h.certainty = report::Certainty::kUnverifiable;
   }
   return h;
 }

@@ -301,10 +301,6 @@ struct Session::Impl {
 
   // What needs no object graph does not wait for one.
   int RunOnMemoryAlone(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
-    if (!runtime->state_lost.empty()) {
-      return ReportError(Error{ErrorCode::kNotAnalysable, fmt::format("{} is missing, and with it the threads; take the core again whole", runtime->state_lost),
-                               std::nullopt}, output);
-    }
     report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
     header.timing.emplace_back("locate_seconds", locate_seconds);
     const heap::HeapSnapshot no_heap;

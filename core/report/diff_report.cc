@@ -53,7 +53,10 @@ void WriteText(const Header& h, const DiffReport& r, TextWriter& out) {
            Style::kHeading);
   if (r.unreachable_old + r.unreachable_new > 0) out.To(2).Line(fmt::format("{} unreachable, {} before", Thousands(r.unreachable_new), Thousands(r.unreachable_old)), Style::kWaiting);
   if (r.by_address) {
-    out.To(2).Line(fmt::format("{} unchanged, {} changed, {} new, {} gone", Thousands(r.unchanged), Thousands(r.changed), Thousands(r.added), Thousands(r.removed)));
+    std::string text = fmt::format("{} unchanged, {} changed, {} new, {} gone", Thousands(r.unchanged), Thousands(r.changed), Thousands(r.added), Thousands(r.removed));
+    if (r.not_read > 0) text += fmt::format(", {} not read: gone or still there", Thousands(r.not_read));
+    if (r.not_read_old > 0) text += fmt::format(", {} not read in OLD: new or there before", Thousands(r.not_read_old));
+    out.To(2).Line(text);
   }
   if (r.types.empty()) {
     out.Line().Line("no type has more or fewer objects or bytes");
@@ -74,6 +77,7 @@ void WriteJson(const Header&, const DiffReport& r, JsonWriter& json) {
     json.Key(key);
     r.by_address ? json.Unsigned(value) : json.Null();
   }
+  json.Unsigned("not_read", r.not_read).Unsigned("not_read_old", r.not_read_old);
   json.Unsigned("type_count", r.type_count).Key("types").Array();
   for (const DiffTypeRow& t : r.types) {
     json.Object().String("type", t.type).Unsigned("objects_old", t.objects_old).Unsigned("objects_new", t.objects_new).Unsigned("bytes_old", t.bytes_old).Unsigned("bytes_new", t.bytes_new);

@@ -24,14 +24,14 @@ void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_inter
   if (several_interpreters) out.Add(fmt::format(", interpreter {}", t.interpreter));
   if (t.holds_gil && *t.holds_gil) out.Add(", holds the GIL");
   if (t.signal != 0) out.Add(fmt::format(", signal {}", t.signal), Style::kBad);
-  out.Line(t.frame_count == 0 ? ": runs no Python" : ", the most recent call first");
+  out.Line(t.frame_count != 0 ? ", the most recent call first" : t.complete ? ": runs no Python" : ": its frames are in memory that is missing");
   for (std::size_t i = 0; i < t.frames.size(); ++i) {
     if (i == t.left_out_before && t.frame_count > t.frames.size()) {
       out.To(4).Line(fmt::format("… {} more frames (--limit 0 for all)", Thousands(t.frame_count - t.frames.size())), Style::kFaint);
     }
     WriteFrame(out, t.frames[i], !t.frames[i].locals.empty());
   }
-  if (!t.complete) out.To(4).Line("the chain of frames could not be followed further", Style::kBad);
+  if (!t.complete && t.frame_count != 0) out.To(4).Line("the chain of frames could not be followed further", Style::kBad);
 }
 
 void WriteFrame(JsonWriter& json, const StackFrame& f, bool with_locals) {
@@ -76,7 +76,7 @@ void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {
     out.Line();
     WriteThread(out, t, h.interpreters.size() > 1);
   }
-  if (r.threads.empty()) out.Line().Line("no thread of the interpreter was found", Style::kHeading);
+  if (r.threads.empty()) out.Line().Line(h.interpreters.empty() && !h.complete ? "the interpreter's threads are in memory that is missing" : "no thread of the interpreter was found", Style::kHeading);
   WriteWarnings(out, h);
 }
 

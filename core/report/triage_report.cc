@@ -75,7 +75,7 @@ void WriteMissing(const Header& h, TextWriter& out) {
   if (!h.complete && h.missing.empty()) out.Line("PARTIAL: not everything could be read", Style::kBad);
 }
 
-void WriteCrash(const TriageReport& r, TextWriter& out) {
+void WriteCrash(const Header& h, const TriageReport& r, TextWriter& out) {
   const CrashFacts& c = r.crash;
   const ThreadStackReport* const thread = CrashedThread(r);
   if (c.kind == CrashFacts::Kind::kLive) {
@@ -92,7 +92,9 @@ void WriteCrash(const TriageReport& r, TextWriter& out) {
   if (thread != nullptr && !thread->frames.empty()) {
     Row(out, "Python", PlaceOf(thread->frames.front(), kScreenWidth - kText), Style::kName);
   } else if (c.kind == CrashFacts::Kind::kSignal) {
-    Row(out, "Python", thread != nullptr ? "that thread ran no Python function" : "that thread is none of Python's");
+    Row(out, "Python", thread == nullptr    ? h.complete ? "that thread is none of Python's" : "that thread is none of those of Python's that could be read"
+                       : thread->complete ? "that thread ran no Python function"
+                                          : "the frames of that thread are in memory that is missing");
   }
 }
 
@@ -108,9 +110,9 @@ void WriteStacks(const TriageReport& r, TextWriter& out) {
   for (std::size_t i = 0; i < shown; ++i) {
     const ThreadStackReport& t = threads[order[i]];
     const std::string who = fmt::format("thread {}{}{}", t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id), t.holds_gil.value_or(false) ? ", holds the GIL" : "",
-                                        t.complete ? "" : ", chain of frames broken");
+                                        t.complete || t.frames.empty() ? "" : ", chain of frames broken");
     const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i == 0 ? kFrames : std::size_t{1});
-    out.To(2).Line(Clipped(fmt::format("{}{}", who, frames == 0 ? ": no Python function" : ""), kScreenWidth - 2), Style::kHeading);
+    out.To(2).Line(Clipped(fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), kScreenWidth - 2), Style::kHeading);
     for (std::size_t f = 0; f < frames; ++f) out.To(4).Line(PlaceOf(t.frames[f], kScreenWidth - 4));
     if (t.frame_count > frames && i == 0) out.To(4).Line(fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), Style::kFaint);
   }
@@ -265,7 +267,7 @@ void WriteText(const Header& h, const TriageReport& r, TextWriter& out) {
           fmt::format("CPython {}{} · {} · {} · {}", h.target.python, build, TargetName(h.target), h.objects_read ? Counted(h.tracked, "object") + " tracked" : "objects not read",
                       h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty))),
           2, Style::kHeading);
-  WriteCrash(r, out);
+  WriteCrash(h, r, out);
   WriteStacks(r, out);
   WriteCollector(h, out);
   WriteLeaks(h, r, out);

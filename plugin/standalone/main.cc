@@ -1,6 +1,7 @@
 // pygc: the standalone program, and, started with --worker by any host, the process that opens targets and runs the engine.
 // As a host it parses the command line for help and usage errors, hands everything else to a worker and prints what comes back.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -51,12 +52,26 @@ std::string_view Overview() {
   return "status";
 }
 
+// A pipe that only this process has open, as a shell's `pygc -c <(zstdcat core.zst)` gives it, goes to the worker as its standard input.
+void TakePipeAsInput(std::vector<std::string>& words, engine::Request& request) {
+  const std::string path = request.target.core;
+  const std::size_t number = path.starts_with("/dev/fd/") ? 8 : path.starts_with("/proc/self/fd/") ? 14 : std::string::npos;
+  if (number == std::string::npos || number >= path.size()) return;
+  const int fd = std::atoi(path.c_str() + number);
+  struct stat status {};
+  if (fd < 3 || fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode) || dup2(fd, STDIN_FILENO) < 0) return;
+  for (std::string& word : words) {
+    if (word.ends_with(path) && word.starts_with(word == path ? "/" : "-")) word.replace(word.size() - path.size(), path.size(), "-");
+  }
+  request.target.core = "-";
+}
+
 int RunHost(std::vector<std::string> words) {
   OccupyStandardDescriptors();
   CatchInterrupts();
   const bool no_words = words.empty();
   if (no_words) words = {"--help"};
-  const Result<engine::Request> parsed = engine::ParseCommandLine(words, /*standalone=*/true);
+  Result<engine::Request> parsed = engine::ParseCommandLine(words, /*standalone=*/true);
   TerminalHost host(parsed && parsed->quiet);
   HostOutput output(host);
   if (!parsed) return engine::ReportError(parsed.error(), output);
@@ -64,6 +79,7 @@ int RunHost(std::vector<std::string> words) {
     host.Out(parsed->show_version ? fmt::format("pygc {}\n", worker::BuildVersion()) : parsed->help_text);
     return ExitStatus(no_words ? 2 : 0, host);
   }
+  TakePipeAsInput(words, *parsed);
   CommandLoop commands(words, *parsed, host);
   if (!parsed->script_file.empty()) return ExitStatus(commands.RunFile(parsed->script_file), host);
   if (!parsed->command.empty()) return ExitStatus(commands.Run({}), host);

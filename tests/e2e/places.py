@@ -33,13 +33,13 @@ TREES = 300
 class Place:
     """One process: its truth, its cores, and what pygc says of the untouched one."""
 
-    def __init__(self, interpreter, filters=FILTERS):
+    def __init__(self, interpreter, filters=FILTERS, gcore=True):
         self.interpreter = interpreter
         self.program = process.Program(interpreter.path, "node_tree", [str(TREES)], twins=len(filters) + 1)
         self.folder = self.program.folder
         self.unreachable = len(self.program.truth["unreachable"])
         self.kernel = {f: self.program.kernel_core(pid, f) for f, pid in zip(filters, self.program.twins)}
-        self.gcore = self.program.gcore() if interpreter.kind != "free-threaded" else None     # gcore writes out what mimalloc has only reserved
+        self.gcore = self.program.gcore() if gcore and interpreter.kind != "free-threaded" else None     # gcore writes out what mimalloc has only reserved
         ran = process.pygc("-c", self.kernel[0x33], *LEAKS)
         self.whole = process.result_bytes(ran.out)
         code, self.tracked = self.tracked_in(self.kernel[0x33])
@@ -130,6 +130,37 @@ def compressed(place):
         wrong, _ = partial(place, "-c", path, *LEAKS, codes=(1, 3, 4))
         for w in wrong:
             yield "%s cut: %s" % (name, w)
+
+
+def changed(place):
+    """A compressed core that was damaged after it was packed is read exactly, or is partial; what says that it is whole, is."""
+    with open(place.kernel[0x33], "rb") as f:
+        whole = f.read()
+    gz = gzip.compress(whole, 1)
+    flip = lambda data, at: data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1:]    # noqa: E731
+    half = len(whole) // 2
+    packed = {
+        "gz, two members": (gzip.compress(whole[:half], 1) + gzip.compress(whole[half:], 1), True), "gz, padded": (gz + bytes(512), True), "gz, trailing garbage": (gz + b"garbage", True),
+        "gz, wrong CRC": (flip(gz, len(gz) - 8), False), "gz, wrong length": (flip(gz, len(gz) - 1), False),
+        "gz, cut in its trailer": (gz[:-3], False), "gz, cut before its trailer": (gz[:-8], False), "gz, second member cut": (gz + gzip.compress(b"x" * 9999)[:-6], None)}
+    for name, data in (("gz", gz), ("xz", lzma.compress(whole, preset=0)), ("zst", tool(["zstd", "-q", "-1", "-c"], whole)), ("lz4", tool(["lz4", "-q", "-1", "-c"], whole))):
+        for part in (0.1, 0.5, 0.999):
+            packed["%s, a byte changed at %g" % (name, part)] = flip(data, int(len(data) * part)), False
+            packed["%s, cut at %g" % (name, part)] = data[:int(len(data) * part)], False
+        packed["%s, a stretch of zeroes" % name] = data[:len(data) // 2] + bytes(4096) + data[len(data) // 2 + 4096:], False
+    for name, (data, good) in packed.items():
+        path = place.path("changed." + name.split(",")[0])
+        with open(path, "wb") as f:
+            f.write(data)
+        ran = process.pygc("-c", path, *LEAKS)
+        if ran.code in (0, 1) and json.loads(ran.out)["complete"]:
+            if good is False or process.result_bytes(ran.out) != place.whole:
+                yield "%s: complete" % name
+        elif good:
+            yield "%s: not complete: exit status %s: %s" % (name, ran.code, ran.tail())
+        elif ran.code not in (1, 3, 4) or (ran.code == 4 and len(ran.err.strip().splitlines()) != 1) or "unknown error" in ran.err + ran.out:
+            yield "%s: exit status %s: %s" % (name, ran.code, ran.tail())
+    os.unlink(path)
 
 
 def tool(command, data):
@@ -228,15 +259,19 @@ def moved_files(place, into):
     return into
 
 
+def below(prefix):
+    """A change to NT_FILE: all paths below `prefix`."""
+    def rename(body):
+        count = int.from_bytes(body[:8], "little")
+        names = body[16 + count * 24:].split(b"\0")[:count]
+        return body[:16 + count * 24] + b"".join(prefix + n + b"\0" for n in names)
+    return rename
+
+
 def elsewhere(place, change, base=0x33):
     """A core whose modules lie at paths that are not on this machine."""
     here, there = place.path("files-" + change + "-%02x" % base), b"/nowhere"
-
-    def rename(body):
-        count, page = (int.from_bytes(body[i:i + 8], "little") for i in (0, 8))
-        names = body[16 + count * 24:].split(b"\0")[:count]
-        return body[:16 + count * 24] + b"".join(there + n + b"\0" for n in names)
-    core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, rename), base=base)
+    core = place.edited("elsewhere", lambda c: c.change_note(core_editor.NT_FILE, below(there)), base=base)
     if change == "gone":
         return core, here
     if change == "fifos":
@@ -256,7 +291,7 @@ def elsewhere(place, change, base=0x33):
     return core, here
 
 
-def rows(place):
+def rows(place, thorough):
     if place.gcore is None:
         yield "free-threaded, cut at every tenth percent", lambda: list(sweep(place, 0x33, range(0, 100, 10)))
         return
@@ -292,6 +327,45 @@ def rows(place):
     yield "cut at each segment's edge", lambda: list(edges(place))
     yield "cut within a type object", lambda: list(in_types(place))
     yield "roots lost, objects there", lambda: roots_lost(place)
+    if thorough:
+        yield "compressed, and changed afterwards", lambda: list(changed(place))
+        yield "a program that is not called python, its file gone", lambda: renamed(place)
+        yield "a core through a pipe of the shell", lambda: through_pipe(place)
+
+
+def renamed(place):
+    """The interpreter as a program of another name, which is gone with its libraries when the core is read."""
+    copy = place.path("service")
+    shutil.copy(os.path.realpath(place.interpreter.executable), copy)
+    with open(place.interpreter.path, "rb") as f:
+        if b"ld-linux" in f.read(4096):
+            return []       # started by a dynamic linker of its own: a copy would not start
+    with open("/proc/%d/environ" % place.program.pid, "rb") as f:
+        env = dict(v.decode().split("=", 1) for v in f.read().split(b"\0") if v.startswith(b"LD_LIBRARY_PATH="))
+    env["PYTHONHOME"] = os.path.dirname(os.path.dirname(os.path.realpath(place.interpreter.executable)))
+    program = process.Program(copy, "node_tree", [str(TREES)], twins=1, env=env)
+    try:
+        core = core_editor.Core(program.kernel_core(program.twins[0], 0x33))
+        truth = len(program.truth["unreachable"])
+    finally:
+        program.child.kill()
+    try:
+        core.change_note(core_editor.NT_FILE, lambda body: below(b"/nowhere")(body).replace(b"libpython", b"librunner"))
+        core.write(place.path("renamed"))
+        ran = process.pygc("-c", place.path("renamed"), *LEAKS)
+        if ran.code not in (1, 3):
+            return ["exit status %s: %s" % (ran.code, ran.tail())]
+        found, complete = json.loads(ran.out)["result"]["unreachable"], json.loads(ran.out)["complete"]
+        return (["complete"] if complete else []) + (["%d unreachable of %d" % (found, truth)] if found > truth else [])
+    finally:
+        program.close()
+
+
+def through_pipe(place):
+    ran = process.run(["bash", "-c", '"$0" -c <(cat "$1") leaks --format json', process.PYGC, place.kernel[0x33]])
+    if ran.code not in (0, 1):
+        return ["exit status %s: %s" % (ran.code, ran.tail())]
+    return [] if process.result_bytes(ran.out) == place.whole else ["another result than the untouched core's"]
 
 
 def in_types(place, names=("set", "module")):
@@ -457,11 +531,7 @@ def many_segments(core):
 
 def gone_but_whole(place):
     """With all memory in the core no file is needed."""
-    def rename(body):
-        count = int.from_bytes(body[:8], "little")
-        names = body[16 + count * 24:].split(b"\0")[:count]
-        return body[:16 + count * 24] + b"".join(b"/nowhere" + n + b"\0" for n in names)
-    return same(place, "-c", place.edited("gone-whole", lambda c: c.change_note(core_editor.NT_FILE, rename), base=0x7F), *LEAKS)
+    return same(place, "-c", place.edited("gone-whole", lambda c: c.change_note(core_editor.NT_FILE, below(b"/nowhere")), base=0x7F), *LEAKS)
 
 
 def main():
@@ -495,7 +565,7 @@ def main():
             failed += 1
             continue
         try:
-            for name, check in rows(place):
+            for name, check in rows(place, everything or names):
                 if names and not any(n in name for n in names):
                     continue
                 try:

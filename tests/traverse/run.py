@@ -57,8 +57,8 @@ SHARDS = collections.OrderedDict([
     ("t-z", r"[t-z]"),
 ])
 
-# Where a case stands: python, heap module, environment
-Case = collections.namedtuple("Case", "label python module environment")
+# Where a case stands: python, heap module, environment; live: gcore would write out what mimalloc has only reserved
+Case = collections.namedtuple("Case", "label python module environment live")
 
 
 class Died(Exception):
@@ -199,8 +199,9 @@ def compare(case, options, totals):
     child = None
     try:
         child, pid, truth = start_surviving(case, folder, options.post)
-        target = ["-p", str(pid)] if options.live else ["-c", dump(pid, folder)]
-        figures, lines, functions = machine(target if options.live else target[1:], truth)
+        live = options.live or case.live
+        target = ["-p", str(pid)] if live else ["-c", dump(pid, folder)]
+        figures, lines, functions = machine(target if live else target[1:], truth)
         counts, more = product(target, truth, folder)
         modules = [m for m in open(truth + ".modules").read().splitlines()]
         totals["modules"].update(modules)
@@ -241,16 +242,16 @@ def cases(options):
     out, skipped = [], []
     every = not (options.stdlib or options.extensions or options.quick)
     if options.stdlib or every or options.quick:
-        found = [i for i in interpreters.discover() if i.kind in ("default", "debug")]
+        found = [i for i in interpreters.discover() if i.kind in ("default", "debug", "free-threaded")]
         if options.quick:
-            found = [i for i in found if i.version.startswith("3.13")][:1] or found[-1:]
-        out += [Case("%s %s%s" % (i.version, i.source, " debug" if i.kind == "debug" else ""), i.path, "stdlib_types", {}) for i in found]
+            found = [i for i in found if i.version.startswith("3.13") and i.kind != "free-threaded"][:1] or found[-1:]
+        out += [Case("%s %s%s" % (i.version, i.source, "" if i.kind == "default" else " " + i.kind), i.path, "stdlib_types", {}, i.kind == "free-threaded") for i in found]
     if options.extensions or every or options.quick:
         found = extension_modules.discover()
         if not found:
             skipped.append("extension modules: none here (scripts/extension-modules install)")
         shards = list(SHARDS.items())[:1] if options.quick else [(n, r) for n, r in SHARDS.items() if not options.shard or n in options.shard]
-        out += [Case("%s extensions %s" % (suite, name), path, "extension_types", {"PYGC_MODULES": pattern})
+        out += [Case("%s extensions %s" % (suite, name), path, "extension_types", {"PYGC_MODULES": pattern}, False)
                 for suite, path in (found[:1] if options.quick else found) for name, pattern in shards]
     return [c for c in out if not options.names or any(n in c.label for n in options.names)], skipped
 
