@@ -25,6 +25,15 @@ ObjectIndex::ObjectIndex(std::span<const Range> ranges) : ranges_(ranges.begin()
   page_used_.resize((cell_count_ >> kPageShift) + 1);
 }
 
+bool ObjectIndex::Numbers::Enter(Address a) noexcept {
+  const std::uint32_t i = index_->map_.Find(a);
+  if (i == AddressMap::kNone) return false;
+  range_ = index_->map_.ranges()[i];
+  const RangeCells& r = index_->range_cells_[i];
+  cells_ = {r.first_granule, r.first_cell, r.low_bits, r.shift};
+  return true;
+}
+
 bool ObjectIndex::MarkPlace(Place p, bool shared) noexcept {
   std::uint64_t& bits = cells_[p.cell].bits;
   std::uint8_t& used = page_used_[p.cell >> kPageShift];

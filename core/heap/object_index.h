@@ -71,6 +71,39 @@ class ObjectIndex {
   }
   /// True when `a` could be marked: inside a range and aligned.
   [[nodiscard]] bool Accepts(Address a) const noexcept { return PlaceOf(a).cell != kNoCell; }
+  /// Every place where an object may lie has a number that rises with its address and, unlike an id, does not change while objects are marked.
+  [[nodiscard]] std::uint64_t place_count() const noexcept { return cell_count_ * 64; }
+  static constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};
+  /// Numbers of places; the range of the last address is remembered. One thread.
+  class Numbers {
+   public:
+    explicit Numbers(const ObjectIndex& index) noexcept : index_(&index) {}
+    /// kNoNumber where Accepts(a) is false.
+    [[nodiscard]] std::uint64_t Of(Address a) noexcept {
+      if (!range_.Contains(a) && !Enter(a)) [[unlikely]] return kNoNumber;
+      return a & cells_.low_bits ? kNoNumber : (a >> cells_.shift) - cells_.first_granule + cells_.first_cell * 64;
+    }
+
+   private:
+    bool Enter(Address a) noexcept;
+    const ObjectIndex* index_;
+    AddressRange range_;
+    struct {
+      std::uint64_t first_granule, first_cell, low_bits;
+      unsigned shift;
+    } cells_{};
+  };
+  void PrefetchNumber(std::uint64_t number) const noexcept { __builtin_prefetch(&cells_[number >> 6]); }
+  /// IsMarkedShared(), MarkShared() and Find() of the address with that number, which is below place_count().
+  [[nodiscard]] bool IsNumberMarkedShared(std::uint64_t number) const noexcept {
+    return std::atomic_ref<std::uint64_t>(cells_[number >> 6].bits).load(std::memory_order_relaxed) >> (number & 63) & 1;
+  }
+  bool MarkNumberShared(std::uint64_t number) noexcept { return MarkPlace({number >> 6, std::uint64_t{1} << (number & 63)}, true); }
+  [[nodiscard]] NodeId FindNumber(std::uint64_t number) const noexcept {
+    const Cell& cell = cells_[number >> 6];
+    const std::uint64_t bit = std::uint64_t{1} << (number & 63);
+    return cell.bits & bit ? cell.rank + CountBits(cell.bits & (bit - 1)) : kNoNode;
+  }
   /// Numbers the marked addresses in address order. Mark() may be called again afterwards and Seal() repeated: ids change then.
   void Seal();
 

@@ -1,7 +1,8 @@
 // BuildSnapshot in phases, each one pass in address order over columns:
 //   1  which addresses are objects             object_source.h; with leaves also the closure over what they refer to
 //   2  header: refcount, type, flags           sequential reads; free-threaded builds: references counted elsewhere, what a collection untracks first
-//   3  references                              decoded in batches, so that the lookups of a batch overlap; one CSR block a piece
+//   3  references                              decoded in batches, so that the lookups of a batch overlap; one CSR block a piece. With leaves they were
+//                                              decoded by the closure already, and are put in the order of ids here
 // Pieces are runs of 2^piece_shift ids, so a block is found by a shift, and the result is the same for any number of threads.
 #include "core/snapshot/snapshot_builder.h"
 
@@ -35,6 +36,8 @@ constexpr std::size_t kBatchReferents = 1u << 16;
 constexpr std::size_t kClosurePiece = 1u << 14;  // tracked objects in one piece of the search for untracked ones
 constexpr std::size_t kReachBatch = 256;  // referents that are looked up together in that search
 constexpr std::size_t kDrainBatch = 256;  // untracked objects that are followed together
+constexpr std::size_t kEdgesAhead = 16;   // stored references between the first sight of one and its lookup
+constexpr std::uint32_t kNoPlace = 0xFFFFFFFFu;
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
 
 class Builder {
@@ -171,12 +174,20 @@ class Builder {
     found_.index.ForEach(0, found_.index.size(), [this](NodeId, Address a) { tracked_.push_back(a); });
     const std::size_t pieces = (tracked_.size() + kClosurePiece - 1) / kClosurePiece;
     const unsigned threads = ThreadCount(options_.limits.threads, pieces);
-    std::vector<Closure> closures(std::max(1u, threads));
+    BoundReferences();
+    stores_ = found_.index.place_count() < kNoPlace;
+    of_tracked_.resize(pieces);
+    of_untracked_.resize(std::max(1u, threads));
+    std::vector<Closure> closures;
+    for (References& r : of_untracked_) closures.emplace_back(found_.index, r);
     const bool done = ForEachPiece(
         pieces, threads,
         [&](std::size_t piece, unsigned thread) {
           const std::size_t begin = piece * kClosurePiece;
-          return Expand(std::span(tracked_).subspan(begin, std::min(kClosurePiece, tracked_.size() - begin)), true, closures[thread]) && Drain(closures[thread]);
+          Closure& c = closures[thread];
+          const bool expanded = Expand(std::span(tracked_).subspan(begin, std::min(kClosurePiece, tracked_.size() - begin)), true, of_tracked_[piece], c);
+          of_tracked_[piece].edges.shrink_to_fit();
+          return expanded && Drain(c);
         },
         [&](std::size_t piece) { return progress_.Update("finding untracked objects", piece * kClosurePiece, tracked_.size()); });
     if (!done) return false;
@@ -202,11 +213,26 @@ class Builder {
       }
       if (!Drain(rest)) return false;
     }
+    if (!stores_) DropStored();
     return true;
   }
+  // References of objects as the closure found them, by number of places: ids are known when it has ended.
+  struct References {
+    std::vector<std::uint32_t> objects, ends;  // those that have any; where their edges end
+    std::vector<std::uint32_t> edges;          // kNoPlace: to nothing that could be an object
+    std::vector<std::pair<std::uint32_t, std::uint8_t>> quality;  // of objects that are not plainly exact
+  };
   // What one thread has in hand.
   struct Closure {
+    Closure(const heap::ObjectIndex& index, References& untracked) : numbers(index), of_untracked(&untracked) {}
+    struct Reference {
+      Address to;
+      std::uint64_t number;
+    };
+    heap::ObjectIndex::Numbers numbers;
+    References* of_untracked;
     std::vector<Address> work, batch;
+    std::vector<Reference> reached;
     objects::ReferentBuffer referents;
     std::vector<objects::OwnedSlot> owned;
     Address last_keys = 0;
@@ -214,13 +240,16 @@ class Builder {
     ProgressSink* tick = nullptr;  // set where no other thread reports
   };
   void Reach(Address r, Closure& c) {
-    if (found_.index.IsMarkedShared(r)) return;
+    if (const std::uint64_t number = c.numbers.Of(r); number != heap::ObjectIndex::kNoNumber) Reach(r, number, c);
+  }
+  void Reach(Address r, std::uint64_t number, Closure& c) {
+    if (found_.index.IsNumberMarkedShared(number)) return;
     const TypeFacts* const of = TypeAt(r);
-    if (of == nullptr || !found_.index.MarkShared(r)) return;
+    if (of == nullptr || !found_.index.MarkNumberShared(number)) return;
     if (HasReferents(r, *of, false) || OwnsMore(*of)) c.work.push_back(r);
   }
   // Reads the objects one after the other, the memory of those that follow asked for in advance, and reaches for their referents in batches.
-  bool Expand(std::span<const Address> objects, bool tracked, Closure& c) {
+  bool Expand(std::span<const Address> objects, bool tracked, References& store, Closure& c) {
     std::array<const TypeFacts*, kLookAhead> types{};
     for (std::size_t i = 0; i < std::min(kLookAhead, objects.size()); ++i) __builtin_prefetch(process_.memory.At(objects[i], 0));
     for (std::size_t i = 0; i < objects.size() + kTableAfter; ++i) {
@@ -232,48 +261,72 @@ class Builder {
       }
       if (i < kTableAfter) continue;
       const std::size_t ready = i - kTableAfter;
-      if (const TypeFacts* const type = types[ready % kLookAhead]; type != nullptr) Read(objects[ready], *type, tracked, c);
-      if (c.referents.size() >= kReachBatch) ReachAll(c);
+      if (const TypeFacts* const type = types[ready % kLookAhead]; type != nullptr) Read(objects[ready], *type, tracked, store, c);
+      if (c.reached.size() >= kReachBatch) ReachAll(c);
       if (++c.steps % 65536 == 0 && c.tick != nullptr && !c.tick->Update("finding untracked objects", c.steps, 0)) return false;
     }
     ReachAll(c);
     return true;
   }
-  void Read(Address object, const TypeFacts& type, bool tracked, Closure& c) {
-    const std::size_t before = c.referents.size();
+  void Read(Address object, const TypeFacts& type, bool tracked, References& store, Closure& c) {
+    c.referents.clear();
     const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
     const ReferentQuality quality = visited ? reader_.Referents(object, type, c.referents) : ReferentQuality::kExact;
-    if (options_.ownership != nullptr) {
-      if (!objects::IsExact(quality)) c.referents.resize(before);
-      c.owned.clear();
-      options_.ownership->NotVisited(object, type, c.owned);
-      if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
-        options_.ownership->KeysOf(keys, c.owned);
-        c.last_keys = keys;
-      }
-      for (const objects::OwnedSlot& o : c.owned) c.referents.push_back(o.referent);
+    const bool follow = options_.ownership == nullptr || objects::IsExact(quality);
+    const bool stores = stores_.load(std::memory_order_relaxed);
+    for (const Address r : c.referents) {
+      const std::uint64_t number = c.numbers.Of(r);
+      if (stores) store.edges.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(number, kNoPlace)));
+      if (number == heap::ObjectIndex::kNoNumber) continue;
+      found_.index.PrefetchNumber(number);
+      if (follow) c.reached.push_back({r, number});
     }
-    for (std::size_t i = before; i < c.referents.size(); ++i) found_.index.Prefetch(c.referents[i]);
+    if (stores && (!c.referents.empty() || quality != ReferentQuality::kExact)) {
+      const auto number = static_cast<std::uint32_t>(c.numbers.Of(object));
+      store.objects.push_back(number);
+      store.ends.push_back(static_cast<std::uint32_t>(store.edges.size()));
+      if (quality != ReferentQuality::kExact) store.quality.emplace_back(number, static_cast<std::uint8_t>(quality));
+      // LIMIT: max_edges_. Then they are decoded once more, up to there.
+      if (edges_.fetch_add(c.referents.size(), std::memory_order_relaxed) + c.referents.size() >= max_edges_ || store.edges.size() >= kNoPlace / 2) stores_ = false;
+    }
+    if (options_.ownership == nullptr) return;
+    c.owned.clear();
+    options_.ownership->NotVisited(object, type, c.owned);
+    if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
+      options_.ownership->KeysOf(keys, c.owned);
+      c.last_keys = keys;
+    }
+    for (const objects::OwnedSlot& o : c.owned) {
+      const std::uint64_t number = c.numbers.Of(o.referent);
+      if (number == heap::ObjectIndex::kNoNumber) continue;
+      found_.index.PrefetchNumber(number);
+      c.reached.push_back({o.referent, number});
+    }
   }
   void ReachAll(Closure& c) {
     std::size_t fresh = 0;
-    for (const Address r : c.referents) {
-      if (found_.index.IsMarkedShared(r)) continue;
-      __builtin_prefetch(process_.memory.At(r, 0));
-      c.referents[fresh++] = r;
+    for (const Closure::Reference& r : c.reached) {
+      if (found_.index.IsNumberMarkedShared(r.number)) continue;
+      __builtin_prefetch(process_.memory.At(r.to, 0));
+      c.reached[fresh++] = r;
     }
-    c.referents.resize(fresh);
-    for (const Address r : c.referents) Reach(r, c);
-    c.referents.clear();
+    c.reached.resize(fresh);
+    for (const Closure::Reference& r : c.reached) Reach(r.to, r.number, c);
+    c.reached.clear();
   }
   bool Drain(Closure& c) {
     while (!c.work.empty()) {
       const std::size_t n = std::min(c.work.size(), kDrainBatch);
       c.batch.assign(c.work.end() - static_cast<std::ptrdiff_t>(n), c.work.end());
       c.work.resize(c.work.size() - n);
-      if (!Expand(c.batch, false, c)) return false;
+      if (!Expand(c.batch, false, *c.of_untracked, c)) return false;
     }
     return true;
+  }
+  void DropStored() {
+    of_tracked_ = {};
+    of_untracked_ = {};
+    edges_ = 0;
   }
   // True when the object may own references although no traversal shows any.
   [[nodiscard]] bool OwnsMore(const TypeFacts& type) const {
@@ -391,11 +444,8 @@ class Builder {
     }
     if (options_.with_leaves && options_.sizes) heap_.size_bytes.assign(found_.index.size(), heap::kUnknownSize);
     std::vector<graph::CsrGraph::Block> blocks(Pieces());
-    // A reference takes a word of the target's memory, so more references than words mean containers that share one table, and no end in any memory.
-    // Then the work is done again on one thread, which makes the place of the cut the same every time.
-    std::uint64_t bytes = 0;
-    for (const target::Segment& s : process_.memory.segments()) bytes += s.range.size();
-    max_edges_ = std::max<std::uint64_t>(kMinEdgeBudget, bytes / 4);
+    if (options_.with_leaves && stores_) return OrderReferences(blocks);
+    const std::uint64_t bytes = BoundReferences();
     const auto decode = [&](unsigned threads) {
       return ForEachPiece(
           Pieces(), threads, [&](std::size_t piece, unsigned) { return DecodePiece(piece, threads == 1, blocks[piece]); },
@@ -427,6 +477,93 @@ class Builder {
           fmt::format("stopped reading references after {}: more than {} bytes of memory can hold, so containers share their tables",
                       heap_.graph.edge_count(), bytes));
     }
+    return true;
+  }
+
+  // A reference takes a word of the target's memory, so more references than words mean containers that share one table, and no end in any memory.
+  // Then the work is done again on one thread, which makes the place of the cut the same every time. Returns the bytes of memory.
+  std::uint64_t BoundReferences() {
+    std::uint64_t bytes = 0;
+    for (const target::Segment& s : process_.memory.segments()) bytes += s.range.size();
+    max_edges_ = std::max<std::uint64_t>(kMinEdgeBudget, bytes / 4);
+    return bytes;
+  }
+
+  // ---- references that the closure has stored
+
+  // Stored references in the order of their objects: those of tracked ones lie in that order, piece by piece; of the others there is a sorted list.
+  struct Stored {
+    std::uint32_t object;
+    std::uint32_t thread;
+    std::uint32_t index;
+  };
+  bool OrderReferences(std::vector<graph::CsrGraph::Block>& blocks) {
+    std::vector<Stored> untracked;
+    std::vector<std::pair<std::uint32_t, std::uint8_t>> quality;
+    for (std::uint32_t t = 0; t < of_untracked_.size(); ++t) {
+      for (std::uint32_t i = 0; i < of_untracked_[t].objects.size(); ++i) untracked.push_back({of_untracked_[t].objects[i], t, i});
+    }
+    std::sort(untracked.begin(), untracked.end(), [](const Stored& a, const Stored& b) { return a.object < b.object; });
+    for (const std::vector<References>* all : {&of_tracked_, &of_untracked_}) {
+      for (const References& r : *all) quality.insert(quality.end(), r.quality.begin(), r.quality.end());
+    }
+    std::sort(quality.begin(), quality.end());
+    std::erase_if(of_tracked_, [](const References& r) { return r.objects.empty(); });
+    const bool done = ForEachPiece(
+        Pieces(), ThreadCount(options_.limits.threads, Pieces()), [&](std::size_t piece, unsigned) { return OrderPiece(piece, untracked, quality, blocks[piece]); },
+        [this](std::size_t pieces) { return progress_.Update("reading references", pieces << options_.piece_shift, found_.index.size()); });
+    if (!done) return false;
+    DropStored();
+    heap_.graph = graph::CsrGraph(std::move(blocks));
+    return true;
+  }
+  bool OrderPiece(std::size_t piece, std::span<const Stored> untracked, std::span<const std::pair<std::uint32_t, std::uint8_t>> quality, graph::CsrGraph::Block& block) {
+    const auto [begin, end] = Piece(piece);
+    if (begin == end) return true;
+    PieceCounts& counts = counts_[piece];
+    block.first_node = begin;
+    block.offsets.reserve(end - begin + 1);
+    block.offsets.push_back(0);
+    heap::ObjectIndex::Numbers numbers(found_.index);
+    const auto first = static_cast<std::uint32_t>(numbers.Of(found_.index.AddressOf(begin)));
+    auto run = std::partition_point(of_tracked_.begin(), of_tracked_.end(), [&](const References& r) { return r.objects.back() < first; });
+    std::size_t at = run == of_tracked_.end() ? 0 : static_cast<std::size_t>(std::lower_bound(run->objects.begin(), run->objects.end(), first) - run->objects.begin());
+    auto other = std::partition_point(untracked.begin(), untracked.end(), [&](const Stored& s) { return s.object < first; });
+    auto not_exact = std::partition_point(quality.begin(), quality.end(), [&](const auto& q) { return q.first < first; });
+    const auto add = [&](const References& r, std::size_t i) {
+      for (std::size_t e = i == 0 ? 0 : r.ends[i - 1]; e < r.ends[i]; ++e) {
+        if (e + kEdgesAhead < r.edges.size() && r.edges[e + kEdgesAhead] != kNoPlace) found_.index.PrefetchNumber(r.edges[e + kEdgesAhead]);
+        const NodeId target = r.edges[e] == kNoPlace ? heap::kNoNode : found_.index.FindNumber(r.edges[e]);
+        if (target != heap::kNoNode) {
+          block.edges.push_back(target);
+        } else {
+          ++counts.dangling;
+        }
+      }
+    };
+    found_.index.ForEach(begin, end, [&](NodeId n, Address object) {
+      const auto number = static_cast<std::uint32_t>(numbers.Of(object));
+      ReferentQuality q = ReferentQuality::kExact;
+      const bool has_type = heap_.type[n] < TypeUse::kFirstSpecial;
+      if (run != of_tracked_.end() && run->objects[at] == number) {
+        if (has_type) add(*run, at);
+        if (++at == run->objects.size()) {
+          ++run;
+          at = 0;
+        }
+      } else if (other != untracked.end() && other->object == number) {
+        if (has_type) add(of_untracked_[other->thread], other->index);
+        ++other;
+      }
+      if (not_exact != quality.end() && not_exact->first == number) q = static_cast<ReferentQuality>((not_exact++)->second);
+      block.offsets.push_back(static_cast<std::uint32_t>(block.edges.size()));
+      if (has_type) {
+        NoteObject(n, object, *facts_[heap_.type[n]], q, true, counts);
+      } else {
+        counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
+      }
+    });
+    block.edges.shrink_to_fit();
     return true;
   }
 
@@ -494,6 +631,9 @@ class Builder {
     if (HasReferents(object, type, heap_.flags[n] & heap::kTracked)) {
       quality = room ? reader_.Referents(object, type, referents) : ReferentQuality::kUnknown;
     }
+    NoteObject(n, object, type, quality, room, counts);
+  }
+  void NoteObject(NodeId n, Address object, const TypeFacts& type, ReferentQuality quality, bool room, PieceCounts& counts) {
     if (has_borrowed_ && room) {
       objects::ReferentBuffer borrowed;  // does not allocate while it is empty
       reader_.BorrowedReferents(object, type, borrowed);
@@ -681,6 +821,8 @@ class Builder {
   heap::HeapSnapshot heap_;
   std::vector<const TypeFacts*> facts_;
   std::vector<PieceCounts> counts_;
+  std::vector<References> of_tracked_, of_untracked_;  // with leaves, until the graph is made: by piece, and by thread
+  std::atomic<bool> stores_{false};                    // they are whole
   std::uint64_t max_edges_ = 0;
   std::atomic<std::uint64_t> edges_{0};
 };

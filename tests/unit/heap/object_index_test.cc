@@ -92,5 +92,31 @@ TEST_CASE("a wide empty range costs no memory") {
   CHECK(index.memory_bytes() < (64u << 20));
 }
 
+TEST_CASE("numbers of places rise with addresses and stay when more is marked") {
+  const std::vector<ObjectIndex::Range> ranges{{{0x1000, 0x3000}, 4}, {{0x3000, 0x3800}, 2}, {{0x7f0000000010, 0x7f0000100000}, 3}};
+  ObjectIndex index(ranges);
+  ObjectIndex::Numbers numbers(index);
+  CHECK(numbers.Of(0) == ObjectIndex::kNoNumber);
+  CHECK(numbers.Of(0x1008) == ObjectIndex::kNoNumber);
+  CHECK(numbers.Of(0x4000) == ObjectIndex::kNoNumber);
+  std::uint64_t last = 0;
+  std::vector<Address> marked;
+  for (const Address a : {0x1000ull, 0x2ff0ull, 0x3000ull, 0x3004ull, 0x37fcull, 0x7f0000000010ull, 0x7f0000000018ull, 0x7f00000ffff8ull}) {
+    const std::uint64_t number = numbers.Of(a);
+    REQUIRE(number < index.place_count());
+    CHECK((marked.empty() || number > last));
+    last = number;
+    CHECK_FALSE(index.IsNumberMarkedShared(number));
+    CHECK(index.MarkNumberShared(number));
+    CHECK_FALSE(index.MarkNumberShared(number));
+    CHECK(index.IsMarked(a));
+    marked.push_back(a);
+    CHECK(numbers.Of(a) == number);
+  }
+  index.Seal();
+  for (const Address a : marked) CHECK(index.FindNumber(numbers.Of(a)) == index.Find(a));
+  CHECK(index.FindNumber(numbers.Of(0x1010)) == kNoNode);
+}
+
 }  // namespace
 }  // namespace pygc::heap
