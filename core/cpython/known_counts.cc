@@ -23,6 +23,8 @@ constexpr Entry kEntries[] = {
     {V(2, 7), V(3, 9), {"int", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, PyInit__multiprocessing(): the value is put into a dict and not released"}},
     {V(2, 7), V(2, 7), {"module", "['__builtin__']", "", 1, "Modules/cPickle.c, init_stuff(): the imported module is put into a dict and not released"}},
     {V(2, 7), V(2, 7), {"dict", "", "", 1, "Modules/_elementtree.c, init_elementtree(): the globals of its Python part are never released", KnownSurplus::Shape::kAny, "['PIProxy']"}},
+    {V(3, 8), V(3, 12), {"type", "_testcapi.HeapCType", "", 1, "Modules/_testcapi, heaptype.c: the class is put into a tuple of bases and not released"}},
+    {V(3, 12), V(3, 12), {"type", "_testcapi.LimitedVectorCallClass", "", 1, "Modules/_testcapi, vectorcall_limited.c: PyModule_AddType() makes a reference of its own"}},
     {V(3, 11), V(3, 11), {"decimal.Context", "['ExtendedContext']", "", 1, "Modules/_decimal/_decimal.c, PyInit__decimal(): Py_INCREF() and PyModule_AddObjectRef() each make a reference for one place"}},
 };
 
@@ -40,6 +42,17 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
   result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(), PyUFunc_AddLoopFromSpec(): the entry that is appended to the ufunc's loops is not released",
                     KnownSurplus::Shape::kNumpyPromoter});
+  result.push_back({"numpy._DTypeMeta", "", "", 1, "NumPy, convert_datatype.c, PyArray_InitializeNumericCasts(): the DType of each number that is cast from is not released"});
+  result.push_back({"", "", "", 1, "PyGObject, pygenum.c, pyg_enum_add(): each value is put into __enum_values__ and not released", KnownSurplus::Shape::kGEnumValue});
+  result.push_back({"gi._gi.GPropsDescr", "['props']", "", 1, "PyGObject, pygobject-object.c, pygobject_object_register_types(): the descriptor is put into GObject's dict and not released"});
+  result.push_back({"gi.types.GObjectMeta", "", "", kAnyNumber,
+                    "PyGObject, pygobject-object.c, pygobject_new_full(): takes a reference to the class of each wrapper that it makes, as PyObject_GC_New() does from 3.8 on"});
+  for (const char* text : {"__name__", "__module__"}) {
+    result.push_back({"str", "", text, 1, "zope.interface, _zope_interface_coptimizations.c: makes names at import that it never uses", KnownSurplus::Shape::kLost});
+  }
+  for (const char* text : {"_cffi_backend", "<cdata>"}) {
+    result.push_back({"str", "", text, 1, "cffi, _cffi_backend.c, init: the text is put into the dict of CData and not released"});
+  }
   for (const char* text : {"numpy.core.multiarray failed to import", "numpy.core.umath failed to import", "numpy._core.multiarray failed to import", "numpy._core.umath failed to import"}) {
     result.push_back({"tuple", "", text, 1, "Cython: the argument of the ImportError in numpy's __init__.pxd is made at import of each module that uses numpy, and kept for ever"});
   }

@@ -11,13 +11,23 @@
 
 namespace pygc::cpython {
 
+inline constexpr std::uint32_t kAnyNumber = 0xFFFFFFFFu;
+
 struct KnownSurplus {
-  std::string_view type;    // as a report names it
+  std::string_view type;    // as a report names it; empty: the shape tells it
   std::string_view name;    // the object's own name, or the place where one of its holders has it: "_warnings", "['SEM_VALUE_MAX']"; empty: `text` tells it
   std::string_view text;    // the value of a str, or of a tuple's only item; empty: any
-  std::uint32_t by = 1;     // at most this much too high
+  std::uint32_t by = 1;     // at most this much too high; kAnyNumber: each use adds one
   std::string_view cause;   // file, function and what it does
-  enum class Shape : std::uint8_t { kAny, kForeignWrapper, kCythonCode, kCythonNames, kNumpyPromoter } shape = Shape::kAny;  // see KnownLeaks
+  enum class Shape : std::uint8_t {
+    kAny,
+    kLost,            // nothing holds it
+    kForeignWrapper,  // a slot wrapper whose description lies in another module than the interpreter's
+    kCythonCode,      // a lost code object without instructions, or of a file that Cython compiled
+    kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them
+    kNumpyPromoter,   // what NumPy's dispatching makes of a loop
+    kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
+  } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
 };
 

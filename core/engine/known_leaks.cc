@@ -15,6 +15,8 @@ using analysis::CountFindingKind;
 constexpr std::size_t kMaxCandidates = 4096;  // findings of a type that has a known leak
 constexpr std::size_t kMaxJudged = 1u << 18;
 constexpr std::size_t kMaxHolders = 8;
+constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
+constexpr std::size_t kMaxBases = 64;
 
 class Matcher {
  public:
@@ -23,14 +25,14 @@ class Matcher {
   [[nodiscard]] bool MayBeKnown(const CountFinding& f) const {
     if (f.kind == CountFindingKind::kDeficit) return false;
     const std::string type = TypeOf(f);
-    return std::any_of(known_.begin(), known_.end(), [&](const cpython::KnownSurplus& k) { return type == k.type && f.recorded - f.known - f.possible <= k.by; });
+    return std::any_of(known_.begin(), known_.end(), [&](const cpython::KnownSurplus& k) { return (k.type.empty() || type == k.type) && f.recorded - f.known - f.possible <= k.by && (!k.type.empty() || HasShape(f, k.shape)); });
   }
   // Empty where it is none.
   [[nodiscard]] std::string Cause(const CountFinding& f, const std::vector<audit::Holder>& holders) const {
     const std::string type = TypeOf(f);
     const std::string name = labels_.NameOf(f.address, type);
     for (const cpython::KnownSurplus& k : known_) {
-      if (type != k.type || f.recorded - f.known - f.possible > k.by) continue;
+      if ((!k.type.empty() && type != k.type) || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
       if (named && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
@@ -51,7 +53,13 @@ class Matcher {
   }
   [[nodiscard]] bool IsCythonCode(Address code) const {
     const std::string file = in_.reader.Text(PointerAt(code, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
-    return file.ends_with(".pyx") || file.ends_with(".pxd") || file.ends_with(".pxi") || file == "<stringsource>" || file == "stringsource";
+    return file.ends_with(".pyx") || file.ends_with(".pxd") || file.ends_with(".pxi") || file == "<stringsource>" || file == "stringsource" || HasNoInstructions(code);
+  }
+  // Cython makes its code objects for tracebacks only, also those of .py files; nothing else makes one that cannot be run.
+  [[nodiscard]] bool HasNoInstructions(Address code) const {
+    const cpython::Layout& layout = in_.reader.runtime().layout;
+    const Address size = layout.Has(cpython::Field::PyCodeObject_co_code) ? PointerAt(code, cpython::Field::PyCodeObject_co_code) : code;
+    return size != 0 && in_.reader.process().memory.ReadValue<std::int64_t>(size + layout.Offset(cpython::Field::PyVarObject_ob_size)).value_or(-1) == 0;
   }
   [[nodiscard]] std::vector<Address> ItemsOf(Address tuple) const {
     const Address type_address = in_.reader.process().memory.ReadPointer(tuple + in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type)).value_or(0);
@@ -62,48 +70,76 @@ class Matcher {
     if (!items.empty() && PointerAt(tuple, cpython::Field::PyTupleObject_ob_item) == *(items.end() - 1)) return {std::make_reverse_iterator(items.end()), std::make_reverse_iterator(items.begin())};
     return {items.begin(), items.end()};
   }
-  // The names that a code object of Cython's was made with: it has the same ones, in a tuple of its own (3.11+), with those of cells behind them.
+  // HEURISTIC: Cython keeps each name that a module of its uses in the module's static data, and makes the tuple of a function's names of these. A wrong yes
+  // is another lost tuple of strings which all are such names of one module; it stands among the known leaks then.
   [[nodiscard]] bool AreCythonNames(Address tuple) const {
     const std::vector<Address> names = ItemsOf(tuple);
     if (names.empty()) return false;
     if (!looked_for_names_) FindCythonNames();
-    for (auto at = cython_names_.lower_bound(names.front()); at != cython_names_.end() && at->first == names.front(); ++at) {
-      if (at->second.size() >= names.size() && std::equal(names.begin(), names.end(), at->second.begin())) return true;
-    }
-    return false;
+    return std::any_of(names_of_module_.begin(), names_of_module_.end(), [&](const std::vector<Address>& of_module) {
+      return std::all_of(names.begin(), names.end(), [&](Address a) { return std::binary_search(of_module.begin(), of_module.end(), a); });
+    });
   }
   void FindCythonNames() const {
     looked_for_names_ = true;
-    const auto add = [&](Address code) {
-      if (!IsCythonCode(code)) return;
-      std::vector<Address> names = ItemsOf(PointerAt(code, cpython::Field::PyCodeObject_co_localsplusnames));
-      if (!names.empty()) cython_names_.emplace(names.front(), std::move(names));
-    };
-    std::vector<bool> is_code;
-    for (const heap::TypeRecord& t : in_.heap.types) is_code.push_back(t.name == "code");
-    in_.heap.index.ForEach(0, in_.heap.size(), [&](heap::NodeId n, Address a) {
-      if (is_code[in_.heap.type[n]]) add(a);
-    });
+    std::vector<Address> wanted;
     for (const CountFinding& f : audit_.findings) {
-      if (f.object == heap::kNoNode && TypeOf(f) == "code") add(f.address);
+      if (f.kind != CountFindingKind::kLost || wanted.size() >= kMaxNames || TypeOf(f) != "tuple") continue;
+      for (const Address a : ItemsOf(f.address)) {
+        if (in_.reader.Text(a, 1)) wanted.push_back(a);
+      }
+    }
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    if (wanted.empty()) return;
+    const target::Process& process = in_.reader.process();
+    std::map<const target::Module*, std::vector<Address>> found;
+    for (const target::Segment& s : process.memory.segments()) {
+      const target::Module* const module = s.writable && s.bytes != nullptr ? ModuleOf(s.range.begin) : nullptr;
+      if (module == nullptr || IsInterpreter(*module)) continue;
+      const Address first = (s.range.begin + 7) & ~Address{7};
+      for (Address at = first; at + 8 <= s.range.end; at += 8) {
+        const auto word = LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin));
+        if (word >= wanted.front() && word <= wanted.back() && std::binary_search(wanted.begin(), wanted.end(), word)) found[module].push_back(word);
+      }
+    }
+    for (auto& [module, words] : found) {
+      std::sort(words.begin(), words.end());
+      names_of_module_.push_back(std::move(words));
     }
   }
-  // A slot wrapper whose description lies in another module than the interpreter's; a code object of a file that Cython compiled.
-  [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
+  // The module in whose static data the address lies.
+  [[nodiscard]] const target::Module* ModuleOf(Address a) const {
     const target::Process& process = in_.reader.process();
+    if (const target::Module* const module = process.FindModule(a)) return module;
+    const target::Segment* const s = process.memory.Find(a);
+    return s != nullptr && s->range.begin > 0 ? process.FindModule(s->range.begin - 1) : nullptr;  // .bss
+  }
+  [[nodiscard]] bool IsInterpreter(const target::Module& module) const {
+    const std::uint32_t own = in_.reader.runtime().module_index;
+    return own < in_.reader.process().modules.size() && &module == &in_.reader.process().modules[own];
+  }
+  // An instance of a class made by PyGObject of an enumeration: one of its bases is GEnum.
+  [[nodiscard]] bool IsGEnumValue(const CountFinding& f) const {
+    if (f.object == heap::kNoNode) return false;
+    const objects::TypeFacts* type = in_.reader.Type(in_.heap.types[in_.heap.type[f.object]].address);
+    for (std::size_t depth = 0; type != nullptr && depth < kMaxBases; ++depth) {
+      if (type->name == "gobject.GEnum" || type->name == "gi._gi.GEnum") return true;
+      type = type->tp_base != 0 ? in_.reader.Type(type->tp_base) : nullptr;
+    }
+    return false;
+  }
+  [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
     if (shape == cpython::KnownSurplus::Shape::kForeignWrapper) {
       // PyWrapperDescrObject.d_base follows the fields that all descriptors have.
       const cpython::Layout& layout = in_.reader.runtime().layout;
       const cpython::Field last = layout.Has(cpython::Field::PyDescrObject_d_qualname) ? cpython::Field::PyDescrObject_d_qualname : cpython::Field::PyDescrObject_d_name;
-      const Address base = layout.Has(last) ? process.memory.ReadPointer(f.address + layout.Offset(last) + 8).value_or(0) : 0;
-      const target::Module* module = process.FindModule(base);
-      if (module == nullptr) {  // .bss
-        const target::Segment* const s = process.memory.Find(base);
-        module = s != nullptr ? process.FindModule(s->range.begin - 1) : nullptr;
-      }
-      const std::uint32_t own = in_.reader.runtime().module_index;
-      return f.object != heap::kNoNode && module != nullptr && own < process.modules.size() && module != &process.modules[own];
+      const Address base = layout.Has(last) ? in_.reader.process().memory.ReadPointer(f.address + layout.Offset(last) + 8).value_or(0) : 0;
+      const target::Module* const module = ModuleOf(base);
+      return f.object != heap::kNoNode && module != nullptr && !IsInterpreter(*module);
     }
+    if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
+    if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
     if (shape == cpython::KnownSurplus::Shape::kNumpyPromoter) {
       const std::vector<Address> items = ItemsOf(f.address);
@@ -127,7 +163,7 @@ class Matcher {
   const audit::AuditInput& in_;
   const Labels& labels_;
   const analysis::CountAudit& audit_;
-  mutable std::multimap<Address, std::vector<Address>> cython_names_;  // by the first
+  mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted
   mutable bool looked_for_names_ = false;
   std::vector<cpython::KnownSurplus> known_;
 };

@@ -1,4 +1,4 @@
-// Leaks of CPython itself that are known and cited: findings like any other, but nobody's program is to blame, so they are counted apart.
+// Leaks of CPython itself, and of widely used extensions, that are known and cited: findings like any other, but nobody's program is to blame, so they are counted apart.
 #pragma once
 
 #include <string>
