@@ -333,7 +333,11 @@ std::string LostState(const target::Process& process, const Layout& layout, cons
   const bool located = site.runtime != 0 || site.interpreters_variable != 0;
   if (!located) {
     const std::vector<AddressRange> data = WritableData(process, *site.module);
-    const bool whole = std::all_of(data.begin(), data.end(), [&](const AddressRange& r) { return r.empty() || memory.At(r.begin, r.size()) != nullptr; });
+    const bool whole = std::all_of(data.begin(), data.end(), [&](const AddressRange& r) {
+      Address at = r.begin;
+      for (const target::Segment* s = memory.Find(at); at < r.end && s != nullptr; s = memory.Find(at)) at = s->range.end;
+      return at >= r.end;
+    });
     return whole ? std::string() : "the data" + of;
   }
   if (site.runtime != 0 && !layout.Has(Field::PyRuntimeState_interpreters_head)) return {};

@@ -23,6 +23,12 @@ std::string SiteBuildId(const InterpreterSite& site) {
   return site.module->build_id.empty() ? site.module->file_build_id : site.module->build_id;
 }
 
+// True where something may be missing that leads to the interpreters: they need not lie in the module's own data.
+bool LacksMemory(const target::Process& process) {
+  return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(),
+                     [&](const target::MissingRange& m) { return m.use == target::MissingUse::kUsed || m.module >= process.modules.size(); });
+}
+
 Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, const Limits& limits, const std::string& user_layout_file) {
   const BuildIdentity build{site.version, site.flavor, SiteBuildId(site), site.debug_offsets};
   const bool located = site.runtime != 0 || (site.interpreters_variable != 0 && site.generation0_variable != 0);
@@ -43,6 +49,7 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
     return Attempt{std::move(site), std::move(*choice), 0, std::move(lost)};
   }
   if (!located && !FindRuntimeByStructure(process, choice->layout, limits, site)) {
+    if (LacksMemory(process)) return Attempt{std::move(site), std::move(*choice), 0, "what leads to the interpreters"};
     return Fail(ErrorCode::kNotAnalysable, "CPython {} is mapped from {}, but its interpreters were not found: {}", site.version.text(), site.module->path,
                 site.module->file ? "no symbols, and nothing in its data looks like them" : "its file is missing; give --sysroot DIR or --module NAME=FILE");
   }
@@ -150,6 +157,20 @@ void FindSetDummy(const target::Process& process, const InterpreterSite& site, R
   if (runtime.set_dummy == 0) runtime.explanation.push_back("the dummy entry of sets has no symbol");
 }
 
+// PyType_Type, where no symbol and no object leads to it: the only static object that is its own type.
+Address TypeOfItself(const target::Process& process, const target::Module& module, const Layout& layout) {
+  const TargetObjects objects(process.memory, layout);
+  const std::uint32_t offset = layout.Offset(Field::PyObject_ob_type);
+  for (const AddressRange& range : WritableData(process, module)) {
+    for (Address at = (range.begin + 7) & ~Address{7}; at < range.end; at += 8) {
+      const auto type = process.memory.ReadPointer(at + offset);
+      if (!type) at = (at | 4095) - 7;  // the next page
+      if (type && *type == at && objects.HasTypeFlags(at, Constant::TPFLAGS_TYPE_SUBCLASS)) return at;
+    }
+  }
+  return 0;
+}
+
 void FindWellKnown(const target::Process& process, const InterpreterSite& site, Runtime& runtime) {
   const TargetObjects objects(process.memory, runtime.layout);
   runtime.none_object = SymbolAddress(*site.module, "_Py_NoneStruct").value_or(0);
@@ -159,6 +180,7 @@ void FindWellKnown(const target::Process& process, const InterpreterSite& site, 
     const auto dict_type = objects.TypeOf(runtime.interpreters.front().modules);
     if (dict_type) runtime.type_type = objects.Get(*dict_type, Field::PyObject_ob_type).value_or(0);
   }
+  if (runtime.type_type == 0) runtime.type_type = TypeOfItself(process, *site.module, runtime.layout);
   if (runtime.none_object == 0 && !runtime.interpreters.empty()) {
     runtime.none_object = objects.Find(runtime.interpreters.front().builtins, "None");  // 2.7 and 3.x both have it there
   }

@@ -201,7 +201,8 @@ std::optional<std::uint64_t> ZeroesInCode(const elf::ElfFile& file) {
 }
 
 /// What shows that a file with the right build-id is not what it was: it is cut, or was overwritten. Empty where nothing does.
-std::string DamageOf(const FoundModule& found, const MemoryImage& memory, const elf::ElfFile& file) {
+/// `main`: the main program. Code is looked through of what may hold a tp_traverse: the program and what lies in a Python's folders.
+std::string DamageOf(const FoundModule& found, bool main, const MemoryImage& memory, const elf::ElfFile& file) {
   std::uint64_t wanted = 0;
   bool cut = file.program_headers_cut();
   for (const elf::ProgramHeader& p : file.program_headers()) {
@@ -213,6 +214,7 @@ std::string DamageOf(const FoundModule& found, const MemoryImage& memory, const 
   if (const Comparison same = CompareWithFile(found, memory, file, Parts::kConstants); same.first_difference) {
     return fmt::format("its constants differ from those in memory at {:#x}", *same.first_difference);
   }
+  if (!main && found.module.path.find("python") == std::string::npos) return {};
   if (const auto zeroes = ZeroesInCode(file)) return fmt::format("there are zeroes where its code should be, at {:#x} of the file", *zeroes);
   return {};
 }
@@ -241,7 +243,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   std::string unverified_detail;
   // True where the search ends: a damaged file only where no other is better.
   const auto take = [&](const std::shared_ptr<const elf::ElfFile>& file, const std::string& detail) {
-    std::string damage = DamageOf(found, memory, *file);
+    std::string damage = DamageOf(found, main, memory, *file);
     if (damage.empty() || damaged == nullptr) {
       Use(m, file, ModuleMatch::kVerified, detail);
       m.damage = damage;

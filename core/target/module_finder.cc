@@ -129,8 +129,10 @@ class Finder {
     }
     rest.module.path = path;
     // Without headers anywhere that fit, executable pages or the name tell a lost library from data.
-    rest.module.is_elf = std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
-      return memory_.At(m.range.begin, 4) == nullptr && (LooksExecutable(m, regions_) || (files.empty() && path.find(".so") != std::string::npos));
+    const bool headers_unknown = std::none_of(rest.mappings.begin(), rest.mappings.end(),
+                                              [&](const FileMapping& m) { return m.file_offset == 0 && memory_.At(m.range.begin, 4) != nullptr; });
+    rest.module.is_elf = headers_unknown && std::any_of(rest.mappings.begin(), rest.mappings.end(), [&](const FileMapping& m) {
+      return LooksExecutable(m, regions_) || (files.empty() && path.find(".so") != std::string::npos && memory_.At(m.range.begin, 4) == nullptr);
     });
     found_.push_back(std::move(rest));
   }

@@ -150,6 +150,16 @@ def found_in(core, root, folder):
     return ran.code, complete, tracked, unreachable, ran.tail()
 
 
+def comparable(document, state):
+    """The result of a report. Up to 3.6 what the collector counted lies in file statics, which only the file's symbols name."""
+    result = json.loads(document)["result"]
+    for interpreter in result["interpreters"] if state != "right" else []:
+        for generation in interpreter["generations"]:
+            for key in ("collections", "collected", "uncollectable"):
+                generation.pop(key, None)
+    return result
+
+
 def may_be_unknown(part, state):
     """Nothing is left that could say what this is: neither the interpreter's data nor its file."""
     return part.startswith("data") and state != "right"
@@ -183,7 +193,7 @@ def judge(place, core, root, part, state):
     report = json.loads(ran.out)
     if ran.code == 0 and not report["complete"] or ran.code == 3 and report["complete"] and report["result"]["unreachable"] == 0:
         wrong.append("leaks: exit status %s with complete %s" % (ran.code, report["complete"]))
-    if report["complete"] and process.result_bytes(ran.out) != place.whole:
+    if report["complete"] and comparable(ran.out, state) != comparable("{" + place.whole, state):
         wrong.append("leaks: complete, and not the result of the untouched core")
     if not report["complete"] and any(not m.get("reason") or m.get("remedy") is None for m in report["missing"]):
         wrong.append("leaks: something missing without a reason: %s" % report["missing"])

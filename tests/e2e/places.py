@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import core_editor  # noqa: E402
 import interpreters  # noqa: E402
+import lldb_host  # noqa: E402
 import process  # noqa: E402
 
 LEAKS = ["leaks", "--format", "json"]
@@ -331,6 +332,8 @@ def rows(place, thorough):
         yield "compressed, and changed afterwards", lambda: list(changed(place))
         yield "a program that is not called python, its file gone", lambda: renamed(place)
         yield "a core through a pipe of the shell", lambda: through_pipe(place)
+        yield "files below a sysroot, in GDB", lambda: in_debugger(place, "gdb")
+        yield "files below a sysroot, in LLDB", lambda: in_debugger(place, "lldb")
 
 
 def renamed(place):
@@ -359,6 +362,24 @@ def renamed(place):
         return (["complete"] if complete else []) + (["%d unreachable of %d" % (found, truth)] if found > truth else [])
     finally:
         program.close()
+
+
+def in_debugger(place, name):
+    """A debugger has the core; where its files are is said to pygc."""
+    core, here = elsewhere(place, "moved")
+    out = place.path("report-" + name)
+    words = " ".join(["pygc"] + LEAKS + ["-o", out, "--sysroot", here])
+    if name == "gdb":
+        command = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py")
+        ran = process.run(["gdb", "-nx", "-batch", "-ex", "source " + command, "-ex", "core-file " + core, "-ex", words])
+    else:
+        ran = lldb_host.commands(lldb_host.on_core(core) + [words])
+    if not os.path.exists(out):
+        return ["%s wrote no report: %s" % (name, ran.tail())]
+    with open(out) as f:
+        text = f.read()
+    wrong = [] if json.loads(text)["complete"] else ["not complete: %s" % json.loads(text)["missing"]]
+    return wrong + ([] if process.result_bytes(text) == place.whole else ["another result than the untouched core's"])
 
 
 def through_pipe(place):
