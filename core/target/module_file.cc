@@ -168,6 +168,18 @@ class LayoutComparison {
   LayoutEvidence evidence_;
 };
 
+/// True where the file's parts lie as the module's own program headers say. A separate debug file has the same build-id, and other contents at those places.
+bool HasSameParts(const FoundModule& found, const elf::ElfFile& file) {
+  if (!found.headers_in_memory || !found.elf) return true;
+  const auto holds = [](const elf::ProgramHeader& p) { return p.type == PT_LOAD && p.wanted_file_size != 0; };
+  return std::all_of(found.elf->program_headers.begin(), found.elf->program_headers.end(), [&](const elf::ProgramHeader& p) {
+    if (!holds(p)) return true;
+    return std::any_of(file.program_headers().begin(), file.program_headers().end(), [&](const elf::ProgramHeader& f) {
+      return holds(f) && f.address == p.address && f.file_offset == p.file_offset && f.wanted_file_size == p.wanted_file_size;
+    });
+  });
+}
+
 /// Where the linker put code, and nothing else: between DT_INIT and DT_FINI.
 AddressRange CodeOf(const elf::ElfFile& file) {
   AddressRange code;
@@ -263,6 +275,10 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     }
     if (c.only_same && (first == nullptr || !first->identity || *first->identity != identity)) continue;
     if (!m.build_id.empty()) {
+      if ((*file)->build_id() == m.build_id && !HasSameParts(found, **file)) {
+        if (mismatch.empty()) mismatch = fmt::format("{} has the build-id, but not the program headers of the one in memory: a separate debug file, or damaged", shown);
+        continue;
+      }
       if ((*file)->build_id() == m.build_id) {
         if (take(*file, "build-id " + m.build_id)) return;
         continue;

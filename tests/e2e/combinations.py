@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """What is missing, wrong or damaged, in every combination: coredump_filter x state of the interpreter's files x part of memory that is not in the core.
 
-usage: combinations.py [-v] [--all] [--interpreter VERSION]... [NAME...]     (NAME: only combinations whose name holds it)
+usage: combinations.py [-v] [--all] [--segments] [--interpreter VERSION]... [NAME...]     (NAME: only combinations whose name holds it)
+
+--segments: instead, each segment of a core by itself: without its bytes, without its header, without its second half. Without --interpreter: a shared and a
+static build.
 
 The oracle is the interpreter's own: the objects that it tracks and those that its collector finds. Whatever is taken away, what pygc finds is a part of
 these; only what is equal to all of them is called complete; and there is a report as long as anything of the interpreter's writable memory is left that
@@ -68,6 +71,10 @@ def take_away(memory, part):
             for s in core.loads():
                 if within(memory.arenas)(s) and len(s.data) > 8192:
                     del s.data[len(s.data) // 2 & ~4095:]
+        elif part == "second half of the data":
+            for s in core.loads():
+                if within(memory.data)(s) and len(s.data) > 8192:
+                    halve(s)
         elif part == "data, not listed":
             core.drop(within(memory.data))
         elif part == "data and stack":
@@ -77,7 +84,7 @@ def take_away(memory, part):
     return change
 
 
-PARTS = ["nothing", "stack", "data", "data, not listed", "heap", "arenas", "half of each arena", "first pages", "data and stack"]
+PARTS = ["nothing", "stack", "data", "data, not listed", "second half of the data", "heap", "arenas", "half of each arena", "first pages", "data and stack"]
 
 
 def spoil(path, state, other):
@@ -162,7 +169,7 @@ def comparable(document, state):
 
 def may_be_unknown(part, state):
     """Nothing is left that could say what this is: neither the interpreter's data nor its file."""
-    return part.startswith("data") and state != "right"
+    return (part.startswith("data") or part == "second half of the data") and state != "right"
 
 
 def judge(place, core, root, part, state):
@@ -202,6 +209,49 @@ def judge(place, core, root, part, state):
     return wrong
 
 
+def tell(interpreter, name, wrong, verbose):
+    if wrong or verbose:
+        print("%s %s, %s" % ("FAILED" if wrong else "passed", interpreter.version + ("t" if interpreter.kind == "free-threaded" else ""), name))
+    for w in wrong[:6]:
+        print("    " + str(w)[:500])
+    sys.stdout.flush()
+
+
+def judged(*arguments):
+    try:
+        return judge(*arguments)
+    except (OSError, ValueError, KeyError, sqlite3.Error, subprocess.CalledProcessError) as e:
+        return ["%s: %s" % (type(e).__name__, e)]
+
+
+def halve(segment):
+    del segment.data[len(segment.data) // 2 & ~4095:]
+
+
+def run_segments(interpreter, names, verbose):
+    passed = failed = 0
+    place = places.Place(interpreter, [0x33], gcore=False)
+    try:
+        files = Files(place, Memory(place), "right")
+        starts = [s.address for s in core_editor.Core(place.kernel[0x33]).loads() if s.data]
+        for start in starts:
+            for how, change in (("bytes", lambda c: c.elide(lambda s: s.address == start)), ("header", lambda c: c.drop(lambda s: s.address == start)),
+                                ("second half", lambda c: halve(c.load_at(start)))):
+                name = "segment at %#x without its %s" % (start, how)
+                if names and not any(n in name for n in names):
+                    continue
+
+                def all_changes(c):
+                    change(c)
+                    c.change_note(core_editor.NT_FILE, places.below(b"/nowhere"))
+                wrong = judged(place, place.edited("combined", all_changes), files.root, "a segment", "right")
+                passed, failed = passed + (not wrong), failed + bool(wrong)
+                tell(interpreter, name, wrong, verbose)
+    finally:
+        place.close()
+    return passed, failed
+
+
 def run(interpreter, names, verbose):
     passed = failed = 0
     place = places.Place(interpreter, FILTERS, gcore=False)
@@ -222,16 +272,9 @@ def run(interpreter, names, verbose):
                             take_away(memory, part)(c)
                             c.change_note(core_editor.NT_FILE, places.below(b"/nowhere"))
                         core = place.edited("combined", change, base=filter_bits)
-                    try:
-                        wrong = judge(place, core, files[state].root, part, state)
-                    except (OSError, ValueError, KeyError, sqlite3.Error, subprocess.CalledProcessError) as e:
-                        wrong = ["%s: %s" % (type(e).__name__, e)]
+                    wrong = judged(place, core, files[state].root, part, state)
                     passed, failed = passed + (not wrong), failed + bool(wrong)
-                    if wrong or verbose:
-                        print("%s %s, %s" % ("FAILED" if wrong else "passed", interpreter.version + ("t" if interpreter.kind == "free-threaded" else ""), name))
-                    for w in wrong[:6]:
-                        print("    " + str(w)[:500])
-                    sys.stdout.flush()
+                    tell(interpreter, name, wrong, verbose)
     finally:
         place.close()
     return passed, failed
@@ -252,7 +295,7 @@ def chosen(versions, everything):
 
 
 def main():
-    arguments, versions, names, verbose, everything = sys.argv[1:], [], [], False, False
+    arguments, versions, names, verbose, everything, segments = sys.argv[1:], [], [], False, False, False
     while arguments:
         a = arguments.pop(0)
         if a in ("-h", "--help"):
@@ -262,14 +305,18 @@ def main():
             verbose = True
         elif a == "--all":
             everything = True
+        elif a == "--segments":
+            segments = True
         elif a == "--interpreter":
             versions.append(arguments.pop(0))
         else:
             names.append(a)
     passed = failed = 0
+    if segments and not versions:
+        versions = ["3.12", "3.13.5"]
     for interpreter in chosen(versions, everything):
         try:
-            p, f = run(interpreter, names, verbose)
+            p, f = (run_segments if segments else run)(interpreter, names, verbose)
         except (process.CannotTest, OSError) as e:
             print("FAILED %s: %s" % (interpreter.path, e))
             p, f = 0, 1

@@ -165,6 +165,26 @@ TEST_CASE("a file with the right build-id that is cut or overwritten is used as 
   CHECK(open(moved_sections).missing.empty());
 }
 
+TEST_CASE("a separate debug file is not the module, although it has its build-id") {
+  const auto module = ModuleWriter{}.Build();
+  auto debug = module;
+  Elf64_Ehdr header;
+  std::memcpy(&header, debug.data(), sizeof header);
+  for (int i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr p;
+    std::byte* const at = debug.data() + header.e_phoff + static_cast<std::size_t>(i) * sizeof p;
+    std::memcpy(&p, at, sizeof p);
+    if (p.p_type == PT_LOAD && (p.p_flags & PF_X) != 0) p.p_filesz = 0;  // as objcopy --only-keep-debug leaves it
+    std::memcpy(at, &p, sizeof p);
+  }
+  const TemporaryFile file(debug);
+  const auto p = Open(KernelCore(module, file.path()).Build()).value();
+  CHECK(p.modules[0].match == ModuleMatch::kMismatch);
+  CHECK(p.memory.At(kBase + 0x1000, 1) == nullptr);
+  REQUIRE(p.missing.size() == 1);
+  Has(p.missing[0].reason, "a separate debug file");
+}
+
 TEST_CASE("a whole copy is found behind a damaged one") {
   const auto module = ModuleWriter{}.Build();
   const TemporaryFile damaged(Slice(module, 0, 0x1800)), whole(module);
