@@ -29,14 +29,19 @@ class Fingerprinter {
  public:
   explicit Fingerprinter(const heap::Excerpt& excerpt);
 
-  /// O(rounds * (V + E)) of the component; at most `rounds` rounds.
+  /// O(rounds * (V + E)) of the component; at most `rounds` rounds. Several threads may ask, each for another component.
   [[nodiscard]] std::uint64_t Of(graph::NodeId component, int rounds);
 
  private:
+  [[nodiscard]] std::size_t CountColours(std::span<const graph::NodeId> members, std::vector<std::uint64_t>& table) const;
+
   const heap::Excerpt& excerpt_;
-  std::vector<std::uint64_t> type_hash_, label_hash_;
+  std::vector<std::uint64_t> type_hash_;
+  struct LabelHashes {
+    std::uint64_t forward, backward;  // mixed for either end of a reference
+  };
+  std::vector<LabelHashes> label_hash_;
   std::vector<std::uint64_t> colour_, next_;  // per object of the excerpt
-  std::vector<std::uint64_t> distinct_;
 };
 
 }  // namespace pygc::analysis

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/analysis/fingerprint.h"
+#include "core/base/parallel.h"
 #include "core/graph/scc.h"
 #include "core/graph/shortest_cycle.h"
 
@@ -47,11 +48,12 @@ int NameRank(const TypeRecord& type, bool has_finalizer) {
 
 class GroupBuilder {
  public:
-  GroupBuilder(const heap::HeapSnapshot& heap, const Verdict& verdict, const Excerpt& excerpt, ProgressSink& progress)
+  GroupBuilder(const heap::HeapSnapshot& heap, const Verdict& verdict, const Excerpt& excerpt, ProgressSink& progress, unsigned threads)
       : heap_(heap),
         verdict_(verdict),
         excerpt_(excerpt),
         progress_(progress),
+        threads_(threads),
         fingerprinter_(excerpt),
         cycles_(excerpt.graph, excerpt.components),
         type_slot_(excerpt.types.size()) {}
@@ -59,10 +61,7 @@ class GroupBuilder {
   Result<Groups> Run() {
     const NodeId components = excerpt_.components.count();
     FindUnits();
-    for (std::size_t i = 0; i < units_.size(); ++i) {
-      if (i % 65536 == 0 && !progress_.Update("comparing structures", i, units_.size())) return Cancelled();
-      Describe(units_[i]);
-    }
+    if (!DescribeAll()) return Cancelled();
     CollectEqualUnits();
     Distribute(components);
     for (std::size_t g = 0; g < result_.groups.size(); ++g) {
@@ -107,6 +106,16 @@ class GroupBuilder {
     std::sort(units_.begin(), units_.end(), [](const Unit& a, const Unit& b) { return a.address < b.address; });
   }
 
+  bool DescribeAll() {
+    const std::size_t pieces = (units_.size() + kUnitsOfPiece - 1) / kUnitsOfPiece;
+    return ForEachPiece(
+        pieces, ThreadCount(threads_, pieces),
+        [this](std::size_t piece, unsigned) {
+          for (std::size_t i = piece * kUnitsOfPiece; i < std::min(units_.size(), (piece + 1) * kUnitsOfPiece); ++i) Describe(units_[i]);
+          return true;
+        },
+        [this](std::size_t done) { return progress_.Update("comparing structures", done * kUnitsOfPiece, units_.size()); });
+  }
   void Describe(Unit& unit) {
     bool legacy = false, in_garbage = false, pending_finalizer = false, stuck = false, frozen = false, by_garbage = false;
     for (const NodeId n : excerpt_.components.Members(unit.component)) {
@@ -315,11 +324,13 @@ class GroupBuilder {
   }
 
   static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+  static constexpr std::size_t kUnitsOfPiece = 512;
 
   const heap::HeapSnapshot& heap_;
   const Verdict& verdict_;
   const Excerpt& excerpt_;
   ProgressSink& progress_;
+  unsigned threads_;
   Fingerprinter fingerprinter_;
   graph::ShortestCycleSearch cycles_;
   std::vector<std::uint32_t> type_slot_;  // by type, while one structure is counted: place in Group::members + 1
@@ -339,8 +350,9 @@ graph::NodeSet LeakedNodes(const Verdict& verdict) {
   return nodes;
 }
 
-Result<Groups> GroupStructures(const heap::HeapSnapshot& heap, const Verdict& verdict, const heap::Excerpt& excerpt, ProgressSink& progress) {
-  return GroupBuilder(heap, verdict, excerpt, progress).Run();
+Result<Groups> GroupStructures(const heap::HeapSnapshot& heap, const Verdict& verdict, const heap::Excerpt& excerpt, ProgressSink& progress,
+                               unsigned threads) {
+  return GroupBuilder(heap, verdict, excerpt, progress, threads).Run();
 }
 
 }  // namespace pygc::analysis

@@ -86,11 +86,12 @@ struct Groups {
 /// The nodes that reports of leaks are about: unreachable, held by gc.garbage alone, held by frozen garbage.
 [[nodiscard]] graph::NodeSet LeakedNodes(const Verdict& verdict);
 
-/// Groups the structures of the excerpt of LeakedNodes(). Every object of it is counted in exactly one group. Time O(V + E) and sorting.
+/// Groups the structures of the excerpt of LeakedNodes(). Every object of it is counted in exactly one group. Time O(V + E) and sorting. `threads`: 0 for one
+/// on each core of the machine; the result is the same for any number.
 /// LIMIT: structures that colour refinement (kRefinementRounds rounds) cannot tell apart count as equal.
 /// Errors: kCancelled.
 [[nodiscard]] Result<Groups> GroupStructures(const heap::HeapSnapshot& heap, const Verdict& verdict, const heap::Excerpt& excerpt,
-                                             ProgressSink& progress);
+                                             ProgressSink& progress, unsigned threads = 1);
 
 inline constexpr int kRefinementRounds = 16;
 

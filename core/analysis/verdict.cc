@@ -1,10 +1,12 @@
 #include "core/analysis/verdict.h"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 
 #include "core/analysis/in_degree.h"
+#include "core/base/parallel.h"
 #include "core/graph/reachability.h"
 
 namespace pygc::analysis {
@@ -19,8 +21,8 @@ using heap::HeapSnapshot;
 // approximate ones too, the permanent generation too) costs one marking pass and not a new count.
 class Replay {
  public:
-  explicit Replay(const HeapSnapshot& heap)
-      : heap_(heap), found_(heap.size()), not_gc_(heap.size()), several_interpreters_(!heap.interpreter.empty()) {
+  Replay(const HeapSnapshot& heap, unsigned threads)
+      : heap_(heap), threads_(ThreadCount(threads, heap.size() >> 16)), found_(heap.size()), not_gc_(heap.size()), several_interpreters_(!heap.interpreter.empty()) {
     for (const NodeId n : heap.not_gc) not_gc_.Insert(n);
   }
 
@@ -63,26 +65,58 @@ class Replay {
     return !not_gc_.Contains(n) && heap_.refcount[n] < heap::kSaturated && found_.Count(n) > heap_.refcount[n];
   }
 
-  // CPython: move_unreachable(). The candidates that nothing outside reaches. `emptied`: nodes taken as reachable but not followed.
-  // `let_go`: nodes whose references from outside are not believed.
-  // Dying objects are in no collection's hands but in a thread's, which frees them by count: they and what they hold are no garbage.
-  [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}, std::span<const NodeId> let_go = {}) const {
-    NodeSet not_roots(let_go.empty() ? 0 : heap_.size());
-    for (const NodeId n : let_go) not_roots.Insert(n);
+  // The candidates that something outside holds, and how many have more references than their count says. CPython: subtract_refs() is done.
+  struct Held {
+    NodeSet roots;
+    std::uint64_t deficits = 0;
+  };
+  [[nodiscard]] Held FindHeld(const NodeSet& candidates) const {
+    Held held{NodeSet(heap_.size())};
+    candidates.ForEach([&](NodeId n) {
+      const std::uint32_t refcount = heap_.refcount[n];
+      const std::uint64_t found = found_.Count(n);
+      if (found == refcount && refcount < heap::kSaturated && !not_gc_.Contains(n)) return;  // most
+      if (HeldFromOutside(n)) held.roots.Insert(n);
+      held.deficits += HasDeficit(n);
+    });
+    return held;
+  }
+
+  // CPython: move_unreachable(). Starts with what is no candidate, and with what is dying: such objects are in no collection's hands but in a thread's,
+  // which frees them by count: they and what they hold are no garbage.
+  [[nodiscard]] NodeSet NothingReached(const NodeSet& candidates) const {
     NodeSet reached = candidates.Complement();
-    for (const NodeId n : emptied) reached.Insert(n);
-    if (let_go.empty()) MarkDying(candidates, reached);
-    // Roots are marked in batches, so that millions of them need no list of their own.
+    MarkDying(candidates, reached);
+    return reached;
+  }
+  // Adds what `roots` lead to, themselves included.
+  void Reach(const NodeSet& roots, NodeSet& reached) const {
+    // In batches, so that millions of them need no list of their own.
     std::vector<NodeId> batch;
     const auto flush = [&] {
-      graph::MarkReachable(heap_.graph, batch, reached);
+      graph::MarkReachable(heap_.graph, batch, reached, threads_);
       batch.clear();
     };
-    candidates.ForEach([&](NodeId n) {
-      if (!reached.Contains(n) && HeldFromOutside(n) && (let_go.empty() || !not_roots.Contains(n))) batch.push_back(n);
+    roots.ForEach([&](NodeId n) {
+      if (!reached.Contains(n)) batch.push_back(n);
       if (batch.size() == kBatch) flush();
     });
     flush();
+  }
+  // The candidates that nothing outside reaches. `emptied`: nodes taken as reachable but not followed.
+  [[nodiscard]] NodeSet Unreachable(const NodeSet& candidates, std::span<const NodeId> emptied = {}) const {
+    NodeSet reached = candidates.Complement();
+    for (const NodeId n : emptied) reached.Insert(n);
+    MarkDying(candidates, reached);
+    Reach(FindHeld(candidates).roots, reached);
+    return reached.Complement();
+  }
+  // The same where references from outside to `let_go` are not believed, and nothing is dying.
+  [[nodiscard]] NodeSet UnreachableWithout(const NodeSet& candidates, std::span<const NodeId> let_go) const {
+    NodeSet roots = FindHeld(candidates).roots;
+    for (const NodeId n : let_go) roots.Erase(n);
+    NodeSet reached = candidates.Complement();
+    Reach(roots, reached);
     return reached.Complement();
   }
 
@@ -95,9 +129,10 @@ class Replay {
     graph::MarkReachable(heap_.graph, roots, reached);
   }
 
-  static constexpr std::size_t kBatch = 1u << 16;
+  static constexpr std::size_t kBatch = 1u << 18;
 
   const HeapSnapshot& heap_;
+  unsigned threads_;
   InDegree found_;
   NodeSet not_gc_;
   bool several_interpreters_;
@@ -137,16 +172,15 @@ NodeSet FreedByCounting(const HeapSnapshot& heap, const NodeSet& held) {
 
 class VerdictBuilder {
  public:
-  VerdictBuilder(const HeapSnapshot& heap, ProgressSink& progress) : heap_(heap), progress_(progress), replay_(heap), candidates_(heap.size()) {}
+  VerdictBuilder(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads)
+      : heap_(heap), progress_(progress), replay_(heap, threads), candidates_(heap.size()) {}
 
   Result<Verdict> Run() {
     ChooseCandidates();
     if (!Step("counting references", 0)) return Cancelled();
     replay_.CountReferencesFrom([&](NodeId n) { return candidates_.Contains(n) && !IsApproximate(n); });
     if (!Step("finding what nothing reaches", 1)) return Cancelled();
-    verdict_.unreachable_set = replay_.Unreachable(candidates_);
-    verdict_.unreachable = verdict_.unreachable_set.Count();
-    candidates_.ForEach([&](NodeId n) { verdict_.negative_counts += replay_.HasDeficit(n); });
+    FindUnreachable();
     if (!Step("looking behind gc.garbage", 2)) return Cancelled();
     LookBehindGarbage();
     if (!Step("weighing approximate references", 3)) return Cancelled();
@@ -214,31 +248,64 @@ class VerdictBuilder {
   }
 
   // References of approximate objects may be no references: not subtracted they can only keep more alive (lower bound), subtracted they can only free
-  // more.
-  void FindUpperBound() {
-    verdict_.unreachable_upper = verdict_.unreachable;
-    const auto count_approximate = [&](int sign) {
-      for (const NodeId n : approximate_) {
-        for (const NodeId target : heap_.graph.Successors(n)) {
-          if (heap_.interpreter.empty() || heap_.interpreter[n] == heap_.interpreter[target]) replay_.Count(target, sign);
-        }
-      }
-    };
-    if (!approximate_.empty()) {
-      // Only objects that approximate references lead to can be held by fewer others than before; where none loses its last outside holder, nothing
-      // changes.
-      std::vector<NodeId> held;
-      for (const NodeId n : approximate_) {
-        for (const NodeId target : heap_.graph.Successors(n)) {
-          if (candidates_.Contains(target) && replay_.HeldFromOutside(target)) held.push_back(target);
-        }
-      }
-      count_approximate(1);
-      if (std::any_of(held.begin(), held.end(), [&](NodeId n) { return !replay_.HeldFromOutside(n); })) {
-        verdict_.unreachable_upper = replay_.Unreachable(candidates_).Count();
-      }
-      count_approximate(-1);
+  // more (upper bound). What is reached without the objects that only they keep alive is reached with them too, so one walk serves both.
+  void FindUnreachable() {
+    Replay::Held held = replay_.FindHeld(candidates_);
+    verdict_.negative_counts = held.deficits;
+    NodeSet reached = replay_.NothingReached(candidates_);
+    const ApproximateTargets targets = WeighApproximate();
+    std::optional<std::uint64_t> upper;
+    if (!targets.let_go.empty() && targets.only_fewer_roots) {
+      for (const NodeId n : targets.let_go) held.roots.Erase(n);
+      replay_.Reach(held.roots, reached);
+      upper = reached.Complement().Count();
+      for (const NodeId n : targets.let_go) held.roots.Insert(n);
     }
+    replay_.Reach(held.roots, reached);
+    verdict_.unreachable_set = reached.Complement();
+    verdict_.unreachable = verdict_.unreachable_set.Count();
+    if (!targets.let_go.empty() && !targets.only_fewer_roots) upper = UpperBoundByItself();
+    verdict_.unreachable_upper = upper.value_or(verdict_.unreachable);
+  }
+  // What counting the references of approximate objects changes.
+  struct ApproximateTargets {
+    std::vector<NodeId> let_go;    // candidates that are held from outside no more
+    bool only_fewer_roots = true;  // nothing else changes for the walk
+  };
+  [[nodiscard]] ApproximateTargets WeighApproximate() {
+    ApproximateTargets out;
+    out.only_fewer_roots = heap_.dying.empty();  // what is dying is told by its count of references
+    // Only objects that approximate references lead to are held by another number of others than before.
+    std::vector<std::pair<NodeId, bool>> before;
+    for (const NodeId n : approximate_) {
+      for (const NodeId target : heap_.graph.Successors(n)) {
+        if (candidates_.Contains(target)) before.emplace_back(target, replay_.HeldFromOutside(target));
+      }
+    }
+    CountApproximate(1);
+    for (const auto& [n, was_held] : before) {
+      const bool is_held = replay_.HeldFromOutside(n);
+      if (was_held && !is_held) out.let_go.push_back(n);
+      if (is_held && !was_held) out.only_fewer_roots = false;  // more references than its count says
+    }
+    CountApproximate(-1);
+    return out;
+  }
+  void CountApproximate(int sign) {
+    for (const NodeId n : approximate_) {
+      for (const NodeId target : heap_.graph.Successors(n)) {
+        if (heap_.interpreter.empty() || heap_.interpreter[n] == heap_.interpreter[target]) replay_.Count(target, sign);
+      }
+    }
+  }
+  [[nodiscard]] std::uint64_t UpperBoundByItself() {
+    CountApproximate(1);
+    const std::uint64_t upper = replay_.Unreachable(candidates_).Count();
+    CountApproximate(-1);
+    return upper;
+  }
+
+  void FindUpperBound() {
     CountWhatIsBeingFreed();
     const heap::Coverage& coverage = heap_.coverage;
     const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0 || LostReferencesMatter();
@@ -261,7 +328,7 @@ class VerdictBuilder {
   void CountWhatIsBeingFreed() {
     if (heap_.condemned.empty() && heap_.held_by_dying.empty()) return;
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, 1);
-    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, replay_.Unreachable(candidates_, {}, heap_.condemned).Count());
+    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, replay_.UnreachableWithout(candidates_, heap_.condemned).Count());
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, -1);
   }
 
@@ -342,6 +409,8 @@ class VerdictBuilder {
 
 }  // namespace
 
-Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress) { return VerdictBuilder(heap, progress).Run(); }
+Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads) {
+  return VerdictBuilder(heap, progress, threads).Run();
+}
 
 }  // namespace pygc::analysis

@@ -47,7 +47,7 @@ struct Verdict {
 /// Replays a full collection. Time O(V + E); memory about 3 bytes a node beside the result.
 /// The verdict is a lower bound where an approximate reference decides it, or where objects are missing: references that were not seen can only keep
 /// more alive, so what is found stays true.
-/// Errors: kCancelled.
-[[nodiscard]] Result<Verdict> ReplayCollection(const heap::HeapSnapshot& heap, ProgressSink& progress);
+/// `threads`: 0 for one on each core of the machine; the result is the same for any number. Errors: kCancelled.
+[[nodiscard]] Result<Verdict> ReplayCollection(const heap::HeapSnapshot& heap, ProgressSink& progress, unsigned threads = 1);
 
 }  // namespace pygc::analysis

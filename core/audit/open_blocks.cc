@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 
 namespace pygc::audit {
 
@@ -19,8 +19,8 @@ std::vector<OpenBlock> FindOpenBlocks(const PymallocHeap& blocks, const MallocHe
   const std::vector<PymallocPool>& pools = blocks.pools();
   const std::size_t pieces = (pools.size() + kPoolsAPiece - 1) / kPoolsAPiece;
   std::vector<std::vector<OpenBlock>> of_piece(pieces);
-  snapshot::ForEachPiece(
-      pieces, snapshot::ThreadCount(threads, pieces),
+  ForEachPiece(
+      pieces, ThreadCount(threads, pieces),
       [&](std::size_t piece, unsigned) {
         for (std::size_t i = piece * kPoolsAPiece; i < std::min(pools.size(), (piece + 1) * kPoolsAPiece); ++i) {
           const PymallocPool& pool = pools[i];

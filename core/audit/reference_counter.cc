@@ -22,7 +22,7 @@
 #include "core/audit/open_blocks.h"
 #include "core/audit/static_data.h"
 #include "core/audit/unreached_objects.h"
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 #include "core/snapshot/stray_objects.h"
 
 namespace pygc::audit {
@@ -133,10 +133,10 @@ class Counter {
   template <typename F>
   bool EachPiece(const char* stage, F&& f) {
     const std::size_t pieces = (std::size_t{heap_.size()} + (1u << kPieceShift) - 1) >> kPieceShift;
-    const unsigned threads = snapshot::ThreadCount(limits_.threads, pieces);
+    const unsigned threads = ThreadCount(limits_.threads, pieces);
     scratch_.resize(std::max<std::size_t>({scratch_.size(), threads, 1}));
     for (Scratch& s : scratch_) s.owned_types.resize(plans_.size());
-    return snapshot::ForEachPiece(
+    return ForEachPiece(
         pieces, threads,
         [&](std::size_t piece, unsigned thread) {
           const auto begin = static_cast<NodeId>(piece << kPieceShift);
@@ -357,8 +357,8 @@ class Counter {
   bool CountVisited() {
     const std::span<const graph::CsrGraph::Block> blocks = heap_.graph.blocks();
     const bool runs = in_.reader.HasBorrowedReferents();
-    return snapshot::ForEachPiece(
-        blocks.size(), snapshot::ThreadCount(limits_.threads, blocks.size()),
+    return ForEachPiece(
+        blocks.size(), ThreadCount(limits_.threads, blocks.size()),
         [&](std::size_t i, unsigned) {
           const graph::CsrGraph::Block& block = blocks[i];
           const std::size_t nodes = block.offsets.empty() ? 0 : block.offsets.size() - 1;
@@ -400,7 +400,7 @@ class Counter {
     }
     std::sort(asked.begin(), asked.end());
     const std::size_t pieces = (asked.size() + kAskedPiece - 1) / kAskedPiece;
-    return snapshot::ForEachPiece(
+    return ForEachPiece(
         pieces, static_cast<unsigned>(std::min<std::size_t>(scratch_.size(), std::max<std::size_t>(pieces, 1))),
         [&](std::size_t piece, unsigned thread) {
           for (std::size_t i = piece * kAskedPiece; i < std::min(asked.size(), (piece + 1) * kAskedPiece); ++i) CountObject(asked[i].first, asked[i].second, scratch_[thread]);
@@ -609,8 +609,8 @@ class Counter {
     std::atomic<std::uint64_t> bytes{0};
     std::mutex mutex;
     const std::size_t parts = cover_.part_count();
-    const bool done = snapshot::ForEachPiece(
-        parts, snapshot::ThreadCount(limits_.threads, parts),
+    const bool done = ForEachPiece(
+        parts, ThreadCount(limits_.threads, parts),
         [&](std::size_t part, unsigned) {
           std::uint64_t words = 0;
           std::vector<NodeId> objects;

@@ -68,7 +68,7 @@ class LeaksCommand {
       Result<heap::Excerpt> excerpt = snapshot::BuildExcerpt(in_.reader, in_.heap, leaked, in_.request.limits, in_.progress);
       if (!excerpt) return tl::unexpected(excerpt.error());
       excerpt_ = std::move(*excerpt);
-      groups = analysis::GroupStructures(in_.heap, in_.verdict, excerpt_, in_.progress);
+      groups = analysis::GroupStructures(in_.heap, in_.verdict, excerpt_, in_.progress, in_.request.limits.threads);
       if (!groups) return tl::unexpected(groups.error());
     }
     constexpr std::size_t kShared = ~std::size_t{0};  // stands for the next of shared_garbage_

@@ -180,7 +180,7 @@ struct Session::Impl {
     if (options.with_leaves) made.roots = FindRoots(*reader, request.limits);  // again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
-    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress);
+    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads);
     if (!verdict) return tl::unexpected(verdict.error());
     made.verdict = std::move(*verdict);
     made.verdict_seconds = SecondsSince(start);

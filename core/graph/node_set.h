@@ -1,6 +1,7 @@
 // A set of nodes as a bitmap: one bit a node, so that the marks of ten million nodes stay in the cache.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -25,6 +26,13 @@ class NodeSet {
     const bool fresh = !(word & bit);
     word |= bit;
     return fresh;
+  }
+  /// The same while other threads call it too: exactly one of them is told that `n` is new.
+  bool InsertNewShared(NodeId n) noexcept {
+    const std::atomic_ref<std::uint64_t> word(words_[n >> 6]);
+    const std::uint64_t bit = std::uint64_t{1} << (n & 63);
+    if (word.load(std::memory_order_relaxed) & bit) return false;
+    return !(word.fetch_or(bit, std::memory_order_relaxed) & bit);
   }
   [[nodiscard]] NodeId node_count() const noexcept { return node_count_; }
   /// Number of members. O(node_count / 64).

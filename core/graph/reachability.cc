@@ -3,28 +3,54 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/parallel.h"
+
 namespace pygc::graph {
 namespace {
 
 // How many nodes ahead of the one in work the offsets and the edges are asked for (performance.md: knee at 8-16 for one thread).
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
+constexpr std::size_t kPiece = 1u << 13;         // nodes of a level that a thread takes at once
+constexpr std::size_t kParallelFrom = 1u << 15;  // nodes of a level for which threads are worth their start
+
+/// Adds to `found` what `level` leads to and `insert` says is new.
+template <typename Insert>
+void Expand(const CsrGraph& graph, std::span<const NodeId> level, const Insert& insert, std::vector<NodeId>& found) {
+  const std::size_t size = level.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    if (i + kOffsetsAhead < size) graph.PrefetchOffsets(level[i + kOffsetsAhead]);
+    if (i + kEdgesAhead < size) graph.PrefetchEdges(level[i + kEdgesAhead]);
+    for (const NodeId target : graph.Successors(level[i])) {
+      if (insert(target)) found.push_back(target);
+    }
+  }
+}
 
 }  // namespace
 
-void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited) {
+void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads) {
   std::vector<NodeId> level, next;
   for (const NodeId root : roots) {
     if (visited.InsertNew(root)) level.push_back(root);
   }
+  std::vector<std::vector<NodeId>> found(threads);
   while (!level.empty()) {
     next.clear();
-    const std::size_t size = level.size();
-    for (std::size_t i = 0; i < size; ++i) {
-      if (i + kOffsetsAhead < size) graph.PrefetchOffsets(level[i + kOffsetsAhead]);
-      if (i + kEdgesAhead < size) graph.PrefetchEdges(level[i + kEdgesAhead]);
-      for (const NodeId target : graph.Successors(level[i])) {
-        if (visited.InsertNew(target)) next.push_back(target);
+    if (threads > 1 && level.size() >= kParallelFrom) {
+      const std::size_t pieces = (level.size() + kPiece - 1) / kPiece;
+      const auto expand = [&](std::size_t piece, unsigned thread) {
+        const auto insert = [&](NodeId n) { return visited.InsertNewShared(n); };
+        Expand(graph, std::span(level).subspan(piece * kPiece, std::min(kPiece, level.size() - piece * kPiece)), insert, found[thread]);
+        return true;
+      };
+      ForEachPiece(pieces, ThreadCount(threads, pieces), expand, [](std::size_t) { return true; });
+      for (std::vector<NodeId>& part : found) {
+        next.insert(next.end(), part.begin(), part.end());
+        part.clear();
       }
+    } else {
+      Expand(
+          graph, level, [&](NodeId n) { return visited.InsertNew(n); }, next);
     }
     std::swap(level, next);
   }

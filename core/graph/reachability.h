@@ -11,7 +11,8 @@ namespace pygc::graph {
 
 /// Adds to `visited` the roots and everything reachable from them. Nodes that are in `visited` already are neither entered nor expanded, so a caller
 /// closes parts of the graph by inserting them first. Breadth first with look-ahead prefetch. Time O(V + E), memory O(widest level).
-void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited);
+/// `threads`: at least 1; more of them share wide levels, with the same result.
+void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads = 1);
 
 /// A shortest path from any of `from` to `to`, both ends included; empty when there is none. Among equally short paths the one found first when roots
 /// are taken in the order given and edges in graph order. `within`: only nodes of this set are entered (nullptr: all). Time O(V + E), memory 4 bytes

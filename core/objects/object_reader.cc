@@ -65,6 +65,16 @@ void ObjectReader::BorrowedReferents(Address object, const TypeFacts& type, Refe
 void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) const noexcept {
   const Offsets& o = impl_->offsets;
   const target::MemoryImage& memory = impl_->process->memory;
+  if (type.reader == ReaderKind::kInstance && type.managed_dict) {
+    // Attributes in a block of their own: a pointer before the object leads there, in 3.12 with its lowest bit set. CPython: PyDictOrValues.
+    const std::int64_t offset = o.managed_dict_tagged ? o.managed_dict_offset : o.managed_values_offset;
+    if (offset == 0) return;
+    const std::byte* const word = memory.At(object + static_cast<Address>(offset), 8);
+    const Address values = word != nullptr ? LoadUnchecked<std::uint64_t>(word) : 0;
+    if (values == 0 || (o.managed_dict_tagged && (values & 1) == 0)) return;
+    if (const std::byte* const p = memory.At(values + (o.managed_dict_tagged ? 1 : 0), 1)) __builtin_prefetch(p);
+    return;
+  }
   const ReaderKind kind = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
   std::uint32_t field = 0;
   switch (kind) {

@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "core/base/byte_reader.h"
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 
 namespace pygc::snapshot {
 namespace {

@@ -1,12 +1,15 @@
 #include "core/snapshot/excerpt_builder.h"
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 #include <map>
 #include <new>
 #include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
+#include "core/base/parallel.h"
 #include "core/cpython/object_header.h"
 #include "core/graph/reachability.h"
 #include "core/graph/scc.h"
@@ -27,13 +30,14 @@ class LabelTable {
   explicit LabelTable(const objects::ObjectReader& reader) : reader_(reader) { texts_.emplace_back(); }
 
   std::uint32_t IdOf(const objects::LabelledReferent& referent) {
-    if (!referent.text.empty()) return Intern(reader_.LabelText(referent));
+    if (!referent.text.empty()) return Intern(reader_.get().LabelText(referent));
     const Key key{referent.kind, referent.name, referent.key, referent.index};
     const auto [found, fresh] = ids_.try_emplace(key, 0);
-    if (fresh) found->second = Intern(reader_.LabelText(referent));
+    if (fresh) found->second = Intern(reader_.get().LabelText(referent));
     return found->second;
   }
-  [[nodiscard]] std::vector<std::string> Take() { return std::move(texts_); }
+  /// By id; [0] is empty.
+  [[nodiscard]] const std::vector<std::string>& texts() const noexcept { return texts_; }
 
  private:
   struct Key {
@@ -57,11 +61,16 @@ class LabelTable {
     return found->second;
   }
 
-  const objects::ObjectReader& reader_;
+  std::reference_wrapper<const objects::ObjectReader> reader_;
   std::unordered_map<Key, std::uint32_t, Hash> ids_;
   std::unordered_map<std::string, std::uint32_t> by_text_;
   std::vector<std::string> texts_;
 };
+
+constexpr std::size_t kLookAhead = 16;  // members between the first sight of one and its decoding
+constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
+constexpr unsigned kPieceShift = 16;    // ids of the heap in one piece of work
+constexpr std::uint64_t kMinReferences = 1u << 22;
 
 class ExcerptBuilder {
  public:
@@ -70,93 +79,149 @@ class ExcerptBuilder {
       : reader_(reader), process_(reader.process()), heap_(heap), nodes_(nodes), limits_(limits), progress_(progress), header_(reader.runtime()) {}
 
   Result<heap::Excerpt> Run() {
-    if (!FindObjects()) return Cancelled();
+    if (!FindObjects()) return references_ > max_references_ ? TooMany() : Cancelled();
     if (index_.size() > limits_.max_objects)
       return Fail(ErrorCode::kLimit, "the unreachable part has {} objects; at most {} can be numbered", index_.size(), limits_.max_objects);
-    if (!ReadReferences()) return Cancelled();
-    if (edges_.size() > 0xFFFFFFFFu)
-      return Fail(ErrorCode::kLimit, "the unreachable part has {} references; at most {} can be numbered", edges_.size(), 0xFFFFFFFFu);
+    if (!NumberReferences()) return Cancelled();
     DropShared();
-    MakeColumns();
-    if (!LabelCycles()) return Cancelled();
+    if (!MakeColumns() || !LabelCycles()) return Cancelled();
     return std::move(excerpt_);
   }
 
  private:
+  // An object as it was found, and where its referents end in the piece's list of them.
+  struct Found {
+    Address object = 0;
+    const TypeFacts* type = nullptr;  // nullptr: not to be read
+    NodeId node = kNoNode;            // in the heap
+    std::uint32_t end = 0;
+    NodeId id = kNoNode;  // in index_, once that is sealed
+    bool member = false;  // one of nodes_
+  };
+  // What one piece of the heap's ids found: its members, and untracked objects that they led to first.
+  struct Piece {
+    std::vector<Found> objects;
+    objects::ReferentBuffer referents;  // of all, in order; then their ids, kNoNode where they are no part of the excerpt
+  };
+
   [[nodiscard]] static tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "stopped while reading the unreachable part"); }
-  bool Tick(std::string_view stage, std::uint64_t total) { return ++steps_ % 16384 != 0 || progress_.Update(stage, steps_, total); }
+  [[nodiscard]] tl::unexpected<Error> TooMany() const {
+    return Fail(ErrorCode::kLimit, "the unreachable part has more than {} references, more than memory has words for: containers share their tables",
+                max_references_);
+  }
 
   [[nodiscard]] const TypeFacts* TypeAt(Address object) const {
     const std::byte* const p = process_.memory.At(object, header_.size());
     return p == nullptr ? nullptr : reader_.Type(header_.Type(p));
   }
-  [[nodiscard]] bool IsMember(Address object) const {
-    const NodeId n = heap_.index.Find(object);
-    return n != kNoNode && nodes_.Contains(n);
-  }
-  void AppendReferents(Address object, const TypeFacts& type, bool member, objects::ReferentBuffer& out) const {
-    if (member || (type.have_gc && reader_.IsGc(object, type))) reader_.Referents(object, type, out);
+  bool ForEachOf(std::string_view stage, const std::function<bool(Piece&)>& work) {
+    return ForEachPiece(
+        pieces_.size(), ThreadCount(limits_.threads, pieces_.size()), [&](std::size_t piece, unsigned) { return work(pieces_[piece]); },
+        [&](std::size_t done) { return progress_.Update(stage, done << kPieceShift, heap_.size()); });
   }
 
-  // Members, and every untracked object that they lead to and that could be theirs alone.
+  // Members, and every untracked object that they lead to and that could be theirs alone: each decoded once, by the thread that marks it.
   bool FindObjects() {
     const std::uint8_t shift = reader_.runtime().gc_head.size > 16 ? 3 : 4;
     const std::vector<heap::ObjectIndex::Range> ranges = ObjectRanges(process_, shift, true);
     index_ = heap::ObjectIndex(ranges);
-    std::vector<Address> work;
-    if (!nodes_.Empty()) {
-      heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
-        if (nodes_.Contains(n) && index_.Mark(a)) work.push_back(a);
-      });
-    }
-    const std::size_t members = work.size();
-    objects::ReferentBuffer referents;
-    const auto expand = [&](Address object, bool member) {
-      const TypeFacts* const type = TypeAt(object);
-      if (type == nullptr) return;
-      referents.clear();
-      AppendReferents(object, *type, member, referents);
-      for (const Address r : referents) {
-        if (index_.IsMarked(r)) continue;
-        const NodeId n = heap_.index.Find(r);
-        if (n != kNoNode && heap_.IsTracked(n)) continue;  // a tracked object that is not leaked
-        const std::byte* const p = process_.memory.At(r, header_.size());
-        if (p == nullptr || header_.Refcount(p) >= heap::kSaturated || reader_.Type(header_.Type(p)) == nullptr) continue;
-        if (index_.Mark(r)) work.push_back(r);
-      }
+    std::uint64_t bytes = 0;
+    for (const target::Segment& s : process_.memory.segments()) bytes += s.range.size();
+    max_references_ = std::clamp<std::uint64_t>(bytes / 4, kMinReferences, 0xFFFFFFFFu);  // LIMIT: a reference takes a word of the target's memory
+    const std::size_t count = nodes_.Empty() ? 0 : (std::size_t{heap_.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
+    pieces_.resize(count);
+    const auto find = [this](Piece& piece) {
+      const auto number = static_cast<std::uint64_t>(&piece - pieces_.data());
+      const auto end = static_cast<NodeId>(std::min<std::uint64_t>((number + 1) << kPieceShift, heap_.size()));
+      return FindMembers(static_cast<NodeId>(number << kPieceShift), end, piece) && FindOthers(piece);
     };
-    for (std::size_t i = 0; i < members; ++i) {
-      if (!Tick("reading the unreachable part", members)) return false;
-      expand(work[i], true);
-    }
-    while (work.size() > members) {
-      if (!Tick("reading the unreachable part", 0)) return false;
-      const Address object = work.back();
-      work.pop_back();
-      expand(object, false);
-    }
+    if (!ForEachOf("reading the unreachable part", find)) return false;
     index_.Seal();
     return true;
   }
 
-  bool ReadReferences() {
-    offsets_.reserve(std::size_t{index_.size()} + 1);
-    offsets_.push_back(0);
-    objects::ReferentBuffer referents;
-    bool go_on = true;
-    index_.ForEach(0, index_.size(), [&](NodeId, Address object) {
-      go_on = go_on && Tick("reading references of the unreachable part", 0);
-      const TypeFacts* const type = go_on ? TypeAt(object) : nullptr;
-      const bool member = IsMember(object);
-      member_.push_back(member);
-      referents.clear();
-      if (type != nullptr) AppendReferents(object, *type, member, referents);
-      for (const Address r : referents) {
-        if (const NodeId target = index_.Find(r); target != kNoNode) edges_.push_back(target);
-      }
-      offsets_.push_back(static_cast<std::uint32_t>(edges_.size()));
+  bool FindMembers(NodeId begin, NodeId end, Piece& piece) {
+    heap_.index.ForEach(begin, end, [&](NodeId n, Address a) {
+      if (nodes_.Contains(n) && index_.MarkShared(a)) piece.objects.push_back({a, nullptr, n, 0, kNoNode, true});
     });
-    return go_on;
+    std::vector<Found>& members = piece.objects;
+    for (std::size_t i = 0; i < members.size() + kLookAhead; ++i) {
+      if (i < members.size()) __builtin_prefetch(process_.memory.At(members[i].object, 0));
+      if (i >= kTableAfter && i - kTableAfter < members.size()) {
+        Found& next = members[i - kTableAfter];
+        next.type = TypeAt(next.object);
+        if (next.type != nullptr) reader_.PrefetchReferents(next.object, *next.type);
+      }
+      if (i >= kLookAhead && !Decode(members[i - kLookAhead], piece)) return false;
+    }
+    return true;
+  }
+  bool Decode(Found& found, Piece& piece) {
+    const std::size_t before = piece.referents.size();
+    if (found.type != nullptr && (found.member || (found.type->have_gc && reader_.IsGc(found.object, *found.type))))
+      reader_.Referents(found.object, *found.type, piece.referents);
+    found.end = static_cast<std::uint32_t>(piece.referents.size());
+    references_ += piece.referents.size() - before;
+    return references_ <= max_references_;
+  }
+
+  // Objects that are found stand behind the others, and are decoded when all referents so far were looked at.
+  bool FindOthers(Piece& piece) {
+    std::size_t decoded = piece.objects.size();
+    for (std::size_t looked = 0; looked < piece.referents.size();) {
+      const Address r = piece.referents[looked++];
+      // Of the tracked objects only members count, and they find themselves.
+      const NodeId n = index_.IsMarkedShared(r) ? kNoNode : heap_.index.Find(r);
+      if (!index_.IsMarkedShared(r) && (n == kNoNode || !heap_.IsTracked(n))) {
+        const std::byte* const p = process_.memory.At(r, header_.size());
+        const TypeFacts* const type = p == nullptr || header_.Refcount(p) >= heap::kSaturated ? nullptr : reader_.Type(header_.Type(p));
+        if (type != nullptr && index_.MarkShared(r)) piece.objects.push_back({r, type, n, 0, kNoNode, false});
+      }
+      if (looked < piece.referents.size()) continue;
+      for (; decoded < piece.objects.size(); ++decoded) {
+        if (!Decode(piece.objects[decoded], piece)) return false;
+      }
+    }
+    return true;
+  }
+
+  // Columns by id of index_: offsets_, edges_, member_.
+  bool NumberReferences() {
+    offsets_.assign(std::size_t{index_.size()} + 1, 0);
+    member_.assign(index_.size(), 0);
+    const auto number = [this](Piece& piece) {
+      heap::ObjectIndex::LastRange last;
+      for (std::size_t i = 0; i < piece.referents.size() + kLookAhead; ++i) {
+        if (i < piece.referents.size()) {
+          if (const auto place = index_.PlaceOf(piece.referents[i], last); place.cell != heap::ObjectIndex::kNoCell) index_.PrefetchToRead(place);
+        }
+        if (i >= kLookAhead) piece.referents[i - kLookAhead] = index_.Find(piece.referents[i - kLookAhead]);
+      }
+      std::size_t at = 0;
+      for (Found& found : piece.objects) {
+        found.id = index_.Find(found.object);
+        member_[found.id] = found.member;
+        std::uint32_t known = 0;
+        for (; at < found.end; ++at) known += piece.referents[at] != kNoNode;
+        offsets_[std::size_t{found.id} + 1] = known;
+      }
+      return true;
+    };
+    if (!ForEachOf("numbering references of the unreachable part", number)) return false;
+    for (std::size_t i = 1; i < offsets_.size(); ++i) offsets_[i] += offsets_[i - 1];  // at most max_references_, so 32 bits are enough
+    edges_.resize(offsets_.back());
+    const auto store = [this](Piece& piece) {
+      std::size_t at = 0;
+      for (const Found& found : piece.objects) {
+        std::size_t to = offsets_[found.id];
+        for (; at < found.end; ++at) {
+          if (piece.referents[at] != kNoNode) edges_[to++] = static_cast<NodeId>(piece.referents[at]);
+        }
+      }
+      piece.referents = {};
+      return true;
+    };
+    return ForEachOf("storing references of the unreachable part", store);
   }
 
   // Untracked objects whose count is not explained from inside belong to others too, and so does what they lead to.
@@ -167,14 +232,16 @@ class ExcerptBuilder {
     graph::CsrGraph all(std::move(offsets_), std::move(edges_));
     NodeSet shared(count);
     std::vector<NodeId> roots;
-    index_.ForEach(0, count, [&](NodeId n, Address object) {
-      if (member_[n]) {
-        shared.Insert(n);  // closed: members stay whatever refers to them
-        return;
+    for (const Piece& piece : pieces_) {
+      for (const Found& f : piece.objects) {
+        if (f.member) {
+          shared.Insert(f.id);  // closed: members stay whatever refers to them
+          continue;
+        }
+        const std::byte* const p = process_.memory.At(f.object, header_.size());
+        if (p == nullptr || header_.Refcount(p) > found[f.id]) roots.push_back(f.id);
       }
-      const std::byte* const p = process_.memory.At(object, header_.size());
-      if (p == nullptr || header_.Refcount(p) > found[n]) roots.push_back(n);
-    });
+    }
     graph::MarkReachable(all, roots, shared);
     local_.assign(count, kNoNode);
     NodeId kept = 0;
@@ -196,21 +263,34 @@ class ExcerptBuilder {
     excerpt_.components = graph::StronglyConnectedComponents(excerpt_.graph);
   }
 
-  void MakeColumns() {
-    std::vector<const TypeFacts*> facts;
-    index_.ForEach(0, index_.size(), [&](NodeId n, Address object) {
-      if (local_[n] == kNoNode) return;
-      const NodeId in_heap = heap_.index.Find(object);
-      const TypeFacts* const type = TypeAt(object);
-      const std::byte* const p = process_.memory.At(object, header_.size());
-      excerpt_.address.push_back(object);
-      excerpt_.node.push_back(in_heap);
-      excerpt_.refcount.push_back(p != nullptr ? header_.Refcount(p) : heap::kSaturated);
-      excerpt_.flags.push_back(in_heap != kNoNode ? heap_.flags[in_heap] : heap::kUntracked);
-      excerpt_.type.push_back(type == nullptr ? TypeOf(TypeUse::kNoType) : TypeOf(object, *type));
-      excerpt_.size_bytes.push_back(type == nullptr ? heap::kUnknownSize : reader_.SizeOf(object, *type).value_or(heap::kUnknownSize));
-    });
+  bool MakeColumns() {
+    const NodeId count = excerpt_.graph.node_count();
+    std::vector<const TypeFacts*> facts(count);
+    excerpt_.address.resize(count);
+    excerpt_.node.resize(count);
+    excerpt_.refcount.resize(count);
+    excerpt_.flags.resize(count);
+    excerpt_.type.resize(count);
+    excerpt_.size_bytes.resize(count);
+    const auto fill = [&](Piece& piece) {
+      for (const Found& f : piece.objects) {
+        const NodeId n = local_[f.id];
+        if (n == kNoNode) continue;
+        const std::byte* const p = process_.memory.At(f.object, header_.size());
+        facts[n] = f.type;
+        excerpt_.address[n] = f.object;
+        excerpt_.node[n] = f.node;
+        excerpt_.refcount[n] = p != nullptr ? header_.Refcount(p) : heap::kSaturated;
+        excerpt_.flags[n] = f.node != kNoNode ? heap_.flags[f.node] : heap::kUntracked;
+        excerpt_.size_bytes[n] = f.type == nullptr ? heap::kUnknownSize : reader_.SizeOf(f.object, *f.type).value_or(heap::kUnknownSize);
+      }
+      piece = {};
+      return true;
+    };
+    if (!ForEachOf("measuring the unreachable part", fill)) return false;
+    for (NodeId n = 0; n < count; ++n) excerpt_.type[n] = facts[n] == nullptr ? TypeOf(TypeUse::kNoType) : TypeOf(excerpt_.address[n], *facts[n]);
     index_of_type_.clear();
+    return true;
   }
 
   // The index into excerpt_.types: by type and shown name, because all classic instances of 2.7 have the one type `instance`.
@@ -244,36 +324,69 @@ class ExcerptBuilder {
     return found->second;
   }
 
+  // Each thread names labels in a table of its own; the tables are put together at the end, in an order that does not tell who did what.
   bool LabelCycles() {
-    LabelTable labels(reader_);
     excerpt_.label.assign(excerpt_.graph.edge_count(), 0);
     NodeSet cyclic(excerpt_.components.count());
     for (NodeId c = 0; c < excerpt_.components.count(); ++c) {
       if (graph::IsCyclic(excerpt_.graph, excerpt_.components, c)) cyclic.Insert(c);
     }
-    std::vector<objects::LabelledReferent> referents;
-    for (NodeId n = 0; n < excerpt_.size(); ++n) {
-      const NodeId component = excerpt_.components.component_of[n];
-      if (!cyclic.Contains(component)) continue;
-      if (!Tick("labelling references", 0)) return false;
-      const Address object = excerpt_.address[n];
-      const TypeFacts* const type = TypeAt(object);
-      if (type == nullptr) continue;
-      referents.clear();
-      reader_.LabelledReferents(object, *type, referents);
-      const std::span<const NodeId> successors = excerpt_.graph.Successors(n);
-      std::size_t position = 0;
-      for (const objects::LabelledReferent& r : referents) {
-        const NodeId found = index_.Find(r.referent);
-        if (found == kNoNode || local_[found] == kNoNode) continue;
-        // The two readings list the same references in the same order; where they should not, the rest stays without labels.
-        if (position == successors.size() || successors[position] != local_[found]) break;
-        if (excerpt_.components.component_of[local_[found]] == component) excerpt_.label[excerpt_.graph.FirstEdge(n) + position] = labels.IdOf(r);
-        ++position;
+    const std::size_t pieces = (std::size_t{excerpt_.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
+    const unsigned threads = ThreadCount(limits_.threads, pieces);
+    std::vector<LabelTable> tables(threads, LabelTable(reader_));
+    std::vector<unsigned> done_by(pieces);
+    const auto range_of = [&](std::size_t piece) {
+      return std::pair{static_cast<NodeId>(piece << kPieceShift),
+                       static_cast<NodeId>(std::min<std::uint64_t>((piece + 1) << kPieceShift, excerpt_.size()))};
+    };
+    const auto tick = [&](std::size_t done) { return progress_.Update("labelling references", done << kPieceShift, excerpt_.size()); };
+    const auto label = [&](std::size_t piece, unsigned thread) {
+      done_by[piece] = thread;
+      const auto [begin, end] = range_of(piece);
+      std::vector<objects::LabelledReferent> referents;
+      for (NodeId n = begin; n < end; ++n) {
+        if (cyclic.Contains(excerpt_.components.component_of[n])) LabelReferences(n, referents, tables[thread]);
       }
+      return true;
+    };
+    if (!ForEachPiece(pieces, threads, label, tick)) return false;
+    std::map<std::string_view, std::uint32_t> ids{{"", 0}};
+    for (const LabelTable& table : tables) {
+      for (const std::string& text : table.texts()) ids.try_emplace(text, 0);
     }
-    excerpt_.label_texts = labels.Take();
+    for (auto& [text, id] : ids) {
+      id = static_cast<std::uint32_t>(excerpt_.label_texts.size());
+      excerpt_.label_texts.emplace_back(text);
+    }
+    std::vector<std::vector<std::uint32_t>> renamed(threads);
+    for (unsigned thread = 0; thread < threads; ++thread) {
+      for (const std::string& text : tables[thread].texts()) renamed[thread].push_back(ids.find(text)->second);
+    }
+    for (std::size_t piece = 0; piece < pieces; ++piece) {
+      const auto [begin, end] = range_of(piece);
+      const std::uint64_t last = end == excerpt_.size() ? excerpt_.graph.edge_count() : excerpt_.graph.FirstEdge(end);
+      for (std::uint64_t e = excerpt_.graph.FirstEdge(begin); e < last; ++e) excerpt_.label[e] = renamed[done_by[piece]][excerpt_.label[e]];
+    }
     return true;
+  }
+  void LabelReferences(NodeId n, std::vector<objects::LabelledReferent>& referents, LabelTable& labels) {
+    const Address object = excerpt_.address[n];
+    const NodeId component = excerpt_.components.component_of[n];
+    const TypeFacts* const type = TypeAt(object);
+    if (type == nullptr) return;
+    referents.clear();
+    reader_.LabelledReferents(object, *type, referents);
+    const std::span<const NodeId> successors = excerpt_.graph.Successors(n);
+    const std::uint64_t first = excerpt_.graph.FirstEdge(n);
+    std::size_t position = 0;
+    for (const objects::LabelledReferent& r : referents) {
+      const NodeId found = index_.Find(r.referent);
+      if (found == kNoNode || local_[found] == kNoNode) continue;
+      // The two readings list the same references in the same order; where they should not, the rest stays without labels.
+      if (position == successors.size() || successors[position] != local_[found]) break;
+      if (excerpt_.components.component_of[local_[found]] == component) excerpt_.label[first + position] = labels.IdOf(r);
+      ++position;
+    }
   }
 
   const objects::ObjectReader& reader_;
@@ -284,14 +397,16 @@ class ExcerptBuilder {
   ProgressSink& progress_;
   cpython::ObjectHeaderReader header_;
   heap::ObjectIndex index_;
-  std::vector<bool> member_;  // by index id: one of nodes_
+  std::vector<Piece> pieces_;
+  std::atomic<std::uint64_t> references_{0};
+  std::uint64_t max_references_ = 0;
+  std::vector<std::uint8_t> member_;  // by index id: one of nodes_
   std::vector<std::uint32_t> offsets_;
   std::vector<NodeId> edges_;
   std::vector<NodeId> local_;  // by index id: id in the excerpt
   std::map<std::pair<std::uint32_t, std::string>, std::uint32_t> index_of_type_;
   std::vector<std::uint32_t> plain_types_;  // by TypeFacts::id: index + 1
   heap::Excerpt excerpt_;
-  std::uint64_t steps_ = 0;
 };
 
 }  // namespace

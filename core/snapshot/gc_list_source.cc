@@ -12,7 +12,7 @@
 #include "core/snapshot/collection_phase.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 #include "core/snapshot/thread_words.h"
 
 namespace pygc::snapshot {

@@ -17,7 +17,7 @@
 #include "core/cpython/uncounted_references.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 #include "core/snapshot/stray_objects.h"
 #include "core/snapshot/thread_words.h"
 #include "core/snapshot/type_columns.h"
@@ -446,8 +446,9 @@ class Builder {
     if (options_.with_leaves && stores_) return OrderReferences(blocks);
     const std::uint64_t bytes = BoundReferences();
     const auto decode = [&](unsigned threads) {
+      std::vector<DecodeScratch> scratch(threads);
       return ForEachPiece(
-          Pieces(), threads, [&](std::size_t piece, unsigned) { return DecodePiece(piece, threads == 1, blocks[piece]); },
+          Pieces(), threads, [&](std::size_t piece, unsigned thread) { return DecodePiece(piece, threads == 1, scratch[thread], blocks[piece]); },
           [this](std::size_t pieces) { return progress_.Update("reading references", pieces << options_.piece_shift, found_.index.size()); });
     };
     const unsigned threads = ThreadCount(options_.limits.threads, Pieces());
@@ -566,30 +567,46 @@ class Builder {
     return true;
   }
 
+  // What one thread keeps from piece to piece, so that a piece's references are stored once, in a block of their very size.
+  struct DecodeScratch {
+    objects::ReferentBuffer referents;
+    std::vector<heap::ObjectIndex::Place> places;  // of each referent, asked for while the next objects are decoded
+    heap::ObjectIndex::LastRange last_range;
+    std::vector<NodeId> edges;
+  };
+
   // `cut`: objects beyond the bound of all references are left without; otherwise the work stops there.
-  bool DecodePiece(std::size_t piece, bool cut, graph::CsrGraph::Block& block) {
+  bool DecodePiece(std::size_t piece, bool cut, DecodeScratch& scratch, graph::CsrGraph::Block& block) {
     const auto [begin, end] = Piece(piece);
     PieceCounts& counts = counts_[piece];
     block.first_node = begin;
     block.offsets.reserve(end - begin + 1);
     block.offsets.push_back(0);
-    objects::ReferentBuffer referents;
+    objects::ReferentBuffer& referents = scratch.referents;
+    std::vector<heap::ObjectIndex::Place>& places = scratch.places;
+    std::vector<NodeId>& edges = scratch.edges;
+    referents.clear();
+    places.clear();
+    edges.clear();
     std::array<std::size_t, kBatch> ends{};
     std::size_t batched = 0;
     const auto resolve = [&] {
       edges_.fetch_add(referents.size(), std::memory_order_relaxed);
-      std::size_t at = 0;
+      std::size_t at = 0, used = edges.size();
+      if (edges.capacity() - used < places.size()) edges.reserve(std::max(edges.capacity() * 2, used + places.size()));
+      edges.resize(used + places.size());
       for (std::size_t i = 0; i < batched; ++i) {
-        for (; at < ends[i]; ++at) {
-          const NodeId target = found_.index.Find(referents[at]);
-          if (target != heap::kNoNode) {
-            block.edges.push_back(target);
-          } else {
-            counts.dangling += options_.with_leaves;
-          }
+        const std::size_t first = used;
+        for (const std::size_t stop = ends[i]; at < stop; ++at) {
+          const NodeId target = found_.index.IdAt(places[at]);
+          edges[used] = target;
+          used += target != heap::kNoNode;
         }
-        block.offsets.push_back(static_cast<std::uint32_t>(block.edges.size()));
+        if (options_.with_leaves) counts.dangling += ends[i] - (i == 0 ? 0 : ends[i - 1]) - (used - first);
+        block.offsets.push_back(static_cast<std::uint32_t>(used));
       }
+      edges.resize(used);
+      places.clear();
       referents.clear();
       batched = 0;
     };
@@ -600,7 +617,11 @@ class Builder {
       } else {
         counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
       }
-      for (std::size_t i = before; i < referents.size(); ++i) found_.index.Prefetch(referents[i]);
+      for (std::size_t i = before; i < referents.size(); ++i) {
+        const heap::ObjectIndex::Place place = found_.index.PlaceOf(referents[i], scratch.last_range);
+        if (place.cell != heap::ObjectIndex::kNoCell) found_.index.PrefetchToRead(place);
+        places.push_back(place);
+      }
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
     };
@@ -620,7 +641,7 @@ class Builder {
     });
     for (std::size_t i = seen > kLookAhead ? seen - kLookAhead : 0; i < seen; ++i) decode(ahead[i % kLookAhead].first, ahead[i % kLookAhead].second);
     resolve();
-    block.edges.shrink_to_fit();
+    block.edges.assign(edges.begin(), edges.end());
     return cut || edges_.load(std::memory_order_relaxed) < max_edges_;
   }
 

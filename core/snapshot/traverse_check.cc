@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "core/snapshot/parallel.h"
+#include "core/base/parallel.h"
 
 namespace pygc::snapshot {
 namespace {

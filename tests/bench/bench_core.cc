@@ -99,12 +99,12 @@ int main(int argc, char** argv) {
   lap("locate", 0);
   const pygc::heap::HeapSnapshot heap = Require("snapshot", pygc::snapshot::BuildSnapshot(reader, options, stages));
   lap("snapshot", heap.size());
-  const pygc::analysis::Verdict verdict = Require("verdict", pygc::analysis::ReplayCollection(heap, stages));
+  const pygc::analysis::Verdict verdict = Require("verdict", pygc::analysis::ReplayCollection(heap, stages, options.limits.threads));
   lap("verdict", heap.size());
   const pygc::heap::Excerpt excerpt =
       Require("excerpt", pygc::snapshot::BuildExcerpt(reader, heap, pygc::analysis::LeakedNodes(verdict), options.limits, stages));
   lap("excerpt", heap.size());
-  const pygc::analysis::Groups groups = Require("groups", pygc::analysis::GroupStructures(heap, verdict, excerpt, stages));
+  const pygc::analysis::Groups groups = Require("groups", pygc::analysis::GroupStructures(heap, verdict, excerpt, stages, options.limits.threads));
   lap("groups", heap.size());
   fmt::print("total wall {:.1f} ms, cpu {:.1f} ms; {} nodes, {} tracked, {} references, {} types; columns: index {:.1f} MB, graph {:.1f} MB\n",
              total * 1e3, total_cpu * 1e3, heap.size(), heap.coverage.objects, heap.graph.edge_count(), heap.types.size(),

@@ -194,5 +194,22 @@ TEST_CASE("the reverse of the reverse is the graph with sorted edges, and paths 
   });
 }
 
+// Wide levels are shared between threads; the same nodes are reached.
+TEST_CASE("several threads mark what one does") {
+  test::ForSeeds(3, [](std::mt19937_64& random) {
+    constexpr NodeId kNodes = 400000;
+    const CsrGraph graph = test::RandomGraph(random, kNodes, kNodes * 3 / 2);
+    NodeSet closed(kNodes);
+    for (NodeId i = 0; i < kNodes / 10; ++i) closed.Insert(static_cast<NodeId>(random() % kNodes));
+    std::vector<NodeId> roots;
+    for (NodeId i = 0; i < 100000; ++i) roots.push_back(static_cast<NodeId>(random() % kNodes));
+    NodeSet by_one = closed, by_several = closed;
+    MarkReachable(graph, roots, by_one);
+    MarkReachable(graph, roots, by_several, 4);
+    CHECK(by_one == by_several);
+    CHECK(by_one.Count() > closed.Count() + 100000 / 2);
+  });
+}
+
 }  // namespace
 }  // namespace pygc::graph

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace pygc::snapshot {
+namespace pygc {
 
 /// Number of threads for `limits_threads` (0: one for each processor) and `pieces` of work.
 [[nodiscard]] inline unsigned ThreadCount(unsigned limits_threads, std::size_t pieces) {
@@ -54,4 +54,4 @@ bool ForEachPiece(std::size_t pieces, unsigned threads, Work&& work, Tick&& tick
   return !stop;
 }
 
-}  // namespace pygc::snapshot
+}  // namespace pygc
