@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace pygc {
+namespace {
+
+constexpr std::uint32_t kNear = 6;
+
+}  // namespace
 
 AddressMap::AddressMap(std::span<const AddressRange> ranges) : ranges_(ranges.begin(), ranges.end()) {
   // A range of many terabytes (a sparse reservation) would take a second to enter chunk by chunk; such maps use binary search throughout.
@@ -31,6 +36,11 @@ std::uint32_t AddressMap::FindSlow(Address a) const noexcept { return FindFrom(0
 
 std::uint32_t AddressMap::FindFrom(std::uint32_t first, Address a) const noexcept {
   const std::size_t count = ranges_.size();
+  // The ranges of one chunk are few, as a rule.
+  for (std::size_t i = first, near = std::min<std::size_t>(count, std::size_t{first} + kNear); i < near; ++i) {
+    if (a < ranges_[i].end) return a >= ranges_[i].begin ? static_cast<std::uint32_t>(i) : kNone;
+  }
+  first += kNear;
   if (first >= count || a < ranges_[first].begin) return kNone;
   // Double the step until a range begins behind `a`, then halve.
   std::size_t low = first, step = 1;

@@ -11,7 +11,7 @@ PYGC_BUILD_PACKAGES=(
 )
 PYGC_RUN_PACKAGES=(gdb python3 procps)
 # The tests: another Debian suite's packages are checked against Debian's keyring, one interpreter is built from source; ctypes and git for the harness.
-PYGC_TEST_PACKAGES=(debian-archive-keyring make dpkg-dev man-db libffi-dev libssl-dev ca-certificates apt dpkg git binutils util-linux libc6-dev python3-jsonschema python3-six pypy3 graphviz)
+PYGC_TEST_PACKAGES=(debian-archive-keyring make dpkg-dev man-db libffi-dev libssl-dev ca-certificates apt dpkg git binutils util-linux libc6-dev python3-jsonschema python3-six pypy3 graphviz valgrind)
 
 pygc_missing_packages() {   # names that are not installed, one a line
   local name status

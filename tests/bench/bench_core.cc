@@ -18,6 +18,12 @@
 #include "core/snapshot/snapshot_builder.h"
 #include "core/target/open.h"
 
+#if __has_include(<valgrind/callgrind.h>)
+#include <valgrind/callgrind.h>
+#else
+#define CALLGRIND_DUMP_STATS_AT(what) static_cast<void>(what)
+#endif
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -77,6 +83,7 @@ int main(int argc, char** argv) {
   Clock::time_point start = Clock::now();
   double total = 0, cpu = cpu_seconds(), total_cpu = 0;
   const auto lap = [&](const char* what, std::uint64_t objects) {
+    CALLGRIND_DUMP_STATS_AT(what);  // under callgrind: what was executed since the last one (instructions.py)
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     const double cpu_now = cpu_seconds(), cpu_used = cpu_now - cpu;
     cpu = cpu_now;

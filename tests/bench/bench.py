@@ -1,0 +1,400 @@
+#!/usr/bin/env python3
+"""What pygc costs, against the interpreter's own gc.collect() of the same heap: a table, and with --json a record of it.
+
+usage: bench.py [--shape S]... [--size N]... [--interpreter VERSION]... [--reps N] [--measure NAME]... [--json FILE] [--history] [--small]
+
+For each interpreter (default 3.12), shape and size (heaps.py; default mixed, 1,000,000): one process is built and dumped once by gcore, then REPS (3) rounds
+run gc.collect() in a forked copy of it and each measure once, in an order that turns, so that what else the machine does hits all alike. Medians.
+
+  leaks      pygc -c CORE leaks                 leaks1   the same with --threads 1       leaks-zst   the same of the core under zstd
+  refcounts  pygc -c CORE refcounts             heap     pygc -c CORE heap (all leaves, dominators, retained sizes)
+  live       pygc -p PID leaks; `pause` is how long the process stood still
+  gdb, lldb  `pygc leaks` in the debugger on that core, less the time that it takes without the command
+  census, walk-gdb, walk-lldb   what people have without pygc: gc.get_objects() and a Counter in the process; a debugger's Python that reads each object's
+             header, up to 1,000,000 objects (the gdb and the lldb of this machine, each less its own start)
+
+`x gc`: the median divided by that of gc.collect(). `MB`: peak of anonymous memory of all of pygc's processes (the core itself is mapped, not copied), seen
+each 2 ms; `B/obj`: without its first 64 MB. `exact`: unreachable as the interpreter counts them.
+--history appends a line for each row to tests/bench/history.jsonl and says what is worse by a quarter than the last one of the same kind.
+--small is for scripts/test: 100,000 objects, leaks and refcounts, once. Exit 1: an answer was not exact. Last line: N passed, N failed, N skipped."""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+sys.path.insert(0, os.path.join(ROOT, "scripts", "lib"))
+import interpreters  # noqa: E402
+import process  # noqa: E402
+
+HISTORY = os.path.join(HERE, "history.jsonl")
+FREE_BYTES = 64 << 20    # of anonymous memory, before what each object costs
+WORSE = 1.25
+
+
+class Heap:
+    """One process of heaps.py, and its core."""
+
+    def __init__(self, interpreter, shape, size):
+        self.folder = tempfile.mkdtemp(prefix="pygc-bench-")
+        self.interpreter, self.shape = interpreter, shape
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        with open(os.path.join(self.folder, "stderr"), "wb") as stderr:
+            self.child = subprocess.Popen(getattr(interpreter, "wrapper", []) + [interpreter.path, os.path.join(HERE, "heaps.py"), shape, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=stderr, universal_newlines=True, env=environment)
+        self.about = self._answer()
+        self.core = os.path.join(self.folder, "core")
+
+    def _answer(self):
+        line = self.child.stdout.readline()
+        if not line:
+            with open(os.path.join(self.folder, "stderr"), errors="replace") as f:
+                raise process.CannotTest("the heap could not be built: " + " | ".join(f.read().strip().splitlines()[-2:]))
+        return json.loads(line)
+
+    def ask(self, what):
+        self.child.stdin.write(what + "\n")
+        self.child.stdin.flush()
+        return self._answer()
+
+    def dump(self):
+        subprocess.run(["gcore", "-o", self.core, str(self.child.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.rename("%s.%d" % (self.core, self.child.pid), self.core)
+
+    def close(self):
+        self.child.kill()
+        self.child.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class AnonymousMemory(threading.Thread):
+    """Watches a process and its children; `peak` is the most anonymous memory that they held together, in bytes."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.ended = pid, 0, threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.002):
+            self.peak = max(self.peak, sum(map(self.of, self.family())))
+
+    def family(self):
+        try:
+            with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as f:
+                return [self.pid] + [int(p) for p in f.read().split()]
+        except OSError:
+            return [self.pid]
+
+    @staticmethod
+    def of(pid):
+        try:
+            with open("/proc/%d/status" % pid) as f:
+                return next((int(line.split()[1]) << 10 for line in f if line.startswith("RssAnon")), 0)
+        except OSError:
+            return 0
+
+
+class Run:
+    """One command, from start to end."""
+
+    def __init__(self, command, stdin=None):
+        started = time.perf_counter()
+        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
+            child = subprocess.Popen(command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=said, stderr=told)
+            watch = AnonymousMemory(child.pid)
+            watch.start()
+            if stdin:
+                child.communicate(stdin.encode())
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            self.seconds = time.perf_counter() - started
+            watch.ended.set()
+            watch.join()
+            said.seek(0)
+            told.seek(0)
+            self.out, self.err = said.read().decode(errors="replace"), told.read().decode(errors="replace")
+        self.code, self.peak, self.cpu, self.faults = child.returncode, watch.peak, usage.ru_utime + usage.ru_stime, usage.ru_minflt
+
+
+def report_of(text):
+    return json.loads(text[text.index("{"):])
+
+
+class Measure:
+    """A way to look at a heap. once() gives a dict with at least `seconds`, and `unreachable` where it says that."""
+
+    def __init__(self, heap):
+        self.heap = heap
+
+    def once(self):
+        raise NotImplementedError
+
+
+class Command(Measure):
+    words = ("leaks",)
+
+    def target(self):
+        return ["-c", self.heap.core]
+
+    def once(self):
+        run = Run([process.PYGC] + self.target() + list(self.words) + ["--format", "json", "--quiet"])
+        try:
+            report = report_of(run.out)
+        except ValueError:
+            raise process.CannotTest("exit %d: %s" % (run.code, (run.err or run.out).strip()[-200:]))
+        if not report["complete"]:
+            raise process.CannotTest("partial: %s" % json.dumps(report["missing"])[:200])
+        return {"seconds": run.seconds, "cpu": run.cpu, "peak": run.peak, "faults": run.faults, "unreachable": report["result"].get("unreachable"),
+                "pause": report["timing"].get("pause_seconds")}
+
+
+class OneThread(Command):
+    words = ("leaks", "--threads", "1")
+
+
+class Compressed(Command):
+    def __init__(self, heap):
+        super().__init__(heap)
+        subprocess.run(["zstd", "-q", "-1", "-k", "-f", heap.core], check=True)
+
+    def target(self):
+        return ["-c", self.heap.core + ".zst"]
+
+
+class Refcounts(Command):
+    words = ("refcounts",)
+
+
+class HeapCommand(Command):
+    words = ("heap",)
+
+
+class Live(Command):
+    def target(self):
+        return ["-p", str(self.heap.child.pid)]
+
+
+class InDebugger(Measure):
+    """The command within a debugger, less a run of that debugger which only opens the core."""
+
+    def commands(self, with_pygc):
+        raise NotImplementedError
+
+    def once(self):
+        bare = Run(self.commands(False))
+        run = Run(self.commands(True))
+        return {"seconds": run.seconds - bare.seconds, "unreachable": report_of(run.out)["result"]["unreachable"]}
+
+
+class Gdb(InDebugger):
+    def commands(self, with_pygc):
+        out = ["gdb", "-nx", "-batch", "-ex", "set confirm off", "-ex", "source " + os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py"),
+               self.heap.interpreter.path, self.heap.core]
+        return out[:-2] + ["-ex", "file " + out[-2], "-ex", "core-file " + out[-1]] + (["-ex", "pygc leaks --format json --quiet"] if with_pygc else [])
+
+
+class Lldb(InDebugger):
+    def commands(self, with_pygc):
+        plugin = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_lldb.so")
+        out = ["lldb", "--no-lldbinit", "--batch", "-o", "plugin load " + plugin, "-o", "target create --core %s %s" % (self.heap.core, self.heap.interpreter.path)]
+        return out + (["-o", "pygc leaks --format json --quiet"] if with_pygc else [])
+
+
+class Census(Measure):
+    def once(self):
+        return self.heap.ask("census")
+
+
+class WalkGdb(Measure):
+    program = """
+import gdb, struct, time
+addresses = [int(a) for a in open({addresses!r}).read().split()]
+inferior, types, start = gdb.selected_inferior(), {{}}, time.perf_counter()
+for a in addresses:
+    word = struct.unpack_from("<Q", inferior.read_memory(a, 16), 8)[0]
+    types[word] = types.get(word, 0) + 1
+print("SECONDS", time.perf_counter() - start)
+"""
+
+    def commands(self, script):
+        return ["gdb", "-nx", "-batch", "-ex", "core-file " + self.heap.core, "-ex", "source " + script]
+
+    def once(self):
+        addresses, script = os.path.join(self.heap.folder, "addresses"), os.path.join(self.heap.folder, type(self).__name__ + ".py")
+        if not os.path.exists(addresses):
+            answer = subprocess.run([process.PYGC, "-c", self.heap.core, "sql", "select address from objects where tracked limit 1000000", "--limit", "0", "--format", "csv",
+                                     "--quiet"], stdout=subprocess.PIPE, universal_newlines=True).stdout.split()[1:]
+            with open(addresses, "w") as f:
+                f.write("\n".join(str(int(a, 0)) for a in answer))
+        with open(script, "w") as f:
+            f.write(self.program.format(addresses=addresses))
+        run = Run(self.commands(script))
+        seconds = [float(line.split()[1]) for line in run.out.splitlines() if line.startswith("SECONDS")]
+        if not seconds:
+            raise process.CannotTest((run.err or run.out).strip()[-200:])
+        with open(addresses) as f:
+            walked = len(f.read().split())
+        return {"seconds": seconds[0] * self.heap.about["tracked"] / walked}
+
+
+class WalkLldb(WalkGdb):
+    program = """
+import lldb, struct, time
+addresses = [int(a) for a in open({addresses!r}).read().split()]
+process, error, types, start = lldb.debugger.GetSelectedTarget().GetProcess(), lldb.SBError(), {{}}, time.perf_counter()
+for a in addresses:
+    word = struct.unpack_from("<Q", process.ReadMemory(a, 16, error), 8)[0]
+    types[word] = types.get(word, 0) + 1
+print("SECONDS", time.perf_counter() - start)
+"""
+
+    def commands(self, script):
+        return ["lldb", "--no-lldbinit", "--batch", "-o", "target create --core " + self.heap.core, "-o", "command script import " + script]
+
+
+MEASURES = {"leaks": Command, "leaks1": OneThread, "leaks-zst": Compressed, "refcounts": Refcounts, "heap": HeapCommand, "live": Live, "gdb": Gdb, "lldb": Lldb,
+            "census": Census, "walk-gdb": WalkGdb, "walk-lldb": WalkLldb}
+
+
+def median(rows, name):
+    values = [r[name] for r in rows if r.get(name) is not None]
+    return statistics.median(values) if values else None
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        models = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
+    return "%d x %s" % (len(models), models[0] if models else "?")
+
+
+def commit():
+    done = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    return done.stdout.strip() or "unknown"
+
+
+def measure_heap(interpreter, shape, size, names, reps):
+    """The rows of one heap, the reference first, and what was wrong."""
+    heap, wrong = Heap(interpreter, shape, size), []
+    try:
+        heap.dump()
+        measures, rows, reference = {}, {}, []
+        for name in names:
+            try:
+                measures[name] = MEASURES[name](heap)
+            except (OSError, subprocess.CalledProcessError) as e:
+                wrong.append("%s: %s" % (name, e))
+        order = list(measures)
+        for turn in range(reps):
+            reference.append(heap.ask("collect"))
+            for name in order[turn % len(order):] + order[:turn % len(order)]:
+                try:
+                    rows.setdefault(name, []).append(measures[name].once())
+                except (process.CannotTest, ValueError, OSError) as e:
+                    wrong.append("%s: %s" % (name, e))
+        load = os.getloadavg()[0]
+        tracked, seconds, true = heap.about["tracked"], median(reference, "seconds"), reference[0]["unreachable"]
+        base = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "machine": machine(), "load": load, "version": heap.about["version"], "shape": shape,
+                "tracked": tracked, "core_bytes": os.path.getsize(heap.core), "reps": reps}
+        out = [dict(base, measure="gc.collect()", seconds=seconds, ratio=1.0)]
+        for name in order:
+            found = rows.get(name)
+            if not found:
+                continue
+            exact = {r["unreachable"] for r in found if r.get("unreachable") is not None}
+            out.append(dict(base, measure=name, seconds=median(found, "seconds"), ratio=median(found, "seconds") / seconds, cpu=median(found, "cpu"),
+                            peak_bytes=median(found, "peak"), faults=median(found, "faults"), pause_seconds=median(found, "pause"),
+                            exact=None if not exact else exact == {true}))
+            if exact and exact != {true}:
+                wrong.append("%s: %s unreachable, the interpreter says %d" % (name, sorted(exact), true))
+        return out, wrong
+    finally:
+        heap.close()
+
+
+def show(rows):
+    print("%-12s %9s %8s %8s %9s %7s %9s  %s" % ("", "s", "x gc", "ns/obj", "MB", "B/obj", "pause ms", "exact"))
+    for r in rows:
+        peak = r.get("peak_bytes")
+        print("%-12s %9.3f %8.2f %8.1f %9s %7s %9s  %s" % (
+            r["measure"], r["seconds"], r["ratio"], r["seconds"] / r["tracked"] * 1e9, "-" if peak is None else "%.0f" % (peak / 1e6),
+            "-" if peak is None else "%.1f" % (max(0, peak - FREE_BYTES) / r["tracked"]),
+            "-" if r.get("pause_seconds") is None else "%.0f" % (r["pause_seconds"] * 1e3), {True: "yes", False: "NO", None: "-"}[r.get("exact")]), flush=True)
+
+
+def kind(row):
+    return [row.get(k) for k in ("machine", "version", "shape", "measure")] + [round(row["tracked"], -4)]
+
+
+def compare_with_history(rows):
+    """Appends the rows; only warns, because wall time is not the machine's alone."""
+    old = {}
+    if os.path.exists(HISTORY):
+        with open(HISTORY) as f:
+            for line in f:
+                row = json.loads(line)
+                old[json.dumps(kind(row))] = row
+    with open(HISTORY, "a") as f:
+        for row in rows:
+            before = old.get(json.dumps(kind(row)))
+            if before and row["ratio"] > before["ratio"] * WORSE:
+                print("warning: %s %s %s: %.2f x gc.collect(), was %.2f at %s" % (row["version"], row["shape"], row["measure"], row["ratio"], before["ratio"], before["commit"]))
+            f.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    parser.add_argument("--shape", action="append")
+    parser.add_argument("--size", action="append", type=int)
+    parser.add_argument("--interpreter", action="append")
+    parser.add_argument("--measure", action="append", choices=sorted(MEASURES))
+    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--json")
+    parser.add_argument("--history", action="store_true")
+    parser.add_argument("--small", action="store_true")
+    options = parser.parse_args()
+    if options.small:
+        options.size, options.measure, options.reps = [100000], ["leaks", "refcounts"], 1
+    passed = failed = skipped = 0
+    rows = []
+    for wanted in options.interpreter or ["3.12"]:
+        found = [i for i in interpreters.discover() if i.kind == "default" and (i.version == wanted or i.version.startswith(wanted + "."))][:1]
+        if not found and options.small:
+            found = [i for i in interpreters.discover() if i.kind == "default" and i.version >= "3.1"][:1]
+        if not found:
+            skipped += 1
+            print("skipped: no CPython %s here" % wanted)
+            continue
+        for shape in options.shape or ["mixed"]:
+            for size in options.size or [1000000]:
+                print("\nCPython %s, %s, %d asked for" % (found[0].version, shape, size), flush=True)
+                try:
+                    got, wrong = measure_heap(found[0], shape, size, options.measure or ["leaks", "leaks1", "refcounts", "heap", "live"], options.reps)
+                except process.CannotTest as e:
+                    got, wrong = [], [str(e)]
+                print("%d tracked, core of %.0f MB, load %.1f" % (got[0]["tracked"], got[0]["core_bytes"] / 1e6, got[0]["load"]) if got else "no figures")
+                show(got)
+                for w in wrong:
+                    print("FAILED  " + w)
+                rows += got
+                failed += len(wrong)
+                passed += len(got) - 1 if got else 0
+    if options.json:
+        with open(options.json, "w") as f:
+            json.dump(rows, f, indent=1)
+    if options.history:
+        compare_with_history(rows)
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
