@@ -28,7 +28,8 @@ class Baseline;
 /// What each object alone keeps alive.
 struct Retention {
   graph::DominatorTree tree;                  // below the roots, and below what is in use and held by somebody who was not found
-  std::vector<std::uint64_t> bytes, objects;  // per node, itself included; 0 for what is unreachable. Bytes as sys.getsizeof() says them
+  std::vector<std::uint64_t> bytes;           // per node, itself included; 0 for what is unreachable. As sys.getsizeof() says them
+  std::vector<heap::NodeId> objects;          // the same, counted
 };
 
 /// What commands made of a snapshot with leaves, kept for the next one.

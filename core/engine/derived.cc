@@ -49,8 +49,8 @@ Result<const Retention*> RetentionOf(const CommandInput& in) {
   if (!in.progress.Update("finding dominators", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while finding dominators");
   Retention made;
   made.tree = graph::BuildDominatorTree(in.heap.graph, **reverse, (*paths)->starts);
-  std::vector<std::uint64_t> weight(in.heap.size(), 1);
-  made.objects = graph::RetainedSizes(made.tree, weight);
+  made.objects = graph::RetainedCounts(made.tree);
+  std::vector<std::uint64_t> weight(in.heap.size());
   for (heap::NodeId n = 0; n < in.heap.size(); ++n) {
     const bool known = n < in.heap.size_bytes.size() && in.heap.size_bytes[n] != heap::kUnknownSize;
     weight[n] = known ? in.heap.size_bytes[n] : 0;

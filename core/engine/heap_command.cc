@@ -3,6 +3,7 @@
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/engine/derived.h"
@@ -117,38 +118,34 @@ class Histogram {
 
   // What an object retains counts for its type unless a dominator of the same type counts it already: depth first through the dominator tree, with the
   // number of objects of each row on the way from the root to here.
+  // Everything by position in the tree's preorder, where a dominator stands near what it dominates.
   void AddRetained() {
     const graph::DominatorTree& tree = retention_->tree;
-    std::vector<std::uint32_t> open(names_.size(), 0);
-    std::vector<NodeId> first(heap_.size(), heap::kNoNode), next(heap_.size(), heap::kNoNode), tops;
-    for (std::size_t i = tree.preorder.size(); i-- > 0;) {
-      const NodeId n = tree.preorder[i];
-      const NodeId above = tree.immediate[n];
-      if (above == graph::DominatorTree::kVirtualRoot) {
-        tops.push_back(n);
-      } else {
-        next[n] = first[above];
-        first[above] = n;
-      }
+    constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+    const auto count = static_cast<std::uint32_t>(tree.preorder.size());
+    std::vector<std::uint32_t> row(count, kNone), first(count, kNone), next(count, kNone), open(names_.size(), 0);
+    std::uint32_t top = kNone;  // the first of those that only the roots hold; the others by `next`
+    for (std::uint32_t i = count; i-- > 0;) {
+      if (const NodeId n = tree.preorder[i]; Wanted(n)) row[i] = row_of_[n];
+      next[i] = std::exchange(tree.above[i] == 0 ? top : first[tree.above[i] - 1], i);
     }
-    for (const NodeId top : tops) {
-      for (NodeId n = top; n != heap::kNoNode;) {
-        if (Wanted(n) && open[row_of_[n]]++ == 0) rows_[row_of_[n]].retained += retention_->bytes[n];
-        if (first[n] != heap::kNoNode) {
-          n = first[n];
-          continue;
+    for (std::uint32_t i = top; i != kNone;) {
+      if (row[i] != kNone && open[row[i]]++ == 0) rows_[row[i]].retained += retention_->bytes[tree.preorder[i]];
+      if (first[i] != kNone) {
+        i = first[i];
+        continue;
+      }
+      for (;;) {  // up to the next sibling
+        if (row[i] != kNone) --open[row[i]];
+        if (next[i] != kNone) {
+          i = next[i];
+          break;
         }
-        for (;; n = tree.immediate[n]) {  // up to the next sibling
-          if (Wanted(n)) --open[row_of_[n]];
-          if (n == top) {
-            n = heap::kNoNode;
-            break;
-          }
-          if (next[n] != heap::kNoNode) {
-            n = next[n];
-            break;
-          }
+        if (tree.above[i] == 0) {
+          i = kNone;
+          break;
         }
+        i = tree.above[i] - 1;
       }
     }
   }

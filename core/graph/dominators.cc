@@ -5,6 +5,9 @@
 namespace pygc::graph {
 namespace {
 
+constexpr NodeId kOffsetsAhead = 24, kEdgesAhead = 16, kNumbersAhead = 8;  // nodes
+constexpr std::size_t kNumbersOfOne = 4;                                   // predecessors
+
 // All columns but `number` are indexed by depth-first number; 0 is the virtual root, the first reached node is 1.
 class SemiNca {
  public:
@@ -59,41 +62,52 @@ class SemiNca {
     }
   }
 
+  // Of a linked node: what path compression changes, in one place in memory.
+  struct Link {
+    NodeId ancestor, label;
+  };
+
   // The smallest semidominator among the linked ancestors of v and v itself (v's own number where it is not linked yet). Nodes from `first_linked` on
   // are linked. Compresses the path.
   NodeId Evaluate(NodeId v, NodeId first_linked) {
-    if (ancestor_[v] < first_linked) return label_[v];
+    if (link_[v].ancestor < first_linked) return link_[v].label;
     NodeId u = v;
     do {
       chain_.push_back(u);
-      u = ancestor_[u];
-    } while (ancestor_[u] >= first_linked);
-    const NodeId top = ancestor_[u];
+      u = link_[u].ancestor;
+    } while (link_[u].ancestor >= first_linked);
+    const NodeId top = link_[u].ancestor;
     while (!chain_.empty()) {
       const NodeId w = chain_.back();
       chain_.pop_back();
-      label_[w] = std::min(label_[w], label_[u]);
-      ancestor_[w] = top;
+      link_[w] = {top, std::min(link_[w].label, link_[u].label)};
       u = w;
     }
-    return label_[v];
+    return link_[v].label;
   }
 
   void Semidominators() {
     const NodeId count = static_cast<NodeId>(vertex_.size());
-    ancestor_ = dominator_;
-    label_.resize(count);
-    for (NodeId i = 0; i < count; ++i) label_[i] = i;
+    link_.resize(count);
+    for (NodeId i = 0; i < count; ++i) link_[i] = {dominator_[i], i};
     semi_.assign(count, 0);
     for (NodeId w = count - 1; w >= 1; --w) {
+      if (w > kOffsetsAhead) reverse_.PrefetchOffsets(vertex_[w - kOffsetsAhead]);
+      if (w > kEdgesAhead) reverse_.PrefetchEdges(vertex_[w - kEdgesAhead]);
+      if (w > kNumbersAhead) {
+        const std::span<const NodeId> predecessors = reverse_.Successors(vertex_[w - kNumbersAhead]);
+        for (std::size_t i = 0; i < predecessors.size() && i < kNumbersOfOne; ++i) __builtin_prefetch(&number_[predecessors[i]]);
+      }
       NodeId semi = is_root_.Contains(vertex_[w]) ? 0 : dominator_[w];
       if (semi != 0) {
         for (const NodeId predecessor : reverse_.Successors(vertex_[w])) {
           if (const NodeId v = number_[predecessor]; v != 0) semi = std::min(semi, Evaluate(v, w + 1));
         }
       }
-      semi_[w] = label_[w] = semi;
+      semi_[w] = link_[w].label = semi;
     }
+    number_ = {};
+    link_ = {};
   }
 
   void NearestCommonAncestors() {
@@ -102,6 +116,7 @@ class SemiNca {
       while (d > semi_[w]) d = dominator_[d];
       dominator_[w] = d;
     }
+    semi_ = {};
   }
 
   DominatorTree Translate() {
@@ -109,7 +124,10 @@ class SemiNca {
     tree.immediate.assign(graph_.node_count(), kNoNode);
     for (NodeId w = 1; w < vertex_.size(); ++w)
       tree.immediate[vertex_[w]] = dominator_[w] == 0 ? DominatorTree::kVirtualRoot : vertex_[dominator_[w]];
-    tree.preorder.assign(vertex_.begin() + 1, vertex_.end());
+    vertex_.erase(vertex_.begin());
+    dominator_.erase(dominator_.begin());
+    tree.preorder = std::move(vertex_);
+    tree.above = std::move(dominator_);
     return tree;
   }
 
@@ -117,7 +135,8 @@ class SemiNca {
   const CsrGraph& reverse_;
   const NodeSet* within_;
   std::vector<NodeId> number_;  // by node: its depth-first number, 0 where not reached
-  std::vector<NodeId> vertex_, dominator_, ancestor_, label_, semi_, chain_;
+  std::vector<NodeId> vertex_, dominator_, semi_, chain_;
+  std::vector<Link> link_;
   NodeSet is_root_;
 };
 

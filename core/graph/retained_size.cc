@@ -4,18 +4,46 @@
 
 namespace pygc::graph {
 
-std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<const std::uint64_t> weight) {
-  std::vector<std::uint64_t> retained(tree.immediate.size());
-  const auto add = [&](NodeId node, std::uint64_t amount) {
-    if (__builtin_add_overflow(retained[node], amount, &retained[node])) retained[node] = std::numeric_limits<std::uint64_t>::max();
-  };
-  for (std::size_t i = tree.preorder.size(); i-- > 0;) {
-    const NodeId node = tree.preorder[i];
-    add(node, weight[node]);
-    const NodeId above = tree.immediate[node];
-    if (above != DominatorTree::kVirtualRoot) add(above, retained[node]);
+namespace {
+
+constexpr std::size_t kAhead = 16;  // positions
+
+/// Sums over each dominator subtree, by position: `sums` holds the weights before, and the sums after. Bottom up, each dominator stands before what it dominates.
+template <typename T>
+void SumUp(const DominatorTree& tree, std::vector<T>& sums) {
+  for (std::size_t i = sums.size(); i-- > 0;) {
+    if (tree.above[i] == 0) continue;
+    T& above = sums[tree.above[i] - 1];
+    if (__builtin_add_overflow(above, sums[i], &above)) above = std::numeric_limits<T>::max();
   }
-  return retained;
+}
+
+template <typename T>
+std::vector<T> ByNode(const DominatorTree& tree, const std::vector<T>& by_position) {
+  std::vector<T> out(tree.immediate.size());
+  for (std::size_t i = 0; i < by_position.size(); ++i) {
+    if (i + kAhead < by_position.size()) __builtin_prefetch(&out[tree.preorder[i + kAhead]], 1);
+    out[tree.preorder[i]] = by_position[i];
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<const std::uint64_t> weight) {
+  std::vector<std::uint64_t> sums(tree.preorder.size());
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (i + kAhead < sums.size()) __builtin_prefetch(&weight[tree.preorder[i + kAhead]]);
+    sums[i] = weight[tree.preorder[i]];
+  }
+  SumUp(tree, sums);
+  return ByNode(tree, sums);
+}
+
+std::vector<NodeId> RetainedCounts(const DominatorTree& tree) {
+  std::vector<NodeId> sums(tree.preorder.size(), 1);
+  SumUp(tree, sums);
+  return ByNode(tree, sums);
 }
 
 std::uint64_t RetainedBySet(const DominatorTree& tree, std::span<const std::uint64_t> retained, const NodeSet& set) {

@@ -12,6 +12,9 @@ namespace pygc::graph {
 /// Per node the sum of `weight` over everything it dominates, itself included; 0 for nodes not reached. Sums saturate at 2^64 - 1. O(V).
 [[nodiscard]] std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<const std::uint64_t> weight);
 
+/// Per node the number of nodes that it dominates, itself included; 0 for nodes not reached. O(V).
+[[nodiscard]] std::vector<NodeId> RetainedCounts(const DominatorTree& tree);
+
 /// What the nodes of `set` one by one retain, nothing counted twice: the sum of `retained` over those of them that no other one dominates. Saturates. O(V).
 [[nodiscard]] std::uint64_t RetainedBySet(const DominatorTree& tree, std::span<const std::uint64_t> retained, const NodeSet& set);
 

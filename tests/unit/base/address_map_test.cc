@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 #include <random>
 
 namespace pygc {
@@ -71,7 +71,7 @@ TEST_CASE("random ranges of every size agree with a linear search") {
 }
 
 TEST_CASE("a range of a hundred terabytes and a range in every 4 GiB cost little time and memory") {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const AddressMap one(std::vector<AddressRange>{{0x1000, 0x2000}, {1ull << 40, 1ull << 47}});
   CHECK(one.Find((1ull << 46) + 12345) == 1);
   CHECK(one.Find(0x1800) == 0);
@@ -83,7 +83,7 @@ TEST_CASE("a range of a hundred terabytes and a range in every 4 GiB cost little
     REQUIRE(many.Find(sparse[i].begin) == i);
     REQUIRE(many.Find(sparse[i].end) == AddressMap::kNone);
   }
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(2));
+  CHECK(std::clock() - start < 2 * CLOCKS_PER_SEC);
 }
 
 TEST_CASE("a million lookups take milliseconds, with many ranges in one chunk too") {
@@ -93,10 +93,10 @@ TEST_CASE("a million lookups take milliseconds, with many ranges in one chunk to
   std::mt19937_64 random(4);
   std::vector<Address> probes(1 << 20);
   for (Address& a : probes) a = 0x7F0000000000 + random() % (60000ull * 0x2000);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // processor time: other work of the machine does not count
   std::uint64_t found = 0;
   for (const Address a : probes) found += map.Find(a) != AddressMap::kNone;
-  const auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double took = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   const std::uint64_t expected = static_cast<std::uint64_t>(std::count_if(probes.begin(), probes.end(), [](Address a) { return (a & 0x1000) == 0; }));
   CHECK(found == expected);
   MESSAGE("ns for each lookup among 60,000 small ranges: ", took * 1e9 / static_cast<double>(probes.size()));

@@ -50,7 +50,8 @@ struct Heap {
     reverse = *graph::Transpose(heap.graph);
     const heap::NodeId roots[] = {0, 1, 2};
     tree = graph::BuildDominatorTree(heap.graph, reverse, roots);
-    objects = graph::RetainedSizes(tree, std::vector<std::uint64_t>(kNodes, 1));
+    bytes = graph::RetainedSizes(tree, std::vector<std::uint64_t>(kNodes, 1));
+    objects = graph::RetainedCounts(tree);
   }
   std::uint32_t Below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
   [[nodiscard]] ExportInput Input() const {
@@ -65,11 +66,12 @@ struct Heap {
   Header header;
   graph::CsrGraph reverse;
   graph::DominatorTree tree;
-  std::vector<std::uint64_t> objects;
+  std::vector<std::uint64_t> bytes;
+  std::vector<heap::NodeId> objects;
 };
 
 SqlSources SourcesOf(const Heap& h, const ExportInput& input) {
-  SqlSources s{input, [&h]() -> Result<const graph::CsrGraph*> { return &h.reverse; }, [&h]() -> Result<SqlRetention> { return SqlRetention{h.tree, h.objects, h.objects}; },
+  SqlSources s{input, [&h]() -> Result<const graph::CsrGraph*> { return &h.reverse; }, [&h]() -> Result<SqlRetention> { return SqlRetention{h.tree, h.bytes, h.objects}; },
                [] { return std::vector<SqlRow>{{SqlValue::Integer(3), SqlValue::Text("module"), SqlValue::Text("x in y")}, {SqlValue::Integer(3), SqlValue::Text("frame"), SqlValue::Text("z")}}; },
                {}, {},
                [](heap::NodeId n) { return n % 10 == 4; },
