@@ -54,4 +54,38 @@ bool ForEachPiece(std::size_t pieces, unsigned threads, Work&& work, Tick&& tick
   return !stop;
 }
 
+/// Calls both; with more than one thread (`limits_threads`: 0 for one on each processor) `beside` runs on another one, where one can be had. An exception of
+/// either is thrown in the caller.
+template <typename Here, typename Beside>
+void BesideEachOther(unsigned limits_threads, Here&& here, Beside&& beside) {
+  std::exception_ptr failure;
+  std::thread other;
+  const auto run = [&] {
+    try {
+      beside();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  };
+  if (ThreadCount(limits_threads, 2) > 1) {
+    try {
+      other = std::thread(run);
+    } catch (const std::system_error&) {  // no more threads to be had
+    }
+  }
+  const bool started = other.joinable();
+  try {
+    here();
+  } catch (...) {
+    if (started) other.join();
+    throw;
+  }
+  if (started) {
+    other.join();
+  } else {
+    run();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace pygc

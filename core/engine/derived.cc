@@ -1,7 +1,9 @@
 #include "core/engine/derived.h"
 
+#include <optional>
 #include <utility>
 
+#include "core/base/parallel.h"
 #include "core/graph/retained_size.h"
 #include "core/graph/transpose.h"
 
@@ -42,20 +44,27 @@ std::vector<analysis::Referrer> ReferrersOf(const CommandInput& in, heap::NodeId
 
 Result<const Retention*> RetentionOf(const CommandInput& in) {
   if (in.derived != nullptr && in.derived->retention) return &*in.derived->retention;
-  const Result<const analysis::RootPaths*> paths = RootPathsOf(in);
+  if (in.derived == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
+  // The paths and the reverse graph need nothing of each other.
+  const unsigned threads = in.request.limits.threads;
+  Result<const analysis::RootPaths*> paths = nullptr;
+  std::optional<Result<graph::CsrGraph>> transposed;
+  BesideEachOther(threads, [&] { paths = RootPathsOf(in); }, [&] {
+    if (!in.derived->reverse) transposed.emplace(graph::Transpose(in.heap.graph));
+  });
+  if (transposed && *transposed) in.derived->reverse.emplace(std::move(**transposed));
   if (!paths) return tl::unexpected(paths.error());
   const Result<const graph::CsrGraph*> reverse = ReverseGraphOf(in);
   if (!reverse) return tl::unexpected(reverse.error());
   if (!in.progress.Update("finding dominators", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while finding dominators");
   Retention made;
   made.tree = graph::BuildDominatorTree(in.heap.graph, **reverse, (*paths)->starts);
-  made.objects = graph::RetainedCounts(made.tree);
   std::vector<std::uint64_t> weight(in.heap.size());
   for (heap::NodeId n = 0; n < in.heap.size(); ++n) {
     const bool known = n < in.heap.size_bytes.size() && in.heap.size_bytes[n] != heap::kUnknownSize;
     weight[n] = known ? in.heap.size_bytes[n] : 0;
   }
-  made.bytes = graph::RetainedSizes(made.tree, weight);
+  BesideEachOther(threads, [&] { made.bytes = graph::RetainedSizes(made.tree, weight); }, [&] { made.objects = graph::RetainedCounts(made.tree); });
   return &in.derived->retention.emplace(std::move(made));
 }
 
