@@ -1,0 +1,1 @@
+explain query plan select * from objects where size = 1

@@ -1,0 +1,1 @@
+explain select * from refs where dst in (select id from objects where tracked)

@@ -1,0 +1,1 @@
+select * from refs where src between 3 and 9 order by dst desc, label

@@ -1,0 +1,1 @@
+select 1e999, -0.0, null, x'00ff'

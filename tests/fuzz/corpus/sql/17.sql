@@ -1,0 +1,1 @@
+select a.id, b.id from objects a join refs r on r.src = a.id join objects b on b.id = r.dst where a.state = 'unreachable' order by 1, 2

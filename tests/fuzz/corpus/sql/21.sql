@@ -1,0 +1,1 @@
+select count(*) from objects where address > 9223372036854775807

@@ -1,0 +1,1 @@
+select d.object_id from dominators d where d.object_id = 299

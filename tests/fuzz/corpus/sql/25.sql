@@ -1,0 +1,1 @@
+select json_each.value from json_each('[1,2]')

@@ -1,0 +1,1 @@
+select kind, detail from roots where object_id = 3

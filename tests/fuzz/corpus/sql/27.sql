@@ -1,0 +1,1 @@
+select length, value from strings where object_id in (4, 24)

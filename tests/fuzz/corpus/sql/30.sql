@@ -1,0 +1,1 @@
+select o.address, t.name from refs r, objects o, types t where r.dst = 5 and o.id = r.src and t.id = o.type_id order by r.src

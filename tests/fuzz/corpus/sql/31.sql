@@ -1,0 +1,1 @@
+select object_id, dominator_id, retained_objects from dominators

@@ -1,0 +1,1 @@
+select object_id, length, digest from strings where object_id < 30

@@ -1,0 +1,1 @@
+select referrer_address, referrer_type from referrers where object_id = 5

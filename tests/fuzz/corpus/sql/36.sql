@@ -1,0 +1,1 @@
+select referrer_id, label from referrers where object_id = 5

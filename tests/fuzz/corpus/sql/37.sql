@@ -1,0 +1,1 @@
+select rowid, * from dominators where object_id = -1

@@ -1,0 +1,1 @@
+select src, label from refs where dst = 5

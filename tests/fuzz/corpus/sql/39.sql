@@ -1,0 +1,1 @@
+select sum(retained) from dominators where dominator_id is null

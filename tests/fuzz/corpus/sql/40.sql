@@ -1,0 +1,1 @@
+select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 1

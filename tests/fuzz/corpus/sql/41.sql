@@ -1,0 +1,1 @@
+select type, count(*), sum(size) from objects o join types t on t.id=o.type_id group by 1 order by 3 desc limit 10

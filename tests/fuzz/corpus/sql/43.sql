@@ -1,0 +1,1 @@
+select zeroblob(1000000000)

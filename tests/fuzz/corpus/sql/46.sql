@@ -1,0 +1,1 @@
+with recursive r(n) as (values(1) union all select n + 1 from r where n < 1000000) select n from r order by n desc

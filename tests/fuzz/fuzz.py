@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""libFuzzer on every fuzz entry, with its seed corpus, under ASan and UBSan.
+
+usage: fuzz.py [--seconds N] [--build DIR] [-j N] [NAME...]     (NAME: run only these entries)
+
+DIR (build/fuzz) is a build by clang with -DPYGC_FUZZ=ON -DPYGC_SANITIZE=address,undefined; it is configured and built where it is not there. Each entry runs N (60)
+seconds on a copy of its corpus. Fails on a crash, a leak, a sanitizer's report, an input of more than 10 seconds, and less than 1,000 runs a second over all of an
+entry's time (a sanitizer build on a busy machine: said, not failed). An input that fails is left in DIR/found: make it smaller, put it into tests/fuzz/corpus
+with a test, then mend the cause. Last line: N passed, N failed, N skipped."""
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CORPORA = {"layout": os.path.join(ROOT, "core", "cpython", "layouts")}
+
+
+def build(folder, jobs):
+    if not os.path.exists(os.path.join(folder, "CMakeCache.txt")):
+        subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++",
+                        "-DPYGC_FUZZ=ON", "-DPYGC_SANITIZE=address,undefined"], check=True, stdout=subprocess.DEVNULL)
+    names = entries()
+    subprocess.run(["cmake", "--build", folder, "-j", str(jobs), "--target"] + ["fuzz_" + n for n in names], check=True, stdout=subprocess.DEVNULL)
+
+
+def entries():
+    return sorted(re.sub(r"^fuzz_|\.cc$", "", os.path.basename(p)) for p in glob.glob(os.path.join(HERE, "fuzz_*.cc")))
+
+
+def run(name, folder, seconds):
+    """What is wrong, and what libFuzzer counted."""
+    found = os.path.join(folder, "found", name)
+    os.makedirs(found, exist_ok=True)
+    corpus = tempfile.mkdtemp(prefix="pygc-fuzz-")
+    seeds = CORPORA.get(name, os.path.join(HERE, "corpus", name))
+    dictionary = os.path.join(HERE, "dictionaries", name + ".dict")
+    environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1", ASAN_OPTIONS="abort_on_error=1:allocator_may_return_null=1")
+    try:
+        ran = subprocess.run([os.path.join(folder, "bin", "fuzz_" + name), "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=4096", "-max_len=65536",
+                              "-print_final_stats=1", "-artifact_prefix=" + found + "/"] + (["-dict=" + dictionary] if os.path.exists(dictionary) else []) + [corpus] +
+                             ([seeds] if os.path.isdir(seeds) else []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+                             timeout=seconds * 3 + 120, cwd=corpus)
+        said = ran.stdout.decode(errors="replace")
+        stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", said, re.M))
+        wrong = "" if ran.returncode == 0 else "exit %d: %s" % (ran.returncode, " | ".join(said.strip().splitlines()[-12:])[:1500])
+        return wrong, int(stats.get("number_of_executed_units", 0)), int(stats.get("average_exec_per_sec", 0)), len(os.listdir(corpus))
+    except subprocess.TimeoutExpired:
+        return "no end after %d seconds" % (seconds * 3 + 120), 0, 0, 0
+    finally:
+        shutil.rmtree(corpus, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--build", default=os.path.join(os.environ.get("PYGC_BUILD") or os.path.join(ROOT, "build"), "fuzz"))
+    parser.add_argument("-j", type=int, default=os.cpu_count())
+    parser.add_argument("name", nargs="*")
+    options = parser.parse_args()
+    if not shutil.which("clang++"):
+        print("skipped: no clang++ here\n0 passed, 0 failed, 1 skipped")
+        return 0
+    build(options.build, options.j)
+    passed = failed = 0
+    names = options.name or entries()
+    with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
+        for name, (wrong, runs, rate, kept) in zip(names, pool.map(lambda n: run(n, options.build, options.seconds), names)):
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            print("%s %s: %d runs, %d a second%s, %d inputs kept%s" % ("FAILED " if wrong else "ok     ", name, runs, rate, "" if rate >= 1000 else " (few)", kept,
+                                                                      "\n        " + wrong if wrong else ""), flush=True)
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
