@@ -49,25 +49,7 @@ class ObjectIndex {
     const std::uint64_t granule = (a >> r.shift) - r.first_granule;
     return {r.first_cell + (granule >> 6), std::uint64_t{1} << (granule & 63)};
   }
-  /// The range that an address was last found in: most of a heap's addresses lie in few ranges, and the next one is told by two comparisons.
-  struct LastRange {
-    Address begin = 1, end = 0;
-    std::uint32_t index = 0;
-  };
-  /// PlaceOf(a) for many addresses one after the other.
-  [[nodiscard]] Place PlaceOf(Address a, LastRange& last) const noexcept {
-    if (a < last.begin || a >= last.end) {
-      const std::uint32_t i = map_.Find(a);
-      if (i == AddressMap::kNone) return {kNoCell, 0};
-      last = {ranges_[i].range.begin, ranges_[i].range.end, i};
-    }
-    const RangeCells& r = range_cells_[last.index];
-    if (a & r.low_bits) return {kNoCell, 0};
-    const std::uint64_t granule = (a >> r.shift) - r.first_granule;
-    return {r.first_cell + (granule >> 6), std::uint64_t{1} << (granule & 63)};
-  }
   void Prefetch(Place place) const noexcept { __builtin_prefetch(&cells_[place.cell], 1); }
-  void PrefetchToRead(Place place) const noexcept { __builtin_prefetch(&cells_[place.cell]); }
   /// Marks a place (not kNoCell). Returns false when it was marked. `shared`: other threads do so too.
   bool MarkPlace(Place place, bool shared) noexcept;
 
@@ -127,9 +109,8 @@ class ObjectIndex {
 
   [[nodiscard]] NodeId size() const noexcept { return size_; }
   /// The id of `a`, or kNoNode. A few nanoseconds.
-  [[nodiscard]] NodeId Find(Address a) const noexcept { return IdAt(PlaceOf(a)); }
-  /// The id of the object at a place, kNoNode where none is marked there.
-  [[nodiscard]] NodeId IdAt(Place p) const noexcept {
+  [[nodiscard]] NodeId Find(Address a) const noexcept {
+    const Place p = PlaceOf(a);
     if (p.cell == kNoCell) return kNoNode;
     const Cell& cell = cells_[p.cell];
     if (!(cell.bits & p.bit)) return kNoNode;

@@ -190,10 +190,10 @@ class ExcerptBuilder {
     offsets_.assign(std::size_t{index_.size()} + 1, 0);
     member_.assign(index_.size(), 0);
     const auto number = [this](Piece& piece) {
-      heap::ObjectIndex::LastRange last;
+      heap::ObjectIndex::Numbers numbers(index_);
       for (std::size_t i = 0; i < piece.referents.size() + kLookAhead; ++i) {
         if (i < piece.referents.size()) {
-          if (const auto place = index_.PlaceOf(piece.referents[i], last); place.cell != heap::ObjectIndex::kNoCell) index_.PrefetchToRead(place);
+          if (const std::uint64_t place = numbers.Of(piece.referents[i]); place != heap::ObjectIndex::kNoNumber) index_.PrefetchNumber(place);
         }
         if (i >= kLookAhead) piece.referents[i - kLookAhead] = index_.Find(piece.referents[i - kLookAhead]);
       }

@@ -570,8 +570,7 @@ class Builder {
   // What one thread keeps from piece to piece, so that a piece's references are stored once, in a block of their very size.
   struct DecodeScratch {
     objects::ReferentBuffer referents;
-    std::vector<heap::ObjectIndex::Place> places;  // of each referent, asked for while the next objects are decoded
-    heap::ObjectIndex::LastRange last_range;
+    std::vector<std::uint64_t> places;  // number of the place of each referent, asked for while the next objects are decoded
     std::vector<NodeId> edges;
   };
 
@@ -583,7 +582,8 @@ class Builder {
     block.offsets.reserve(end - begin + 1);
     block.offsets.push_back(0);
     objects::ReferentBuffer& referents = scratch.referents;
-    std::vector<heap::ObjectIndex::Place>& places = scratch.places;
+    std::vector<std::uint64_t>& places = scratch.places;
+    heap::ObjectIndex::Numbers numbers(found_.index);
     std::vector<NodeId>& edges = scratch.edges;
     referents.clear();
     places.clear();
@@ -598,7 +598,7 @@ class Builder {
       for (std::size_t i = 0; i < batched; ++i) {
         const std::size_t first = used;
         for (const std::size_t stop = ends[i]; at < stop; ++at) {
-          const NodeId target = found_.index.IdAt(places[at]);
+          const NodeId target = places[at] == heap::ObjectIndex::kNoNumber ? heap::kNoNode : found_.index.FindNumber(places[at]);
           edges[used] = target;
           used += target != heap::kNoNode;
         }
@@ -618,9 +618,8 @@ class Builder {
         counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
       }
       for (std::size_t i = before; i < referents.size(); ++i) {
-        const heap::ObjectIndex::Place place = found_.index.PlaceOf(referents[i], scratch.last_range);
-        if (place.cell != heap::ObjectIndex::kNoCell) found_.index.PrefetchToRead(place);
-        places.push_back(place);
+        places.push_back(numbers.Of(referents[i]));
+        if (places.back() != heap::ObjectIndex::kNoNumber) found_.index.PrefetchNumber(places.back());
       }
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
