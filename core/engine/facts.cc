@@ -194,7 +194,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     WarnOfCollections(*heap, &h);
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
-    h.tracked_at_least = !runtime.state_lost.empty();
+    h.tracked_at_least = !heap->coverage.lists_complete;
   }
   h.complete = h.missing.empty();
   if (!h.complete) h.certainty = report::Certainty::kLowerBound;

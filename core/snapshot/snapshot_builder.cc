@@ -97,8 +97,13 @@ class Builder {
                                  : state_lost   ? WithoutLists()
                                                 : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
     const std::optional<Error> unreadable_lists = found || found.error().code != ErrorCode::kCorrupt ? std::nullopt : std::optional(found.error());
+    const bool heads_lost = !free_threaded_ && found && HeadsAreLost();
+    if (heads_lost) {
+      found->coverage.lists_complete = false;
+      found->coverage.notes.push_back("a collection was running, and the stack that holds the heads of its lists is missing");
+    }
     if (free_threaded_ || (found && found->coverage.lists_complete)) return found;
-    if (!state_lost && !LostHeap(process_)) return found;
+    if (!state_lost && !heads_lost && !LostHeap(process_)) return found;
     if (unreadable_lists) found = WithoutLists();
     if (!found) return found;
     const Result<StrayCount> strays = AddStrayObjects(process_, runtime_, [this](Address a) { return GcObjectAt(a); }, progress_, *found);
@@ -109,6 +114,11 @@ class Builder {
     if (unreadable_lists) found->coverage.notes.push_back(unreadable_lists->message);
     NoteStrays(*strays, found->coverage);
     return found;
+  }
+  // What is being collected hangs on local variables of the collector.
+  [[nodiscard]] bool HeadsAreLost() const {
+    return std::any_of(runtime_.interpreters.begin(), runtime_.interpreters.end(), [](const cpython::Interpreter& i) { return i.collecting; }) &&
+           std::any_of(process_.missing_ranges.begin(), process_.missing_ranges.end(), [](const target::MissingRange& m) { return m.use == target::MissingUse::kStack; });
   }
   [[nodiscard]] std::optional<GcObjectBytes> GcObjectAt(Address object) const {
     const TypeFacts* const type = TypeAt(object);

@@ -125,7 +125,7 @@ class StrayFinder {
         step_(Address{1} << ObjectShift(runtime.layout)),
         strays_(std::vector<heap::ObjectIndex::Range>(found.index.ranges().begin(), found.index.ranges().end())) {
     for (const MissingRange& m : process.missing_ranges) {
-      if (m.use == target::MissingUse::kUsed || MayBeHeap(m)) lost_.push_back(m.range);
+      if (m.use != target::MissingUse::kUnknown || MayBeHeap(m)) lost_.push_back(m.range);
     }
   }
 

@@ -332,6 +332,8 @@ def rows(place, thorough):
         yield "compressed, and changed afterwards", lambda: list(changed(place))
         yield "a program that is not called python, its file gone", lambda: renamed(place)
         yield "a core through a pipe of the shell", lambda: through_pipe(place)
+        if not place.interpreter.version.startswith("2"):       # which runs no finalizer in a cycle
+            yield "in a collection, the stack missing", lambda: collecting(place)
         yield "files below a sysroot, in GDB", lambda: in_debugger(place, "gdb")
         yield "files below a sysroot, in LLDB", lambda: in_debugger(place, "lldb")
 
@@ -362,6 +364,43 @@ def renamed(place):
         return (["complete"] if complete else []) + (["%d unreachable of %d" % (found, truth)] if found > truth else [])
     finally:
         program.close()
+
+
+COLLECTING = """
+import gc, os
+gc.collect()
+gc.disable()
+class N(object): pass
+class D(object):
+    def __del__(self): os.abort()
+def lose(cls):
+    n = cls(); n.me = n
+for i in range(100): lose(N)
+lose(D)
+for i in range(100): lose(N)
+gc.collect()
+"""
+
+
+def collecting(place):
+    """What is being collected hangs on lists whose heads are on the stack: without the stack it is found by its links, and nothing is called complete."""
+    folder = place.path("collecting")
+    os.makedirs(folder, exist_ok=True)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    subprocess.run([place.interpreter.path, "-c", COLLECTING], cwd=folder, env=env, preexec_fn=process._child_limits, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    core = os.path.join(folder, next(n for n in os.listdir(folder) if "core" in n))
+    _, whole = place.tracked_in(core)
+    edited = core_editor.Core(core)
+    status = next(body for _, kind, body in edited.notes() if kind == core_editor.NT_PRSTATUS)
+    stack_pointer = int.from_bytes(status[112 + 19 * 8:112 + 20 * 8], "little")
+    if edited.elide(lambda s: s.address <= stack_pointer < s.end) != 1:
+        raise process.CannotTest("the core has no stack")
+    edited.write(core)
+    code, objects = place.tracked_in(core)
+    wrong = ["exit status %s" % code] if code != 3 else []
+    if set(objects) - set(whole) or len(objects) < len(whole) - 8 or len(whole) < 200:
+        wrong.append("%d of %d tracked objects, %d of them wrong" % (len(objects), len(whole), len(set(objects) - set(whole))))
+    return wrong
 
 
 def in_debugger(place, name):
