@@ -45,7 +45,7 @@ class HeapWalker {
     if (found_.objects > options_.limits.max_objects) {
       return Fail(ErrorCode::kLimit, "the heap has {} tracked objects; at most {} can be numbered", found_.objects, options_.limits.max_objects);
     }
-    if (!runtime_.state_lost.empty() && found_.objects == 0) {
+    if (!runtime_.state_lost.empty() && found_.objects == 0 && !HasDataOf(process_, runtime_.module_index)) {
       return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory{}", runtime_.state_lost, LeftOut(process_));
     }
     if (heaps_.empty() && !lost_memory_) return Fail(ErrorCode::kCorrupt, "no thread state leads to mimalloc heaps, so no object can be found");

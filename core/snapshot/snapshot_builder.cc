@@ -108,7 +108,7 @@ class Builder {
     if (!found) return found;
     const Result<StrayCount> strays = AddStrayObjects(process_, runtime_, [this](Address a) { return GcObjectAt(a); }, progress_, *found);
     if (!strays) return tl::unexpected(strays.error());
-    if (found->objects == 0 && state_lost) {
+    if (found->objects == 0 && state_lost && !HasDataOf(process_, runtime_.module_index)) {
       return Fail(ErrorCode::kNotAnalysable, "{} is missing, and no object of Python is in what is left of memory{}", runtime_.state_lost, LeftOut(process_));
     }
     if (unreadable_lists) found->coverage.notes.push_back(unreadable_lists->message);

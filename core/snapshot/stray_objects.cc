@@ -250,6 +250,13 @@ class StrayFinder {
 
 }  // namespace
 
+bool HasDataOf(const target::Process& process, std::size_t module_index) {
+  const auto segments = process.memory.segments();
+  return std::any_of(segments.begin(), segments.end(), [&](const target::Segment& s) {
+    return s.module == module_index && s.writable && s.source != target::SegmentSource::kModuleFile;
+  });
+}
+
 std::string LeftOut(const target::Process& process) {
   if (process.kind != target::TargetKind::kCore || process.core_bytes_present < process.core_bytes_expected) return {};
   return ": it was left out of the core (coredump_filter, MADV_DONTDUMP); before the next one: echo 0x37 > /proc/PID/coredump_filter";

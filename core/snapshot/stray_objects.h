@@ -2,6 +2,7 @@
 // missing. What is left shows them by itself: links of the collector between objects that are there, and blocks of CPython's allocator that are in use.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -21,6 +22,9 @@ namespace pygc::snapshot {
 [[nodiscard]] bool LostHeap(const target::Process& process);
 /// The same, or a stack is missing: references may be in it.
 [[nodiscard]] bool LostMemory(const target::Process& process);
+
+/// True where anything is there of the memory that a module writes to.
+[[nodiscard]] bool HasDataOf(const target::Process& process, std::size_t module_index);
 
 /// What to say behind "is missing" of a core that is not truncated: who left it out, and how to get a better one.
 [[nodiscard]] std::string LeftOut(const target::Process& process);
