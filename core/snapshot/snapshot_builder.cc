@@ -97,10 +97,12 @@ class Builder {
                                  : state_lost   ? WithoutLists()
                                                 : FindObjectsInLists(process_, runtime_, source, is_object, progress_);
     const std::optional<Error> unreadable_lists = found || found.error().code != ErrorCode::kCorrupt ? std::nullopt : std::optional(found.error());
-    const bool heads_lost = !free_threaded_ && found && HeadsAreLost();
+    const bool no_heads = !free_threaded_ && !state_lost && found && found->lists.empty();
+    const bool heads_lost = no_heads || (!free_threaded_ && found && HeadsAreLost());
     if (heads_lost) {
       found->coverage.lists_complete = false;
-      found->coverage.notes.push_back("a collection was running, and the stack that holds the heads of its lists is missing");
+      found->coverage.notes.push_back(no_heads ? "what leads to the heads of the collector's lists is not in what is left of memory"
+                                               : "a collection was running, and the stack that holds the heads of its lists is missing");
     }
     if (free_threaded_ || (found && found->coverage.lists_complete)) return found;
     if (!state_lost && !heads_lost && !LostHeap(process_)) return found;

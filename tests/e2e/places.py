@@ -433,6 +433,7 @@ def in_types(place, names=("set", "module")):
     path = place.path("in types")
     core = core_editor.Core(place.kernel[0x33])
     ends = core.write(path)
+    place.tracked_in(path)      # what an earlier row left may be of a core without any type
     con = sqlite3.connect(place.path("tracked.db"))
     types = [a for a, name in con.execute("select address, name from types where address is not null") if name in names]
     con.close()
