@@ -65,7 +65,33 @@ PymallocHeap::PymallocHeap(const target::Process& process, const cpython::Runtim
   }
   arenas_ = std::move(sorted);
   first_pool_ = std::move(first);
-  arena_map_ = AddressMap(arenas_);
+  MapPools();
+}
+
+void PymallocHeap::MapPools() {
+  std::vector<AddressRange> runs;
+  for (const AddressRange& arena : arenas_) {
+    if (!runs.empty() && arena.begin <= runs.back().end) {
+      runs.back().end = arena.end;
+    } else {
+      runs.push_back(arena);
+    }
+  }
+  std::uint64_t places = 0;
+  for (const AddressRange& run : runs) {
+    first_place_.push_back(places);
+    places += ((run.end - 1) >> pool_shift_) - (run.begin >> pool_shift_) + 1;
+  }
+  runs_ = AddressMap(runs);
+  pool_at_.assign(places, kNoPool);
+  for (std::size_t i = 0; i < arenas_.size(); ++i) {
+    for (std::uint32_t p = 0; p < arena_bytes_ / pool_bytes_; ++p) {
+      const std::uint32_t index = pool_of_place_[first_pool_[i] + p];
+      if (index >= kDamagedPool) continue;
+      const std::uint32_t run = runs_.Find(pools_[index].address);
+      if (run != AddressMap::kNone) pool_at_[first_place_[run] + (pools_[index].address >> pool_shift_) - (runs[run].begin >> pool_shift_)] = index;
+    }
+  }
 }
 
 void PymallocHeap::Damaged(std::string what) {
@@ -244,11 +270,9 @@ bool PymallocHeap::Cursor::Enter(Address a) noexcept {
 }
 
 std::optional<PymallocHeap::Block> PymallocHeap::BlockAt(Address a) const noexcept {
-  const std::uint32_t arena = arena_map_.Find(a);
-  if (arena == AddressMap::kNone) return std::nullopt;
-  const Address first = (arenas_[arena].begin + pool_bytes_ - 1) & ~Address{pool_bytes_ - 1};
-  if (a < first || (a - first) >> pool_shift_ >= arena_bytes_ >> pool_shift_) return std::nullopt;
-  const std::uint32_t index = pool_of_place_[first_pool_[arena] + ((a - first) >> pool_shift_)];
+  const std::uint32_t run = runs_.Find(a);
+  if (run == AddressMap::kNone) return std::nullopt;
+  const std::uint32_t index = pool_at_[first_place_[run] + (a >> pool_shift_) - (runs_.ranges()[run].begin >> pool_shift_)];
   if (index >= kDamagedPool) return std::nullopt;
   const PymallocPool& pool = pools_[index];
   if (a < pool.first) return std::nullopt;

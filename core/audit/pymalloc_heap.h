@@ -106,6 +106,7 @@ class PymallocHeap {
   /// How many arenas an array of `count` arena_objects would name; 0 where it cannot be one.
   [[nodiscard]] std::uint64_t LooksLikeArenas(Address array, std::uint64_t count) const;
   void ReadArenas(Address array, std::uint64_t count);
+  void MapPools();
   void ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools);
   /// False where the pool's header is damaged.
   bool ReadPool(Address pool, Address arena);
@@ -118,7 +119,10 @@ class PymallocHeap {
   std::uint32_t arena_bytes_, pool_bytes_, alignment_, overhead_ = 0;
   std::uint32_t arena_size_ = 0;
   std::vector<AddressRange> arenas_;
-  AddressMap arena_map_;  // of arenas_
+  // Arenas that touch make one run, in which every pool begins at a multiple of its size: a place for each in a table.
+  AddressMap runs_;
+  std::vector<std::uint64_t> first_place_;   // of each run
+  std::vector<std::uint32_t> pool_at_;       // by place: index into pools_, or kNoPool
   unsigned pool_shift_ = 0;  // pool_bytes_ is 1 << pool_shift_
   std::vector<std::uint32_t> first_pool_;     // of each arena, index into pools_
   std::vector<std::uint32_t> pool_of_place_;  // by place in an arena's row: index into pools_ or ~0

@@ -292,6 +292,7 @@ class Counter {
   // Pointers from an object whose references are all known to native memory: a capsule's structure, the number that a handle is.
   void NotePointers(NodeId n, Address a, const InstancePlan& plan, Scratch& s) {
     if (plan.is_int) {
+      if (native_areas_.ranges().empty() || !in_.ownership.MayReach(a, *plan.type, native_areas_.ranges().front().begin)) return;
       if (const std::optional<std::int64_t> value = in_.ownership.SmallInt(a); value && *value > 0 && native_areas_.Find(static_cast<std::uint64_t>(*value)) != AddressMap::kNone)
         s.held_words.push_back(static_cast<std::uint64_t>(*value));
       return;

@@ -58,6 +58,13 @@ class Ownership {
   /// The value of an int, where it fits: it may be the address of something that C code made.
   [[nodiscard]] std::optional<std::int64_t> SmallInt(Address object) const { return values_.Int(object); }
 
+  /// False where the int is surely less than `lowest`: SmallInt() need not be asked.
+  [[nodiscard]] bool MayReach(Address object, const TypeFacts& type, Address lowest) const {
+    if (o_.int_ival != kNoField || o_.digit_bits >= 64 || std::uint64_t{1} << o_.digit_bits > lowest) return true;
+    const std::byte* const p = type.fixed_bytes >= o_.object_size + 8 ? memory_->At(object, type.fixed_bytes) : nullptr;
+    return p == nullptr || values_.IntDigits(p) > 1;
+  }
+
   /// True when NotVisited() and tp_traverse together know every reference in the object's memory, so that its other words mean nothing.
   [[nodiscard]] bool IsClosed(Address object, const TypeFacts& type) const;
   /// True while a thread runs the object's frame: what its stack slots hold is not what they say.

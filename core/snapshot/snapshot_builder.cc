@@ -196,8 +196,9 @@ class Builder {
         [&](std::size_t piece, unsigned thread) {
           const std::size_t begin = piece * kClosurePiece;
           Closure& c = closures[thread];
+          of_tracked_[piece].edges.reserve(4 * kClosurePiece);
           const bool expanded = Expand(std::span(tracked_).subspan(begin, std::min(kClosurePiece, tracked_.size() - begin)), true, of_tracked_[piece], c);
-          of_tracked_[piece].edges.shrink_to_fit();
+          if (of_tracked_[piece].edges.size() < 2 * kClosurePiece) of_tracked_[piece].edges.shrink_to_fit();
           return expanded && Drain(c);
         },
         [&](std::size_t piece) { return progress_.Update("finding untracked objects", piece * kClosurePiece, tracked_.size()); });
