@@ -522,15 +522,19 @@ class Builder {
     }
     std::sort(quality.begin(), quality.end());
     std::erase_if(of_tracked_, [](const References& r) { return r.objects.empty(); });
+    std::vector<std::atomic<std::size_t>> left(of_tracked_.size());
+    for (std::size_t i = 0; i < left.size(); ++i) left[i] = of_tracked_[i].objects.size();
     const bool done = ForEachPiece(
-        Pieces(), ThreadCount(options_.limits.threads, Pieces()), [&](std::size_t piece, unsigned) { return OrderPiece(piece, untracked, quality, blocks[piece]); },
+        Pieces(), ThreadCount(options_.limits.threads, Pieces()), [&](std::size_t piece, unsigned) { return OrderPiece(piece, untracked, quality, left, blocks[piece]); },
         [this](std::size_t pieces) { return progress_.Update("reading references", pieces << options_.piece_shift, found_.index.size()); });
     if (!done) return false;
     DropStored();
     heap_.graph = graph::CsrGraph(std::move(blocks));
     return true;
   }
-  bool OrderPiece(std::size_t piece, std::span<const Stored> untracked, std::span<const std::pair<std::uint32_t, std::uint8_t>> quality, graph::CsrGraph::Block& block) {
+  // `left`: of each run of tracked objects, how many are still to come; what is used up is given back at once, so that the two graphs are never both there.
+  bool OrderPiece(std::size_t piece, std::span<const Stored> untracked, std::span<const std::pair<std::uint32_t, std::uint8_t>> quality,
+                  std::span<std::atomic<std::size_t>> left, graph::CsrGraph::Block& block) {
     const auto [begin, end] = Piece(piece);
     if (begin == end) return true;
     PieceCounts& counts = counts_[piece];
@@ -543,6 +547,12 @@ class Builder {
     std::size_t at = run == of_tracked_.end() ? 0 : static_cast<std::size_t>(std::lower_bound(run->objects.begin(), run->objects.end(), first) - run->objects.begin());
     auto other = std::partition_point(untracked.begin(), untracked.end(), [&](const Stored& s) { return s.object < first; });
     auto not_exact = std::partition_point(quality.begin(), quality.end(), [&](const auto& q) { return q.first < first; });
+    std::size_t used = 0;
+    const auto release = [&] {
+      if (used == 0 || (left[static_cast<std::size_t>(run - of_tracked_.begin())] -= used) != 0) return;
+      run->edges = {};
+      run->ends = {};
+    };
     const auto add = [&](const References& r, std::size_t i) {
       for (std::size_t e = i == 0 ? 0 : r.ends[i - 1]; e < r.ends[i]; ++e) {
         if (e + kEdgesAhead < r.edges.size() && r.edges[e + kEdgesAhead] != kNoPlace) found_.index.PrefetchNumber(r.edges[e + kEdgesAhead]);
@@ -560,9 +570,11 @@ class Builder {
       const bool has_type = heap_.type[n] < TypeUse::kFirstSpecial;
       if (run != of_tracked_.end() && run->objects[at] == number) {
         if (has_type) add(*run, at);
+        ++used;
         if (++at == run->objects.size()) {
+          release();
           ++run;
-          at = 0;
+          at = used = 0;
         }
       } else if (other != untracked.end() && other->object == number) {
         if (has_type) add(of_untracked_[other->thread], other->index);
@@ -576,6 +588,7 @@ class Builder {
         counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
       }
     });
+    if (run != of_tracked_.end()) release();
     block.edges.shrink_to_fit();
     return true;
   }

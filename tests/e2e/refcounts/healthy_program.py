@@ -1,0 +1,149 @@
+"""A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
+own test suite, or after using a package.
+
+usage: healthy_program.py TRUTH idle | stdlib | tests | numpy | pandas | lxml | gevent | gi | threads
+TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
+"""
+from __future__ import print_function
+
+import gc
+import json
+import os
+import pkgutil
+import sys
+import tempfile
+
+TESTS = ("test_list test_dict test_set test_tuple test_gc test_generators test_weakref test_functools test_collections test_coroutines test_contextlib "
+         "test_json test_pickle test_re test_decimal test_itertools test_bytes test_iter test_long test_operator test_struct test_zlib").split()
+SKIP = ("test", "idlelib", "lib2to3", "antigravity", "this", "turtledemo", "tkinter", "turtle", "pip", "ensurepip", "__main__", "_aix_support", "msilib", "distutils")
+keep = []
+
+
+def idle():
+    return 0
+
+
+def stdlib():
+    folder = os.path.dirname(os.__file__)
+    out, sys.stdout = sys.stdout, open(os.devnull, "w")
+    for module in pkgutil.iter_modules([folder]):
+        name = module[1]
+        if name.startswith(SKIP):
+            continue
+        try:
+            __import__(name)
+        except BaseException:  # another platform's
+            pass
+    sys.stdout = out
+    return 0
+
+
+def tests():
+    import unittest
+    os.chdir(tempfile.mkdtemp())
+    ran = 0
+    for name in TESTS:
+        try:
+            module = __import__("test." + name, fromlist=["x"])
+        except BaseException:
+            continue
+        result = unittest.TestResult()
+        streams = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        try:
+            unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
+        finally:
+            sys.stdout.close()
+            sys.stdout, sys.stderr = streams
+        ran += result.testsRun
+        del result, module
+    return ran
+
+
+def threads():
+    import threading
+    import time
+
+    def work(n):
+        data = {}
+        while True:
+            for i in range(50):
+                data["k%d" % (i % 7)] = [i, (n, i), {"i": i}]
+            time.sleep(0)
+
+    for n in range(8):
+        thread = threading.Thread(target=work, args=(n,))
+        thread.daemon = True
+        thread.start()
+    time.sleep(0.3)
+    return 0
+
+
+def numpy():
+    import numpy as np
+    a = np.arange(1000).reshape(10, 100)
+    objects = np.empty(100, object)
+    objects[:] = [str(i) for i in range(100)]
+    keep.extend([a @ a.T, objects, np.array([1, 2, 3], dtype="f4"), np.random.default_rng(1).normal(size=100), np.linalg.inv(np.eye(3)), np.dtype([("a", "i4"), ("b", "f8")])])
+    return 0
+
+
+def pandas():
+    import pandas as pd
+    df = pd.DataFrame({"a": range(100), "b": [str(i) for i in range(100)], "c": [i / 7.0 for i in range(100)]})
+    keep.extend([df, df.groupby("b").sum(), df.merge(df, on="a"), pd.to_datetime(["2020-01-01", "2021-02-03"]), df.rolling(3)["c"].mean()])
+    return 0
+
+
+def lxml():
+    from lxml import etree, html
+    root = etree.fromstring('<a><b x="1">t</b><c/></a>')
+    keep.extend([root, root.getroottree(), root.xpath("//b"), html.fromstring("<p>hi<b>x</b></p>")])
+    return 0
+
+
+def gevent():
+    import gevent.pool
+    import gevent.queue
+    queue = gevent.queue.Queue()
+
+    def work():
+        while True:
+            queue.get()
+            gevent.sleep(0)
+
+    keep.extend(gevent.spawn(work) for _ in range(10))
+    for i in range(20):
+        queue.put(i)
+    gevent.sleep(0.05)
+    keep.append(gevent.pool.Pool(3).map(lambda x: x * 2, range(10)))
+    return 0
+
+
+def gi():
+    from gi.repository import Gio, GLib, GObject
+    loop = GLib.MainLoop()
+    info = Gio.File.new_for_path("/tmp").query_info("standard::*", 0, None)
+
+    class Object(GObject.Object):
+        x = GObject.Property(type=int)
+
+    o = Object()
+    o.x = 5
+    GLib.timeout_add(10, loop.quit)
+    loop.run()
+    keep.extend([loop, info, o])
+    return 0
+
+
+kind = sys.argv[2]
+ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
+if kind != "threads":
+    gc.collect()
+with open(sys.argv[1], "w") as f:
+    json.dump({"ran": ran, "imported": len(sys.modules)}, f)
+print("READY %d" % os.getpid())
+sys.stdout.flush()
+while True:
+    if not os.read(0, 1):
+        os._exit(0)
