@@ -36,11 +36,17 @@ class Claims {
   std::vector<AddressRange> taken_;
 };
 
+constexpr Address kKernelHalf = Address{1} << 63;  // [vsyscall] lies there: the kernel's, in some cores
+
+// Read-only pages of a file, whether they were read from it or lie in the core too: what is in a core depends on who wrote it.
+bool IsOfFile(const target::Segment& s) { return s.source == target::SegmentSource::kModuleFile || (s.module != 0xFFFFFFFFu && !s.writable); }
+
 class MemoryMeter {
  public:
   explicit MemoryMeter(const CommandInput& in) : in_(in), process_(in.reader.process()) {
     for (const target::Segment& s : process_.memory.segments()) {
-      if (s.source == target::SegmentSource::kModuleFile) {
+      if (s.range.begin >= kKernelHalf) continue;
+      if (IsOfFile(s)) {
         use_.file_bytes += s.range.size();
       } else {
         use_.bytes += s.range.size();
@@ -72,7 +78,7 @@ class MemoryMeter {
     const auto segments = process_.memory.segments();
     auto s = std::partition_point(segments.begin(), segments.end(), [&](const target::Segment& x) { return x.range.end <= range.begin; });
     for (; s != segments.end() && s->range.begin < range.end; ++s) {
-      if (s->source == target::SegmentSource::kModuleFile) continue;
+      if (IsOfFile(*s) || s->range.begin >= kKernelHalf) continue;
       bytes += claims_.Add({std::max(s->range.begin, range.begin), std::min(s->range.end, range.end)});
     }
     return bytes;
@@ -143,7 +149,7 @@ class MemoryMeter {
   void Segments() {
     std::uint64_t data = 0, text = 0, anonymous = 0, ranges = 0;
     for (const target::Segment& s : process_.memory.segments()) {
-      if (s.source == target::SegmentSource::kModuleFile) continue;
+      if (IsOfFile(s) || s.range.begin >= kKernelHalf) continue;
       const std::uint64_t bytes = claims_.Add(s.range);
       const bool of_file = s.module != 0xFFFFFFFFu || process_.FindModule(s.range.begin) != nullptr;
       if (!of_file) {

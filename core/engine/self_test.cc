@@ -59,7 +59,7 @@ int WriteSelfTest(const std::vector<SelfTestSection>& sections, const Request& r
   const bool colour = request.color == "always" || (request.color == "auto" && host.colour_terminal && request.output_file.empty());
   const std::string document = request.format == Format::kJson ? AsJson(sections, host) : AsText(sections, colour);
   if (request.output_file.empty()) {
-    output.Out(document);
+    output.Out(request.format == Format::kJson ? document : report::FitToWidth(document, host.columns));
     return 0;
   }
   Result<report::OutputFile> file = report::OutputFile::Create(request.output_file, true);

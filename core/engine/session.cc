@@ -29,6 +29,7 @@
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
 #include "core/report/output_file.h"
+#include "core/report/text_writer.h"
 #include "core/snapshot/snapshot_builder.h"
 
 namespace pygc::engine {
@@ -46,6 +47,9 @@ struct Session::Impl {
   Impl(target::Process p, Limits l) : process(std::move(p)), limits(l) {}
 
   struct Analysis {
+    // Of its own: a reader learns of more types with every object that it reads, and some roots are members of static types. What a command reports must
+    // not depend on what was asked before.
+    std::unique_ptr<objects::ObjectReader> reader;
     heap::HeapSnapshot heap;
     analysis::Verdict verdict;
     std::unique_ptr<AuditData> audit;
@@ -82,7 +86,7 @@ struct Session::Impl {
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
-    const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
+    const CommandInput input{request, *(*analysed)->reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
                              (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (IsExport(request)) return Export(input, output, progress);
@@ -93,7 +97,7 @@ struct Session::Impl {
     if (request.format == Format::kCsv) ReportMissing(header, output);
     const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts" || request.command == "expect";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
-      if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
+      if (Result<void> written = Write(outcome.document, request, host, output); !written) return ReportError(written.error(), output);
     }
     if (!outcome.interrupted) return status;
     const int interrupted = Interrupted(progress, output);
@@ -156,28 +160,30 @@ struct Session::Impl {
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     const bool sizes = !with_audit || OneOf(request.command, {"export", "sql", "diff"});  // of all objects; others ask for those that they show
     if (slot && (!sizes || !slot->heap.with_leaves || !slot->heap.size_bytes.empty())) return &*slot;
+    Analysis made;
+    made.reader = std::make_unique<objects::ObjectReader>(process, *runtime, limits, machine.get());
+    const objects::ObjectReader& own = *made.reader;
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
     options.sizes = sizes;
     if (options.with_leaves) {
       options.late_roots = [&] {
         std::vector<Address> objects;
-        for (const heap::Root& root : FindRoots(*reader, request.limits).roots) objects.push_back(root.object);
+        for (const heap::Root& root : FindRoots(own, request.limits).roots) objects.push_back(root.object);
         return objects;
       };
     }
     options.limits = request.limits;
-    Analysis made;
     Clock::time_point start = Clock::now();
     if (with_audit) {
-      made.audit = std::make_unique<AuditData>(*reader, machine.get(), request.limits);
+      made.audit = std::make_unique<AuditData>(own, machine.get(), request.limits);
       options.ownership = &made.audit->ownership;
       for (const audit::RootReference& r : made.audit->roots.references) options.roots.push_back(r.referent);
     }
-    Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(*reader, options, progress);
+    Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(own, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
-    if (options.with_leaves) made.roots = FindRoots(*reader, request.limits);  // again: now every static type is known
+    if (options.with_leaves) made.roots = FindRoots(own, request.limits);  // again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
     Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads);
@@ -187,12 +193,12 @@ struct Session::Impl {
     if (with_audit) {
       start = Clock::now();
       made.audit->garbage = analysis::LeakedNodes(made.verdict);
-      const audit::AuditInput input{*reader, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap, &made.audit->garbage};
+      const audit::AuditInput input{own, made.audit->ownership, made.audit->roots, made.audit->blocks, made.audit->chunks, made.heap, &made.audit->garbage};
       Result<heap::ReferenceAudit> counts = audit::CountReferences(input, request.limits, progress);
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
-      made.audit->known = TakeKnownLeaks(input, Labels(*reader, request.redact), made.audit->judged, progress);
+      made.audit->known = TakeKnownLeaks(input, Labels(own, request.redact), made.audit->judged, progress);
       made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
       made.audit_seconds = SecondsSince(start);
     }
@@ -260,19 +266,20 @@ struct Session::Impl {
   // Commands that show leaks, which are told of tracked objects, beside who holds how much, which is told of all.
   static bool IsOverview(const Request& request) { return request.command == "triage" || request.command == "report"; }
 
-  int RunOverview(const CommandInput& input, const HostFacts&, OutputSink& output, WatchedProgress& progress) {
+  int RunOverview(const CommandInput& input, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
     Request of_all = input.request;
     of_all.command = "dominators";
     of_all.type_globs.clear();
+    of_all.audit = false;  // its snapshot has no sizes
     const Result<Analysis*> all = Analyse(of_all, progress);
     std::optional<CommandInput> whole;
     if (all) {
-      whole.emplace(CommandInput{of_all, *reader, (*all)->heap, (*all)->verdict, input.header, progress, false, machine.get(), nullptr, &(*all)->roots, &(*all)->derived});
+      whole.emplace(CommandInput{of_all, *(*all)->reader, (*all)->heap, (*all)->verdict, input.header, progress, false, machine.get(), nullptr, &(*all)->roots, &(*all)->derived});
     }
     CommandInput both = input;
     both.whole = whole ? &*whole : nullptr;
     const Outcome outcome = RunCommand(both);
-    if (Result<void> written = Write(outcome.document, input.request, output); !written) return ReportError(written.error(), output);
+    if (Result<void> written = Write(outcome.document, input.request, host, output); !written) return ReportError(written.error(), output);
     const int status = StatusOf(input.request, input.header, outcome);
     if (!outcome.interrupted && (all || all.error().code != ErrorCode::kCancelled)) return status;
     const int interrupted = Interrupted(progress, output);
@@ -306,7 +313,7 @@ struct Session::Impl {
     const heap::HeapSnapshot no_heap;
     const analysis::Verdict no_verdict;
     const Outcome outcome = RunCommand({request, *reader, no_heap, no_verdict, header, progress, WantsColour(request, host), machine.get()});
-    if (Result<void> written = Write(outcome.document, request, output); !written) return ReportError(written.error(), output);
+    if (Result<void> written = Write(outcome.document, request, host, output); !written) return ReportError(written.error(), output);
     return StatusOf(request, header, outcome);
   }
 
@@ -323,7 +330,7 @@ struct Session::Impl {
       const analysis::Verdict no_verdict;
       SilentProgress silent;
       const CommandInput input{request, *reader, no_heap, no_verdict, header, silent, WantsColour(request, host), machine.get()};
-      if (Result<void> written = Write(RunCommand(input).document, request, output); !written) return ReportError(written.error(), output);
+      if (Result<void> written = Write(RunCommand(input).document, request, host, output); !written) return ReportError(written.error(), output);
     }
     return stopped ? Interrupted(progress, output) : ReportError(error, output);
   }
@@ -338,9 +345,14 @@ struct Session::Impl {
     return kPartial;
   }
 
-  static Result<void> Write(std::string_view document, const Request& request, OutputSink& output) {
+  static Result<void> Write(std::string_view document, const Request& request, const HostFacts& host, OutputSink& output) {
     if (request.output_file.empty()) {
-      output.Out(document);  // nobody reading any more is no error
+      const bool is_text = request.format == Format::kText || request.format == Format::kGcDebug;
+      if (is_text && host.columns > 0) {
+        output.Out(report::FitToWidth(document, host.columns));
+      } else {
+        output.Out(document);  // nobody reading any more is no error
+      }
       return {};
     }
     Result<report::OutputFile> file = report::OutputFile::Create(request.output_file, true);

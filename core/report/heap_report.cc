@@ -71,7 +71,7 @@ void WriteMemory(const MemoryUse& m, TextWriter& out) {
   table.rows.push_back({"bytes", "share", "count", "what"});
   for (const MemoryPart& p : m.parts) table.rows.push_back({Bytes(p.bytes), Share(p.bytes, m.bytes), p.count ? Thousands(*p.count) : "", p.what});
   table.Write(out, 2);
-  if (m.file_bytes > 0) out.To(2).Line(fmt::format("and {} that was read from files, not from the process", Bytes(m.file_bytes)), Style::kFaint);
+  if (m.file_bytes > 0) out.To(2).Line(fmt::format("and {} of read-only pages of files", Bytes(m.file_bytes)), Style::kFaint);
   for (const std::string& note : m.notes) out.To(2).Line(note, Style::kFaint);
 }
 

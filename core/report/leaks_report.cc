@@ -320,6 +320,9 @@ void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
   if (r.group_count > r.groups.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "group")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "group")));
   if (r.groups_known > 0) out.Line(fmt::format("{} left out: the baseline has {}", Counted(r.groups_known, "known group"), r.groups_known == 1 ? "it" : "them"));
+  if (r.collectable > 0 && std::any_of(header.interpreters.begin(), header.interpreters.end(), [](const CollectorFacts& c) { return !c.enabled; })) {
+    out.Line("note: the collector is off, so what waits stays until somebody calls gc.collect(). It counts as pending: --fail-on pending makes it exit 1.", Style::kWaiting);
+  }
   WriteWarnings(out, header);
   if (!r.audited) out.Line("Not looked for: lost objects (leaked references) and cycles hidden in native memory.", Style::kFaint);
 }

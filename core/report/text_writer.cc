@@ -96,6 +96,91 @@ TextWriter& TextWriter::Flow(const std::vector<std::string>& parts, std::string_
   return Line();
 }
 
+namespace {
+
+// Bytes of an escape sequence for colour at the start of `text`; 0: none.
+std::size_t ColourBytes(std::string_view text) {
+  if (!text.starts_with("\x1b[")) return 0;
+  const std::size_t end = text.find('m');
+  return end == std::string_view::npos ? 0 : end + 1;
+}
+
+std::size_t VisibleWidth(std::string_view text) {
+  std::size_t width = 0;
+  while (!text.empty()) {
+    if (const std::size_t colour = ColourBytes(text); colour > 0) {
+      text.remove_prefix(colour);
+      continue;
+    }
+    width += (static_cast<unsigned char>(text[0]) & 0xC0) != 0x80;
+    text.remove_prefix(1);
+  }
+  return width;
+}
+
+// A word with the spaces before it. A space inside a cell of a table is one, between cells there are more.
+struct Piece {
+  std::string_view spaces, word;
+};
+
+std::vector<Piece> PiecesOf(std::string_view line) {
+  std::vector<Piece> pieces;
+  while (!line.empty()) {
+    const std::size_t start = std::min(line.find_first_not_of(' '), line.size());
+    const std::size_t end = std::min(line.find(' ', start), line.size());
+    pieces.push_back({line.substr(0, start), line.substr(start, end - start)});
+    line.remove_prefix(end);
+  }
+  return pieces;
+}
+
+// Appends the words from `pieces[first]` on that fit; returns the first that does not. Breaks at a gap between cells where one lies in the second half of the line.
+std::size_t TakeLine(const std::vector<Piece>& pieces, std::size_t first, std::size_t indent, std::size_t columns, std::string& out) {
+  std::size_t width = indent + VisibleWidth(pieces[first].word), end = first + 1, gap = 0;
+  while (end < pieces.size()) {
+    const std::size_t wider = width + pieces[end].spaces.size() + VisibleWidth(pieces[end].word);
+    if (wider > columns) break;
+    if (pieces[end].spaces.size() > 1 && width * 2 > columns) gap = end;
+    width = wider;
+    ++end;
+  }
+  const bool all = end == pieces.size();
+  if (!all && pieces[end].spaces.size() < 2 && gap > first) end = gap;
+  out.append(indent, ' ');
+  for (std::size_t i = first; i < end; ++i) {
+    if (i > first) out += pieces[i].spaces;
+    out += pieces[i].word;
+  }
+  return end;
+}
+
+}  // namespace
+
+std::string FitToWidth(std::string_view text, std::size_t columns) {
+  if (columns == 0) return std::string(text);
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    if (VisibleWidth(line) <= columns) {
+      out += line;
+    } else {
+      const std::vector<Piece> pieces = PiecesOf(line);
+      const std::size_t most = columns / 4;
+      std::size_t indent = std::min(pieces[0].spaces.size(), most);
+      for (std::size_t i = 0; i < pieces.size();) {
+        if (i > 0) out += '\n';
+        i = TakeLine(pieces, i, indent, columns, out);
+        indent = std::min(pieces[0].spaces.size() + 2, most);
+      }
+    }
+    if (end < text.size()) out += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
 void Table::Write(TextWriter& out, std::size_t indent) const {
   std::vector<std::size_t> width(right.size(), 0);
   for (const auto& row : rows) {

@@ -38,6 +38,10 @@ class TextWriter {
   std::size_t column_ = 0;
 };
 
+/// `text` with no line wider than `columns` where it can be broken: at gaps between the cells of a table, else between words; what is broken off stands
+/// indented below. A word that is wider stays whole. Colours pass through. `columns` 0: unchanged.
+[[nodiscard]] std::string FitToWidth(std::string_view text, std::size_t columns);
+
 /// Rows of cells, right-aligned where `right` says so; two spaces between columns, `indent` before the first.
 struct Table {
   std::vector<std::vector<std::string>> rows;

@@ -140,7 +140,7 @@ void WriteCollector(const Header& h, TextWriter& out) {
 }
 
 void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
-  Row(out, "leaks", VerdictText(h, r.leaks), r.leaks.uncollectable > 0 ? Style::kBad : Style::kHeading);
+  Row(out, "leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
   std::size_t number = 0;
   for (const LeakGroup& g : r.leaks.groups) {
     const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
@@ -181,13 +181,13 @@ void WriteFrameJson(JsonWriter& json, const StackFrame& f) {
 void WriteCrashJson(const TriageReport& r, JsonWriter& json) {
   const CrashFacts& c = r.crash;
   const ThreadStackReport* const thread = CrashedThread(r);
-  json.Key("crash").Object().String("kind", c.kind == CrashFacts::Kind::kSignal ? "signal" : c.kind == CrashFacts::Kind::kStopped ? "stopped" : "live");
+  json.Key("crash").Object().String("kind", c.kind == CrashFacts::Kind::kSignal ? "signal" : "stopped");
   json.Key("signal");
   c.kind == CrashFacts::Kind::kSignal ? json.Integer(c.signal) : json.Null();
   json.Key("signal_name");
   c.kind == CrashFacts::Kind::kSignal ? json.String(SignalName(c.signal)) : json.Null();
   json.Key("thread");
-  c.kind != CrashFacts::Kind::kLive && c.thread != 0 ? json.Integer(c.thread) : json.Null();
+  c.thread != 0 ? json.Integer(c.thread) : json.Null();
   json.Key("place");
   c.place.empty() ? json.Null() : json.String(c.place);
   json.Key("python");
@@ -254,7 +254,6 @@ const char* SignalMeaning(std::int32_t signal) noexcept {
 }
 
 std::string FingerprintOf(const TriageReport& r) {
-  if (r.crash.kind == CrashFacts::Kind::kLive) return {};
   const ThreadStackReport* const thread = CrashedThread(r);
   static const std::vector<StackFrame> kNone;
   return CrashFingerprint(r.crash.kind == CrashFacts::Kind::kSignal ? r.crash.signal : 0, thread != nullptr ? thread->frames : kNone, r.crash.module);

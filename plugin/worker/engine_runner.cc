@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <exception>
@@ -71,6 +72,18 @@ Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink&
   return target::CaptureFromSource(source, options, host);
 }
 
+// Only the debugger that holds the threads can read their registers; they say where the stacks in use are. Without them all of a stack counts as memory.
+void TakeRegisters(target::Process& process, HostLink& host) {
+  const Result<ServedDescription> described = host.Describe();
+  if (!described) return;
+  for (target::Thread& thread : process.threads) {
+    const auto served = std::find_if(described->threads.begin(), described->threads.end(), [&](const ServedThread& s) { return s.tid == thread.tid; });
+    if (served == described->threads.end() || thread.has_registers) continue;
+    thread.has_registers = served->has_registers;
+    thread.registers = served->registers;
+  }
+}
+
 // Compares some dozens of places with what the debugger reads there: a core file that was replaced after the debugger opened it must not be taken for it.
 bool SameMemory(const target::MemoryImage& image, HostLink& host) {
   constexpr std::size_t kPlaces = 32;
@@ -115,6 +128,7 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
   // Not for a process: other processes may write to memory that it shares, and its debugger hides its own breakpoints.
   if (direct && t.route == TargetRoute::kCore && t.can_serve && !SameMemory(direct->memory, host))
     direct = Fail(ErrorCode::kNotAnalysable, "{} is not the core that the debugger has open, it was replaced since: open it anew in the debugger", OneSafeLine(t.path));
+  if (direct && t.route == TargetRoute::kStoppedPid && t.can_serve) TakeRegisters(*direct, host);
   if (direct || !t.can_serve || direct.error().code == ErrorCode::kCancelled) return direct;
   Result<target::Process> served = OpenServed(options, host);
   if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));
