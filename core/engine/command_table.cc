@@ -13,6 +13,7 @@
 
 #include "core/engine/similar_names.h"
 #include "core/report/escape.h"
+#include "core/report/text_writer.h"
 
 namespace pygc::engine {
 namespace {
@@ -128,7 +129,7 @@ constexpr CommandRow kRows[] = {
      "one line an object: type and value, at once",
      true,
      kAddresses,
-     "Prints the type and the value of each address as repr() would, cut to a line, or nothing where no object lies there. Needs no object graph, so it answers "
+     "Prints the type and the value of each address as repr() would, cut to a line; where no object lies it says what does (with --quiet nothing). Needs no object graph, so it answers "
      "at once: what debuggers show beside a variable of type PyObject *.",
      {"value 0x7f12ab34cd50", "value --format json 0x7f12ab34cd50 139716871310672"},
      {"what is it?", "several, for a script"}},
@@ -204,10 +205,10 @@ constexpr CommandRow kRows[] = {
     {"expect",
      "assertions for scripts: what must be gone, how many objects and bytes at most",
      true,
-     kLimit | kFailOn | kExpect,
+     kLimit | kFailOn | kExpect | kBaseline,
      "Checks what a process must look like, several assertions at once. Exit 1 where one is violated, with the shortest path that keeps what should be gone; 3 "
      "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB. Objects that wait for the "
-     "collector are not gone.",
+     "collector are not gone. With --baseline an assertion that FILE has as violated, as it was typed, does not fail again.",
      {"expect --gone app.Session --max-unreachable 0", "expect --max-count app.Node=100 --max-retained app.Cache=64M --format json"},
      {"no session is left, and no garbage waits", "limits on a type's objects and on what they alone keep alive, for a script"}},
     {"export",
@@ -242,7 +243,7 @@ constexpr CommandRow kRows[] = {
     {"report",
      "one self-contained HTML page: leaks with drawn cycles, who holds the memory, types, stacks",
      true,
-     kPage,
+     kPage | kAudit,
      "Writes one page that opens from disk without a network: the verdict in words, every kind of leak with its cycle drawn, a treemap of who keeps what alive, "
      "the histogram with search, paths, Python stacks, and what is missing. Its text is readable without scripts.",
      {"report -o report.html", "report --redact -o report.html"},
@@ -250,7 +251,7 @@ constexpr CommandRow kRows[] = {
     {"triage",
      "one screen for one core: what crashed, Python stacks, collector, leaks, top holders",
      true,
-     kLimit | kFailOn | kBaseline | kShowAll,
+     kLimit | kFailOn | kBaseline | kShowAll | kAudit,
      "Says on one screen what crashed (signal, thread, the Python line it had reached), what the other threads ran, what the collector was doing, what "
      "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given. "
      "Each finding has a fingerprint that is the same in the next run; --baseline leaves known ones out.",
@@ -624,6 +625,35 @@ std::string RootHelp(const Grammar& g) {
 
 // ---- errors ----
 
+// Options that other programs have under these names, and what says it here.
+constexpr std::pair<std::string_view, std::string_view> kOtherNames[] = {
+    {"--json", "--format json"}, {"--csv", "--format csv"},     {"--output", "-o FILE"},        {"--out", "-o FILE"},        {"--file", "-o FILE"},
+    {"--html", "report -o FILE"}, {"--sqlite", "--format sqlite"}, {"--no-color", "--color never"}, {"--no-colour", "--color never"}, {"--colour", "--color"},
+    {"--top", "--limit N"},      {"--count", "--limit N"},      {"--max", "--limit N"},         {"-n", "--limit N"},         {"--jobs", "--threads N"},
+    {"-j", "--threads N"},       {"--filter", "--type GLOB"},   {"--values", "--show-values"},  {"--verbose", "--limit 0, which shows everything"},
+    {"--exclude", "--ignore GLOB"}, {"--memory", "--max-memory SIZE"}, {"-v", "--version"},      {"-V", "--version"},
+};
+
+// "; did you mean ...?", or nothing where nothing is near. An option that the command has not is no answer.
+std::string OptionHint(const std::string& name, const std::vector<std::string>& known) {
+  const auto has = [&](std::string_view word) { return std::find(known.begin(), known.end(), word) != known.end(); };
+  for (const auto& [other, ours] : kOtherNames) {
+    const std::string_view option = ours.substr(0, ours.find_first_of(" ,"));
+    if (name == other && (!option.starts_with("--") || has(option))) return fmt::format("; did you mean {}?", ours);
+  }
+  // Of options only what differs in a letter or two: half a word is another option.
+  std::size_t best = name.size() < 8 ? 2 : 3;
+  std::string_view nearest;
+  for (const std::string& choice : known) {
+    const std::size_t distance = choice.starts_with(name) && name.size() >= 5 ? 0 : EditDistance(name, choice);
+    if (distance < best) {
+      best = distance;
+      nearest = choice;
+    }
+  }
+  return nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
+}
+
 // What CLI11 could not place. The words stand in the order typed.
 Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector<std::string>& extras) {
   const std::string& word = extras.front();
@@ -646,9 +676,8 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
         for (const std::string& longer : option->get_lnames()) names.push_back(fmt::format("--{}", longer));
       }
     }
-    const std::string_view nearest = Nearest(name, names);
     const std::string where = command ? fmt::format(" of {}", command->get_name()) : "";
-    const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
+    const std::string hint = OptionHint(name, names);
     return error(
         fmt::format("unknown option {}{}{} (pygc {}--help lists them)", Quoted(name), where, hint, command ? command->get_name() + " " : ""));
   }
@@ -682,7 +711,9 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
   if ((row.takes & kAddress) && r.arguments.size() > 1) return Fail(ErrorCode::kUsage, "{} takes one address, not {}", row.name, r.arguments.size());
   for (const std::string& word : r.arguments) {
     const Result<Address> address = ParseAddress(word);
-    if (!address) return tl::unexpected(address.error());
+    if (!address) {
+      return Fail(ErrorCode::kUsage, "{}; for a type: path {} says what keeps its objects, with addresses", address.error().message, report::Printable(word.substr(0, 80)));
+    }
     r.addresses.push_back(*address);
   }
   return {};
@@ -811,36 +842,72 @@ std::span<const CommandSummary> Commands() {
   return commands;
 }
 
+std::string FitToTerminal(std::string_view text, unsigned columns) { return report::FitToWidth(text, columns); }
+
+namespace {
+
+// The words that an option takes; empty where it takes others.
+std::vector<std::string_view> ValuesOf(const CommandRow& row, std::string_view option) {
+  if (option == "--fail-on") return {"definite", "pending", "never"};
+  if (option == "--color") return {"auto", "always", "never"};
+  if (option == "--generation") return {"0", "1", "2", "3"};
+  if (option == "--by") return {"type", "module"};
+  if (option == "--state") return {"uncollectable", "unreachable", "reachable"};
+  if (option != "--format") return {};
+  if (row.takes & kExportFile) return {"sqlite", "jsonl", "dot", "heapsnapshot"};
+  if (row.takes & kCsv) return {"text", "json", "csv"};
+  return row.takes & kGcDebug ? std::vector<std::string_view>{"text", "json", "gc-debug"} : std::vector<std::string_view>{"text", "json"};
+}
+
+const CommandRow* FindRowOrAlias(std::string_view name) {
+  const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name || (!r.alias.empty() && r.alias == name); });
+  return row == std::end(kRows) ? nullptr : row;
+}
+
+}  // namespace
+
 std::vector<std::string> Completions(std::span<const std::string> words) {
   const std::string last = words.empty() ? "" : words.back();
   std::vector<std::string> found;
   const auto offer = [&](std::string_view word) {
     if (word.starts_with(last)) found.emplace_back(word);
   };
+  const CommandRow* const row = words.empty() ? nullptr : FindRowOrAlias(words[0]);
   if (words.size() < 2) {
     for (const CommandSummary& c : Commands()) offer(c.name);
     for (const char* own : {"help", "quit"}) offer(own);
   } else if (words[0] == "help") {
     for (const CommandSummary& c : Commands()) offer(c.name);
-  } else if (last.starts_with("-")) {
+  } else if (row != nullptr && last.starts_with("-")) {
     const std::unique_ptr<Grammar> g = BuildGrammar(false);
-    const auto command = g->commands.find(words[0]);
-    if (command == g->commands.end()) return found;
-    for (const CLI::Option* option : command->second->get_options()) {
+    for (const CLI::Option* option : g->commands.at(std::string(row->name))->get_options()) {
       for (const std::string& name : option->get_lnames()) offer("--" + name);
     }
-  } else if (words[words.size() - 2] == "--format") {
-    const CommandRow* row = FindRow(words[0]);
-    if (row == nullptr) return found;
-    const bool of_export = (row->takes & kExportFile) != 0;
-    for (const char* format : of_export ? std::vector{"sqlite", "jsonl", "dot", "heapsnapshot"} : std::vector{"text", "json"}) offer(format);
-    if (row->takes & kCsv) offer("csv");
-    if (row->takes & kGcDebug) offer("gc-debug");
-  } else if (words[words.size() - 2] == "--fail-on") {
-    for (const char* severity : {"definite", "pending", "never"}) offer(severity);
+  } else if (row != nullptr) {
+    for (const std::string_view value : ValuesOf(*row, words[words.size() - 2])) offer(value);
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+WordKind KindOfLastWord(std::span<const std::string> words) {
+  const CommandRow* const row = words.size() < 2 ? nullptr : FindRowOrAlias(words[0]);
+  if (row == nullptr || words.back().starts_with("-")) return WordKind::kGrammar;
+  const std::string& before = words[words.size() - 2];
+  const auto is_one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), before) != names.end(); };
+  if (is_one_of({"--type", "--ignore", "--exclude", "--gone", "--max-count", "--max-retained"})) return WordKind::kType;
+  if (is_one_of({"-o", "--baseline"})) return WordKind::kFile;
+  const bool is_argument = !before.starts_with("-") || is_one_of({"--redact", "--show-values", "--quiet", "-q", "--audit"});
+  if (is_argument && (row->takes & (kTarget | kDrawing))) return WordKind::kType;
+  return is_argument && (row->takes & kOld) ? WordKind::kFile : WordKind::kGrammar;
+}
+
+std::string HelpText(std::string_view command) {
+  if (!command.empty() && FindRowOrAlias(command) == nullptr) return "";
+  std::vector<std::string> words{"help"};
+  if (!command.empty()) words.emplace_back(FindRowOrAlias(command)->name);
+  const Result<Request> parsed = ParseCommandLine(words, false);
+  return parsed ? parsed->help_text : "";
 }
 
 Result<Request> ParseCommandLine(std::span<const std::string> words, bool standalone) try {

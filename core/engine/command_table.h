@@ -68,7 +68,17 @@ struct Request {
 struct CommandSummary { std::string_view name, summary; };
 [[nodiscard]] std::span<const CommandSummary> Commands();
 
+/// `text` (help) for a terminal so many columns wide; 0: as it is.
+[[nodiscard]] std::string FitToTerminal(std::string_view text, unsigned columns);
+
 /// What the last of `words` of a command line could become: commands, options of the command that stands before it, values of an option. Sorted.
 [[nodiscard]] std::vector<std::string> Completions(std::span<const std::string> words);
+
+/// What the last of `words` names where it is no word of the grammar.
+enum class WordKind : std::uint8_t { kGrammar, kType, kFile };
+[[nodiscard]] WordKind KindOfLastWord(std::span<const std::string> words);
+
+/// The text of `COMMAND --help` (empty: of --help) as it reads inside a debugger; empty for what is no command.
+[[nodiscard]] std::string HelpText(std::string_view command);
 
 }  // namespace pygc::engine

@@ -64,6 +64,15 @@ pygc_session* Open(const char* program, char* line) noexcept {
   }
 }
 
+// As snprintf does it.
+std::size_t PutText(const std::string& text, char* out, std::size_t size) {
+  if (out == nullptr || size == 0) return text.size();
+  const std::size_t n = std::min(text.size(), size - 1);
+  std::memcpy(out, text.data(), n);
+  out[n] = '\0';
+  return text.size();
+}
+
 // Runs `f`, which only fails by throwing.
 template <typename F>
 void Quietly(const F& f) noexcept {
@@ -128,6 +137,26 @@ int pygc_command(size_t index, const char** name, const char** summary) {
   *name = commands[index].name.data();  // literals of the command table: each ends with a NUL
   *summary = commands[index].summary.data();
   return 1;
+}
+
+size_t pygc_help(const char* command, char* out, size_t size) {
+  std::size_t bytes = 0;
+  Quietly([&] { bytes = PutText(pygc::engine::HelpText(Text(command)), out, size); });
+  return bytes;
+}
+
+size_t pygc_complete(size_t word_count, const char* const* words, int* kind, char* out, size_t size) {
+  std::size_t bytes = 0;
+  if (kind != nullptr) *kind = 0;
+  Quietly([&] {
+    std::vector<std::string> line;
+    for (std::size_t i = 0; i < word_count; ++i) line.push_back(Text(words[i]));
+    if (kind != nullptr) *kind = static_cast<int>(pygc::engine::KindOfLastWord(line));
+    std::string text;
+    for (const std::string& word : pygc::engine::Completions(line)) text += word + "\n";
+    bytes = PutText(text, out, size);
+  });
+  return bytes;
 }
 
 pygc_session* pygc_open(char* line) { return Open(nullptr, line); }

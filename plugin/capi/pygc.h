@@ -32,6 +32,13 @@ int pygc_abi(void);
 /* The commands that this build can run: name and summary of number `index`, in a fixed order. Returns 0 beyond the last. */
 int pygc_command(size_t index, const char **name, const char **summary);
 
+/* The text of `pygc COMMAND --help` (NULL or "": of `pygc --help`), empty where there is no such command. Like snprintf: at most size - 1 bytes and a NUL are
+ * written, the length of the whole text is returned. */
+size_t pygc_help(const char *command, char *out, size_t size);
+/* What the last of `words` (a command line without "pygc") could become, one a line; as pygc_help otherwise. `kind`, where not NULL, says what else may stand
+ * there: 1 the name of a type of the target, 2 a file, 0 nothing else. Needs no session. */
+size_t pygc_complete(size_t word_count, const char *const *words, int *kind, char *out, size_t size);
+
 /* Starts an engine. NULL when it cannot be started; `line` (PYGC_LINE bytes, may be NULL) then holds one line that says why.
  * pygc_open_with: `worker` is the path of the program pygc to use. */
 pygc_session *pygc_open(char *line);

@@ -1,13 +1,17 @@
+python = None  # a GDB without Python takes this file for commands of its own, and this line for its command `python`: it says that it has none, and stops
 """The command `pygc` inside GDB: `source pygc_gdb.py`, then `pygc leaks`.
 
 Says which process is meant, serves memory where only GDB can read it, prints what the engine rendered. The engine runs in a child process behind
 libpygc.so, which lies beside this file: a damaged core cannot harm GDB. Works with the Python of GDB 13 and newer.
 """
+import csv
 import ctypes
+import glob
 import os
 import re
 import shutil
 import sys
+import time
 
 import gdb
 
@@ -50,6 +54,8 @@ def _load():
     text, session, words = ctypes.c_char_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p)
     for name, result, arguments in (
             ("pygc_version", text, []), ("pygc_abi", ctypes.c_int, []),
+            ("pygc_help", ctypes.c_size_t, [text, ctypes.c_char_p, ctypes.c_size_t]),
+            ("pygc_complete", ctypes.c_size_t, [ctypes.c_size_t, words, ctypes.POINTER(ctypes.c_int), ctypes.c_char_p, ctypes.c_size_t]),
             ("pygc_command", ctypes.c_int, [ctypes.c_size_t, ctypes.POINTER(text), ctypes.POINTER(text)]),
             ("pygc_open", session, [ctypes.c_char_p]), ("pygc_close", None, [session]), ("pygc_is_usable", ctypes.c_int, [session]),
             ("pygc_set_core", None, [session, text]), ("pygc_set_stopped_pid", None, [session, ctypes.c_int]),
@@ -58,7 +64,11 @@ def _load():
             ("pygc_begin", ctypes.c_int, [session, ctypes.c_size_t, words]),
             ("pygc_next", None, [session, ctypes.c_int, ctypes.POINTER(_Event)]),
             ("pygc_reply", None, [session, ctypes.c_char_p, ctypes.c_size_t]), ("pygc_cancel", None, [session, ctypes.c_int])):
-        function = getattr(lib, name)
+        function = getattr(lib, name, None)
+        if function is None:
+            version = getattr(lib, "pygc_version", lambda: b"of an unknown version")
+            version.restype = text
+            raise gdb.GdbError("pygc: %s is pygc %s and has no %s, which this file needs: install both from one build" % (path, version().decode(), name))
         function.restype, function.argtypes = result, arguments
     if lib.pygc_abi() != _ABI:
         raise gdb.GdbError("pygc: %s is pygc %s with interface %d, this file needs interface %d: install both from one build"
@@ -133,6 +143,7 @@ class _Engines:
     def __init__(self):
         self.lib = _load()
         self.kept = {}  # inferior number -> (session, key of its target)
+        self.type_names = {}    # inferior number -> names of types, as long as nothing runs or is written
         self.values = {}    # (inferior number, address) -> text, as long as nothing runs or is written
         self.current = None  # inferior number whose target was set for values
 
@@ -230,6 +241,48 @@ class _Engines:
             raise gdb.GdbError("pygc: the engine is gone; repeat the command to start another")
         return self.converse(session, inferior)
 
+    def filled(self, function, *arguments):
+        """The text that a function of the library writes as snprintf does."""
+        size = 1 << 16
+        while True:
+            out = ctypes.create_string_buffer(size)
+            wanted = function(*arguments, out, size)
+            if wanted < size:
+                return out.value.decode("utf-8", "replace")
+            size = wanted + 1
+
+    def types(self):
+        """Names of the types that the target has objects of, as far as they are known in two seconds. The process is read once a stop."""
+        inferior = gdb.selected_inferior()
+        connection = getattr(inferior, "connection", None)
+        if not inferior.pid or (connection is not None and connection.type not in ("native", "core")):
+            return []
+        if inferior.num not in self.type_names:
+            self.type_names[inferior.num] = []
+            session = self.session(inferior)
+            self.set_target(session, inferior)
+            self.lib.pygc_set_output(session, b"gdb", 0, 0)
+            words = [b"heap", b"--quiet", b"--limit", b"0", b"--format", b"csv"]
+            said = []
+            if self.lib.pygc_begin(session, len(words), (ctypes.c_char_p * len(words))(*words)) == 0:
+                self.converse(session, inferior, said.append, _NoProgress(2))
+            rows = list(csv.reader("".join(said).splitlines()))
+            if rows and "type" in rows[0]:
+                column = rows[0].index("type")
+                self.type_names[inferior.num] = sorted({row[column] for row in rows[1:] if len(row) > column})
+        return self.type_names[inferior.num]
+
+    def complete(self, words):
+        """What the last of the words of a command line could become."""
+        array = (ctypes.c_char_p * len(words))(*[_raw(w) for w in words])
+        kind = ctypes.c_int()
+        found = self.filled(self.lib.pygc_complete, len(words), array, ctypes.byref(kind)).split()
+        if kind.value == 2:
+            return sorted(name + "/" * os.path.isdir(name) for name in glob.glob(glob.escape(words[-1]) + "*"))   # GDB's own takes the whole line for a name
+        if kind.value == 1:
+            found += [name for name in self.types() if name.startswith(words[-1])]
+        return found
+
     def value(self, address):
         """Type and value of an object in one line, empty where there is none. The process is read once a stop."""
         inferior = gdb.selected_inferior()
@@ -244,15 +297,16 @@ class _Engines:
             self.set_target(session, inferior)
             self.current = inferior.num
         self.lib.pygc_set_output(session, b"gdb", 0, 0)
-        words = (ctypes.c_char_p * 2)(b"value", b"0x%x" % address)
+        words = (ctypes.c_char_p * 3)(b"value", b"--quiet", b"0x%x" % address)
         said = []
-        if self.lib.pygc_begin(session, 2, words) == 0:
+        if self.lib.pygc_begin(session, 3, words) == 0:
             self.converse(session, inferior, said.append, _NoProgress())
         self.values[key] = "".join(said).strip()
         return self.values[key]
 
     def changed(self, *_):
         self.values.clear()
+        self.type_names.clear()
         self.current = None
 
     def converse(self, session, inferior, write=gdb.write, progress=None):
@@ -262,6 +316,9 @@ class _Engines:
         progress = progress or _ProgressLine()
         while True:
             try:
+                if progress.is_over() and not interrupts:
+                    interrupts = 1
+                    self.lib.pygc_cancel(session, 0)
                 self.lib.pygc_next(session, 100, ctypes.byref(event))
                 if event.kind == _OUT:
                     progress.wipe()
@@ -286,21 +343,35 @@ class _Engines:
 
 
 class _ProgressLine:
-    """One line on the terminal, after a moment."""
+    """One line on the terminal, after a moment: stage, how far, how fast, and how long still."""
 
     def __init__(self):
-        import time
-        self.clock = time.monotonic
-        self.next = self.clock() + 0.3
+        self.begun = time.monotonic()
+        self.next = self.begun + 0.3
+        self.stage, self.stage_begun, self.first = None, self.begun, 0
         self.visible = False
         self.on = os.isatty(2)
 
+    def is_over(self):
+        return False
+
     def show(self, stage, done, total):
-        if not self.on or self.clock() < self.next:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.stage_begun, self.first = stage, now, done
+        if not self.on or now < self.next:
             return
-        self.next = self.clock() + 0.1
-        stage = "".join(c if 32 <= ord(c) < 127 else "?" for c in stage.decode("ascii", "replace"))[:60]
-        os.write(2, ("\r%s  %s\x1b[K" % (stage, "%d %%" % (100 * min(done, total) // total) if total else done or "")).encode())
+        self.next = now + 0.1
+        line = "".join(c if 32 <= ord(c) < 127 else "?" for c in stage.decode("ascii", "replace"))[:60]
+        line += "  %d %%" % (100 * min(done, total) // total) if total else "  %d" % done if done else ""
+        seconds = now - self.stage_begun
+        rate = (done - self.first) / seconds if seconds >= 1 else 0
+        if rate > 0:
+            line += "  %.1f M/s" % (rate / 1e6) if rate >= 1e6 else "  %.1f k/s" % (rate / 1e3) if rate >= 1e3 else "  %.0f/s" % rate
+        line += "  %.0f s" % (now - self.begun)
+        if rate > 0 and total:
+            line += ", %.0f s left" % max(1, (total - min(done, total)) / rate)
+        os.write(2, ("\r%s\x1b[K" % line[:max(20, shutil.get_terminal_size().columns - 1)]).encode())
         self.visible = True
 
     def wipe(self):
@@ -310,6 +381,14 @@ class _ProgressLine:
 
 
 class _NoProgress:
+    """Shows nothing; with a number of seconds the command is to end by then with what is known."""
+
+    def __init__(self, seconds=None):
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    def is_over(self):
+        return self.end is not None and time.monotonic() >= self.end
+
     def show(self, *_):
         pass
 
@@ -317,7 +396,11 @@ class _NoProgress:
         pass
 
 
-_engines = _Engines()
+try:
+    _engines = _Engines()
+except gdb.GdbError as e:
+    _engines = None
+    gdb.write("%s\n" % e, gdb.STDERR)
 
 
 class _ObjectPrinter:
@@ -360,11 +443,10 @@ def _invoke(words):
 
 
 class _Pygc(gdb.Command):
-    """Find leaks in the selected CPython process or core: pygc leaks, pygc status, ...
-
-pygc --help lists the commands and their options."""
+    """Find leaks in the selected CPython process or core: pygc leaks, pygc status, ..."""
 
     def __init__(self):
+        self.__doc__ = _engines.filled(_engines.lib.pygc_help, b"").rstrip("\n")
         super().__init__("pygc", gdb.COMMAND_DATA, prefix=True)
 
     def invoke(self, argument, from_tty):
@@ -372,13 +454,26 @@ pygc --help lists the commands and their options."""
 
 
 class _Subcommand(gdb.Command):
-    def __init__(self, name, summary):
+    def __init__(self, name):
         self.name = name
-        self.__doc__ = "%s.\n\npygc %s --help lists the options." % (summary[:1].upper() + summary[1:], name)
+        # GDB shows the first line in lists and says the rest in `help pygc NAME`.
+        self.__doc__ = _engines.filled(_engines.lib.pygc_help, name.encode()).partition(": ")[2].rstrip("\n")
         super().__init__("pygc " + name, gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
         _invoke([self.name] + gdb.string_to_argv(argument))
+
+    def complete(self, text, word):
+        try:
+            before = gdb.string_to_argv(text)
+        except gdb.error:
+            return []
+        if not before or text[-1:].isspace():
+            before.append("")
+        if word is None:    # GDB asks first where the word begins that it is to complete
+            return None
+        # GDB's word may begin behind a sign in ours, "app." of app.Session: what it gets starts where its word starts.
+        return [found[len(before[-1]) - len(word):] for found in _engines.complete([self.name] + before)]
 
 
 def _register():
@@ -386,8 +481,9 @@ def _register():
     name, summary = ctypes.c_char_p(), ctypes.c_char_p()
     index = 0
     while _engines.lib.pygc_command(index, ctypes.byref(name), ctypes.byref(summary)):
-        _Subcommand(name.value.decode(), summary.value.decode())
+        _Subcommand(name.value.decode())
         index += 1
+    _Subcommand("why")
     import gdb.printing
     gdb.printing.register_pretty_printer(None, _ObjectPrinters(), replace=True)
     for name in ("cont", "exited", "memory_changed", "register_changed", "inferior_call", "new_objfile", "inferior_deleted"):
@@ -397,4 +493,5 @@ def _register():
         gdb.events.gdb_exiting.connect(lambda _: _engines.close())
 
 
-_register()
+if _engines is not None:
+    _register()

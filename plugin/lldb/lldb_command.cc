@@ -243,7 +243,7 @@ bool SummaryOf(lldb::SBValue value, lldb::SBTypeSummaryOptions, lldb::SBStream& 
     const std::unique_lock lock(workers->mutex, std::try_to_lock);
     if (!lock) return false;
     worker::CommandRequest request;
-    request.words = {"value", fmt::format("{:#x}", address)};
+    request.words = {"value", "--quiet", fmt::format("{:#x}", address)};
     request.host = "lldb";
     request.target = DescribeTarget(target);
     // A core and a local process are read in milliseconds, a remote one through the debugger would hold it up.
@@ -289,6 +289,7 @@ bool AddCommands(lldb::SBDebugger debugger) {
   };
   bool added = true;
   for (const engine::CommandSummary& command : engine::Commands()) added = add(std::string(command.name), std::string(command.summary)) && added;
+  added = add("why", "the same as path") && added;
   added = add("--help", "what pygc can do, and all its options") && added;
   AddSummaries(debugger, workers);
   return added;

@@ -57,6 +57,22 @@ TEST_CASE("defaults are those of the contract") {
   CHECK_FALSE(r->audit);
 }
 
+TEST_CASE("an option that others have under another name is explained, and nothing far away is offered") {
+  CHECK(Contains(Complaint("-c core leaks --json"), "did you mean --format json?"));
+  CHECK(Contains(Complaint("-c core leaks --output x"), "did you mean -o FILE?"));
+  CHECK(Contains(Complaint("-c core leaks --limt 3"), "did you mean --limit?"));
+  CHECK_FALSE(Contains(Complaint("-c core stacks --depth 3"), "did you mean"));
+  CHECK_FALSE(Contains(Complaint("-c core leaks --fast"), "did you mean"));
+  CHECK(Contains(Complaint("-c core show Node"), "path Node"));
+}
+
+TEST_CASE("help of one command, as debuggers show it") {
+  CHECK(Contains(HelpText("leaks"), "usage: pygc leaks [OPTIONS]"));
+  CHECK(HelpText("why") == HelpText("path"));
+  CHECK(Contains(HelpText(""), "Commands"));
+  CHECK(HelpText("leeks").empty());
+}
+
 TEST_CASE("repeated options add up and values are checked") {
   const Result<Request> r =
       Parse("-c x --sysroot / --module a.so=/b --module c.so=/d leaks --type A* --type B --ignore C --max-memory 512M --timeout 2.5 --max-pause 250");
