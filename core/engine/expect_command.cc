@@ -1,12 +1,14 @@
 // Assertions for scripts: each is measured on the snapshot, and answered only where what could not be read cannot change the answer.
 #include <algorithm>
 
+#include "core/engine/baseline.h"
 #include "core/engine/derived.h"
 #include "core/engine/expectation.h"
 #include "core/engine/node_path.h"
 #include "core/engine/type_query.h"
 #include "core/graph/retained_size.h"
 #include "core/report/expect_report.h"
+#include "core/report/fingerprint.h"
 #include "core/report/finalizer_kind.h"
 
 namespace pygc::engine {
@@ -30,6 +32,13 @@ class ExpectCommand {
       row.is_bytes = e.kind == ExpectationKind::kMaxRetained;
       const Answer answer = in_.header.objects_read ? Judge(e, row) : Unread(row);
       row.answer = AnswerName(answer);
+      if (answer == Answer::kViolated) {
+        row.fingerprint = report::ExpectationFingerprint(row.assertion);
+        if (in_.baseline != nullptr && in_.baseline->Has(row.fingerprint)) {
+          row.answer = "known";
+          continue;
+        }
+      }
       if (answer == Answer::kUnknown && row.reason.empty()) row.reason = in_.header.complete ? "guessed references decide it" : "not everything could be read";
       outcome_.definite = outcome_.definite || answer == Answer::kViolated;
       outcome_.wrong_usage = outcome_.wrong_usage || answer == Answer::kUnknownType;

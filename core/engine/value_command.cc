@@ -19,9 +19,11 @@ Outcome RunValue(const CommandInput& in) {
   for (const Address address : in.request.addresses) {
     report::ObjectValue& row = r.objects.emplace_back();
     row.address = address;
-    if (!inspector.IsObject(address)) continue;
-    row.type = labels.TypeName(address, "");
-    if (row.type.empty()) continue;
+    if (inspector.IsObject(address)) row.type = labels.TypeName(address, "");
+    if (row.type.empty()) {
+      if (!in.request.quiet) row.where = DescribePlace(in, address);  // beside a variable nothing is better
+      continue;
+    }
     const objects::ReprText value = repr.Of(address, limits);
     row.value = value.text;
     row.complete = value.complete;

@@ -34,6 +34,17 @@ bool ObjectIndex::Numbers::Enter(Address a) noexcept {
   return true;
 }
 
+bool ObjectIndex::MarkPage(std::uint64_t page, std::span<const std::uint64_t> words) noexcept {
+  if (page >= page_used_.size() || words.size() != kWordsPerPage) return false;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::uint64_t cell = (page << kPageShift) + i;
+    if (cell < cell_count_) cells_[cell].bits = words[i];
+    else if (words[i] != 0) return false;
+  }
+  page_used_[page] = 1;
+  return true;
+}
+
 bool ObjectIndex::MarkPlace(Place p, bool shared) noexcept {
   std::uint64_t& bits = cells_[p.cell].bits;
   std::uint8_t& used = page_used_[p.cell >> kPageShift];

@@ -104,6 +104,14 @@ class ObjectIndex {
     const std::uint64_t bit = std::uint64_t{1} << (number & 63);
     return cell.bits & bit ? cell.rank + CountBits(cell.bits & (bit - 1)) : kNoNode;
   }
+  /// A part of the marks as words of bits, for keeping them in a file: `page` and its words, rising by page; pages without marks are left out.
+  static constexpr std::size_t kWordsPerPage = 256;
+  template <typename F>
+  void ForEachPage(F&& f) const;
+  /// Marks what ForEachPage() gave, in an index of the same ranges without marks. Returns false where the page is not one of it, or has bits beyond its end.
+  /// Seal() afterwards.
+  bool MarkPage(std::uint64_t page, std::span<const std::uint64_t> words) noexcept;
+
   /// Numbers the marked addresses in address order. Mark() may be called again afterwards and Seal() repeated: ids change then.
   void Seal();
 
@@ -197,6 +205,19 @@ void ObjectIndex::ForEach(NodeId begin, NodeId end, F&& f) const {
       if (id >= begin) f(id, AddressOfBit(cell, static_cast<unsigned>(std::countr_zero(bits)), range));
     }
     ++cell;
+  }
+}
+
+template <typename F>
+void ObjectIndex::ForEachPage(F&& f) const {
+  static_assert(kWordsPerPage == std::size_t{1} << kPageShift);
+  std::uint64_t words[kWordsPerPage];
+  for (const UsedPage& used : used_pages_) {
+    for (std::size_t i = 0; i < kWordsPerPage; ++i) {
+      const std::uint64_t cell = (used.page << kPageShift) + i;
+      words[i] = cell < cell_count_ ? cells_[cell].bits : 0;
+    }
+    f(used.page, std::span<const std::uint64_t>(words));
   }
 }
 

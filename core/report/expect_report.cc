@@ -54,16 +54,17 @@ void WriteRow(TextWriter& out, const ExpectRow& row) {
 void WriteText(const Header& h, const ExpectReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
   out.Line();
-  const std::uint64_t violated = CountOf(r, "violated"), met = CountOf(r, "met");
+  const std::uint64_t violated = CountOf(r, "violated"), met = CountOf(r, "met"), known = CountOf(r, "known");
   out.Line(met == r.rows.size() ? fmt::format("{} met", Counted(met, "expectation"))
-                                : fmt::format("{}: {} met, {} violated, {} cannot be said", Counted(r.rows.size(), "expectation"), met, violated, r.rows.size() - met - violated),
+                                : fmt::format("{}: {} met, {} violated{}, {} cannot be said", Counted(r.rows.size(), "expectation"), met, violated,
+                                              known > 0 ? fmt::format(", {} violated as the baseline has it", known) : "", r.rows.size() - met - violated - known),
            Style::kHeading);
   for (const ExpectRow& row : r.rows) WriteRow(out, row);
   WriteWarnings(out, h);
 }
 
 void WriteJson(const Header&, const ExpectReport& r, JsonWriter& json) {
-  json.Object().Unsigned("met", CountOf(r, "met")).Unsigned("violated", CountOf(r, "violated"));
+  json.Object().Unsigned("met", CountOf(r, "met")).Unsigned("violated", CountOf(r, "violated")).Unsigned("known", CountOf(r, "known"));
   json.Unsigned("unknown", CountOf(r, "unknown") + CountOf(r, "unknown-type")).Key("expectations").Array();
   for (const ExpectRow& row : r.rows) {
     json.Object().String("expectation", row.assertion).String("kind", row.kind).Key("type");
@@ -85,7 +86,9 @@ void WriteJson(const Header&, const ExpectReport& r, JsonWriter& json) {
     }
     json.EndArray().Key("nearest_types").Array();
     for (const std::string& name : row.nearest_types) json.String(name);
-    json.EndArray().EndObject();
+    json.EndArray();
+    if (!row.fingerprint.empty()) json.String("fingerprint", row.fingerprint);
+    json.EndObject();
   }
   json.EndArray().EndObject();
 }

@@ -22,7 +22,8 @@ struct ExpectObject {
 struct ExpectRow {
   std::string assertion;           // as typed
   std::string kind, type;          // "max-count", "app.Node"
-  std::string answer;              // "met", "violated", "unknown", "unknown-type"
+  std::string answer;              // "met", "violated", "unknown", "unknown-type"; "known": violated, and the baseline has it
+  std::string fingerprint;         // of what is violated; else empty
   std::uint64_t allowed = 0, found = 0;
   bool is_bytes = false;           // of both
   bool at_least = false;           // `found` is a lower bound

@@ -76,6 +76,8 @@ std::string RefcountFingerprint(const RefcountFinding& f) {
   return Digest(text);
 }
 
+std::string ExpectationFingerprint(const std::string& assertion) { return Digest(fmt::format("expect{}{}", kSeparator, assertion)); }
+
 std::string CrashFingerprint(std::int32_t signal, const std::vector<StackFrame>& frames, const std::string& module) {
   std::string text = fmt::format("crash{}{}", kSeparator, signal);
   for (std::size_t i = 0; i < std::min(frames.size(), kCrashFrames); ++i) text += fmt::format("{}{} {}", kSeparator, frames[i].qualified_name, LastPart(frames[i].file));

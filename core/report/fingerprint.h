@@ -18,6 +18,9 @@ namespace pygc::report {
 /// For kind, type, name and the places of the holders, without numbers in these.
 [[nodiscard]] std::string RefcountFingerprint(const RefcountFinding& finding);
 
+/// For an assertion of expect that is violated, as it was typed.
+[[nodiscard]] std::string ExpectationFingerprint(const std::string& assertion);
+
 /// For the signal and the innermost functions (at most kCrashFrames, with the last part of their file's path). `module`: the last part of the path of the
 /// library in which a thread without Python functions stood; only used for such.
 [[nodiscard]] std::string CrashFingerprint(std::int32_t signal, const std::vector<StackFrame>& frames, const std::string& module);

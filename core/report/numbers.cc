@@ -26,6 +26,8 @@ std::string Counted(std::uint64_t n, std::string_view noun) {
   if (n != 1) {
     if (plural.ends_with('y') && !plural.ends_with("ey")) {
       plural.replace(plural.size() - 1, 1, "ies");
+    } else if (plural.ends_with('s')) {
+      plural += "es";
     } else {
       plural += 's';
     }

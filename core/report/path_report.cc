@@ -84,6 +84,7 @@ void WriteSummary(TextWriter& out, const PathReport& r) {
   out.Add(r.type, Style::kName);
   out.Line(fmt::format("{}{} at {}", r.name.empty() ? "" : " ", r.name, r.query), Style::kHeading);
   if (r.by_root + r.by_count_only > 0) return;
+  if (!r.excluded.empty() && r.unreachable == 0) return;  // said beside what was left out
   if (r.state == "reachable" || r.state.empty()) {
     out.To(2).Line("no path leads to it from any root that was found, and none from an object that more hold than was found");
   } else {
@@ -145,6 +146,9 @@ void WriteText(const Header& h, const PathReport& r, TextWriter& out) {
   } else {
     WriteSummary(out, r);
     if (!r.excluded.empty()) out.To(2).Add("not through objects of: ", Style::kFaint).Flow(r.excluded, ", ", 4).Line();
+    if (!r.excluded.empty() && r.objects > 0 && r.by_root + r.by_count_only == 0 && r.unreachable < r.objects) {
+      out.To(2).Line(r.is_type ? "nothing else keeps any of them: without what was left out they would be gone" : "nothing else keeps it: without what was left out it would be gone", Style::kHeading);
+    }
     WritePaths(out, r);
     WriteTree(out, r);
   }

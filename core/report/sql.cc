@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "core/report/escape.h"
@@ -53,6 +54,18 @@ int Authorize(void*, int action, const char* first, const char* second, const ch
   }
 }
 
+// .tables and .schema [TABLE], which people know from the program sqlite3. `table` is empty where all are meant. nullopt: it is a query.
+std::optional<std::string> TableOfShellCommand(const std::string& sql) {
+  const std::size_t start = sql.find_first_not_of(" \t\n");
+  if (start == std::string::npos || sql[start] != '.') return std::nullopt;
+  const std::size_t end = std::min(sql.find_first_of(" \t\n;", start), sql.size());
+  const std::string command = sql.substr(start, end - start);
+  std::string table = sql.substr(end);
+  std::erase_if(table, [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == ';'; });
+  const bool is_name = std::all_of(table.begin(), table.end(), [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
+  return (command == ".tables" || command == ".schema") && is_name ? std::optional(table) : std::nullopt;
+}
+
 class Query {
  public:
   Query(const SqlSources& sources, const SqlBounds& bounds, ProgressSink& progress)
@@ -62,12 +75,36 @@ class Query {
     if (sql.size() > kMaxQueryBytes) return Fail(ErrorCode::kUsage, "the query has {} bytes, more than {}", sql.size(), kMaxQueryBytes);
     if (sql.find('\0') != std::string::npos) return Fail(ErrorCode::kUsage, "the query holds a NUL character");
     if (const Result<void> opened = Open(); !opened) return tl::unexpected(opened.error());
+    if (const std::optional<std::string> table = TableOfShellCommand(sql)) return table->empty() ? Tables() : Select(fmt::format("PRAGMA table_info({})", *table));
+    if (sql.find_first_not_of(" \t\n") != std::string::npos && sql[sql.find_first_not_of(" \t\n")] == '.') {
+      return Fail(ErrorCode::kUsage, "SQL: of the commands of the program sqlite3 only .tables and .schema [TABLE] are known here; a query starts with select");
+    }
+    return Select(sql);
+  }
+
+ private:
+  Result<SqlReport> Select(const std::string& sql) {
     Result<Statement> statement = Prepare(sql);
     if (!statement) return tl::unexpected(statement.error());
     return Collect(statement->get());
   }
 
- private:
+  // Every table and view with its columns.
+  Result<SqlReport> Tables() {
+    Result<SqlReport> names = Select("select name from sqlite_master where type in ('table', 'view') order by 1");
+    if (!names) return names;
+    SqlReport report;
+    report.columns = {"table", "columns"};
+    for (const SqlRow& name : names->rows) {
+      const Result<SqlReport> columns = Select(fmt::format("PRAGMA table_info(\"{}\")", name[0].text));
+      if (!columns) return columns;
+      std::string text;
+      for (const SqlRow& column : columns->rows) text += (text.empty() ? "" : ", ") + column[1].text;
+      report.rows.push_back({name[0], SqlValue::Text(text)});
+    }
+    return report;
+  }
+
   Result<void> Open() {
     sqlite3* raw = nullptr;
     const int opened = sqlite3_open_v2(":memory:", &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -252,7 +289,8 @@ void WriteText(const Header& h, const SqlReport& r, TextWriter& out) {
     for (std::size_t i = 0; i < row.size(); ++i) {
       const bool is_number = row[i].kind == SqlValue::Kind::kInteger || row[i].kind == SqlValue::Kind::kReal;
       if (!is_number && row[i].kind != SqlValue::Kind::kNull) table.right[i] = false;
-      cells.push_back(row[i].kind == SqlValue::Kind::kNull ? "NULL" : Shortened(Printable(CellText(row[i]))));
+      const bool is_address = row[i].kind == SqlValue::Kind::kInteger && (r.columns[i] == "address" || r.columns[i].ends_with("_address"));
+      cells.push_back(row[i].kind == SqlValue::Kind::kNull ? "NULL" : is_address ? fmt::format("{:#x}", row[i].integer) : Shortened(Printable(CellText(row[i]))));
     }
   }
   table.Write(out, 2);

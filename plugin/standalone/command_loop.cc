@@ -86,7 +86,7 @@ int CommandLoop::RunLine(const std::string& line, const std::string& place) {
   const Result<std::vector<std::string>> words = engine::SplitWords(line);
   if (!words) return refuse(words.error());
   if (words->empty()) return 0;
-  if ((*words)[0] == "-x" || (*words)[0] == "quit") return refuse({ErrorCode::kUsage, fmt::format("{} has no place here", (*words)[0]), std::nullopt});
+  if ((*words)[0] == "-x") return refuse({ErrorCode::kUsage, fmt::format("{} has no place here", (*words)[0]), std::nullopt});
   // Parsed here too: an error gets its place, and costs no worker.
   std::vector<std::string> all;
   const bool is_help = (*words)[0] == "help";
@@ -95,19 +95,27 @@ int CommandLoop::RunLine(const std::string& line, const std::string& place) {
   const Result<engine::Request> parsed = engine::ParseCommandLine(all, true);
   if (!parsed) return refuse(parsed.error());
   if (parsed->show_help) {
-    host_.Out(parsed->help_text);
+    host_.Out(engine::FitToTerminal(parsed->help_text, TerminalColumns(STDOUT_FILENO)));
     return 0;
   }
   if (parsed->command.empty() && !parsed->show_version) return refuse({ErrorCode::kUsage, "a line starts with a command (help lists them)", std::nullopt});
   return Run(*words);
 }
 
+namespace {
+
+bool EndsTheList(std::string_view line) {
+  const std::size_t begin = line.find_first_not_of(" \t\r\n"), end = line.find_last_not_of(" \t\r\n");
+  const std::string_view word = begin == std::string_view::npos ? "" : line.substr(begin, end - begin + 1);
+  return word == "quit" || word == "exit";
+}
+
+}  // namespace
+
 int CommandLoop::RunPrompt() {
   LineEditor editor;
   while (std::optional<std::string> line = editor.Read("pygc> ")) {
-    const std::size_t begin = line->find_first_not_of(" \t"), end = line->find_last_not_of(" \t");
-    const std::string word = begin == std::string::npos ? "" : line->substr(begin, end - begin + 1);
-    if (word == "quit" || word == "exit") break;
+    if (EndsTheList(*line)) break;
     (void)RunLine(*line, "");
   }
   return 0;
@@ -126,6 +134,7 @@ int CommandLoop::RunFile(const std::string& path) {
   ssize_t n = -1;
   errno = 0;
   for (std::size_t number = 1; file != nullptr && (n = getline(&raw, &size, file)) >= 0; ++number) {
+    if (EndsTheList({raw, static_cast<std::size_t>(n)})) break;
     const int status = RunLine(std::string(raw, static_cast<std::size_t>(n)), fmt::format("{}:{}: ", is_stdin ? "standard input" : path, number));
     worst = std::max(worst, status);
     if (status == 130 || host_.write_error() != 0) break;  // who stops a command stops the list

@@ -1,6 +1,7 @@
 // pygc: the standalone program, and, started with --worker by any host, the process that opens targets and runs the engine.
 // As a host it parses the command line for help and usage errors, hands everything else to a worker and prints what comes back.
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,6 +67,15 @@ void TakePipeAsInput(std::vector<std::string>& words, engine::Request& request) 
   request.target.core = "-";
 }
 
+// Whether something waits on standard input that nobody has read: commands, probably.
+bool InputWaits() {
+  struct stat file {};
+  if (fstat(STDIN_FILENO, &file) != 0) return false;
+  if (S_ISREG(file.st_mode)) return lseek(STDIN_FILENO, 0, SEEK_CUR) < file.st_size;
+  int bytes = 0;
+  return S_ISFIFO(file.st_mode) && ioctl(STDIN_FILENO, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 int RunHost(std::vector<std::string> words) {
   OccupyStandardDescriptors();
   CatchInterrupts();
@@ -76,7 +86,7 @@ int RunHost(std::vector<std::string> words) {
   HostOutput output(host);
   if (!parsed) return engine::ReportError(parsed.error(), output);
   if (parsed->show_version || parsed->show_help) {
-    host.Out(parsed->show_version ? fmt::format("pygc {}\n", worker::BuildVersion()) : parsed->help_text);
+    host.Out(parsed->show_version ? fmt::format("pygc {}\n", worker::BuildVersion()) : engine::FitToTerminal(parsed->help_text, TerminalColumns(STDOUT_FILENO)));
     return ExitStatus(no_words ? 2 : 0, host);
   }
   TakePipeAsInput(words, *parsed);
@@ -84,7 +94,12 @@ int RunHost(std::vector<std::string> words) {
   if (!parsed->script_file.empty()) return ExitStatus(commands.RunFile(parsed->script_file), host);
   if (!parsed->command.empty()) return ExitStatus(commands.Run({}), host);
   const bool is_dialogue = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && parsed->target.core != "-";
-  return ExitStatus(is_dialogue ? commands.RunPrompt() : commands.Run({std::string(Overview())}), host);
+  if (is_dialogue) return ExitStatus(commands.RunPrompt(), host);
+  const int status = commands.Run({std::string(Overview())});
+  if (parsed->target.core != "-" && InputWaits()) {
+    host.Err(fmt::format("pygc: no command was given, so this was {}; what waits on standard input was not read: -x - takes commands from there\n", Overview()));
+  }
+  return ExitStatus(status, host);
 }
 
 }  // namespace

@@ -72,14 +72,25 @@ def check_rows(live):
     return wrong + differ("csv", rows[1:], [[r["type"]] + [str(r[k]) for k in ("objects", "bytes", "retained", "unreachable")] for r in types["types"]])
 
 
-def loaded_bytes(core):
-    """Sum of the sizes in the file of an ELF core's segments."""
+def loaded_bytes(core, pid):
+    """Sum of the sizes in the file of an ELF core's segments, without read-only pages of files and the kernel's own page."""
+    of_files = []
+    with open("/proc/%d/maps" % pid) as f:
+        for line in f:
+            words = line.split()
+            if words[1][1] == "-" and words[4] != "0":
+                of_files.append(tuple(int(a, 16) for a in words[0].split("-")))
     with open(core, "rb") as f:
         head = f.read(64)
         offset, count = struct.unpack_from("<Q", head, 32)[0], struct.unpack_from("<H", head, 56)[0]
         f.seek(offset)
         table = f.read(56 * count)
-    return sum(struct.unpack_from("<Q", table, 56 * i + 32)[0] for i in range(count) if struct.unpack_from("<I", table, 56 * i)[0] == 1)
+    total = 0
+    for i in range(count):
+        kind, _, _, address, _, size = struct.unpack_from("<IIQQQQ", table, 56 * i)
+        if kind == 1 and address < 1 << 63 and not any(begin <= address < end for begin, end in of_files):
+            total += size
+    return total
 
 
 def check_memory(live):
@@ -88,7 +99,7 @@ def check_memory(live):
     memory = live.report_of_core(core, "heap", "--memory")["memory"]
     parts = dict((p["what"], p["bytes"]) for p in memory["parts"])
     wrong = differ("sum of the parts", sum(parts.values()), memory["bytes"])
-    wrong += differ("bytes of the core's segments", memory["bytes"], loaded_bytes(core))
+    wrong += differ("bytes of the core's segments", memory["bytes"], loaded_bytes(core, live.program.pid))
     with open(os.path.join(live.program.folder, "stderr"), errors="replace") as f:
         said = re.search(r"# bytes in allocated blocks\s*=\s*([\d,]+)", f.read())
     if said is None:

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Many commands on one load: the prompt on a terminal of its own, -x FILE, a core on standard input.
 
-usage: prompt.py [-v]
+usage: prompt.py [-v] [--all]
 
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc, and the system's python3. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
 """
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 sys.dont_write_bytecode = True
@@ -204,9 +207,81 @@ def test_file(core, folder):
     equal("the same for leaks and status", timings(documents[:2])[0], timings(documents[:2])[1])
 
 
+def on_terminal(columns, arguments, folder):
+    """What pygc prints on a terminal so wide, without colours."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        os.execve(process.PYGC, [process.PYGC, *arguments], dict(os.environ, TERM="xterm", NO_COLOR="1", HOME=folder))
+    said = b""
+    try:
+        while select.select([fd], [], [], 60)[0]:
+            piece = os.read(fd, 65536)
+            if not piece:
+                break
+            said += piece
+    except OSError:     # the terminal's way to say that nobody is there any more
+        pass
+    os.close(fd)
+    os.waitpid(pid, 0)
+    lines = said.decode(errors="replace").replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rpartition("\x1b[K")[2].rpartition("\r")[2] for line in lines)    # without the progress that was wiped
+
+
+def test_narrow_terminal(core, folder):
+    """40 columns: no line is wider, apart from words that are, and no word is lost; 200 columns: nothing is broken"""
+    address = json.loads(process.pygc("-c", core, "leaks", "--format", "json", "--fail-on", "never").out)["result"]["groups"][0]["addresses"][0]
+    asked = (["leaks"], ["heap"], ["path", "dict"], ["status"], ["show", address], ["triage"], ["dominators"], ["stacks"], ["finalizers"], ["cycles"], ["verify"], ["garbage"],
+                  ["refcounts"], ["expect", "--max-unreachable", "0"], ["sql", "select * from types limit 3"], ["referrers", address], ["asyncio"], ["--help"], ["leaks", "--help"])
+    for words in asked if "--all" in sys.argv else (asked[0], asked[1], asked[-1]):
+        arguments = words if "--help" in words else ["-c", core] + words
+        wide = process.pygc(*arguments).out
+        narrow = on_terminal(40, arguments, folder)
+        for line in narrow.split("\n"):
+            if len(line) > 40 and len(line.split()) > 1:
+                raise AssertionError("%s: a line of %d: %r" % (words[0], len(line), line))
+        equal("words of %s" % words[0], narrow.split(), wide.split())
+        equal("%s on 200 columns" % words[0], on_terminal(200, arguments, folder).split(), wide.split())
+
+
+def test_hints(core, folder):
+    has(process.pygc("-c", core, "leaks", "--json").err, "did you mean --format json?")
+    ran = process.pygc("-c", core, typed="leaks\n")
+    has(ran.err, "-x - takes commands from there")
+    equal("what is not a terminal gets an overview", ran.code, 0)
+    ran = process.pygc("-c", core, "value", "0x10")
+    has(ran.out, "0x10 is no object: no memory of the process")
+    equal("--quiet says nothing of it", process.pygc("-c", core, "value", "0x10", "--quiet").out.strip(), "")
+    has(process.pygc("-c", core, "sql", ".tables").out, "refcount_findings", "id, address, interpreter, type_id")
+    has(process.pygc("-c", core, "sql", ".schema objects").out, "type_id", "INTEGER")
+    equal("other commands of sqlite3", process.pygc("-c", core, "sql", ".dump").code, 2)
+    has(process.pygc("-c", core, "sql", "select address, name from types where name = 'dict'").out, " 0x")
+
+
+def test_expect_baseline(core, folder):
+    known = os.path.join(folder, "known.json")
+    words = ["-c", core, "expect", "--max-unreachable", "0", "--max-count", "dict=1"]
+    equal("violated", process.pygc(*words, "--format", "json", "-o", known).code, 1)
+    ran = process.pygc(*words, "--baseline", known)
+    equal("known", ran.code, 0)
+    has(ran.out, "2 violated as the baseline has it")
+    equal("another bound is another assertion", process.pygc("-c", core, "expect", "--max-unreachable", "1", "--max-count", "dict=2", "--baseline", known).code, 1)
+
+
+def test_overview_audit(core, folder):
+    audited = json.loads(process.pygc("-c", core, "triage", "--audit", "--format", "json").out)["result"]["leaks"]
+    equal("triage --audit", audited["audited"], True)
+    equal("triage", json.loads(process.pygc("-c", core, "triage", "--format", "json").out)["result"]["leaks"]["audited"], False)
+    for words, there in ((["--audit"], False), ([], True)):
+        page = os.path.join(folder, "page.html")
+        equal("report", process.pygc("-c", core, "report", "-o", page, *words).code, 0)
+        with open(page, encoding="utf-8") as f:
+            equal("report %s says what was not looked for" % words, "not looked for" in f.read(), there)
+
+
 def test_worst_status(core, folder):
     cases = [(["status"], 0), (["leaks --fail-on pending", "status"], 1), (["leaks --fail-on pending", "leeks", "status"], 2),
-             (["sql 'select nonsense'", "status"], 2), (["quit"], 2), ([ENDLESS + " --timeout 0.2", "leeks"], 3)]
+             (["sql 'select nonsense'", "status"], 2), (["quit", "leaks --fail-on pending"], 0), ([ENDLESS + " --timeout 0.2", "leeks"], 3)]
     for lines, want in cases:
         ran = process.pygc("-c", core, "-x", lines_file(folder, *lines))
         equal("exit status of %r" % lines, ran.code, want)
@@ -247,7 +322,7 @@ def test_no_terminal(core, folder):
     equal("no target", process.pygc().code, 2)
 
 
-TESTS = [test_prompt, test_completion_and_history, test_interrupts, test_worker_dies, test_file, test_worst_status, test_standard_input, test_no_terminal]
+TESTS = [test_narrow_terminal, test_hints, test_expect_baseline, test_overview_audit, test_prompt, test_completion_and_history, test_interrupts, test_worker_dies, test_file, test_worst_status, test_standard_input, test_no_terminal]
 
 
 def main():

@@ -90,3 +90,15 @@ TEST_CASE("columns count characters, not bytes") {
   flow.To(4).Flow({std::string(60, 'a'), std::string(60, 'b')}, " → ", 4);
   CHECK(flow.text() == "    " + std::string(60, 'a') + "\n    → " + std::string(60, 'b') + "\n");
 }
+
+TEST_CASE("text for a narrow terminal is broken between cells, then between words, and keeps words and colours whole") {
+  CHECK(FitToWidth("short\n\nalso short\n", 40) == "short\n\nalso short\n");
+  CHECK(FitToWidth("anything at all", 0) == "anything at all");
+  CHECK(FitToWidth("one two three four five", 10) == "one two\n  three\n  four\n  five");
+  CHECK(FitToWidth("    indented words go on here", 16) == "    indented\n    words go on\n    here");
+  CHECK(FitToWidth("  12,345  1.2 MB  a type of mine\n", 20) == "  12,345  1.2 MB\n    a type of mine\n");
+  const std::string word(50, 'x');
+  CHECK(FitToWidth("a " + word + " b", 40) == "a\n  " + word + "\n  b");
+  CHECK(FitToWidth("\x1b[31mred words\x1b[0m are here", 16) == "\x1b[31mred words\x1b[0m are\n  here");
+  CHECK(FitToWidth("××××× ×××××", 11) == "××××× ×××××");
+}
