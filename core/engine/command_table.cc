@@ -267,9 +267,6 @@ constexpr CommandRow kRows[] = {
      {"what will work here, in words", "the same for a script"}},
 };
 
-// Options of the contract that this version does not have: named, so that they are not taken for a typo.
-constexpr std::string_view kLaterOptions[] = {"--save"};
-
 const CommandRow* FindRow(std::string_view name) {
   const auto* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const CommandRow& r) { return r.name == name; });
   return row == std::end(kRows) ? nullptr : row;
@@ -393,6 +390,7 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
       ->type_name("MS")
       ->check(NumberCheck("a number of milliseconds", 0, kMostSeconds * 1000))
       ->group(group);
+  app.add_option("--save", g.request.save_file, "keep what was built from the core in FILE; -c FILE then opens it at once")->type_name("FILE")->group(group);
   app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->group(group);
 }
 
@@ -660,9 +658,6 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
   const auto error = [](std::string message) { return Error{ErrorCode::kUsage, std::move(message), std::nullopt}; };
   if (word.size() > 1 && word[0] == '-') {
     const std::string name = word.substr(0, word.find('='));
-    if (std::find(std::begin(kLaterOptions), std::end(kLaterOptions), name) != std::end(kLaterOptions)) {
-      return error(fmt::format("option {} is not available in this version", name));
-    }
     if (!g.standalone) {
       const auto other = BuildGrammar(true);
       if (other->app.get_option_no_throw(name) != nullptr) {
@@ -794,6 +789,9 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     return Fail(ErrorCode::kUsage, "which process? Give a core file or a live one: pygc -c CORE {0}, or pygc -p PID {0}", r.command);
   }
   if (g.standalone && !r.target.core.empty() && r.target.pid != 0) return Fail(ErrorCode::kUsage, "-c and -p exclude each other: one target a run");
+  if (!r.save_file.empty() && (r.target.core.empty() || r.target.core == "-")) {
+    return Fail(ErrorCode::kUsage, "--save keeps an index beside a core file, which holds the memory: take a core first (gcore PID), then pygc -c core.PID --save core.pygc");
+  }
   if (command && r.command == "export" && r.format == Format::kText) {
     return Fail(ErrorCode::kUsage, "export needs --format sqlite or --format jsonl (or dot, heapsnapshot), for example: export --format sqlite -o heap.db");
   }

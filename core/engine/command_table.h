@@ -48,6 +48,7 @@ struct Request {
   std::string state;                    // heap: only objects in this state; empty: all
   std::uint64_t min_size = 0;           // heap: only objects of so many bytes
   bool waste = false, memory = false;   // heap: also what is not used; also where the process's memory is
+  std::string save_file;                // --save FILE: an index of the core
   std::string script_file;              // -x FILE: commands to run on one load
   double timeout_seconds = 0;
   Limits limits;                        // --threads, --max-memory

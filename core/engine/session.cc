@@ -24,6 +24,7 @@
 #include "core/engine/labels.h"
 #include "core/engine/old_heap.h"
 #include "core/engine/roots.h"
+#include "core/engine/saved_index.h"
 #include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
@@ -65,6 +66,28 @@ struct Session::Impl {
   std::optional<objects::ObjectReader> reader;
   std::optional<Analysis> tracked, everything, audited;  // without and with leaves; with all that objects own
   double locate_seconds = 0;
+  std::shared_ptr<const SavedIndex> index;  // where snapshots come from; may be nullptr
+  std::string saved_to;                     // where this target's index was written
+
+  // --save: both snapshots, whatever the command needed. What has been written is not written again.
+  int Save(const Request& request, OutputSink& output, WatchedProgress& progress) {
+    if (request.save_file == saved_to) return kDone;
+    Request plain = request;
+    plain.audit = plain.types = false;
+    plain.command = "leaks";
+    const Result<Analysis*> small = Analyse(plain, progress);
+    plain.command = "heap";
+    const Result<Analysis*> large = small ? Analyse(plain, progress) : small;
+    if (!large) return ReportError(large.error(), output);
+    const IndexOptions options = index ? index->options() : IndexOptions{request.target.open, request.target.layout_file, request.target.trust_anonymous_code};
+    const Result<void> written = WriteIndex(request.save_file, process.path, options, {(*small)->heap, (*small)->verdict, (*small)->roots},
+                                            {(*large)->heap, (*large)->verdict, (*large)->roots}, progress);
+    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
+    if (!written) return ReportError(written.error(), output);
+    saved_to = request.save_file;
+    if (!request.quiet) output.Err(fmt::format("pygc: {} objects are kept in {}; -c opens it, with the core where it is\n", (*large)->heap.size(), report::Printable(saved_to)));
+    return kDone;
+  }
 
   int Run(const Request& request, const HostFacts& host, OutputSink& output, WatchedProgress& progress) {
     if (request.command == "diff" && !request.audit && IsAuditedExport(request.arguments.at(0))) {  // it has what only an audit finds: compared with the like
@@ -111,15 +134,16 @@ struct Session::Impl {
     if (reader) return {};
     if (!progress.Update("finding the interpreter", 0, 0)) return Fail(ErrorCode::kCancelled, "interrupted while finding the interpreter");
     const Clock::time_point start = Clock::now();
-    Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, request.target.layout_file);
+    const std::string& layout_file = index ? index->options().layout_file : request.target.layout_file;
+    Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, layout_file);
     if (!found && found.error().code == ErrorCode::kNotAnalysable && UseFileVerifiedByObjects()) {
-      found = cpython::LocateRuntime(process, limits, request.target.layout_file);
+      found = cpython::LocateRuntime(process, limits, layout_file);
     }
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));
     objects::MachineReaderOptions machine_options;
     machine_options.threads = limits.threads;
-    machine_options.trust_anonymous_code = request.target.trust_anonymous_code;
+    machine_options.trust_anonymous_code = index ? index->options().trust_anonymous_code : request.target.trust_anonymous_code;
     machine = std::make_unique<objects::MachineReader>(process, *runtime, machine_options);
     reader.emplace(process, *runtime, limits, machine.get());
     locate_seconds = SecondsSince(start);
@@ -163,6 +187,7 @@ struct Session::Impl {
     Analysis made;
     made.reader = std::make_unique<objects::ObjectReader>(process, *runtime, limits, machine.get());
     const objects::ObjectReader& own = *made.reader;
+    if (index && !with_audit) return FromIndex(with_leaves, slot, progress);
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves || with_audit;
     options.sizes = sizes;
@@ -206,6 +231,19 @@ struct Session::Impl {
     return &*slot;
   }
 
+  Result<Analysis*> FromIndex(bool with_leaves, std::optional<Analysis>& slot, ProgressSink& progress) {
+    const Clock::time_point start = Clock::now();
+    Result<IndexedSnapshot> loaded = index->Load(with_leaves, process, runtime->interpreters.size(), progress);
+    if (!loaded) return tl::unexpected(loaded.error());
+    Analysis& made = slot.emplace();
+    made.reader = std::make_unique<objects::ObjectReader>(process, *runtime, limits, machine.get());
+    made.heap = std::move(loaded->heap);
+    made.verdict = std::move(loaded->verdict);
+    made.roots = std::move(loaded->roots);
+    made.snapshot_seconds = SecondsSince(start);
+    return &made;
+  }
+
   void AddTiming(const Analysis& analysis, report::Header* header) const {
     header->timing.emplace_back("locate_seconds", locate_seconds);
     header->timing.emplace_back("snapshot_seconds", analysis.snapshot_seconds);
@@ -223,10 +261,18 @@ struct Session::Impl {
       return RunDiff(input, {saved->heap, saved->verdict, saved->roots, &derived, nullptr, path, saved->python, saved->build, saved->pid, saved->complete});
     }
     target::OpenOptions options = input.request.target.open;
+    std::shared_ptr<const SavedIndex> old_index;
+    if (IsIndex(path)) {
+      Result<std::shared_ptr<const SavedIndex>> found = SavedIndex::Open(path);
+      if (!found) return tl::unexpected(Named(path, found.error()));
+      old_index = std::move(*found);
+      options = old_index->options().open;
+    }
     options.limits = input.request.limits;
-    Result<target::Process> opened = target::OpenCore(path, options, progress);
+    Result<target::Process> opened = target::OpenCore(old_index ? old_index->core_path() : path, options, progress);
     if (!opened) return tl::unexpected(Named(path, opened.error()));
     Impl old(std::move(*opened), limits);
+    old.index = std::move(old_index);
     if (Result<void> located = old.Locate(input.request, progress); !located) return tl::unexpected(Named(path, located.error()));
     const Result<Analysis*> analysed = old.Analyse(input.request, progress);
     if (!analysed) return tl::unexpected(Named(path, analysed.error()));
@@ -375,7 +421,10 @@ int Session::Run(const Request& request, const HostFacts& host, OutputSink& outp
     return kInternalFault;
   };
   try {
-    return impl_->Run(request, host, output, watched);
+    const int status = impl_->Run(request, host, output, watched);
+    if (request.save_file.empty() || (status != kDone && status != kFindings && status != kPartial)) return status;
+    const int saved = impl_->Save(request, output, watched);
+    return saved == kDone ? status : saved;
   } catch (const std::bad_alloc&) {
     return fault("memory ran out; give --max-memory, or use a machine with more");
   } catch (const std::exception& e) {
@@ -384,6 +433,8 @@ int Session::Run(const Request& request, const HostFacts& host, OutputSink& outp
     return fault("an exception of unknown type");
   }
 }
+
+void Session::UseIndex(std::shared_ptr<const SavedIndex> index) { impl_->index = std::move(index); }
 
 int ReportError(const Error& error, OutputSink& output) {
   const int status = StatusOf(error.code);

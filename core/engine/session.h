@@ -15,6 +15,8 @@
 
 namespace pygc::engine {
 
+class SavedIndex;
+
 /// Where rendered output goes. Calls come from one thread.
 class OutputSink {
  public:
@@ -43,6 +45,8 @@ class Session {
 
   /// Runs one command and returns its exit status (contract.md). Never throws; a fault inside is reported as exit 6 with what was finished.
   int Run(const Request& request, const HostFacts& host, OutputSink& output, ProgressSink& progress);
+  /// From now on snapshots come from `index`, which is one of this process, as far as it has them. Before the first Run().
+  void UseIndex(std::shared_ptr<const SavedIndex> index);
 
  private:
   struct Impl;

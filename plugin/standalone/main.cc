@@ -93,6 +93,7 @@ int RunHost(std::vector<std::string> words) {
   CommandLoop commands(words, *parsed, host);
   if (!parsed->script_file.empty()) return ExitStatus(commands.RunFile(parsed->script_file), host);
   if (!parsed->command.empty()) return ExitStatus(commands.Run({}), host);
+  if (!parsed->save_file.empty()) return ExitStatus(commands.Run({"status"}), host);  // the index is what was asked for
   const bool is_dialogue = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && parsed->target.core != "-";
   if (is_dialogue) return ExitStatus(commands.RunPrompt(), host);
   const int status = commands.Run({std::string(Overview())});

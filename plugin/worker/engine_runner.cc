@@ -103,6 +103,26 @@ bool SameMemory(const target::MemoryImage& image, HostLink& host) {
 
 }  // namespace
 
+// A core, or an index with the core that it names.
+Result<target::Process> EngineRunner::OpenCoreFile(const std::string& path, const engine::Request& command, target::OpenOptions options, HostLink& host) {
+  if (path == "-" || !engine::IsIndex(path)) return target::OpenCore(path, options, host);
+  Result<std::shared_ptr<const engine::SavedIndex>> opened = engine::SavedIndex::Open(path);
+  if (!opened) return tl::unexpected(opened.error());
+  const engine::IndexOptions& kept = (*opened)->options();
+  const engine::TargetChoice& asked = command.target;
+  const bool other = (!asked.open.executable.empty() && asked.open.executable != kept.open.executable) || (!asked.open.sysroot.empty() && asked.open.sysroot != kept.open.sysroot) ||
+                     (!asked.open.debug_directories.empty() && asked.open.debug_directories != kept.open.debug_directories) ||
+                     (!asked.open.module_files.empty() && asked.open.module_files != kept.open.module_files) || (asked.open.trust_file && !kept.open.trust_file) ||
+                     (!asked.layout_file.empty() && asked.layout_file != kept.layout_file) || (asked.trust_anonymous_code && !kept.trust_anonymous_code);
+  if (other) return Fail(ErrorCode::kUsage, "the index {} was made with other options of the target: leave them out, or give its core ({})", path, (*opened)->core_path());
+  const Limits limits = options.limits;
+  options = kept.open;
+  options.limits = limits;
+  Result<target::Process> process = target::OpenCore((*opened)->core_path(), options, host);
+  if (process) index_ = std::move(*opened);
+  return process;
+}
+
 Result<target::Process> EngineRunner::Open(const CommandRequest& request, const engine::Request& command, HostLink& host) {
   const TargetDescription& t = request.target;
   target::OpenOptions options = command.target.open;
@@ -116,7 +136,7 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
   switch (t.route) {
     case TargetRoute::kNone: return Fail(ErrorCode::kUsage, "{}", t.why_none);
     case TargetRoute::kCommandLine:
-      if (!command.target.core.empty()) return target::OpenCore(command.target.core, options, host);
+      if (!command.target.core.empty()) return OpenCoreFile(command.target.core, command, options, host);
       if (command.target.pid != 0) return target::CaptureLive(command.target.pid, options, host);
       return Fail(ErrorCode::kUsage, "no target given: -c CORE for a core file, -p PID for a live process (pygc --help)");
     case TargetRoute::kServed: return OpenServed(options, host);
@@ -124,7 +144,7 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
     case TargetRoute::kCore:
     case TargetRoute::kStoppedPid: break;
   }
-  Result<target::Process> direct = t.route == TargetRoute::kCore ? target::OpenCore(t.path, options, host) : target::CaptureStopped(t.pid, options, host);
+  Result<target::Process> direct = t.route == TargetRoute::kCore ? OpenCoreFile(t.path, command, options, host) : target::CaptureStopped(t.pid, options, host);
   // Not for a process: other processes may write to memory that it shares, and its debugger hides its own breakpoints.
   if (direct && t.route == TargetRoute::kCore && t.can_serve && !SameMemory(direct->memory, host))
     direct = Fail(ErrorCode::kNotAnalysable, "{} is not the core that the debugger has open, it was replaced since: open it anew in the debugger", OneSafeLine(t.path));
@@ -139,10 +159,12 @@ int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request
   LinkOutput output(host);
   const std::string key = KeyOf(request, command);
   if (!session_ || key != session_key_) {
+    index_.reset();
     session_.reset();  // before the next target is read: both together may not fit
     Result<target::Process> process = Open(request, command, host);
     if (!process) return engine::ReportError(process.error(), output);
     session_.emplace(std::move(*process), command.limits);
+    if (index_) session_->UseIndex(index_);
     session_key_ = key;
   }
   const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};

@@ -1,10 +1,12 @@
 // The Engine of a real worker: opens the target that a request names, keeps its Session for the next request about the same target.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "core/base/result.h"
+#include "core/engine/saved_index.h"
 #include "core/engine/session.h"
 #include "plugin/worker/server.h"
 
@@ -17,11 +19,13 @@ class EngineRunner final : public Engine {
 
  private:
   int RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host);
+  [[nodiscard]] Result<target::Process> OpenCoreFile(const std::string& path, const engine::Request& command, target::OpenOptions options, HostLink& host);
   [[nodiscard]] Result<target::Process> Open(const CommandRequest& request, const engine::Request& command, HostLink& host);
 
   bool is_confined_ = false;  // before the first target is opened
   bool cores_only_ = false;   // so that it can no longer read processes
   std::string session_key_;  // what session_ was opened from
+  std::shared_ptr<const engine::SavedIndex> index_;  // that Open() found in place of a core
   std::optional<engine::Session> session_;
 };
 

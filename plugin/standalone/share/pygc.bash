@@ -6,7 +6,7 @@ _pygc() {
   local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]} command='' word i
   COMPREPLY=()
   case $before in
-    -c | --core | -e | --exe | -o | --layout | --baseline | --module | -x) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    -c | --core | -e | --exe | -o | --save | --layout | --baseline | --module | -x) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     --sysroot | --debug-dir) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     -p | --pid) mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && printf '%s\n' [0-9]*)" -- "$current"); return ;;
     --fail-on) mapfile -t COMPREPLY < <(compgen -W 'definite pending never' -- "$current"); return ;;
