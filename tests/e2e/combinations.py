@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What is missing, wrong or damaged, in every combination: coredump_filter x state of the interpreter's files x part of memory that is not in the core.
 
-usage: combinations.py [-v] [--all] [--segments] [--interpreter VERSION]... [NAME...]     (NAME: only combinations whose name holds it)
+usage: combinations.py [-v] [--all] [--segments | --holes N] [--interpreter VERSION]... [NAME...]     (NAME: only combinations whose name holds it)
 
 --segments: instead, each segment of a core by itself: without its bytes, without its header, without its second half. Without --interpreter: a shared and a
 static build.
+--holes N: instead, N cores of each interpreter with pages taken out at random, the same every time.
 
 The oracle is the interpreter's own: the objects that it tracks and those that its collector finds. Whatever is taken away, what pygc finds is a part of
 these; only what is equal to all of them is called complete; and there is a report as long as anything of the interpreter's writable memory is left that
@@ -12,6 +13,7 @@ something identifies. Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, 
 """
 import json
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -252,6 +254,42 @@ def run_segments(interpreter, names, verbose):
     return passed, failed
 
 
+def take_pages(core, rng):
+    """Takes stretches of pages out of writable segments, as 1 to 100 holes; some keep a header, as a core of the kernel has it, others leave none."""
+    def large():
+        return [s for s in core.loads() if len(s.data) >= 2 * core_editor.PAGE]
+    for _ in range(rng.choice([1, 1, 2, 5, 20, 100])):
+        segments = large()
+        s = rng.choices(segments, [len(x.data) for x in segments])[0] if rng.random() < 0.6 else rng.choice(segments)
+        pages = len(s.data) // core_editor.PAGE
+        first = rng.randrange(pages)
+        begin, end = first * core_editor.PAGE, min(pages, first + rng.choice([1, 1, 2, 8, 64])) * core_editor.PAGE
+        parts = [core_editor.Segment(s.kind, s.flags, s.address, begin, s.data[:begin], s.align)] if begin else []
+        if rng.random() < 0.5:
+            parts.append(core_editor.Segment(s.kind, s.flags, s.address + begin, end - begin, bytearray(), s.align))
+        if end < len(s.data):
+            parts.append(core_editor.Segment(s.kind, s.flags, s.address + end, s.memory_size - end, s.data[end:], s.align))
+        at = core.segments.index(s)
+        core.segments[at:at + 1] = parts
+
+
+def run_holes(interpreter, names, verbose, trials):
+    passed = failed = 0
+    place = places.Place(interpreter, [0x33], gcore=False)
+    try:
+        files = Files(place, Memory(place), "right")
+        for seed in range(trials):
+            def change(c):
+                take_pages(c, random.Random(seed))
+                c.change_note(core_editor.NT_FILE, places.below(b"/nowhere"))
+            wrong = judged(place, place.edited("combined", change), files.root, "some pages", "right")
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            tell(interpreter, "pages taken out, seed %d" % seed, wrong, verbose)
+    finally:
+        place.close()
+    return passed, failed
+
+
 def run(interpreter, names, verbose):
     passed = failed = 0
     place = places.Place(interpreter, FILTERS, gcore=False)
@@ -295,7 +333,7 @@ def chosen(versions, everything):
 
 
 def main():
-    arguments, versions, names, verbose, everything, segments = sys.argv[1:], [], [], False, False, False
+    arguments, versions, names, verbose, everything, segments, holes = sys.argv[1:], [], [], False, False, False, 0
     while arguments:
         a = arguments.pop(0)
         if a in ("-h", "--help"):
@@ -307,6 +345,8 @@ def main():
             everything = True
         elif a == "--segments":
             segments = True
+        elif a == "--holes":
+            holes = int(arguments.pop(0))
         elif a == "--interpreter":
             versions.append(arguments.pop(0))
         else:
@@ -316,7 +356,7 @@ def main():
         versions = ["3.12", "3.13.5"]
     for interpreter in chosen(versions, everything):
         try:
-            p, f = (run_segments if segments else run)(interpreter, names, verbose)
+            p, f = run_holes(interpreter, names, verbose, holes) if holes else (run_segments if segments else run)(interpreter, names, verbose)
         except (process.CannotTest, OSError) as e:
             print("FAILED %s: %s" % (interpreter.path, e))
             p, f = 0, 1
