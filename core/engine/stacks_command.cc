@@ -7,6 +7,7 @@
 #include "core/engine/resources.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
+#include "core/report/numbers.h"
 #include "core/report/stacks_report.h"
 
 namespace pygc::engine {
@@ -131,9 +132,17 @@ report::StacksReport FindStacks(const CommandInput& in) { return StackFinder(in)
 
 Outcome RunStacks(const CommandInput& in) {
   const report::StacksReport r = FindStacks(in);
+  const auto broken = std::count_if(r.threads.begin(), r.threads.end(), [](const report::ThreadStackReport& t) { return !t.complete; });
+  report::Header header = in.header;
+  if (broken > 0 && header.complete) {
+    header.missing.push_back({fmt::format("frames of {}", report::Counted(static_cast<std::uint64_t>(broken), "thread")),
+                              "what leads to them is in memory that is missing, or was being changed when the process stopped", "The frames shown are those that could be read"});
+    header.complete = false;
+    header.certainty = report::Certainty::kLowerBound;
+  }
   Outcome outcome;
-  outcome.document = Render(in.request, in.header, r, in.colour);
-  outcome.partial = std::any_of(r.threads.begin(), r.threads.end(), [](const report::ThreadStackReport& t) { return !t.complete; });
+  outcome.document = Render(in.request, header, r, in.colour);
+  outcome.partial = broken > 0;
   return outcome;
 }
 

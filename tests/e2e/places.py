@@ -412,6 +412,8 @@ def in_debugger(place, name):
         command = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py")
         ran = process.run(["gdb", "-nx", "-batch", "-ex", "source " + command, "-ex", "core-file " + core, "-ex", words])
     else:
+        if not lldb_host.versions():
+            raise process.CannotTest("no lldb that loads the plugin")
         ran = lldb_host.commands(lldb_host.on_core(core) + [words])
     if not os.path.exists(out):
         return ["%s wrote no report: %s" % (name, ran.tail())]
