@@ -15,6 +15,7 @@ constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free 
 constexpr std::uint64_t kProgressStep = 1u << 20;
 // Nodes ahead of the one in work whose type and offsets, and whose edges, are asked for.
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
+constexpr std::size_t kBatch = 1024;  // nodes that are looked at together
 
 }  // namespace
 
@@ -90,8 +91,10 @@ void HeldMarker::ExpandBlock(BlockId b) {
 bool HeldMarker::Spread(Held as, ProgressSink& progress) {
   std::uint64_t steps = 0;
   while (!nodes_to_do_.empty() || !blocks_to_do_.empty()) {
-    level_.clear();
-    std::swap(level_, nodes_to_do_);
+    // The last ones first, as in a search by depth: a list of all that are met at one depth would be long.
+    const std::size_t n = std::min(nodes_to_do_.size(), kBatch);
+    level_.assign(nodes_to_do_.end() - static_cast<std::ptrdiff_t>(n), nodes_to_do_.end());
+    nodes_to_do_.resize(nodes_to_do_.size() - n);
     for (std::size_t i = 0; i < level_.size(); ++i) {
       if (steps++ % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
       if (i + kOffsetsAhead < level_.size()) {

@@ -69,7 +69,7 @@ class HeldMarker {
   graph::NodeSet leaf_, has_links_;
   graph::NodeSet marked_, noted_;         // held by anything; of these, in `held_`
   std::vector<std::uint8_t> block_;       // by block
-  std::vector<heap::NodeId> nodes_to_do_, level_;
+  std::vector<heap::NodeId> nodes_to_do_, level_;  // level_: those in work
   std::vector<BlockId> blocks_to_do_;
 };
 

@@ -15,7 +15,6 @@ using objects::BodyKind;
 using objects::TypeFacts;
 
 constexpr std::uint32_t kMaxCount = 1u << 20;
-constexpr std::uint32_t kMaxPlainCount = 1;  // of an object that has nothing but its head: two words of a buffer that look like one are met, with any number
 constexpr std::uint64_t kMaxTextCheck = 1u << 16;  // characters looked at
 
 class Finder {
@@ -75,7 +74,8 @@ class Finder {
     const AddressRange body = ownership_.Body(object, *type);
     if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack) return false;
     if (type->have_gc && !IsUntracked(object)) return false;
-    if (type->itemsize == 0 && type->fixed_bytes <= header_.size() && count > kMaxPlainCount) return false;
+    // A bare object() is nothing but its head, and two words of a buffer that look like one are met: nothing tells them apart.
+    if (type->itemsize == 0 && type->fixed_bytes <= header_.size()) return false;
     if (!IsConsistent(object, *type, p)) return false;
     found_.push_back({object, type_address, count, 0});
     return true;

@@ -84,7 +84,7 @@ def numpy():
     a = np.arange(1000).reshape(10, 100)
     objects = np.empty(100, object)
     objects[:] = [str(i) for i in range(100)]
-    keep.extend([a @ a.T, objects, np.array([1, 2, 3], dtype="f4"), np.random.default_rng(1).normal(size=100), np.linalg.inv(np.eye(3)), np.dtype([("a", "i4"), ("b", "f8")])])
+    keep.extend([a.dot(a.T), objects, np.array([1, 2, 3], dtype="f4"), np.random.default_rng(1).normal(size=100), np.linalg.inv(np.eye(3)), np.dtype([("a", "i4"), ("b", "f8")])])
     return 0
 
 
