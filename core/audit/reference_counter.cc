@@ -503,7 +503,7 @@ class Counter {
     std::vector<HiddenLink> links;
     for (Scratch& s : scratch_) {
       links.insert(links.end(), s.links.begin(), s.links.end());
-      s.links = {};
+      std::vector<HiddenLink>().swap(s.links);
     }
     std::sort(links.begin(), links.end(), [](const HiddenLink& a, const HiddenLink& b) { return a.from != b.from ? a.from < b.from : a.kind != b.kind ? a.kind < b.kind : a.to < b.to; });
     audit_.held.assign(heap_.size(), heap::Held::kNothing);

@@ -42,6 +42,12 @@ constexpr std::size_t kEdgesAhead = 16;   // stored references between the first
 constexpr std::uint32_t kNoPlace = 0xFFFFFFFFu;
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
 
+// Gives the memory back, which an empty list assigned to a vector does not.
+template <typename T>
+void Free(std::vector<T>& v) {
+  std::vector<T>().swap(v);
+}
+
 class Builder {
  public:
   Builder(const objects::ObjectReader& reader, const SnapshotOptions& options, ProgressSink& progress)
@@ -338,8 +344,8 @@ class Builder {
     return true;
   }
   void DropStored() {
-    of_tracked_ = {};
-    of_untracked_ = {};
+    Free(of_tracked_);
+    Free(of_untracked_);
     edges_ = 0;
 #ifdef __GLIBC__
     malloc_trim(0);  // many blocks of all threads: the allocator would keep their pages, and what follows comes in large blocks of its own
@@ -378,8 +384,9 @@ class Builder {
       heap_.flags[n] = tracked_flags_[i];
       if (!heap_.interpreter.empty()) heap_.interpreter[n] = tracked_interpreter_[i];
     }
-    tracked_ = {};
-    tracked_flags_ = tracked_interpreter_ = {};
+    Free(tracked_);
+    Free(tracked_flags_);
+    Free(tracked_interpreter_);
   }
   bool ReadHeadersOf(std::size_t piece) {
     const auto [begin, end] = Piece(piece);
@@ -555,8 +562,8 @@ class Builder {
     std::size_t used = 0;
     const auto release = [&] {
       if (used == 0 || (left[static_cast<std::size_t>(run - of_tracked_.begin())] -= used) != 0) return;
-      run->edges = {};
-      run->ends = {};
+      Free(run->edges);
+      Free(run->ends);
     };
     const auto add = [&](const References& r, std::size_t i) {
       for (std::size_t e = i == 0 ? 0 : r.ends[i - 1]; e < r.ends[i]; ++e) {
