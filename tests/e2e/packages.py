@@ -73,7 +73,7 @@ def fixture():
 def files(prefix, root=""):
     """What the contract names is there, and nothing of this machine's paths is in the texts."""
     wanted = ["bin/pygc", "bin/pygc-triage", "lib/pygc/libpygc.so", "lib/pygc/pygc_gdb.py", "include/pygc.h", "lib/cmake/pygc/pygc-config.cmake", "lib/pkgconfig/pygc.pc",
-              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", "share/zsh/vendor-completions/_pygc", "share/fish/vendor_completions.d/pygc.fish", "share/pygc/schema/leaks.1.schema.json", "share/pygc/ci/pytest_pygc.py", "share/pygc/ci/kubernetes/fan-out.sh"]
+              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", "share/zsh/vendor-completions/_pygc", "share/fish/vendor_completions.d/pygc.fish", "share/pygc/schema/leaks.1.schema.json", "share/pygc/ci/pytest_pygc.py", "share/doc/pygc/pages/first-ten-minutes.md", "share/doc/pygc/pages/how-it-works.md", "share/pygc/ci/kubernetes/fan-out.sh"]
     if os.path.exists(os.path.join(BUILD, "lib", "pygc_lldb.so")):
         wanted.append("lib/pygc/pygc_lldb.so")
     missing = [w for w in wanted if not os.path.exists(os.path.join(prefix, w))]
@@ -203,7 +203,17 @@ def packages(folder):
         for needed in {"pygc": ["libc6", "libdw1", "libcapstone4"], "libpygc": ["pygc (="], "libpygc-dev": ["libpygc (="], "pygc-gdb": ["libpygc (=", "gdb (>= 13"], "pygc-lldb": ["pygc (=", "lldb-"]}[package]:
             check(needed in depends, "%s depends on: %s" % (package, depends))
         check(run("dpkg-deb", "-x", path, root).returncode == 0, "cannot unpack " + d)
+    check(os.path.exists(os.path.join(root, "etc", "gdb", "gdbinit.d", "pygc.py")), "GDB does not load it at its start")
+    gdb = next(d for d in debs if d.startswith("pygc-gdb"))
+    check(run("dpkg-deb", "-I", os.path.join(work, gdb), "conffiles").stdout.strip() == b"/etc/gdb/gdbinit.d/pygc.py", "what an administrator changes there would be lost")
     return [os.path.join(work, d) for d in debs], os.path.join(root, "usr")
+
+
+def at_start(prefix):
+    """GDB with the package's file of gdbinit.d, as it lies beside the package's library."""
+    with fixture() as p:
+        ran = run("gdb", "-nx", "--batch", "-iex", "source " + os.path.join(os.path.dirname(prefix), "etc", "gdb", "gdbinit.d", "pygc.py"), "-p", p.pid, "-ex", "pygc leaks", "-ex", "help pygc leaks")
+        check(b"Node" in ran.stdout and b"usage: pygc leaks" in ran.stdout, said(ran))
 
 
 def unpacked_pages(prefix):
@@ -220,9 +230,9 @@ def in_chroot(debs, chroot):
         shutil.copy(d, os.path.join(chroot, "tmp"))
     # /proc is mounted in a mount namespace of its own, and goes with it: nothing stays mounted in the folder.
     inside = ["unshare", "--mount", "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', chroot]
-    ran = run(*inside, "sh", "-c", "apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install /tmp/*.deb", timeout=1800)
+    ran = run(*inside, "sh", "-c", "apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends --reinstall install /tmp/*.deb", timeout=1800)
     check(ran.returncode == 0, said(ran))
-    for command, wanted in ((["pygc", "--version"], b"pygc "), (["pygc", "self-test"], b"works"), (["sh", "-c", "$(ls /usr/bin/lldb /usr/bin/lldb-[0-9]* 2>/dev/null | head -n 1) --batch -o 'plugin load /usr/lib/pygc/pygc_lldb.so' -o 'pygc --help'"], b"leaks"), (["sh", "-c", "gdb -nx --batch -ex 'source /usr/lib/pygc/pygc_gdb.py' -ex 'pygc --help'"], b"leaks")):
+    for command, wanted in ((["pygc", "--version"], b"pygc "), (["pygc", "self-test"], b"works"), (["sh", "-c", "$(ls /usr/bin/lldb /usr/bin/lldb-[0-9]* 2>/dev/null | head -n 1) --batch -o 'plugin load /usr/lib/pygc/pygc_lldb.so' -o 'pygc --help'"], b"leaks"), (["gdb", "--batch", "-ex", "help pygc leaks"], b"usage: pygc leaks"), (["sh", "-c", "PYGC_NO_AUTOLOAD=1 gdb --batch -ex 'source /usr/lib/pygc/pygc_gdb.py' -ex 'pygc --help'"], b"leaks")):
         ran = run(*inside, *command)
         check(ran.returncode == 0 and wanted in ran.stdout, "%s: exit %d: %s" % (command[0], ran.returncode, said(ran)))
 
@@ -266,6 +276,7 @@ def main():
             if made:
                 everything("packages", made[1])
                 attempt("manual pages", unpacked_pages, made[1])
+                attempt("GDB's start", at_start, made[1])
                 if chroot:
                     attempt("chroot", in_chroot, made[0], chroot)
     finally:
