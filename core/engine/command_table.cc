@@ -849,7 +849,7 @@ std::vector<std::string_view> ValuesOf(const CommandRow& row, std::string_view o
   if (option == "--fail-on") return {"definite", "pending", "never"};
   if (option == "--color") return {"auto", "always", "never"};
   if (option == "--generation") return {"0", "1", "2", "3"};
-  if (option == "--by") return {"type", "module"};
+  if (option == "--by") return {"type", "module", "site"};
   if (option == "--state") return {"uncollectable", "unreachable", "reachable"};
   if (option != "--format") return {};
   if (row.takes & kExportFile) return {"sqlite", "jsonl", "dot", "heapsnapshot"};
@@ -894,7 +894,7 @@ WordKind KindOfLastWord(std::span<const std::string> words) {
   const std::string& before = words[words.size() - 2];
   const auto is_one_of = [&](std::initializer_list<std::string_view> names) { return std::find(names.begin(), names.end(), before) != names.end(); };
   if (is_one_of({"--type", "--ignore", "--exclude", "--gone", "--max-count", "--max-retained"})) return WordKind::kType;
-  if (is_one_of({"-o", "--baseline"})) return WordKind::kFile;
+  if (is_one_of({"-o", "--baseline", "-e", "--exe", "--sysroot", "--debug-dir"})) return WordKind::kFile;
   const bool is_argument = !before.starts_with("-") || is_one_of({"--redact", "--show-values", "--quiet", "-q", "--audit"});
   if (is_argument && (row->takes & (kTarget | kDrawing))) return WordKind::kType;
   return is_argument && (row->takes & kOld) ? WordKind::kFile : WordKind::kGrammar;

@@ -4,6 +4,11 @@ import json
 import sys
 
 gc.disable()
+try:
+    import tracemalloc      # heap --by site
+    tracemalloc.start()
+except ImportError:
+    pass
 
 
 class Session(object):

@@ -43,12 +43,13 @@ TEST_CASE("completion knows commands, their options and the values of some") {
   CHECK(Completions(Words{"show", "--show-v"}) == Words{"--show-values"});
   CHECK(Completions(Words{"leaks", "--core"}) == Words{});  // the target is chosen already
   CHECK(Completions(Words{"sql", "--format", ""}) == Words{"csv", "json", "text"});
-  CHECK(Completions(Words{"heap", "--by", ""}) == Words{"module", "type"});
+  CHECK(Completions(Words{"heap", "--by", ""}) == Words{"module", "site", "type"});
   CHECK(Completions(Words{"why", "--excl"}) == Words{"--exclude"});
   CHECK(Completions(Words{"leaks", "--fail-on", "p"}) == Words{"pending"});
   CHECK(KindOfLastWord(Words{"path", "app."}) == WordKind::kType);
   CHECK(KindOfLastWord(Words{"leaks", "--type", ""}) == WordKind::kType);
   CHECK(KindOfLastWord(Words{"leaks", "-o", ""}) == WordKind::kFile);
+  CHECK(KindOfLastWord(Words{"leaks", "--exe", "/usr"}) == WordKind::kFile);
   CHECK(KindOfLastWord(Words{"diff", "co"}) == WordKind::kFile);
   CHECK(KindOfLastWord(Words{"leaks", "--fo"}) == WordKind::kGrammar);
   CHECK(KindOfLastWord(Words{"leaks", "--limit", "1"}) == WordKind::kGrammar);
