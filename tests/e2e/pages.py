@@ -33,7 +33,7 @@ PAGES = ["plugin/standalone/pages/first-ten-minutes.md", "plugin/standalone/page
 LINKED = PAGES + ["README.md", "SUPPORT.md"]
 SECONDS = 180
 MASKS = [(r"0x[0-9a-f]{5,}", "ADDRESS"), (r"\bpid \d+", "pid N"), (r"\b(core|early|late|shop)\.\d+", r"\1.N"), (r"thread \d+", "thread N"), (r"/tmp/[^ ]*/", "/TMP/"),
-         (r"\b\d[\d,.]* (B|bytes|kB|MB|GB)\b", "SIZE"), (r"\[\d+\]", "[N]"), (r"\d[\d,]* unchanged, \d+ changed", "N unchanged"), (r"\d+ gone", "N gone"), (r"\d+ objects are kept", "N objects are kept"), (r"\d[\d,]* objects now", "N objects now"), (r"counts [\d/]+", "counts N"), (r"thresholds [\d/]+", "thresholds N"), (r"CPython \d[\d.]*", "CPython N"),
+         (r"\b\d[\d,.]* (B|bytes|kB|MB|GB)\b", "SIZE"), (r"\[\d+\]", "[N]"), (r"\d[\d,]* unchanged, \d+ changed", "N unchanged"), (r"\d+ gone", "N gone"), (r"\d+ objects are kept", "N objects are kept"), (r"\d[\d,]* objects (now|in use)", "N objects"), (r"counts [\d/]+", "counts N"), (r"thresholds [\d/]+", "thresholds N"), (r"CPython \d[\d.]*", "CPython N"),
          (r"\bpython3\.\d+", "python3.N"), (r"\d[\d,]* objects tracked", "N objects tracked"), (r"\d+(\.\d+)? ?m?s\b", "TIME"), (r"\d{4}-\d\d-\d\d.\d\d:\d\d(:\d\d)?", "DATE"),
          (r"generation +\d.*", "generation"), (r"\b[0-9a-f]{16}\b", "FINGERPRINT"), (r"\d+(\.\d+)? %", "SHARE")]
 
