@@ -764,9 +764,9 @@ Result<std::shared_ptr<const SavedIndex>> SavedIndex::Open(const std::string& pa
   if (pread(file.get(), head.data(), head.size(), sizeof fixed) != static_cast<ssize_t>(head.size())) return bad("it ends in its head");
   if (ChecksumOf(std::as_bytes(std::span(head))) != fixed.head_checksum) return bad("the checksum of its head differs");
   Unpacker in(head);
-  const std::string version = in.Text(), core = in.Text(), identity = in.Text();
-  if (in.good() && version != PYGC_VERSION) {
-    return Fail(ErrorCode::kNotAnalysable, "the index {} was written by pygc {}, this is pygc {}: save it anew from its core ({})", path, version, PYGC_VERSION, core);
+  const std::string written_by = in.Text(), core = in.Text(), identity = in.Text();
+  if (in.good() && written_by != PYGC_VERSION) {
+    return Fail(ErrorCode::kNotAnalysable, "the index {} was written by pygc {}, this is pygc {}: save it anew from its core ({})", path, written_by, PYGC_VERSION, core);
   }
   auto index = std::shared_ptr<SavedIndex>(new SavedIndex);
   index->path_ = path;

@@ -142,8 +142,12 @@ TEST_CASE("addresses are hexadecimal or decimal, and nothing else") {
   CHECK(Contains(Complaint("-c x referents 1 2"), "takes one address"));
 }
 
-TEST_CASE("a command of the contract that is not built yet says so instead of pretending") {
-  CHECK(Contains(Complaint("-c x leaks --save=f"), "not available in this version"));
+TEST_CASE("an index is saved beside a core, and only there") {
+  CHECK(Parse("-c x leaks --save=f")->save_file == "f");
+  CHECK(Parse("-c x --save f")->command.empty());
+  CHECK(Contains(Complaint("-p 1 leaks --save f"), "take a core first"));
+  CHECK(Contains(Complaint("-c - leaks --save f"), "take a core first"));
+  CHECK(Contains(Complaint("leaks --save f", false), "belongs to the standalone program"));
 }
 
 TEST_CASE("leaks in the words of the interpreter are not filtered") {
