@@ -171,7 +171,8 @@ constexpr CommandRow kRows[] = {
      true,
      kLimit | kLocals | kValues,
      "Lists the threads that the interpreter knows, oldest first, each with the Python functions that it runs, the most recent call first, and the line that "
-     "each of them has reached. With --locals also their variables, with --show-values what these hold.",
+     "each of them has reached; the lock that a thread waits for; of a crash the signal, the place and the objects at hand. With --locals also their variables, with "
+     "--show-values what these hold, with --native the functions of native code between them.",
      {"stacks", "stacks --locals --show-values"},
      {"what was every thread doing?", "and with which variables"}},
     {"asyncio",
@@ -468,6 +469,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
   }
   if (row.takes & kValues) command->add_flag("--show-values", r.show_values, "also the values of the objects listed")->group(group);
   if (row.takes & kLocals) command->add_flag("--locals", r.locals, "also the variables of each function")->group(group);
+  if (row.takes & kLocals) command->add_flag("--native", r.native, "also the functions of native code, each Python frame in its place among them")->group(group);
   if (row.takes & kQuery) command->add_option("QUERY", r.arguments, "one SELECT")->group("");
   if (row.takes & kLimit)
     command->add_option("--limit", r.limit, (row.takes & kQuery) ? "rows to show (0: all; default 10,000)" : "rows to show, and addresses in each (0: all; default 10)")

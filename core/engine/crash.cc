@@ -1,12 +1,36 @@
 #include "core/engine/crash.h"
 
+#include <algorithm>
+
 #include "core/engine/inspector.h"
+#include "core/engine/labels.h"
 
 namespace pygc::engine {
 namespace {
 
 // With these gcore and debuggers stop a process; they stand in the cores that those write.
 constexpr std::int32_t kTrap = 5, kStop = 19;
+
+struct NamedRegister {
+  const char* name;
+  std::size_t index;  // of target::Thread::registers
+};
+// Arguments first: what a function was given is what it fails on.
+constexpr NamedRegister kRegisters[] = {{"rdi", 14}, {"rsi", 13}, {"rdx", 12}, {"rcx", 11}, {"r8", 9},  {"r9", 8},  {"rax", 10}, {"rbx", 5},
+                                        {"rbp", 4},  {"r12", 3},  {"r13", 2},  {"r14", 1},  {"r15", 0}, {"r10", 7}, {"r11", 6}};
+constexpr std::size_t kMostObjects = 3;
+
+// Objects in the registers of the thread.
+void AddObjects(const CommandInput& in, const target::Thread& thread, report::CrashFacts& out) {
+  const Inspector inspector(in);
+  const Labels labels(in.reader, in.request.redact);
+  for (const NamedRegister& r : kRegisters) {
+    const Address object = thread.registers[r.index];
+    const bool known = std::any_of(out.objects.begin(), out.objects.end(), [&](const report::CrashObject& o) { return o.address == object; });
+    if (!known && object % 8 == 0 && inspector.IsObject(object)) out.objects.push_back({r.name, object, labels.TypeName(object)});
+  }
+  if (out.objects.size() > kMostObjects) out.objects.resize(kMostObjects);
+}
 
 }  // namespace
 
@@ -22,9 +46,13 @@ report::CrashFacts FindCrash(const CommandInput& in, const report::StacksReport&
   if (is_core && thread.signal != 0 && thread.signal != kTrap && thread.signal != kStop) out.kind = report::CrashFacts::Kind::kSignal;
   if (thread.has_registers && thread.instruction_pointer() != 0) {
     const Address pc = thread.instruction_pointer();
+    out.address = pc;
     const target::Module* const module = process.FindModule(pc);
     if (module != nullptr) out.module = module->path;
     out.place = module != nullptr ? DescribePlace(in, pc) : fmt::format("{:#x}: {}", pc, DescribePlace(in, pc));
+  }
+  if (out.kind == report::CrashFacts::Kind::kSignal && thread.has_registers) {
+    AddObjects(in, thread, out);
   }
   for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
     const report::ThreadStackReport& t = stacks.threads[i];

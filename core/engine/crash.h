@@ -2,7 +2,8 @@
 #pragma once
 
 #include "core/engine/command.h"
-#include "core/report/triage_report.h"
+#include "core/report/crash.h"
+#include "core/report/stacks_report.h"
 
 namespace pygc::engine {
 

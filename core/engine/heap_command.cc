@@ -19,6 +19,7 @@ namespace {
 using heap::NodeId;
 
 constexpr std::uint32_t kMaxTreeDepth = 4;
+constexpr std::size_t kMostNamed = 1000;      // dominators whose place is looked for
 constexpr std::size_t kMaxChildren = 3;       // of one dominator
 constexpr std::uint64_t kSmallestShare = 10;  // a child that retains less than 1 / this of its parent is not shown
 
@@ -320,6 +321,12 @@ Outcome RunDominators(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in);
   report::DominatorsReport r;
   if (retention) r = DominatorTop(in, **retention).Run();
+  // A dict or list has no name; the place where it hangs tells which one it is.
+  std::size_t named = 0;
+  for (report::Dominator& d : r.rows) {
+    if (!d.name.empty() || named++ >= kMostNamed) continue;
+    if (const std::optional<report::RootPath> path = FindShortestPath(in, d.address)) d.path = report::PathTextOf(*path);
+  }
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;
   outcome.partial = !retention;

@@ -1,9 +1,12 @@
 // Every byte of the memory at hand in exactly one class: arenas of CPython's allocator, glibc's heaps, stacks, data and text of modules, the rest.
 #include <algorithm>
+#include <map>
+#include <unordered_set>
 
 #include "core/audit/malloc_heap.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/engine/heap_sections.h"
+#include "core/snapshot/mimalloc_heap.h"
 
 namespace pygc::engine {
 namespace {
@@ -56,6 +59,7 @@ class MemoryMeter {
 
   report::MemoryUse Run() {
     Pymalloc();
+    Mimalloc();
     Malloc();
     Stacks();
     Segments();
@@ -87,9 +91,7 @@ class MemoryMeter {
   void Pymalloc() {
     const audit::PymallocHeap blocks(process_, in_.reader.runtime(), in_.request.limits);
     if (!blocks.found()) {
-      if (in_.reader.runtime().layout.flavor.free_threaded) {
-        use_.notes.push_back("a free-threaded build: its allocator's (mimalloc) memory is not broken down, it counts as anonymous memory");
-      } else {
+      if (!in_.reader.runtime().layout.flavor.free_threaded) {
         use_.notes.push_back("no arenas of CPython's allocator were found (PYTHONMALLOC=malloc, or too early): objects lie in malloc's memory");
       }
       return;
@@ -109,6 +111,56 @@ class MemoryMeter {
     Part("pymalloc: blocks in use", used, blocks.blocks_in_use());
     Part("pymalloc: free blocks", free, free_blocks);
     Part("pymalloc: pools never used, heads of pools, ends of arenas", arenas - used - free, blocks.arenas().size());
+  }
+
+  // Free-threaded builds: pages of the threads' heaps and of threads that ended. A segment belongs to it whole.
+  void Mimalloc() {
+    const cpython::Runtime& runtime = in_.reader.runtime();
+    if (!runtime.layout.flavor.free_threaded || !runtime.layout.Has(cpython::Struct::mi_page)) return;
+    const snapshot::MimallocReader reader(process_.memory, runtime.layout);
+    for (const cpython::Interpreter& interpreter : runtime.interpreters) {
+      for (const cpython::PyThread& thread : interpreter.threads) {
+        for (std::uint32_t tag = 0; tag < snapshot::kHeapCount; ++tag) {
+          if (const std::optional<Address> heap = reader.HeapOf(thread.tstate, tag)) AddHeap(reader, *heap);
+        }
+      }
+      std::vector<Address> abandoned;
+      if (std::string stopped = reader.AbandonedSegments(interpreter.address, abandoned); !stopped.empty()) use_.notes.push_back("mimalloc: " + stopped);
+      for (const Address segment : abandoned) reader.VisitSegmentPages(segment, [&](Address page) { AddPage(reader, page, {}); });
+      if (!reader.has_abandoned_pool()) use_.notes.push_back("mimalloc: segments of threads that ended count as anonymous memory, as nothing leads to them in this version");
+    }
+    std::uint64_t bytes = 0;
+    for (const auto& [begin, end] : mi_segments_) bytes += Claim({begin, end});
+    if (mi_used_ + mi_free_ > bytes) {
+      use_.notes.push_back("part of mimalloc's segments is not at hand: their blocks cannot be told apart");
+      return Part("mimalloc: segments", bytes, mi_segments_.size());
+    }
+    Part("mimalloc: blocks in use", mi_used_, mi_used_blocks_);
+    Part("mimalloc: free blocks", mi_free_, mi_free_blocks_);
+    Part("mimalloc: pages never used, heads of segments", bytes - mi_used_ - mi_free_, mi_segments_.size());
+  }
+  void AddHeap(const snapshot::MimallocReader& reader, Address heap) {
+    std::unordered_set<Address> delayed;
+    bool whole = reader.DelayedFree(heap, delayed);
+    const std::string stopped = reader.VisitPages(heap, [&](Address page) { return AddPage(reader, page, delayed); });
+    if (!stopped.empty()) use_.notes.push_back("mimalloc: " + stopped);
+    if (!whole) use_.notes.push_back(fmt::format("mimalloc: a list of free blocks of the heap at {:#x} is damaged: some blocks are counted as in use", heap));
+  }
+  bool AddPage(const snapshot::MimallocReader& reader, Address at, const std::unordered_set<Address>& delayed) {
+    const std::optional<snapshot::MiPage> page = reader.PageAt(at);
+    if (!page) return false;
+    std::vector<bool> is_free(page->capacity);
+    (void)reader.FreeBlocks(*page, delayed, is_free);
+    const auto free = static_cast<std::uint64_t>(std::count(is_free.begin(), is_free.end(), true));
+    mi_free_ += free * page->block_size;
+    mi_free_blocks_ += free;
+    mi_used_ += (page->capacity - free) * page->block_size;
+    mi_used_blocks_ += page->capacity - free;
+    // A block larger than a segment makes its segment larger.
+    const Address segment = at & ~(reader.segment_bytes() - 1);
+    Address& end = mi_segments_.try_emplace(segment, segment + reader.segment_bytes()).first->second;
+    end = std::max(end, page->start + page->block_size * page->capacity);
+    return true;
   }
 
   void Malloc() {
@@ -167,6 +219,8 @@ class MemoryMeter {
   const CommandInput& in_;
   const target::Process& process_;
   Claims claims_;
+  std::map<Address, Address> mi_segments_;  // begin -> end
+  std::uint64_t mi_used_ = 0, mi_used_blocks_ = 0, mi_free_ = 0, mi_free_blocks_ = 0;
   report::MemoryUse use_;
 };
 

@@ -3,7 +3,9 @@
 #include "core/cpython/thread_status.h"
 #include "core/engine/command.h"
 #include "core/engine/findings.h"
+#include "core/engine/crash.h"
 #include "core/engine/labels.h"
+#include "core/engine/native_stacks.h"
 #include "core/engine/resources.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
@@ -26,11 +28,12 @@ class StackFinder {
       // The list of threads starts with the youngest; readers look for the main thread first.
       for (std::size_t i = interpreter.threads.size(); i-- > 0;) r.threads.push_back(ThreadOf(interpreter, interpreter.threads[i]));
     }
+    r.crash = FindCrash(in_, r);
     return r;
   }
 
  private:
-  report::ThreadStackReport ThreadOf(const cpython::Interpreter& interpreter, const cpython::PyThread& thread) const {
+  report::ThreadStackReport ThreadOf(const cpython::Interpreter& interpreter, const cpython::PyThread& thread) {
     report::ThreadStackReport out;
     out.interpreter = interpreter.id;
     out.thread_id = thread.thread_id;
@@ -44,6 +47,11 @@ class StackFinder {
     const objects::ThreadStack stack = frames_.StackOf(thread, in_.request.limits);
     out.complete = stack.complete;
     out.frame_count = stack.frames.size();
+    if (in_.request.native) {
+      if (!native_) native_.emplace(in_);
+      const target::Thread* const of_kernel = NativeThread(thread);
+      out.native = of_kernel != nullptr ? native_->Of(*of_kernel, stack.frames) : report::NativeStack{};
+    }
     const std::size_t limit = in_.request.limit == 0 ? stack.frames.size() : static_cast<std::size_t>(std::min<std::uint64_t>(in_.request.limit, stack.frames.size()));
     out.left_out_before = limit - limit / 2;
     for (std::size_t i = 0; i < limit; ++i) {
@@ -124,6 +132,7 @@ class StackFinder {
   Labels labels_;
   objects::Repr repr_;
   objects::ResourceReader resources_;
+  std::optional<NativeStacks> native_;  // where asked for
 };
 
 }  // namespace

@@ -26,7 +26,8 @@ Outcome RunTriage(const CommandInput& in) {
   Request of_stacks = request;
   of_stacks.limit = request.limit == 0 ? 0 : kMostFrames;
   r.stacks = FindStacks(WithRequest(in, of_stacks));
-  r.crash = FindCrash(in, r.stacks);
+  r.crash = *r.stacks.crash;
+  r.stacks.crash.reset();  // said once
   outcome.partial |= std::any_of(r.stacks.threads.begin(), r.stacks.threads.end(), [](const report::ThreadStackReport& t) { return !t.complete; });
 
   r.no_holders = "the objects could not be read";

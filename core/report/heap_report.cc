@@ -217,7 +217,7 @@ void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   table.right = {true, true, true, true, false};
   table.rows.push_back({"retained", "share", "objects", "own", "object"});
   for (const Dominator& d : r.rows) {
-    const std::string what = fmt::format("{}{}{}{} at {:#x}", std::string(d.depth * 2, ' '), d.type, d.name.empty() ? "" : " ", d.name, d.address);
+    const std::string what = fmt::format("{}{}{}{} at {:#x}{}{}", std::string(d.depth * 2, ' '), d.type, d.name.empty() ? "" : " ", d.name, d.address, d.path.empty() ? "" : ": ", d.path);
     table.rows.push_back({Bytes(d.retained), Share(d.retained, r.bytes), Thousands(d.objects), Bytes(d.size), what});
   }
   table.Write(out, 2);
@@ -229,7 +229,9 @@ void WriteJson(const Header&, const DominatorsReport& r, JsonWriter& json) {
   for (const Dominator& d : r.rows) {
     json.Object().Unsigned("depth", d.depth).Hex("address", d.address).String("type", d.type).Key("name");
     d.name.empty() ? json.Null() : json.String(d.name);
-    json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).EndObject();
+    json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).Key("path");
+    d.path.empty() ? json.Null() : json.String(d.path);
+    json.EndObject();
   }
   json.EndArray().EndObject();
 }

@@ -157,6 +157,13 @@ StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
     if (named) return {"closure", fmt::format("variable '{}' in the closure of {}", steps[i - 2].key, Called(steps[i - 2]))};
     if (before != nullptr && before->type == "tuple") return {"closure", "a variable in the closure of a function"};
   }
+  // The attributes of a threading.local lie in one dict for each thread: behind the local's table of dummies, and behind a dummy in the thread's own dict.
+  if (s.type == "dict" && s.kind == EdgeKind::kKey && before != nullptr) {
+    const bool by_thread = before->type.ends_with("_localdummy");
+    const CycleStep* const local = before->type == "dict" && i >= 2 ? &steps[i - 2] : nullptr;
+    const bool by_local = local != nullptr && (local->type == "_thread._local" || local->type == "thread._local" || local->label.ends_with("dummies"));
+    if (by_thread || by_local) return {"thread-local", fmt::format("attribute '{}' of a threading.local", key)};
+  }
   if (s.type == "functools._lru_cache_wrapper") return {"lru-cache", "the cache of functools.lru_cache"};
   if (s.type.starts_with("weakref") && s.label == ".__callback__") return {"weakref-callback", "the callback of a weak reference"};
   if (owner.find("Thread") != std::string::npos && (s.kind == EdgeKind::kAttribute || in_dict)) {
@@ -182,6 +189,7 @@ StuckPlace PlaceOfRoot(const RootPath& path) {
     return {"frame", fmt::format("{} of {}", variable ? path.steps[0].label : root.name, root.place)};
   }
   if (root.kind == "thread" && root.name.find("exc") != std::string::npos) return {"exception", fmt::format("{} of {}", root.name, root.place)};
+  if (root.name.ends_with("of atexit") && root.kind == "interpreter") return {"atexit", root.name};
   if (root.kind == "count-only") return {"count-only", "a reference whose holder was not found: native memory, or the stack of C code"};
   if (root.kind == "module" && root.name.starts_with("the dict of ") && !path.steps.empty() && path.steps[0].kind == EdgeKind::kKey) {
     const CycleStep& s = path.steps[0];

@@ -19,6 +19,51 @@ void WriteFrame(TextWriter& out, const StackFrame& f, bool with_locals) {
   }
 }
 
+std::string NativeText(const NativeFrame& f) {
+  const std::string module = f.module.substr(f.module.rfind('/') + 1);
+  if (f.symbol.empty()) return fmt::format("{:#x}  {}", f.address, module);
+  return fmt::format("{}+{:#x}  {}", f.symbol, f.offset, module);
+}
+
+// Native functions, and in place of the interpreter's loop the Python frames that it runs.
+void WriteMerged(TextWriter& out, const ThreadStackReport& t) {
+  std::vector<bool> written(t.frames.size());
+  const auto python = [&](std::size_t number) {
+    // Numbers count all frames; those in the middle may be left out.
+    const std::size_t left_out = static_cast<std::size_t>(t.frame_count) - t.frames.size();
+    if (left_out > 0 && number >= t.left_out_before && number < t.left_out_before + left_out) {
+      if (number == t.left_out_before) out.To(4).Line(fmt::format("… {} more frames (--limit 0 for all)", Thousands(left_out)), Style::kFaint);
+      return;
+    }
+    const std::size_t at = number < t.left_out_before || left_out == 0 ? number : number - left_out;
+    if (at >= t.frames.size()) return;
+    WriteFrame(out, t.frames[at], !t.frames[at].locals.empty());
+    written[at] = true;
+  };
+  for (const NativeFrame& f : t.native->frames) {
+    for (const std::size_t number : f.python) python(number);
+    if (f.python.empty()) out.To(4).Line(NativeText(f), Style::kFaint);
+  }
+  if (!t.native->complete) out.To(4).Line("the native stack could not be followed further", Style::kFaint);
+  if (!t.native->merged) out.To(4).Line("Python frames whose place among them is not known (the interpreter's loop has no symbol here):", Style::kFaint);
+  for (std::size_t i = 0; i < t.frames.size(); ++i) {
+    if (!written[i]) WriteFrame(out, t.frames[i], !t.frames[i].locals.empty());
+  }
+}
+
+void WriteCrash(TextWriter& out, const StacksReport& r) {
+  const CrashFacts& c = *r.crash;
+  out.Line().Line(CrashText(c), c.kind == CrashFacts::Kind::kSignal ? Style::kBad : Style::kPlain);
+  if (!c.place.empty()) out.To(2).Add("in ", Style::kFaint).Line(c.place);
+  if (c.kind != CrashFacts::Kind::kSignal) return;
+  const ThreadStackReport* const thread = c.python_thread && *c.python_thread < r.threads.size() ? &r.threads[*c.python_thread] : nullptr;
+  if (thread != nullptr && !thread->frames.empty()) {
+    const StackFrame& f = thread->frames.front();
+    out.To(2).Add("Python ", Style::kFaint).Line(fmt::format("{}() at {}:{}", f.qualified_name, f.file, f.line < 0 ? "?" : std::to_string(f.line)), Style::kName);
+  }
+  for (const CrashObject& o : c.objects) out.To(2).Add("object ", Style::kFaint).Line(fmt::format("{} at {:#x} ({})", o.type, o.address, o.where));
+}
+
 void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_interpreters) {
   out.Add(t.native_id ? fmt::format("thread {} ({:#x})", *t.native_id, t.thread_id) : fmt::format("thread {:#x}", t.thread_id), Style::kHeading);
   if (several_interpreters) out.Add(fmt::format(", interpreter {}", t.interpreter));
@@ -26,6 +71,11 @@ void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_inter
   if (t.signal != 0) out.Add(fmt::format(", signal {}", t.signal), Style::kBad);
   out.Line(t.frame_count != 0 ? ", the most recent call first" : t.complete ? ": runs no Python" : ": its frames are in memory that is missing");
   if (t.waits_for) out.To(4).Line(fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), Style::kWaiting);
+  if (t.native && !t.native->frames.empty()) {
+    WriteMerged(out, t);
+    if (!t.complete) out.To(4).Line("the chain of frames could not be followed further", Style::kBad);
+    return;
+  }
   for (std::size_t i = 0; i < t.frames.size(); ++i) {
     if (i == t.left_out_before && t.frame_count > t.frames.size()) {
       out.To(4).Line(fmt::format("… {} more frames (--limit 0 for all)", Thousands(t.frame_count - t.frames.size())), Style::kFaint);
@@ -68,13 +118,28 @@ void WriteThread(JsonWriter& json, const ThreadStackReport& t, bool with_locals)
     if (i == t.left_out_before && t.frame_count > t.frames.size()) json.Object().Unsigned("left_out", t.frame_count - t.frames.size()).EndObject();
     WriteFrame(json, t.frames[i], with_locals);
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (t.native) {
+    json.Key("native").Object().Bool("complete", t.native->complete).Bool("merged", t.native->merged).Key("frames").Array();
+    for (const NativeFrame& f : t.native->frames) {
+      json.Object().Hex("address", f.address).Key("module");
+      f.module.empty() ? json.Null() : json.String(f.module);
+      json.Key("symbol");
+      f.symbol.empty() ? json.Null() : json.String(f.symbol);
+      json.Unsigned("offset", f.offset).Key("python").Array();
+      for (const std::size_t number : f.python) json.Unsigned(number);
+      json.EndArray().EndObject();
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndObject();
 }
 
 }  // namespace
 
 void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
+  if (r.crash && r.crash->kind != CrashFacts::Kind::kLive) WriteCrash(out, r);
   for (const ThreadStackReport& t : r.threads) {
     out.Line();
     WriteThread(out, t, h.interpreters.size() > 1);
@@ -86,7 +151,24 @@ void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {
 void WriteJson(const Header&, const StacksReport& r, JsonWriter& json) {
   json.Object().Key("threads").Array();
   for (const ThreadStackReport& t : r.threads) WriteThread(json, t, r.with_locals);
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (r.crash) {
+    const CrashFacts& c = *r.crash;
+    json.Key("crash");
+    if (c.kind != CrashFacts::Kind::kSignal) {
+      json.Null();
+    } else {
+      json.Object().Integer("signal", c.signal).String("signal_name", SignalName(c.signal)).Key("thread");
+      c.thread != 0 ? json.Integer(c.thread) : json.Null();
+      json.Key("place");
+      c.place.empty() ? json.Null() : json.String(c.place);
+      json.Key("python_thread");
+      c.python_thread ? json.Unsigned(*c.python_thread) : json.Null();
+      WriteCrashAddress(c, json);
+      json.EndObject();
+    }
+  }
+  json.EndObject();
 }
 
 }  // namespace pygc::report

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/report/crash.h"
 #include "core/report/header.h"
 #include "core/report/resource.h"
 
@@ -24,6 +25,20 @@ struct StackFrame {
   std::vector<StackLocal> locals;
 };
 
+/// One function of native code, with the Python frames that it runs where it is the interpreter's loop.
+struct NativeFrame {
+  Address address = 0;         // where it stands; of callers: behind the call
+  std::string module, symbol;  // empty: not known
+  std::uint64_t offset = 0;    // from the symbol
+  std::vector<std::size_t> python;  // numbers of frames of the thread's whole Python stack, the most recent is 0
+};
+
+struct NativeStack {
+  bool complete = false;           // false: unwind tables, or memory, were missing before the first function of the thread
+  bool merged = false;             // every Python frame has its place
+  std::vector<NativeFrame> frames;  // innermost first
+};
+
 struct ThreadStackReport {
   std::int64_t interpreter = 0;
   std::uint64_t thread_id = 0;              // pthread_self(), what threading.get_ident() says
@@ -36,10 +51,12 @@ struct ThreadStackReport {
   std::uint64_t frame_count = 0;
   std::uint64_t left_out_before = 0;        // index in `frames` where frame_count - frames.size() frames are left out
   std::vector<StackFrame> frames;           // the most recent call first
+  std::optional<NativeStack> native;        // where asked for
 };
 
 struct StacksReport {
   bool with_locals = false;
+  std::optional<CrashFacts> crash;  // of a core; nullopt: not looked for
   std::vector<ThreadStackReport> threads;
 };
 

@@ -196,6 +196,7 @@ void WriteCrashJson(const TriageReport& r, JsonWriter& json) {
   } else {
     json.Null();
   }
+  WriteCrashAddress(c, json);
   const std::string fingerprint = FingerprintOf(r);
   json.Key("fingerprint");
   fingerprint.empty() ? json.Null() : json.String(fingerprint);
@@ -220,38 +221,7 @@ void WriteHoldersJson(const TriageReport& r, JsonWriter& json) {
   json.EndArray().EndObject();
 }
 
-struct KnownSignal {
-  std::int32_t number;
-  const char *name, *meaning;
-};
-// Linux, x86-64: signal(7).
-constexpr KnownSignal kSignals[] = {
-    {1, "SIGHUP", "the terminal was closed"},
-    {2, "SIGINT", "interrupted"},
-    {3, "SIGQUIT", "somebody asked for a core"},
-    {4, "SIGILL", "an instruction that the processor does not know"},
-    {5, "SIGTRAP", "a breakpoint"},
-    {6, "SIGABRT", "abort() was called: a fatal error, an assertion, or damaged memory"},
-    {7, "SIGBUS", "memory that is not there: a file that became shorter, or a full disk"},
-    {8, "SIGFPE", "an integer divided by zero, or an overflow"},
-    {11, "SIGSEGV", "an address that is not mapped, or may not be used so"},
-    {15, "SIGTERM", "asked to end"},
-    {24, "SIGXCPU", "the limit of processor time was met"},
-    {25, "SIGXFSZ", "the limit of a file's size was met"},
-    {31, "SIGSYS", "a system call that is not allowed here"},
-};
-
 }  // namespace
-
-std::string SignalName(std::int32_t signal) {
-  const auto* const found = std::find_if(std::begin(kSignals), std::end(kSignals), [&](const KnownSignal& s) { return s.number == signal; });
-  return found == std::end(kSignals) ? fmt::format("signal {}", signal) : found->name;
-}
-
-const char* SignalMeaning(std::int32_t signal) noexcept {
-  const auto* const found = std::find_if(std::begin(kSignals), std::end(kSignals), [&](const KnownSignal& s) { return s.number == signal; });
-  return found == std::end(kSignals) ? "" : found->meaning;
-}
 
 std::string FingerprintOf(const TriageReport& r) {
   const ThreadStackReport* const thread = CrashedThread(r);

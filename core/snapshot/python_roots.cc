@@ -187,7 +187,25 @@ class Finder {
     }
     Add(interpreter.garbage, RootKind::kInterpreter, place, "gc.garbage", interpreter.id == 0 ? "gc.garbage" : "");
     Add(interpreter.callbacks, RootKind::kInterpreter, place, "gc.callbacks", interpreter.id == 0 ? "gc.callbacks" : "");
+    AtExit(interpreter, place);
     StaticTypeStates(interpreter);
+  }
+  // CPython: struct atexit_state, Include/internal/pycore_interp.h [3.10, 3.11], pycore_atexit.h [3.12, 3.13]: an array of pointers, NULL where a callback was
+  // unregistered. Before, they lie in the module's state; later in a list.
+  void AtExit(const cpython::Interpreter& interpreter, std::uint32_t place) {
+    if (!layout_.Has(Field::PyInterpreterState_atexit_ncallbacks) || !layout_.Has(Field::atexit_callback_func)) return;
+    const Address array = Pointer(interpreter.address, Field::PyInterpreterState_atexit_callbacks);
+    const std::byte* const p = values_.memory().At(interpreter.address + layout_.Offset(Field::PyInterpreterState_atexit_ncallbacks), sizeof(std::int32_t));
+    const std::int32_t said = p == nullptr ? 0 : LoadUnchecked<std::int32_t>(p);
+    const std::uint64_t count = said > 0 && array != 0 ? values_.ReadableWords(array, static_cast<std::uint64_t>(said)) : 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const Address callback = values_.Pointer(array + i * sizeof(std::uint64_t));
+      if (callback == 0) continue;
+      for (const auto& [field, what] : {std::pair(Field::atexit_callback_func, "a callback of atexit"), std::pair(Field::atexit_callback_args, "the arguments of a callback of atexit"),
+                                        std::pair(Field::atexit_callback_kwargs, "the arguments of a callback of atexit")}) {
+        Add(Pointer(callback, field), RootKind::kInterpreter, place, what);
+      }
+    }
   }
 
   // From 3.12 on the dict and the subclasses of a built-in static type lie in the interpreter.

@@ -102,6 +102,10 @@ def check_memory(live):
     wrong += differ("bytes of the core's segments", memory["bytes"], loaded_bytes(core, live.program.pid))
     with open(os.path.join(live.program.folder, "stderr"), errors="replace") as f:
         said = re.search(r"# bytes in allocated blocks\s*=\s*([\d,]+)", f.read())
+    if said is None and "free-threading" in live.truth["version"]:      # it says how many blocks there are
+        got = dict((p["what"], p["count"]) for p in memory["parts"]).get("mimalloc: blocks in use", 0)
+        live.note = "mimalloc %d blocks, sys.getallocatedblocks() %d" % (got, live.truth["blocks"])
+        return wrong + ([] if abs(got - live.truth["blocks"]) <= live.truth["blocks"] * 0.02 else ["blocks in use: %d, sys.getallocatedblocks() says %d" % (got, live.truth["blocks"])])
     if said is None:
         return wrong + ([] if live.truth["hexversion"] < 0x03030000 or memory["notes"] else ["the interpreter says nothing of its allocator"])
     want, got = int(said.group(1).replace(",", "")), parts.get("pymalloc: blocks in use", 0)
@@ -155,8 +159,7 @@ def check_native(live):
     said = " ".join("%s %s %s" % (p["root"]["name"], p["root"]["place"], p["expression"] or p["text"]) for p in leaving)
     if "free-threading" in live.truth["version"]:    # the blocks of its allocator are not known one by one
         return wrong
-    named = "atexit" in said if not 0x030A0000 <= live.truth["hexversion"] < 0x030E0000 else "PyInterpreterState" in said or "native memory" in said or "atexit" in said
-    return wrong + ([] if leaving and named else ["callback of atexit: %s" % said])
+    return wrong + ([] if leaving and "atexit" in said else ["callback of atexit: %s" % said])
 
 
 def check_all(live):

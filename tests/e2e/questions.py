@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Questions about a whole heap, each held against what the interpreter itself says: expect, leaks --format gc-debug, export --format dot and heapsnapshot, asyncio, diff, who holds the GIL,
-where objects were allocated, files, sockets and locks.
+where objects were allocated, files, sockets and locks,
+native functions between the Python ones, crashes.
 
 usage: questions.py [--quick] [--interpreter TEXT]... [--only NAME] [-v] [--keep]
 
@@ -13,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -556,6 +558,94 @@ def check_resources_hosts(subject):
     return hosts_differ(subject, "finalizers --limit 0 --format json") + hosts_differ(subject, "stacks --format json")
 
 
+# ---- native functions and the crash (native_stack.py)
+
+def check_native_merged(subject):
+    """Every Python frame once and in order; sort() between the key function and its caller; the thread's first function at the end."""
+    threads = dict((t["thread_id"], t) for t in subject.report("stacks", "--native", "--limit", "0")[0]["threads"])
+    wrong = []
+    for t in threads.values():
+        numbers = [n for f in t["native"]["frames"] for n in f["python"]]
+        if subject.interpreter.name.startswith(("3.14", "3.15")) and not interpreted_alone(subject):    # the loop is a local function of a stripped file there
+            wrong += differ("Python frames without a place", (t["native"]["merged"], numbers), (False, []))
+            continue
+        wrong += differ("Python frames in their order", (t["native"]["merged"], numbers), (True, list(range(t["frame_count"]))))
+    mine = threads[subject.truth["thread"]]
+    if not mine["native"]["merged"]:
+        return wrong
+    names = [f["function"] for f in mine["frames"]]
+    wrong += differ("functions", names[:4], subject.truth["names"])
+    at = dict((n, i) for i, f in enumerate(mine["native"]["frames"]) for n in f["python"])
+    wrong += [] if at[2] - at[1] > 1 else ["nothing native stands between outer() and key()"]
+    wrong += [] if at[0] > 0 else ["nothing native stands below innermost()"]
+    if interpreted_alone(subject):
+        between = [f["symbol"] for f in mine["native"]["frames"][at[1] + 1:at[2]]]
+        wrong += [] if any("sort" in (s or "") for s in between) else ["sort() is not among %s" % between]
+    wrong += differ("complete", mine["native"]["complete"], True)
+    text = subject.run("stacks", "--native", "--limit", "0").out
+    order = [text.find("  " + n + "  ") for n in subject.truth["names"]]
+    return wrong + ([] if -1 not in order and order == sorted(order) else ["order in the text: %s" % order])
+
+
+def interpreted_alone(subject):
+    """Whether the interpreter's file has symbols of its own (pyenv's have; Debian's have not)."""
+    return subject.interpreter.name.endswith("pyenv")
+
+
+def check_native_gdb(subject):
+    """The same return addresses as gdb finds, for every thread."""
+    if not interpreted_alone(subject):
+        return "gdb does not find the files of interpreters that were only unpacked"
+    ran = process.run(["gdb", "-nx", "-batch", "-p", str(subject.program.pid), "-ex", "set print frame-info location-and-address", "-ex", "thread apply all bt"], 120)
+    want, thread = {}, None
+    for line in ran.out.splitlines():
+        head = re.match(r"Thread \d+ .*?\(?(?:LWP |process )(\d+)", line)
+        if head:
+            thread = want.setdefault(int(head.group(1)), [])
+        found = re.match(r"#\d+\s+(0x[0-9a-f]+) in ", line)
+        if found and thread is not None:
+            thread.append(int(found.group(1), 16))
+    wrong, seen = [], 0
+    for t in subject.report("stacks", "--native", "--limit", "0")[0]["threads"]:
+        if t["native_id"] not in want:
+            continue
+        seen += 1
+        got = [int(f["address"], 16) for f in t["native"]["frames"]]
+        missing = [hex(a) for a in dict.fromkeys(want[t["native_id"]]) if a not in got]
+        wrong += ["thread %s: gdb has %s" % (t["native_id"], missing[:5])] if missing else []
+    return wrong + ([] if seen or subject.interpreter.name.startswith(("2.7", "3.6", "3.7", "3.8", "3.9", "3.10")) else ["no thread in common with gdb: " + ran.out[:200]])
+
+
+def check_native_hosts(subject):
+    return hosts_differ(subject, "stacks --native --limit 0 --format json")
+
+
+def check_crash(subject):
+    """The signal, the address, the Python line; objects are what lies there."""
+    subject.program.child.stdin.write(b"crash()\n")
+    subject.program.child.stdin.flush()
+    subject.program.child.wait(60)
+    cores = [n for n in os.listdir(subject.program.folder) if n.startswith("core")]
+    if not cores:
+        return "the kernel wrote no core here (kernel.core_pattern)"
+    core = os.path.join(subject.program.folder, cores[0])
+    result = json.loads(process.pygc("-c", core, "stacks", "--format", "json").out)["result"]
+    crash, wrong = result["crash"], []
+    with open(core, "rb") as f:
+        notes = f.read(1 << 20)
+    wrong += differ("signal", crash["signal"], 11) + differ("its address is in a register of the core", struct.pack("<Q", int(crash["address"], 16)) in notes, True)
+    frames = result["threads"][crash["python_thread"]]["frames"]
+    names = [f["function"] for f in frames]
+    wrong += differ("Python line", [f["line"] for f in frames if f["function"] == "crash"], [subject.truth["line"]]) + differ("its function", "crash" in names[:2], True)
+    if crash["objects"]:
+        cards = json.loads(process.pygc("-c", core, "show", "--format", "json", *[o["address"] for o in crash["objects"]]).out)["result"]["objects"]
+        wrong += differ("objects", [o["type"] for o in crash["objects"]], [c.get("type") for c in cards])
+    text = process.pygc("-c", core, "stacks").out
+    wrong += [] if "SIGSEGV in thread" in text and crash["address"] in text else ["no line for the crash: " + text[:300]]
+    os.unlink(core)
+    return wrong
+
+
 # question -> fixture, checks on every interpreter, checks on one
 QUESTIONS = {
     "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
@@ -565,6 +655,8 @@ QUESTIONS = {
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
     "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_schemas), (check_sites_hosts,)),
     "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_schemas), (check_resources_hosts,)),
+    "native": ("native_stack", (check_native_merged, check_native_gdb, check_schemas, check_crash), ()),
+    "native-hosts": ("native_stack", (), (check_native_hosts,)),
     "sites-off": ("allocation_sites off", (check_sites_off, check_schemas), ()),
     "gc-debug": ("gc_debug", (check_gc_debug,), (check_gc_debug_hosts,)),
     "gc-debug-frozen": ("gc_debug frozen", (check_gc_debug,), ()),

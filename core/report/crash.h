@@ -1,0 +1,41 @@
+// Why a core was written, as far as it tells: the signal, where it struck, and the objects at hand.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/report/json_writer.h"
+
+namespace pygc::report {
+
+/// An object that a register of the thread held.
+struct CrashObject {
+  std::string where;  // "rdi"
+  Address address = 0;
+  std::string type;
+};
+
+struct CrashFacts {
+  enum class Kind : std::uint8_t { kSignal, kStopped, kLive } kind = Kind::kLive;  // kStopped: a debugger or gcore took the core
+  std::int32_t signal = 0;
+  std::int32_t thread = 0;                  // the kernel's number; 0: not known
+  std::string place;                        // where it stood in native code: "libc.so.6: raise+0x21"
+  std::string module;                       // path of the file mapped there; empty where none
+  std::optional<std::size_t> python_thread;  // index into StacksReport::threads; nullopt: it ran no Python
+  std::optional<Address> address;           // of the instruction
+  std::vector<CrashObject> objects;         // those that the registers held, arguments first
+};
+
+/// "SIGSEGV"; "signal 42" where it has no name of its own.
+[[nodiscard]] std::string SignalName(std::int32_t signal);
+/// What it means, in a few words; empty where that says nothing.
+[[nodiscard]] const char* SignalMeaning(std::int32_t signal) noexcept;
+/// "SIGSEGV in thread 4711 at 0x7f12ab34cd50: invalid memory access"; empty where no signal ended it.
+[[nodiscard]] std::string CrashText(const CrashFacts& crash);
+/// "address", "objects": members of an object that is open.
+void WriteCrashAddress(const CrashFacts& crash, JsonWriter& json);
+
+}  // namespace pygc::report
