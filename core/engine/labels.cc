@@ -174,7 +174,9 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   const objects::TypeFacts* facts = FactsOf(from);
   if (facts == nullptr) return step;
   std::vector<LabelledReferent> referents;
-  reader_.LabelledReferents(from, *facts, referents, {to});
+  // All places in a list or tuple say the same: one is enough, and there may be millions.
+  const bool is_sequence = facts->reader == objects::ReaderKind::kList || facts->reader == objects::ReaderKind::kTuple;
+  reader_.LabelledReferents(from, *facts, referents, {to, {}, is_sequence ? 1 : ~std::size_t{0}});
   const LabelledReferent* best = nullptr;
   for (const LabelledReferent& r : referents) {
     if (r.referent == to && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;

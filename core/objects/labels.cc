@@ -22,6 +22,8 @@ class LabelSink {
   void Reserve(std::uint64_t) {}
   /// The one object whose references are wanted; 0: all.
   [[nodiscard]] Address Only() const noexcept { return filter_.only; }
+  /// As many are stored as were asked for.
+  [[nodiscard]] bool Full() const noexcept { return out_->size() >= limit_; }
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
     if (LabelledReferent* r = Add(a, SlotKind::kField)) r->name = name;

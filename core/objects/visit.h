@@ -208,11 +208,11 @@ class Visitor {
   // The places of one object among millions: blocks in which it is not are passed over as fast as memory can be read.
   void OneItem(const std::byte* items, std::uint64_t n) {
     constexpr std::uint64_t kBlock = 64;
-    const Address only = sink_->Only();
-    for (std::uint64_t end = n; end > 0;) {
+    const auto low = static_cast<std::uint32_t>(sink_->Only());  // the lower half decides nearly always, and is compared four at a time
+    for (std::uint64_t end = n; end > 0 && !sink_->Full();) {
       const std::uint64_t begin = end > kBlock ? end - kBlock : 0;
-      std::uint64_t hits = 0;
-      for (std::uint64_t i = begin; i < end; ++i) hits += LoadUnchecked<std::uint64_t>(items + i * 8) == only;
+      std::uint32_t hits = 0;
+      for (std::uint64_t i = begin; i < end; ++i) hits += static_cast<std::uint32_t>(LoadUnchecked<std::uint64_t>(items + i * 8)) == low;
       for (std::uint64_t i = end; hits > 0 && i-- > begin;) sink_->Item(LoadUnchecked<std::uint64_t>(items + i * 8), i);
       end = begin;
     }
