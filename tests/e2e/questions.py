@@ -663,6 +663,8 @@ QUESTIONS = {
 }
 
 
+FULL_ONLY = ("native", "native-hosts", "sites-off")      # not in the quick run
+ONE_IN_QUICK = ("sites", "resources")                    # there on one interpreter, without the debuggers
 SINCE_3_6 = ("asyncio", "sites")     # what 2.7 does not have
 
 
@@ -701,7 +703,9 @@ def main():
         for interpreter in chosen:
             if question in SINCE_3_6 and interpreter.name.startswith("2.7"):
                 continue
-            for name, wrong in run(interpreter, question, interpreter is chosen[-1], options):
+            if options.quick and (question in FULL_ONLY or (question in ONE_IN_QUICK and interpreter is not chosen[-1])):
+                continue
+            for name, wrong in run(interpreter, question, interpreter is chosen[-1] and not (options.quick and question in ONE_IN_QUICK), options):
                 if isinstance(wrong, str):
                     skipped += 1
                     if skipped == 1:
