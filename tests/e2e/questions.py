@@ -461,7 +461,7 @@ def check_sites_heap(subject):
         row = rows.get(place, {"traced_blocks": 0, "traced_bytes": 0})
         wrong += differ("traced at " + place, [row["traced_blocks"], row["traced_bytes"]], figures)
     kept = subject.report("heap", "--by", "site", "--type", "__main__.Kept")[0]["types"]
-    line = json.loads(subject.ask("json.dumps(tracebacks()[id(KEPT[0])])"))[0]
+    line = subject.ask("'%s:%d' % (__file__, make_kept.__code__.co_firstlineno + 1)")
     wrong += differ("where the Kept were made", [(r["type"], r["objects"]) for r in kept], [(line, subject.truth["kept"])])
     if subject.truth["foreign"]:
         wrong += [] if any(r["traced_bytes"] >= subject.truth["foreign"] and r["type"].startswith(subject.truth["file"]) and not r["objects"] for r in rows.values()) else ["a block of another domain is not there"]
@@ -677,7 +677,7 @@ def run(interpreter, question, once, options):
         program = process.Program(interpreter.path, name, arguments)
         subject = Subject(program, interpreter)
         return [(check.__name__[6:], check(subject)) for check in checks + (single if once else ())]
-    except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, OSError) as e:
+    except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, IndexError, OSError) as e:
         return [("run", ["%s: %s" % (type(e).__name__, e)])]
     finally:
         if program:
