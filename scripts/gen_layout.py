@@ -62,6 +62,12 @@ STRUCT_NAMES = {
     "PyCoCached": ["_PyCoCached"],
     "Py_Identifier": ["_Py_Identifier"],
     "abc_data": ["_abc_data"],
+    "Py_hashtable": ["_Py_hashtable_t"],
+    "Py_hashtable_entry": ["_Py_hashtable_entry_t"],
+    "tracemalloc_trace": ["trace_t"],
+    "tracemalloc_traceback": ["struct tracemalloc_traceback", "traceback_t"],
+    "atexit_callback": ["atexit_py_callback", "atexit_callback"],
+    "tracemalloc_frame": ["struct tracemalloc_frame", "frame_t"],
 }
 
 # Structures of the interpreter of which every member that points to an object is listed ("owned" lines): references that the audit counts.
@@ -79,7 +85,7 @@ ANCHOR = {"dequeblock": "deque_traverse", "dequeobject": "deque_traverse", "clas
           "setentry": "set_traverse", "partialobject": "partial_traverse", "gc_generation": "untrack_tuples"}
 
 # A member that tells the right one apart from others of the same name (struct block of Python/pyarena.c).
-TELLING_MEMBER = {"dequeblock": "leftlink"}
+TELLING_MEMBER = {"dequeblock": "leftlink", "tracemalloc_trace": "traceback", "tracemalloc_frame": "filename", "atexit_callback": "args"}
 
 # (structure, field) -> member paths, first found wins. Default: the field's name against every path with '.' turned into '_'
 # and leading underscores dropped.
@@ -119,13 +125,22 @@ FIELD_PATHS = {
     ("PyODictObject", "od_inst_dict"): ["od_inst_dict"],
     ("PyCFunctionObject", "m_weakreflist"): ["m_weakreflist"],
     ("PyObject", "ob_refcnt"): ["ob_refcnt"],
+    ("lockobject", "mutex"): ["lock._bits"],
+    ("rlockobject", "mutex"): ["lock.mutex._bits"],
+    ("rlockobject", "rlock_owner"): ["rlock_owner", "lock.thread"],
+    ("rlockobject", "level"): ["lock.level"],
+    ("PyInterpreterState", "atexit_callbacks"): ["atexit.callbacks"],
+    ("PyInterpreterState", "atexit_ncallbacks"): ["atexit.ncallbacks"],
+    ("Py_hashtable", "nentries"): ["nentries", "entries"],
+    ("Py_hashtable", "nbuckets"): ["nbuckets", "num_buckets"],
     ("mi_segment", "abandoned_next"): ["abandoned_next", "abandoned_os_next"],
 }
 
 # Structures without an object head, which a free-threaded build does not shift. All others of .c files begin with PyObject_HEAD or
 # PyObject_VAR_HEAD, both 16 bytes larger there. (lru_cache_object.root is the head itself: it stays at 0.)
 NOT_OBJECTS = {"dequeblock", "odictnode", "PyMethodDef", "PyGetSetDef", "PyMemberDef", "setentry", "PyDictKeyEntry", "PyStackChunk",
-               "arena_object", "pool_header", "type_cache_entry", "PyCoCached", "Py_Identifier", "wrapperbase"}
+               "arena_object", "pool_header", "type_cache_entry", "PyCoCached", "Py_Identifier", "wrapperbase", "Py_hashtable", "Py_hashtable_entry",
+               "tracemalloc_trace", "tracemalloc_traceback", "tracemalloc_frame", "atexit_callback"}
 
 
 # Free-threaded structures of .c files: 3.13.5 by DWARF, the same in 3.14 and 3.15. For builds of which only headers were to be had.
@@ -286,7 +301,7 @@ def config(n):
         return None
 maps = open("/proc/self/maps").read().split("\n")
 files = []
-for name in ("_collections", "_functools", "itertools"):
+for name in ("_collections", "_functools", "itertools", "_socket"):
     try:
         m = __import__(name)
         if getattr(m, "__file__", None): files.append(m.__file__)
@@ -711,6 +726,8 @@ def constants(version, free_threaded, rows, variant=""):
         put("MI_SEGMENT_BYTES", 32 << 20, "mimalloc/types.h: MI_SEGMENT_SIZE")
         put("MI_SLICE_BYTES", 64 << 10, "mimalloc/types.h: MI_SEGMENT_SLICE_SIZE")
         put("MI_QUEUES", 75, "mimalloc/types.h: MI_BIN_FULL + 1")
+    if v >= (3, 15):
+        put("TRACEMALLOC_C_FILE_NAMES", 1, "pycore_tracemalloc.h: struct tracemalloc_frame")
     return c
 
 

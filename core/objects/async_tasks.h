@@ -45,6 +45,8 @@ class AsyncReader {
   [[nodiscard]] std::vector<AwaitStep> Chain(Address coroutine, std::size_t max) const;
   /// The value of an instance's attribute, as far as it lies in the object, its dict or a slot; 0 where there is none.
   [[nodiscard]] Address Attribute(Address object, std::string_view name) const;
+  /// The value of an int; nullopt where it is none.
+  [[nodiscard]] std::optional<std::int64_t> Int(Address object) const { return values_.Int(object); }
   /// The objects in a list, set, tuple or deque, at most `max`.
   [[nodiscard]] std::vector<Address> Elements(Address container, std::size_t max) const;
   [[nodiscard]] std::string TypeName(Address object) const;

@@ -20,6 +20,8 @@ class LabelSink {
             const ReferentFilter& filter) noexcept
       : out_(&out), memory_(&memory), offsets_(&offsets), names_(&names), filter_(filter), limit_(filter.max > ~out.size() ? ~std::size_t{0} : out.size() + filter.max) {}
   void Reserve(std::uint64_t) {}
+  /// The one object whose references are wanted; 0: all.
+  [[nodiscard]] Address Only() const noexcept { return filter_.only; }
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
     if (LabelledReferent* r = Add(a, SlotKind::kField)) r->name = name;
