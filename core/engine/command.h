@@ -24,6 +24,7 @@ namespace pygc::engine {
 
 struct AuditData;
 class Baseline;
+class SiteCache;
 
 /// What each object alone keeps alive.
 struct Retention {
@@ -55,6 +56,7 @@ struct CommandInput {
   Derived* derived = nullptr;
   const Baseline* baseline = nullptr;                     // --baseline
   const CommandInput* whole = nullptr;                    // triage, report: the same with leaves; nullptr: could not be had
+  SiteCache* sites = nullptr;                             // where objects were allocated
 };
 
 /// The heap that diff compares with.
@@ -67,6 +69,7 @@ struct OldHeap {
   std::string path, python, build;
   std::int32_t pid = 0;            // 0: not known
   bool complete = true;
+  SiteCache* sites = nullptr;      // nullptr for a saved export
 };
 
 /// What a command found, and its report in the format asked for.

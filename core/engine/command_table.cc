@@ -113,9 +113,9 @@ constexpr CommandRow kRows[] = {
      "Counts the objects of every type, with their bytes as sys.getsizeof() says them and the bytes that they keep alive one by one (by dominators, nothing "
      "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them. Names "
      "what keeps more than a fifth of all that is in use. --waste adds empty room in lists, dicts and sets, and equal texts and tuples; --memory adds where the "
-     "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files.",
-     {"heap --memory --waste", "heap --by module --min-size 1K --format csv"},
-     {"where is the memory, and what of it is not used?", "large objects by the module of their type, for a spreadsheet"}},
+     "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files. --by site needs a process in which tracemalloc was on.",
+     {"heap --memory --waste", "heap --by site --type __main__.Session"},
+     {"where is the memory, and what of it is not used?", "which lines made these objects?"}},
     {"show",
      "one object: type, value, counts, fields, holders",
      true,
@@ -490,7 +490,7 @@ void AddCommand(Grammar& g, const CommandRow& row) {
         ->group(group);
   }
   if (row.takes & kHeapSections) {
-    command->add_option("--by", r.by, "rows: type or module")->type_name("WHAT")->check(CLI::IsMember({"type", "module"}))->group(group);
+    command->add_option("--by", r.by, "rows: type, module, or site (the line that allocated, by tracemalloc)")->type_name("WHAT")->check(CLI::IsMember({"type", "module", "site"}))->group(group);
     command->add_option("--state", r.state, "only objects that are uncollectable, unreachable or reachable")
         ->type_name("STATE")
         ->check(CLI::IsMember({"uncollectable", "unreachable", "reachable"}))

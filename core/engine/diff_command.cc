@@ -8,6 +8,7 @@
 #include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 #include "core/engine/node_path.h"
+#include "core/engine/sites.h"
 #include "core/report/diff_report.h"
 
 namespace pygc::engine {
@@ -49,6 +50,7 @@ class Comparison {
     if (went_on) {
       CountTypes();
       if (report_.by_address) FindHolders();
+      CompareSites();
     }
     outcome.interrupted = !went_on || !report_.holders_known;
     outcome.partial = !old_.complete;
@@ -245,6 +247,41 @@ class Comparison {
       const std::vector<NodeId> nodes = (*paths)->PathTo(n);
       h.path = DescribePath(in_, labels, nodes, (*paths)->RootOf(nodes.front()));
     }
+  }
+
+  // Lines are the same in both by their text, whatever the processes are.
+  void CompareSites() {
+    const objects::AllocationSites* const now = SitesIfOn(in_);
+    if (now == nullptr) report_.no_sites = WhyNoSites(in_);
+    else if (old_.sites == nullptr) report_.no_sites = "an export does not say where its objects were allocated: compare with a core";
+    if (!report_.no_sites.empty()) return;
+    const Result<const objects::AllocationSites*> then = old_.sites->Get(in_.progress);
+    if (!then) {
+      report_.no_sites = "stopped before the tables of tracemalloc were read";
+      return;
+    }
+    std::map<std::string, report::DiffSite> rows;
+    const auto add = [&](const objects::AllocationSites& sites, std::uint64_t report::DiffSite::*blocks, std::uint64_t report::DiffSite::*bytes) {
+      std::vector<report::DiffSite*> row;
+      for (std::uint32_t i = 0; i < sites.site_count(); ++i) row.push_back(&rows[sites.SiteText(i)]);
+      for (const objects::AllocationSites::Block& block : sites.blocks()) {
+        const std::uint32_t site = sites.SiteOf(block.traceback);
+        if (site == objects::AllocationSites::kNone) continue;
+        ++(row[site]->*blocks);
+        row[site]->*bytes += block.bytes;
+      }
+    };
+    add(**then, &report::DiffSite::blocks_old, &report::DiffSite::bytes_old);
+    add(*now, &report::DiffSite::blocks_new, &report::DiffSite::bytes_new);
+    for (auto& [place, row] : rows) {
+      row.place = place;
+      if (row.blocks_old != row.blocks_new || row.bytes_old != row.bytes_new) report_.sites.push_back(row);
+    }
+    report_.site_count = report_.sites.size();
+    std::stable_sort(report_.sites.begin(), report_.sites.end(), [](const report::DiffSite& a, const report::DiffSite& b) {
+      return static_cast<std::int64_t>(a.bytes_new - a.bytes_old) > static_cast<std::int64_t>(b.bytes_new - b.bytes_old);
+    });
+    report_.sites.resize(static_cast<std::size_t>(std::min<std::uint64_t>(report_.sites.size(), Limit())));
   }
 
   const CommandInput& in_;

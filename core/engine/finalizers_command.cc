@@ -4,6 +4,7 @@
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
+#include "core/engine/resources.h"
 #include "core/graph/scc.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/finalizers_report.h"
@@ -137,6 +138,11 @@ Outcome RunFinalizers(const CommandInput& in) {
     return weight(a) > weight(b);
   });
   r.group_count = r.groups.size();
+  ResourcesFound resources = FindResources(in, shown);
+  r.resources = std::move(resources.rows);
+  r.resource_count = resources.count;
+  r.free_locks = resources.free_locks;
+  r.closed = resources.closed;
   Outcome outcome;
   if (r.groups.size() > shown) r.groups.resize(shown);
   outcome.document = Render(in.request, in.header, r, in.colour);

@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
+#include "core/engine/resources.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/garbage_report.h"
 
@@ -12,6 +14,39 @@ namespace pygc::engine {
 namespace {
 
 constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
+
+// Files, sockets and locks among the items of gc.garbage, what only they keep alive, and the untracked objects that these refer to.
+void AddResources(const CommandInput& in, report::GarbageReport& r) {
+  const objects::ResourceReader reader(in.reader);
+  std::set<Address> seen;
+  const auto look = [&](Address address) {
+    const std::optional<objects::Resource> found = seen.insert(address).second ? reader.Of(address) : std::nullopt;
+    if (!found || !found->IsHeld()) return;
+    ++r.resource_count;
+    if (in.request.limit != 0 && r.resources.size() >= in.request.limit) return;
+    if (std::optional<report::ResourceRow> row = ResourceAt(in, reader, address)) r.resources.push_back(std::move(*row));
+  };
+  graph::NodeSet nodes(in.heap.size());
+  in.verdict.held_by_garbage.ForEach([&](heap::NodeId n) { nodes.Insert(n); });
+  for (const heap::InterpreterRecord& interpreter : in.heap.interpreters) {
+    for (const heap::NodeId n : interpreter.garbage) {
+      if (n != heap::kNoNode) nodes.Insert(n);
+    }
+  }
+  objects::ReferentBuffer referents;
+  nodes.ForEach([&](heap::NodeId n) {
+    const Address address = in.heap.AddressOf(n);
+    look(address);
+    const Result<Address> type = in.reader.process().memory.ReadPointer(address + in.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type));
+    const objects::TypeFacts* const facts = type ? in.reader.Type(*type) : nullptr;
+    if (facts == nullptr) return;
+    referents.clear();
+    (void)in.reader.Referents(address, *facts, referents);
+    for (const Address referent : referents) {
+      if (in.heap.index.Find(referent) == heap::kNoNode) look(referent);
+    }
+  });
+}
 
 }  // namespace
 
@@ -58,6 +93,7 @@ Outcome RunGarbage(const CommandInput& in) {
   std::stable_sort(r.groups.begin(), r.groups.end(),
                    [](const auto& a, const auto& b) { return a.objects != b.objects ? a.objects > b.objects : a.type < b.type; });
   r.group_count = r.groups.size();
+  AddResources(in, r);
   Outcome outcome;
   outcome.definite = !r.groups.empty();
   if (in.request.limit != 0 && r.groups.size() > in.request.limit) r.groups.resize(in.request.limit);

@@ -9,6 +9,7 @@
 #include "core/engine/heap_sections.h"
 #include "core/engine/findings.h"
 #include "core/engine/inspector.h"
+#include "core/engine/sites.h"
 #include "core/report/heap_report.h"
 
 namespace pygc::engine {
@@ -34,29 +35,33 @@ std::optional<analysis::State> StateNamed(const std::string& name) {
 
 class Histogram {
  public:
-  Histogram(const CommandInput& in, const Retention* retention) : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), by_module_(in.request.by == "module") {
+  Histogram(const CommandInput& in, const Retention* retention) : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), by_module_(in.request.by == "module"), by_site_(in.request.by == "site") {
     if (by_module_) ReadModuleNames();
-    for (const heap::TypeRecord& type : heap_.types) row_of_type_.push_back(RowNamed(RowNameOf(type.name)));
+    if (by_site_) NameSites();
+    for (const heap::TypeRecord& type : heap_.types) row_of_type_.push_back(by_site_ ? 0 : RowNamed(RowNameOf(type.name)));
   }
 
   report::HeapReport Run() {
     report::HeapReport r;
     r.with_retained = retention_ != nullptr;
-    if (by_module_) r.by = "module";
+    r.by = in_.request.by;
     row_of_.resize(heap_.size());
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) { row_of_[n] = RowOf(n, a); });
     rows_.resize(names_.size());
     for (std::size_t i = 0; i < names_.size(); ++i) rows_[i].type = names_[i];
     wanted_.reserve(names_.size());
-    for (const std::string& name : names_) wanted_.push_back(by_module_ || PassesFilters(in_.request, name, {name}));
-    if (by_module_) {
+    for (const std::string& name : names_) wanted_.push_back(by_module_ || by_site_ || PassesFilters(in_.request, name, {name}));
+    if (by_module_ || by_site_) {
       for (const heap::TypeRecord& type : heap_.types) wanted_type_.push_back(PassesFilters(in_.request, type.name, {type.name}));
     }
     for (NodeId n = 0; n < heap_.size(); ++n) Count(n, r);
     if (retention_ != nullptr) AddRetained();
-    rows_.erase(std::remove_if(rows_.begin(), rows_.end(), [](const report::HeapRow& row) { return row.objects == 0; }), rows_.end());
+    if (by_site_) AddTraced(r);
+    const Request& q = in_.request;
+    const bool filtered = !q.type_globs.empty() || !q.ignore_globs.empty() || q.min_size != 0 || state_ || q.generation;
+    rows_.erase(std::remove_if(rows_.begin(), rows_.end(), [&](const report::HeapRow& row) { return row.objects == 0 && (filtered || row.traced_blocks == 0); }), rows_.end());
     std::sort(rows_.begin(), rows_.end(), [](const report::HeapRow& a, const report::HeapRow& b) {
-      return std::tie(b.bytes, b.objects, a.type) < std::tie(a.bytes, a.objects, b.type);
+      return std::tie(b.bytes, b.traced_bytes, b.objects, a.type) < std::tie(a.bytes, a.traced_bytes, a.objects, b.type);
     });
     r.type_count = rows_.size();
     rows_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(rows_.size(), RowLimit(in_.request))));
@@ -82,6 +87,29 @@ class Histogram {
     return dot == std::string::npos ? "builtins" : type.substr(0, dot);
   }
 
+  // The first row is for what was not traced.
+  void NameSites() {
+    sites_ = SitesIfOn(in_);
+    RowNamed("(not traced)");
+    for (std::uint32_t i = 0; sites_ != nullptr && i < sites_->site_count(); ++i) row_of_site_.push_back(RowNamed(sites_->SiteText(i)));
+  }
+  [[nodiscard]] std::uint32_t RowOfTraceback(std::uint32_t traceback) const {
+    const std::uint32_t site = sites_ == nullptr ? objects::AllocationSites::kNone : sites_->SiteOf(traceback);
+    return site == objects::AllocationSites::kNone ? 0 : row_of_site_[site];
+  }
+  // What tracemalloc says of a line does not ask which objects lie there: filters do not touch it.
+  void AddTraced(report::HeapReport& r) {
+    r.no_sites = WhyNoSites(in_);
+    if (sites_ == nullptr) return;
+    for (const objects::AllocationSites::Block& block : sites_->blocks()) {
+      report::HeapRow& row = rows_[RowOfTraceback(block.traceback)];
+      ++row.traced_blocks;
+      row.traced_bytes += block.bytes;
+      ++r.traced_blocks;
+      r.traced_bytes += block.bytes;
+    }
+  }
+
   // Types of one name share a row: a class that is made anew on each call would fill the table.
   std::uint32_t RowNamed(const std::string& name) {
     const auto [found, fresh] = row_named_.try_emplace(name, static_cast<std::uint32_t>(names_.size()));
@@ -90,12 +118,13 @@ class Histogram {
   }
   // Classic instances [2.7] share one type; each of their classes gets a row of its own.
   std::uint32_t RowOf(NodeId n, Address a) {
+    if (by_site_) return sites_ == nullptr ? 0 : RowOfTraceback(sites_->TracebackOf(a));
     const std::uint32_t type = heap_.type[n];
     const bool classic = heap_.types[type].name == "instance" && heap_.types[type].may_have_legacy_finalizer;
     return classic ? RowNamed(RowNameOf(labels_.TypeName(a))) : row_of_type_[type];
   }
   [[nodiscard]] bool Wanted(NodeId n) const {
-    if (!wanted_[row_of_[n]] || (by_module_ && !wanted_type_[heap_.type[n]])) return false;
+    if (!wanted_[row_of_[n]] || ((by_module_ || by_site_) && !wanted_type_[heap_.type[n]])) return false;
     if (in_.request.min_size != 0 && SizeOf(heap_, n) < in_.request.min_size) return false;
     if (state_ && in_.verdict.state[n] != *state_) return false;
     return !in_.request.generation || (heap_.IsTracked(n) && heap_.Generation(n) == *in_.request.generation);
@@ -109,7 +138,14 @@ class Histogram {
     ++r.objects;
     r.bytes += size;
     r.unknown_sizes += n < heap_.size_bytes.size() && heap_.size_bytes[n] == heap::kUnknownSize;
-    if (in_.verdict.state[n] == analysis::State::kReachable) return;
+    if (in_.verdict.state[n] == analysis::State::kReachable) {
+      // In use, and not below any root: what refers to it is not in use.
+      const bool is_below = retention_ == nullptr || heap_.IsTracked(n) || retention_->objects[n] > 0;
+      row.only_unreachable += !is_below;
+      r.only_unreachable += !is_below;
+      r.only_unreachable_bytes += is_below ? 0 : size;
+      return;
+    }
     ++row.unreachable;
     ++r.unreachable;
     r.unreachable_bytes += size;
@@ -159,10 +195,12 @@ class Histogram {
   Labels labels_;
   std::vector<std::string> names_;
   std::map<std::string, std::uint32_t> row_named_;
-  bool by_module_;
+  bool by_module_, by_site_;
+  const objects::AllocationSites* sites_ = nullptr;  // by site
+  std::vector<std::uint32_t> row_of_site_;
   std::set<std::string> modules_;
   std::vector<std::uint32_t> row_of_type_, row_of_;
-  std::vector<bool> wanted_, wanted_type_;  // by row; by type, where rows are modules
+  std::vector<bool> wanted_, wanted_type_;  // by row; by type, where rows are modules or sites
   std::optional<analysis::State> state_ = StateNamed(in_.request.state);
   std::vector<report::HeapRow> rows_;
 };

@@ -48,13 +48,18 @@ class SuspectFinder {
     const Result<const analysis::RootPaths*> paths = RootPathsOf(in_);
     paths_ = paths ? *paths : nullptr;
     std::vector<report::Suspect> found;
+    // Classes of the program are told of by their objects; built-in types say nothing, so their objects are told of by the place in the program that leads to
+    // them. In MAT's words: by class, and by accumulation point.
     std::map<std::uint32_t, std::vector<NodeId>> by_type;
+    std::map<NodeId, std::vector<NodeId>> by_place;
     std::vector<NodeId> large;
     for (const NodeId n : tops_) {
       if (IsLarge(n)) {
         large.push_back(n);
-      } else {
+      } else if (heap_.types[heap_.type[n]].name.find('.') != std::string::npos) {
         by_type[heap_.type[n]].push_back(n);
+      } else if (const NodeId place = PlaceOf(n); place != heap::kNoNode) {
+        by_place[place].push_back(n);
       }
     }
     // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large.
@@ -74,6 +79,11 @@ class SuspectFinder {
       for (const NodeId n : nodes) retained += retention_.bytes[n];
       if (retained > all_ / kSuspectShare) found.push_back(Group(type, nodes, retained));
     }
+    for (const auto& [place, nodes] : by_place) {
+      std::uint64_t retained = 0;
+      for (const NodeId n : nodes) retained += retention_.bytes[n];
+      if (retained > all_ / kSuspectShare) found.push_back(Place(place, nodes, retained));
+    }
     std::sort(found.begin(), found.end(), [](const report::Suspect& a, const report::Suspect& b) { return std::tie(b.retained, a.type, a.address) < std::tie(a.retained, b.type, b.address); });
     if (found.size() > kMaxSuspects) found.resize(kMaxSuspects);
     return found;
@@ -81,6 +91,20 @@ class SuspectFinder {
 
  private:
   [[nodiscard]] bool IsLarge(NodeId n) const { return retention_.bytes[n] > all_ / kSuspectShare; }
+
+  // Where the shortest path to an object leaves the namespaces of modules: the global that leads to it. kNoNode: it does not come from one, or that is a
+  // module, a class or a function: what those lead to is the program itself.
+  [[nodiscard]] NodeId PlaceOf(NodeId n) const {
+    if (paths_ == nullptr || !paths_->Reaches(n)) return heap::kNoNode;
+    const auto name = [&](NodeId x) -> const std::string& { return heap_.types[heap_.type[x]].name; };
+    std::vector<NodeId> way = paths_->PathTo(n);  // depth is that of the shortest path
+    std::size_t at = 0;
+    while (at < way.size() && (name(way[at]) == "module" || (name(way[at]) == "dict" && (at == 0 || name(way[at - 1]) == "module")))) ++at;
+    if (at == 0 || at == way.size()) return heap::kNoNode;
+    const std::string& type = name(way[at]);
+    const bool is_program = type == "module" || type == "type" || type == "function" || type == "builtin_function_or_method" || type == "abc.ABCMeta" || type == "classobj";
+    return is_program ? heap::kNoNode : way[at];
+  }
 
   // Down to the deepest object that keeps most of it: below that one it is spread.
   [[nodiscard]] NodeId PileOf(NodeId n) const {
@@ -140,6 +164,24 @@ class SuspectFinder {
     for (const NodeId n : nodes) s.retained_objects += retention_.objects[n];
     AddPath(s, *largest);
     AddKeyword(s, s.type);
+    return s;
+  }
+
+  [[nodiscard]] report::Suspect Place(NodeId place, const std::vector<NodeId>& nodes, std::uint64_t retained) const {
+    report::Suspect s;
+    s.by_place = true;
+    s.type = labels_.TypeName(heap_.AddressOf(place));
+    s.objects = nodes.size();
+    s.retained = retained;
+    std::map<std::uint32_t, std::uint64_t> parts;
+    for (const NodeId n : nodes) {
+      s.retained_objects += retention_.objects[n];
+      parts[heap_.type[n]] += retention_.bytes[n];
+    }
+    AddPath(s, place);
+    AddKeyword(s, s.expression.empty() ? s.path : s.expression);
+    const auto most = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    if (most != parts.end()) AddKeyword(s, heap_.types[most->first].name);
     return s;
   }
 

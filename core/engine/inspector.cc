@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "core/cpython/object_header.h"
+#include "core/engine/resources.h"
+#include "core/engine/sites.h"
 #include "core/report/finalizer_kind.h"
 
 namespace pygc::engine {
@@ -27,7 +29,7 @@ const char* StateName(analysis::State state) {
 }  // namespace
 
 Inspector::Inspector(const CommandInput& input)
-    : in_(input), labels_(input.reader, input.request.redact), edges_(input.reader, input.heap, input.request.redact), repr_(input.reader), frames_(input.reader) {}
+    : in_(input), labels_(input.reader, input.request.redact), edges_(input.reader, input.heap, input.request.redact), repr_(input.reader), frames_(input.reader), resources_(input.reader) {}
 
 const objects::TypeFacts* Inspector::FactsOf(Address object) const {
   const Result<Address> type = in_.reader.process().memory.ReadPointer(object + in_.reader.runtime().layout.Offset(Field::PyObject_ob_type));
@@ -127,7 +129,15 @@ void Inspector::AddCodeDetails(report::ObjectCard& card) const {
 
 void Inspector::AddDetails(report::ObjectCard& card) const {
   AddCodeDetails(card);
-  if (const std::optional<bool> open = labels_.IsOpenFile(card.address, card.type)) card.details.emplace_back("file", *open ? "open" : "closed");
+  if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, card.address)) {
+    const bool is_lock = owned->kind == "lock" || owned->kind == "rlock";
+    card.details.emplace_back(is_lock ? "lock" : owned->kind, is_lock ? report::ResourceText(*owned) : owned->fd < 0 ? "closed" : "open");
+    if (!is_lock && owned->fd >= 0) card.details.emplace_back("fd", std::to_string(owned->fd));
+    if (!owned->family.empty()) card.details.emplace_back("family", owned->family);
+  }
+  const objects::AllocationSites* const sites = SitesIfOn(in_);
+  if (sites == nullptr) return;
+  for (const objects::SiteFrame& frame : sites->FramesOf(sites->TracebackOf(card.address), in_.reader)) card.allocated.push_back(fmt::format("{}:{}", frame.file, frame.line));
 }
 
 // ---- references

@@ -11,6 +11,7 @@
 #include "core/engine/labels.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
+#include "core/objects/resources.h"
 #include "core/report/object_report.h"
 
 namespace pygc::engine {
@@ -45,6 +46,7 @@ class Inspector {
   EdgeLabels edges_;
   objects::Repr repr_;
   objects::FrameReader frames_;
+  objects::ResourceReader resources_;
 };
 
 /// What lies at an address that is no object: "inside a list at 0x..., at +24", "the stack of thread 4711", "libpython3.12.so.1.0: PyList_Type+0x10".

@@ -101,15 +101,6 @@ std::uint64_t Labels::SizeOf(Address object) const {
   return facts == nullptr ? 0 : reader_.SizeOf(object, *facts).value_or(0);
 }
 
-std::optional<bool> Labels::IsOpenFile(Address object, const std::string& type) const {
-  if (type == "file" && layout().Has(Field::PyFileObject_f_fp)) return PointerIn(object, Field::PyFileObject_f_fp) != 0;
-  if (type != "_io.FileIO") return std::nullopt;
-  // CPython: struct fileio, Modules/_io/fileio.c [2.7-3.15]: PyObject_HEAD, then `int fd`, -1 once closed. The same in every release.
-  const Result<std::int32_t> fd = reader_.process().memory.ReadValue<std::int32_t>(object + layout().Size(cpython::Struct::PyObject));
-  if (!fd) return std::nullopt;
-  return *fd >= 0;
-}
-
 Address Labels::CodeOfFrame(Address frame) const {
   if (layout().Has(Field::PyFrameObject_f_code)) return PointerIn(frame, Field::PyFrameObject_f_code);
   return PointerIn(PointerIn(frame, Field::PyFrameObject_f_frame), Field::PyInterpreterFrame_f_executable) & kTagMask;

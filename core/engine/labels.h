@@ -30,8 +30,6 @@ class Labels {
   [[nodiscard]] report::Cycle PathOf(const std::vector<Address>& objects, std::size_t max_steps) const;
   /// What sys.getsizeof says, 0 where it is not known.
   [[nodiscard]] std::uint64_t SizeOf(Address object) const;
-  /// True, false for a file object that is open, closed; nullopt for all else.
-  [[nodiscard]] std::optional<bool> IsOpenFile(Address object, const std::string& type) const;
 
  private:
   [[nodiscard]] report::CycleStep Step(Address from, Address to) const;

@@ -10,6 +10,8 @@
 #include "core/engine/findings.h"
 #include "core/engine/labels.h"
 #include "core/engine/lost_groups.h"
+#include "core/engine/sites.h"
+#include "core/objects/resources.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/fingerprint.h"
 #include "core/report/leaks_report.h"
@@ -19,6 +21,7 @@ namespace pygc::engine {
 namespace {
 
 constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
+constexpr std::size_t kMostSites = 3;         // of one group
 constexpr const char* kGenerationNames[] = {"0", "1", "2", "permanent", "being collected"};
 
 class LeaksCommand {
@@ -96,7 +99,7 @@ class LeaksCommand {
     }
     std::unordered_map<std::size_t, std::uint64_t> number;  // of each group as it is shown, for "hangs on #2 too"
     for (std::size_t i = 0; i < order.size(); ++i) number[order[i]] = i + 1;
-    NoteOpenFiles(*groups, number);
+    NoteResources(*groups, number);
     std::size_t next_shared = 0, next_lost = 0;
     for (const std::size_t i : order) {
       if (!in_.progress.Update("describing groups", report_.groups.size(), order.size()))
@@ -163,6 +166,7 @@ class LeaksCommand {
     std::vector<Address> heads;
     for (const graph::NodeId n : g.heads) heads.push_back(excerpt_.address[n]);
     out.name = labels_.NamesOf(heads, out.type);
+    out.sites = SitesOf(in_, heads, kMostSites);
     out.count = g.count;
     out.objects = g.objects;
     out.in_garbage = g.in_garbage;
@@ -171,10 +175,11 @@ class LeaksCommand {
     std::vector<Address> cycle;
     for (const analysis::CycleStep& step : g.cycle) cycle.push_back(excerpt_.address[step.node]);
     out.cycle = labels_.CycleOf(cycle, out.type);
-    for (const analysis::GroupTypeCount& c : g.members) out.members.push_back({TypeName(c.type), c.objects, c.bytes, ""});
-    for (const analysis::GroupTypeCount& c : g.held) {
-      const auto note = file_notes_.find({index, c.type});
-      out.held.push_back({TypeName(c.type), c.objects, c.bytes, note == file_notes_.end() ? "" : note->second.Text()});
+    for (const auto& [counts, rows] : {std::pair(&g.members, &out.members), std::pair(&g.held, &out.held)}) {
+      for (const analysis::GroupTypeCount& c : *counts) {
+        report::TypeCount& row = rows->emplace_back(report::TypeCount{TypeName(c.type), c.objects, c.bytes, ""});
+        if (const auto note = notes_.find({index, c.type}); note != notes_.end()) note->second.Fill(row);
+      }
     }
     // Open files first: descriptors run out before memory does.
     std::stable_partition(out.held.begin(), out.held.end(), [](const report::TypeCount& t) { return !t.note.empty(); });
@@ -198,20 +203,32 @@ class LeaksCommand {
     return {type.name, std::string(report::FinalizerKind(type, static_cast<std::uint8_t>(c.legacy ? heap::kLegacyFinalizer : 0))), c.pending, c.run};
   }
 
-  // "3 open, 2 closed": file descriptors are what a leak of files costs.
-  struct FileNote {
-    std::uint64_t open = 0, closed = 0;
-    [[nodiscard]] std::string Text() const { return closed == 0 ? "open" : open == 0 ? "closed" : fmt::format("{} open, {} closed", open, closed); }
+  // "3 open, 2 closed": descriptors are what a leak of files costs.
+  struct ResourceNote {
+    std::uint64_t held = 0, free = 0;
+    bool locks = false;
+    std::vector<std::int32_t> fds;
+    void Fill(report::TypeCount& row) const {
+      constexpr std::size_t kMostNumbers = 10;
+      const char *const is = locks ? "locked" : "open", *const is_not = locks ? "not locked" : "closed";
+      row.note = free == 0 ? is : held == 0 ? is_not : fmt::format("{} {}, {} {}", held, is, free, is_not);
+      row.fds = fds;
+      std::sort(row.fds.begin(), row.fds.end());
+      if (row.fds.size() > kMostNumbers) row.fds.resize(kMostNumbers);
+    }
   };
-  void NoteOpenFiles(const analysis::Groups& groups, const std::unordered_map<std::size_t, std::uint64_t>& shown) {
-    std::vector<bool> is_file(excerpt_.types.size());
-    for (std::size_t t = 0; t < excerpt_.types.size(); ++t) is_file[t] = excerpt_.types[t].name == "file" || excerpt_.types[t].name == "_io.FileIO";
+  void NoteResources(const analysis::Groups& groups, const std::unordered_map<std::size_t, std::uint64_t>& shown) {
+    const objects::ResourceReader resources(in_.reader);
+    std::vector<bool> owns(excerpt_.types.size());
+    for (std::size_t t = 0; t < excerpt_.types.size(); ++t) owns[t] = excerpt_.types[t].address != 0 && resources.KindOf(excerpt_.types[t].address).has_value();
     for (graph::NodeId n = 0; n < excerpt_.size(); ++n) {
-      if (!is_file[excerpt_.type[n]] || !shown.contains(groups.group_of[n])) continue;
-      const std::optional<bool> open = labels_.IsOpenFile(excerpt_.address[n], TypeName(excerpt_.type[n]));
-      if (!open) continue;
-      FileNote& note = file_notes_[{groups.group_of[n], excerpt_.type[n]}];
-      ++(*open ? note.open : note.closed);
+      if (!owns[excerpt_.type[n]] || !shown.contains(groups.group_of[n])) continue;
+      const std::optional<objects::Resource> resource = resources.Of(excerpt_.address[n]);
+      if (!resource) continue;
+      ResourceNote& note = notes_[{groups.group_of[n], excerpt_.type[n]}];
+      ++(resource->IsHeld() ? note.held : note.free);
+      note.locks = resource->IsLock();
+      if (!note.locks && resource->fd >= 0) note.fds.push_back(resource->fd);
     }
   }
 
@@ -251,6 +268,7 @@ class LeaksCommand {
         continue;
       }
       std::sort(g.addresses.begin(), g.addresses.end());
+      g.sites = SitesOf(in_, g.addresses, kMostSites);
       if (g.addresses.size() > shown_) g.addresses.resize(shown_);
       g.members.push_back({g.type, 1, g.bytes / g.count, ""});
       if (in_.baseline != nullptr && in_.baseline->Has(report::LeakFingerprint(g))) {
@@ -288,7 +306,7 @@ class LeaksCommand {
   const Labels labels_;
   const std::uint64_t shown_;
   heap::Excerpt excerpt_;                                                 // what the groups are made of; empty where nothing leaks
-  std::map<std::pair<std::size_t, std::uint32_t>, FileNote> file_notes_;  // by group and type
+  std::map<std::pair<std::size_t, std::uint32_t>, ResourceNote> notes_;  // by group and type
   std::vector<report::LeakGroup> shared_garbage_, lost_;
   std::string missing_groups_;  // why
   std::uint64_t not_shown_ = 0;

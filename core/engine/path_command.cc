@@ -170,7 +170,10 @@ class PathFinder {
   void NameNativeHolders() {
     std::vector<report::RootPath*> nameless;
     for (report::RootPath& path : report_.paths) nameless.push_back(&path);
-    for (report::PathBranch& branch : report_.tree) nameless.push_back(&branch.path);
+    for (report::PathBranch& branch : report_.tree) {
+      nameless.push_back(&branch.path);
+      if (branch.to_leaf) nameless.push_back(&*branch.to_leaf);
+    }
     std::erase_if(nameless, [](const report::RootPath* p) { return p->root.kind != "count-only" || p->root.name == "immortal" || p->steps.empty(); });
     std::vector<Address> starts;
     for (const report::RootPath* path : nameless) {
@@ -240,7 +243,11 @@ class PathFinder {
         below.push_back(child);
         continue;
       }
-      ++branch.leaves;
+      if (branch.leaves++ == 0) {
+        std::vector<heap::NodeId> to_leaf = nodes;
+        to_leaf.push_back(c.node);
+        branch.to_leaf = PathOf(to_leaf, paths_->RootOf(nodes.front()));
+      }
       if (branch.leaf_examples.size() >= std::min<std::uint64_t>(Limit(), 1000)) continue;
       const report::Cycle pair = labels_.PathOf({heap_.AddressOf(tree.branches[at].node), heap_.AddressOf(c.node)}, kMaxSteps);
       branch.leaf_examples.emplace_back(heap_.AddressOf(c.node), pair.front().label);

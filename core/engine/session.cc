@@ -24,6 +24,7 @@
 #include "core/engine/labels.h"
 #include "core/engine/old_heap.h"
 #include "core/engine/roots.h"
+#include "core/engine/sites.h"
 #include "core/engine/watched_progress.h"
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
@@ -59,6 +60,7 @@ struct Session::Impl {
   std::optional<cpython::Runtime> runtime;
   std::unique_ptr<objects::MachineReader> machine;  // referents of the types that no native reader knows
   std::optional<objects::ObjectReader> reader;
+  std::optional<SiteCache> sites;
   std::optional<Analysis> tracked, everything, audited;  // without and with leaves; with all that objects own
   double locate_seconds = 0;
 
@@ -83,7 +85,7 @@ struct Session::Impl {
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
     const CommandInput input{request, *reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
-                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr};
+                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (IsExport(request)) return Export(input, output, progress);
     const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);
@@ -118,6 +120,7 @@ struct Session::Impl {
     machine_options.trust_anonymous_code = request.target.trust_anonymous_code;
     machine = std::make_unique<objects::MachineReader>(process, *runtime, machine_options);
     reader.emplace(process, *runtime, limits, machine.get());
+    sites.emplace(*reader);
     locate_seconds = SecondsSince(start);
     return {};
   }
@@ -145,7 +148,7 @@ struct Session::Impl {
 
   // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
   static bool NeedsLeaves(const Request& request) {
-    return OneOf(request.command, {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff"}) ||
+    return OneOf(request.command, {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff", "finalizers"}) ||
            (request.command == "verify" && request.traverse);
   }
 
@@ -226,7 +229,8 @@ struct Session::Impl {
     if (!analysed) return tl::unexpected(Named(path, analysed.error()));
     Analysis& a = **analysed;
     const report::Header header = MakeHeader(input.request, {}, old.process, *old.runtime, &a.heap, &a.verdict);
-    return RunDiff(input, {a.heap, a.verdict, a.roots, &a.derived, &old.process, path, header.target.python, header.target.build, old.process.pid, header.complete});
+    return RunDiff(input, {a.heap, a.verdict, a.roots, &a.derived, &old.process, path, header.target.python, header.target.build, old.process.pid, header.complete,
+                           &*old.sites});
   }
   static Error Named(const std::string& path, Error error) {
     if (error.message.find(path) == std::string::npos) error.message = fmt::format("OLD ({}): {}", path, error.message);
@@ -267,7 +271,8 @@ struct Session::Impl {
     const Result<Analysis*> all = Analyse(of_all, progress);
     std::optional<CommandInput> whole;
     if (all) {
-      whole.emplace(CommandInput{of_all, *reader, (*all)->heap, (*all)->verdict, input.header, progress, false, machine.get(), nullptr, &(*all)->roots, &(*all)->derived});
+      whole.emplace(CommandInput{of_all, *reader, (*all)->heap, (*all)->verdict, input.header, progress, false, machine.get(), nullptr, &(*all)->roots, &(*all)->derived,
+                                 nullptr, nullptr, &*sites});
     }
     CommandInput both = input;
     both.whole = whole ? &*whole : nullptr;

@@ -4,6 +4,7 @@
 #include "core/engine/command.h"
 #include "core/engine/findings.h"
 #include "core/engine/labels.h"
+#include "core/engine/resources.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
 #include "core/report/stacks_report.h"
@@ -15,7 +16,7 @@ using cpython::Field;
 
 class StackFinder {
  public:
-  explicit StackFinder(const CommandInput& in) : in_(in), runtime_(in.reader.runtime()), frames_(in.reader), labels_(in.reader, in.request.redact), repr_(in.reader) {}
+  explicit StackFinder(const CommandInput& in) : in_(in), runtime_(in.reader.runtime()), frames_(in.reader), labels_(in.reader, in.request.redact), repr_(in.reader), resources_(in.reader) {}
 
   report::StacksReport Run() {
     report::StacksReport r;
@@ -36,6 +37,9 @@ class StackFinder {
     out.tstate = thread.tstate;
     out.holds_gil = HoldsGil(thread);
     out.signal = SignalOf(thread);
+    if (const target::Thread* const native = NativeThread(thread)) {
+      if (const Address lock = resources_.AwaitedBy(*native)) out.waits_for = ResourceAt(in_, resources_, lock);
+    }
     const objects::ThreadStack stack = frames_.StackOf(thread, in_.request.limits);
     out.complete = stack.complete;
     out.frame_count = stack.frames.size();
@@ -46,6 +50,16 @@ class StackFinder {
       out.frames.push_back(FrameOf(stack.frames[at]));
     }
     return out;
+  }
+
+  [[nodiscard]] static bool IsSame(const cpython::PyThread& thread, const target::Thread& t) {
+    return thread.native_thread_id ? static_cast<std::uint64_t>(t.tid) == *thread.native_thread_id : t.has_registers && t.fs_base() == thread.thread_id;
+  }
+  [[nodiscard]] const target::Thread* NativeThread(const cpython::PyThread& thread) const {
+    for (const target::Thread& t : in_.reader.process().threads) {
+      if (IsSame(thread, t)) return &t;
+    }
+    return nullptr;
   }
 
   // CPython: _PyRuntime.gilstate.tstate_current [3.7-3.11]. Later each interpreter may have a GIL of its own, and each thread says whether it holds it.
@@ -71,8 +85,7 @@ class StackFinder {
     const bool one_for_all = std::all_of(process.threads.begin(), process.threads.end(), [&](const target::Thread& t) { return t.signal == process.threads.front().signal; });
     for (const target::Thread& t : process.threads) {
       if (one_for_all && &t != &process.threads.front()) break;
-      const bool same = thread.native_thread_id ? static_cast<std::uint64_t>(t.tid) == *thread.native_thread_id : t.has_registers && t.fs_base() == thread.thread_id;
-      if (same) return t.signal;
+      if (IsSame(thread, t)) return t.signal;
     }
     return 0;
   }
@@ -109,6 +122,7 @@ class StackFinder {
   objects::FrameReader frames_;
   Labels labels_;
   objects::Repr repr_;
+  objects::ResourceReader resources_;
 };
 
 }  // namespace

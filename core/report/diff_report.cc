@@ -41,6 +41,26 @@ void WriteHolders(TextWriter& out, const DiffReport& r) {
   if (r.holder_count > r.holders.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.holder_count - r.holders.size(), "holder")), Style::kFaint);
 }
 
+void WriteSites(TextWriter& out, const DiffReport& r) {
+  if (!r.no_sites.empty()) {
+    out.Line().Line("by allocation site: not known: " + r.no_sites, Style::kFaint);
+    return;
+  }
+  out.Line().Line("by allocation site", Style::kHeading);
+  Table table;
+  table.right = {true, true, true, true, false};
+  table.rows.push_back({"growth", "traced", "blocks", "now", "site"});
+  for (const DiffSite& s : r.sites) {
+    table.rows.push_back({Growth(s.bytes_old, s.bytes_new, Bytes), Bytes(s.bytes_new), Growth(s.blocks_old, s.blocks_new, Thousands), Thousands(s.blocks_new), s.place});
+  }
+  if (r.sites.empty()) {
+    out.To(2).Line("no line has more or less memory");
+  } else {
+    table.Write(out, 2);
+  }
+  if (r.site_count > r.sites.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.site_count - r.sites.size(), "site")), Style::kFaint);
+}
+
 }  // namespace
 
 void WriteText(const Header& h, const DiffReport& r, TextWriter& out) {
@@ -64,6 +84,7 @@ void WriteText(const Header& h, const DiffReport& r, TextWriter& out) {
     WriteTypes(out, r);
   }
   WriteHolders(out, r);
+  WriteSites(out, r);
   WriteWarnings(out, h);
 }
 
@@ -100,6 +121,13 @@ void WriteJson(const Header&, const DiffReport& r, JsonWriter& json) {
       json.Null();
     }
     json.EndObject();
+  }
+  json.EndArray().Key("no_sites");
+  r.no_sites.empty() ? json.Null() : json.String(r.no_sites);
+  json.Unsigned("site_count", r.site_count).Key("sites").Array();
+  for (const DiffSite& s : r.sites) {
+    json.Object().String("place", s.place).Unsigned("blocks_old", s.blocks_old).Unsigned("blocks_new", s.blocks_new);
+    json.Unsigned("bytes_old", s.bytes_old).Unsigned("bytes_new", s.bytes_new).EndObject();
   }
   json.EndArray().EndObject();
 }

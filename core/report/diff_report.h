@@ -25,6 +25,12 @@ struct DiffHolder {
   std::optional<RootPath> path;
 };
 
+/// A line of the program that allocated memory, by tracemalloc.
+struct DiffSite {
+  std::string place;  // "app.py:12"
+  std::uint64_t blocks_old = 0, blocks_new = 0, bytes_old = 0, bytes_new = 0;
+};
+
 struct DiffReport {
   std::string old_kind, old_path, old_python;  // kind: "core", "export"
   std::int32_t old_pid = 0;
@@ -38,6 +44,9 @@ struct DiffReport {
   std::uint64_t type_count = 0, holder_count = 0;                     // with those that are not shown
   std::vector<DiffTypeRow> types;      // largest growth first
   std::vector<DiffHolder> holders;     // the same
+  std::string no_sites;                // why it is not known which lines allocated; empty: it is
+  std::uint64_t site_count = 0;        // with those that are not shown
+  std::vector<DiffSite> sites;         // largest growth first
 };
 
 void WriteText(const Header& header, const DiffReport& report, TextWriter& out);

@@ -58,6 +58,11 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
   if (r.group_count > r.groups.size())
     out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "type")));
+  if (r.resource_count > 0) {
+    out.Line().Line(fmt::format("open files, sockets and locked locks, with the objects that own them: {}", Thousands(r.resource_count)), Style::kHeading);
+    WriteResources(r.resources, out);
+    if (r.resource_count > r.resources.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Thousands(r.resource_count - r.resources.size())), Style::kFaint);
+  }
   WriteWarnings(out, h);
 }
 
@@ -85,6 +90,8 @@ void WriteJson(const Header& h, const FinalizersReport& r, JsonWriter& json) {
     WriteAddresses(json, g.addresses);
     json.EndObject();
   }
+  json.EndArray().Unsigned("resource_count", r.resource_count).Unsigned("free_locks", r.free_locks).Unsigned("closed", r.closed).Key("resources").Array();
+  for (const ResourceRow& row : r.resources) WriteResource(row, json);
   json.EndArray().EndObject();
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/report/header.h"
 #include "core/report/leaks_report.h"
+#include "core/report/resource.h"
 
 namespace pygc::report {
 
@@ -34,6 +35,8 @@ struct FinalizersReport {
   bool runs_known = true;  // false on 2.7: nothing says whether __del__ has run
   std::uint64_t group_count = 0, groups_ignored = 0;
   std::vector<FinalizerGroup> groups;
+  std::vector<ResourceRow> resources;                              // open files and sockets, locks that are locked
+  std::uint64_t resource_count = 0, free_locks = 0, closed = 0;    // with those not shown; what is not held
 };
 
 void WriteText(const Header& header, const FinalizersReport& report, TextWriter& out);

@@ -7,6 +7,7 @@
 
 #include "core/report/header.h"
 #include "core/report/leaks_report.h"
+#include "core/report/resource.h"
 
 namespace pygc::report {
 
@@ -26,6 +27,8 @@ struct GarbageReport {
   bool legacy_instances = false;  // 2.7
   std::uint64_t group_count = 0, groups_ignored = 0;
   std::vector<GarbageGroup> groups;  // largest first
+  std::vector<ResourceRow> resources;  // open files and sockets, locked locks among the items and what only they keep alive
+  std::uint64_t resource_count = 0;    // with those not shown
 };
 
 void WriteText(const Header& header, const GarbageReport& report, TextWriter& out);

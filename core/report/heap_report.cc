@@ -14,6 +14,7 @@ void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextW
   out.Line();
   out.To(2).Add(fmt::format("Suspect {}", number), Style::kHeading).To(13);
   std::string words = s.address != 0 ? fmt::format("One {}{}{} at {:#x} keeps", s.type, s.name.empty() ? "" : " ", s.name, s.address)
+                      : s.by_place   ? fmt::format("What {} leads to keeps, in {} parts,", s.expression.empty() ? s.path : s.expression, Thousands(s.objects))
                                      : fmt::format("{} objects of type {} together keep", Thousands(s.objects), s.type);
   words += fmt::format(" {} of all that is in use: {} in {}.", Share(s.retained, all), Bytes(s.retained), Counted(s.retained_objects, "object"));
   if (s.pile != 0 && s.pile != s.address) {
@@ -21,7 +22,7 @@ void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextW
   } else if (s.pile != 0) {
     words += fmt::format(" It piles up there, in {} directly below it.", Counted(s.pile_parts, "object"));
   }
-  if (!s.path.empty()) words += fmt::format(" {} held by: {}", s.address != 0 ? "It is" : "One of them is", s.expression.empty() ? s.path : s.expression);
+  if (!s.path.empty() && !s.by_place) words += fmt::format(" {} held by: {}", s.address != 0 ? "It is" : "One of them is", s.expression.empty() ? s.path : s.expression);
   out.Paragraph(words, 13);
   std::string keywords;
   for (const std::string& word : s.keywords) keywords += (keywords.empty() ? "" : ", ") + word;
@@ -137,9 +138,14 @@ void WriteMemory(const MemoryUse& m, JsonWriter& json) {
 
 std::string WriteCsv(const HeapReport& r) {
   std::string out;
-  AppendCsvRow({r.by, "objects", "bytes", "retained", "unreachable"}, out);
+  const bool by_site = r.by == "site";
+  std::vector<std::string> head{r.by, "objects", "bytes", "retained", "unreachable"};
+  if (by_site) head.insert(head.end(), {"traced_blocks", "traced_bytes"});
+  AppendCsvRow(head, out);
   for (const HeapRow& row : r.rows) {
-    AppendCsvRow({row.type, std::to_string(row.objects), std::to_string(row.bytes), r.with_retained ? std::to_string(row.retained) : "", std::to_string(row.unreachable)}, out);
+    std::vector<std::string> cells{row.type, std::to_string(row.objects), std::to_string(row.bytes), r.with_retained ? std::to_string(row.retained) : "", std::to_string(row.unreachable)};
+    if (by_site) cells.insert(cells.end(), {std::to_string(row.traced_blocks), std::to_string(row.traced_bytes)});
+    AppendCsvRow(cells, out);
   }
   return out;
 }
@@ -151,12 +157,24 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
   out.Line();
   out.Line(fmt::format("{} of {}, {}", Counted(r.objects, "object"), Counted(r.type_count, r.by), Bytes(r.bytes)), Style::kHeading);
   if (r.unreachable > 0) out.To(2).Line(fmt::format("{} unreachable, {} (pygc leaks)", Thousands(r.unreachable), Bytes(r.unreachable_bytes)), Style::kWaiting);
+  if (r.only_unreachable > 0) {
+    out.To(2).Line(fmt::format("{} more, {}, that only unreachable ones refer to: they are retained by nothing in use", Thousands(r.only_unreachable), Bytes(r.only_unreachable_bytes)), Style::kWaiting);
+  }
   if (r.unknown_sizes > 0) out.To(2).Line(fmt::format("{} whose size cannot be known, taken as 0", Counted(r.unknown_sizes, "object")));
+  if (!r.no_sites.empty()) out.To(2).Line(r.no_sites, Style::kWaiting);
+  if (r.traced_blocks > 0) out.To(2).Line(fmt::format("tracemalloc traced {}, {}", Counted(r.traced_blocks, "block"), Bytes(r.traced_bytes)));
   out.Line();
+  const bool by_site = r.by == "site";
   Table table;
-  table.right = {true, true, true, true, false};
-  table.rows.push_back({"objects", "shallow", "share", "retained", r.by});
-  for (const HeapRow& row : r.rows) table.rows.push_back({Thousands(row.objects), Bytes(row.bytes), Share(row.bytes, r.bytes), r.with_retained ? Bytes(row.retained) : "?", row.type});
+  table.right = by_site ? std::vector<bool>{true, true, true, true, true, true, false} : std::vector<bool>{true, true, true, true, false};
+  table.rows.push_back(by_site ? std::vector<std::string>{"objects", "shallow", "share", "retained", "blocks", "traced", r.by}
+                               : std::vector<std::string>{"objects", "shallow", "share", "retained", r.by});
+  for (const HeapRow& row : r.rows) {
+    std::vector<std::string>& cells = table.rows.emplace_back(
+        std::vector<std::string>{Thousands(row.objects), Bytes(row.bytes), Share(row.bytes, r.bytes), r.with_retained ? Bytes(row.retained) : "?"});
+    if (by_site) cells.insert(cells.end(), {Thousands(row.traced_blocks), Bytes(row.traced_bytes)});
+    cells.push_back(row.type);
+  }
   table.Write(out, 2);
   if (r.type_count > r.rows.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.type_count - r.rows.size(), r.by)), Style::kFaint);
   if (r.containers) WriteContainers(*r.containers, out);
@@ -166,13 +184,20 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
 
 void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
   json.Object().Unsigned("objects", r.objects).Unsigned("bytes", r.bytes).Unsigned("unreachable", r.unreachable).Unsigned("unreachable_bytes", r.unreachable_bytes);
+  json.Unsigned("only_unreachable", r.only_unreachable).Unsigned("only_unreachable_bytes", r.only_unreachable_bytes);
   json.Unsigned("unknown_sizes", r.unknown_sizes).Unsigned("type_count", r.type_count).Key("types").Array();
   for (const HeapRow& row : r.rows) {
     json.Object().String("type", row.type).Unsigned("objects", row.objects).Unsigned("bytes", row.bytes).Key("retained");
     r.with_retained ? json.Unsigned(row.retained) : json.Null();
-    json.Unsigned("unreachable", row.unreachable).EndObject();
+    json.Unsigned("unreachable", row.unreachable).Unsigned("only_unreachable", row.only_unreachable);
+    if (r.by == "site") json.Unsigned("traced_blocks", row.traced_blocks).Unsigned("traced_bytes", row.traced_bytes);
+    json.EndObject();
   }
   json.EndArray().String("by", r.by);
+  if (r.by == "site") {
+    json.Unsigned("traced_blocks", r.traced_blocks).Unsigned("traced_bytes", r.traced_bytes).Key("no_sites");
+    r.no_sites.empty() ? json.Null() : json.String(r.no_sites);
+  }
   WriteSuspects(r.suspects, json);
   json.Key("containers");
   r.containers ? WriteContainers(*r.containers, json) : static_cast<void>(json.Null());

@@ -15,6 +15,8 @@ struct HeapRow {
   std::uint64_t objects = 0, bytes = 0;  // bytes as sys.getsizeof() says them
   std::uint64_t retained = 0;            // bytes that the type's objects one by one keep alive, nothing counted twice; together they may keep more
   std::uint64_t unreachable = 0;         // of the objects
+  std::uint64_t only_unreachable = 0;    // of the objects, not tracked: those that only unreachable ones refer to
+  std::uint64_t traced_blocks = 0, traced_bytes = 0;  // by site: what tracemalloc says of that line, blocks that are no objects included
 };
 
 /// One object, or the objects of one type together, that keep a large part of what is in use.
@@ -27,6 +29,7 @@ struct Suspect {
   Address pile = 0;                      // where it piles up: the deepest object that still keeps most of it; 0: a group
   std::string pile_type;
   std::uint64_t pile_retained = 0, pile_parts = 0;  // what that keeps, in how many objects directly below it
+  bool by_place = false;                 // a group of objects that the path leads to, of several types: `type` is that of what the path ends with
   std::string path, expression;          // to the pile, or to one of the group; the expression is empty where none can be written
   std::vector<std::string> keywords;     // types and names to search for
 };
@@ -69,7 +72,9 @@ struct MemoryUse {
 };
 
 struct HeapReport {
-  std::string by = "type";  // or "module": then `type` of a row is a module
+  std::string by = "type";  // or "module", "site": then `type` of a row is a module, a line of the program
+  std::uint64_t traced_blocks = 0, traced_bytes = 0;  // by site: of all that tracemalloc traced
+  std::string no_sites;                               // by site: why no line is known
   std::vector<Suspect> suspects;
   std::uint64_t reachable_bytes = 0;  // what is in use: suspects are shares of it
   std::optional<std::vector<ContainerWaste>> containers;  // where asked for, as the next two
@@ -79,6 +84,7 @@ struct HeapReport {
   bool with_retained = true;  // false: stopped before that was known
   std::uint64_t objects = 0, bytes = 0;                    // all that pass the filters
   std::uint64_t unreachable = 0, unreachable_bytes = 0;    // of these
+  std::uint64_t only_unreachable = 0, only_unreachable_bytes = 0;  // objects that the collector does not track and that only unreachable ones refer to
   std::uint64_t unknown_sizes = 0;                         // objects whose size cannot be known
   std::uint64_t type_count = 0;
   std::vector<HeapRow> rows;  // largest first

@@ -105,7 +105,9 @@ void Label(TextWriter& out, std::string_view label) { out.To(kLabelColumn).Add(l
 // "1,204 file (open, 12.3 MB)": bytes where they are worth a word.
 std::string HeldText(const TypeCount& t) {
   constexpr std::uint64_t kWorthSaying = 100000;
-  std::string note = t.note;
+  std::string note = t.note, fds;
+  for (const std::int32_t fd : t.fds) fds += fmt::format("{}{}", fds.empty() ? ": fd " : ", ", fd);
+  note += fds;
   if (t.bytes >= kWorthSaying) note += fmt::format("{}{}", note.empty() ? "" : ", ", Bytes(t.bytes));
   return fmt::format("{} {}{}", Thousands(t.objects), t.type, note.empty() ? "" : fmt::format(" ({})", note));
 }
@@ -174,6 +176,12 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
                           ? generation
                           : fmt::format("{} in {}", parts.empty() ? Counted(objects, "object") : Thousands(objects), generation));
     }
+    out.Flow(parts, ", ", kTextColumn);
+  }
+  if (!g.sites.empty()) {
+    Label(out, "allocated at");
+    std::vector<std::string> parts;
+    for (const AllocationSite& site : g.sites) parts.push_back(g.count == 1 ? site.place : fmt::format("{} ({})", site.place, Thousands(site.objects)));
     out.Flow(parts, ", ", kTextColumn);
   }
   if (header.interpreters.size() > 1) {
@@ -245,6 +253,11 @@ void WriteTypeCounts(JsonWriter& json, std::string_view key, const std::vector<T
   for (const TypeCount& t : counts) {
     json.Object().String("type", t.type).Unsigned("objects", t.objects).Unsigned("bytes", t.bytes);
     if (!t.note.empty()) json.String("note", t.note);
+    if (!t.fds.empty()) {
+      json.Key("fds").Array();
+      for (const std::int32_t fd : t.fds) json.Integer(fd);
+      json.EndArray();
+    }
     json.EndObject();
   }
   json.EndArray();
@@ -360,6 +373,11 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     for (const auto& [generation, objects] : g.generations) json.Unsigned(generation, objects);
     json.EndObject();
     WriteAddresses(json, g.addresses);
+    if (!g.sites.empty()) {
+      json.Key("sites").Array();
+      for (const AllocationSite& site : g.sites) json.Object().String("place", site.place).Unsigned("objects", site.objects).EndObject();
+      json.EndArray();
+    }
     json.String("fingerprint", LeakFingerprint(g)).EndObject();
   }
   json.EndArray();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/report/allocation_site.h"
 #include "core/report/cycle_text.h"
 #include "core/report/header.h"
 
@@ -33,7 +34,8 @@ struct TypeCount {
   std::string type;
   std::uint64_t objects = 0;
   std::uint64_t bytes = 0;  // shallow
-  std::string note;         // "open", "3 open, 2 closed"
+  std::string note;         // "open", "3 open, 2 closed", "locked"
+  std::vector<std::int32_t> fds = {};  // of open files and sockets, sorted; the first ones
 };
 
 struct FinalizerCount {
@@ -67,6 +69,7 @@ struct LeakGroup {
   std::vector<FinalizerCount> held_finalizers;  // among what hangs on the group
   std::uint64_t shared_objects = 0;             // of what hangs on it: hang on other groups too, and are counted here alone
   std::vector<std::uint64_t> shared_with;       // numbers (#2, ...) of those groups, as far as known
+  std::vector<AllocationSite> sites;            // that allocated the objects that the group is named after, most first; empty: tracemalloc was off
 };
 
 struct LeaksReport {

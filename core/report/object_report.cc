@@ -81,6 +81,7 @@ void WriteCard(TextWriter& out, const ObjectCard& o) {
   Row(out, "collector").Add(CollectorText(o)).Line(o.state.empty() || o.state == "reachable" ? "" : ", " + o.state, Style::kWaiting);
   if (!o.finalizer.empty()) Row(out, "finalizer").Add(o.finalizer).Line(o.finalizer_state.empty() ? "" : ", " + o.finalizer_state);
   for (const auto& [name, text] : o.details) Row(out, name.c_str()).Line(text);
+  for (std::size_t i = 0; i < o.allocated.size(); ++i) Row(out, i == 0 ? "allocated at" : "").Line(o.allocated[i]);
   if (!o.quality.empty() && o.quality != "exact") Row(out, "referents").Line(o.quality);
   if (o.field_count > 0) out.To(2).Line(fmt::format("refers to {}:", Counted(o.field_count, "object")));
   WriteRows(out, o.fields, true);
@@ -147,6 +148,11 @@ void WriteCard(JsonWriter& json, const ObjectCard& o) {
     json.Key("details").Object();
     for (const auto& [name, text] : o.details) json.String(name, text);
     json.EndObject();
+    if (!o.allocated.empty()) {
+      json.Key("allocated").Array();
+      for (const std::string& place : o.allocated) json.String(place);
+      json.EndArray();
+    }
     json.Unsigned("field_count", o.field_count);
     WriteRows(json, "fields", o.fields);
     WriteOptional(json, "references_found", o.references_found);

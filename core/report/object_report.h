@@ -36,6 +36,7 @@ struct ObjectCard {
   std::string finalizer, finalizer_state;  // "__del__"; "not run", "has run", "resurrected"
   std::string quality;     // how exactly its references are known: "exact", ...
   std::vector<std::pair<std::string, std::string>> details;  // "file": "app.py", "line": "12", "fd": "3"
+  std::vector<std::string> allocated;  // "app.py:12", the most recent call first; empty: not traced
   std::vector<ReferenceRow> fields, owners;
   std::uint64_t field_count = 0, owner_count = 0;  // of all
   std::optional<std::uint64_t> references_found;    // to it, roots included; nullopt: not counted

@@ -58,7 +58,7 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     out.To(2 + branch.depth * 2).Add(Thousands(branch.objects)).Add("  ").Add(Continued(text, branch.depth > 0 ? above.back() : ""), Style::kName);
     if (!branch.path.steps.empty()) out.Add("  " + ObjectText(branch.path.steps.back()), Style::kFaint);
     out.Line(branch.depth == 0 && branch.path.root.kind == "frame" ? "  in " + branch.path.root.place : "");
-    if (branch.depth == 0) out.To(4).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.path).text);
+    if (branch.depth == 0 || branch.to_leaf) out.To(4 + branch.depth * 2).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
     std::vector<std::string> examples;
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));
     if (branch.leaves > examples.size()) examples.push_back("…");
@@ -83,7 +83,14 @@ void WriteSummary(TextWriter& out, const PathReport& r) {
   }
   out.Add(r.type, Style::kName);
   out.Line(fmt::format("{}{} at {}", r.name.empty() ? "" : " ", r.name, r.query), Style::kHeading);
-  if (r.by_root + r.by_count_only > 0) return;
+  if (r.by_root + r.by_count_only > 0) {
+    if (r.paths.empty() && !r.excluded.empty()) out.To(2).Line("every path to it goes through what was excluded");
+    return;
+  }
+  if (!r.excluded.empty() && r.state == "reachable") {
+    out.To(2).Line("no path leads to it but through what was excluded");
+    return;
+  }
   if (r.state == "reachable" || r.state.empty()) {
     out.To(2).Line("no path leads to it from any root that was found, and none from an object that more hold than was found");
   } else {
@@ -107,8 +114,9 @@ void WriteStep(JsonWriter& json, const CycleStep& step, const std::string& label
 
 }  // namespace
 
-void WritePathMembers(JsonWriter& json, const RootPath& path) {
-  const StuckPlace stuck = StuckAt(path);
+void WritePathMembers(JsonWriter& json, const RootPath& path) { WritePathMembers(json, path, StuckAt(path)); }
+
+void WritePathMembers(JsonWriter& json, const RootPath& path, const StuckPlace& stuck) {
   const std::optional<std::string> expression = ExpressionOf(path);
   json.Key("root").Object().String("kind", path.root.kind).String("name", path.root.name).String("place", path.root.place).EndObject();
   json.Unsigned("length", path.length);
@@ -129,7 +137,7 @@ namespace {
 
 void WriteBranch(JsonWriter& json, const PathBranch& branch) {
   json.Object().Unsigned("depth", branch.depth).Unsigned("objects", branch.objects);
-  WritePathMembers(json, branch.path);
+  WritePathMembers(json, branch.path, StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path));
   json.Unsigned("leaves", branch.leaves).Key("leaf_examples").Array();
   for (const auto& [address, label] : branch.leaf_examples) json.Object().Hex("address", address).String("label", label).EndObject();
   json.EndArray().Unsigned("left_out", branch.left_out).EndObject();

@@ -16,6 +16,7 @@ struct PathBranch {
   std::uint32_t depth = 0;        // below the first ones
   std::uint64_t objects = 0;      // of those asked for, in it and below
   RootPath path;                  // from the root to the end of the piece
+  std::optional<RootPath> to_leaf;  // with the step to its first leaf: the place where that is stuck is the one to name
   std::uint64_t leaves = 0;       // objects asked for that the end refers to and that lead no further
   std::vector<std::pair<Address, std::string>> leaf_examples;  // with the label of the reference
   std::uint64_t left_out = 0;     // objects asked for below it in branches that are not shown
@@ -37,6 +38,8 @@ struct PathReport {
 
 /// Keys and values of one path, inside an object that the caller opens and closes.
 void WritePathMembers(JsonWriter& json, const RootPath& path);
+/// The same with another place that keeps the object.
+void WritePathMembers(JsonWriter& json, const RootPath& path, const StuckPlace& stuck);
 
 void WriteText(const Header& header, const PathReport& report, TextWriter& out);
 void WriteJson(const Header& header, const PathReport& report, JsonWriter& json);

@@ -25,6 +25,7 @@ void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_inter
   if (t.holds_gil && *t.holds_gil) out.Add(", holds the GIL");
   if (t.signal != 0) out.Add(fmt::format(", signal {}", t.signal), Style::kBad);
   out.Line(t.frame_count != 0 ? ", the most recent call first" : t.complete ? ": runs no Python" : ": its frames are in memory that is missing");
+  if (t.waits_for) out.To(4).Line(fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), Style::kWaiting);
   for (std::size_t i = 0; i < t.frames.size(); ++i) {
     if (i == t.left_out_before && t.frame_count > t.frames.size()) {
       out.To(4).Line(fmt::format("… {} more frames (--limit 0 for all)", Thousands(t.frame_count - t.frames.size())), Style::kFaint);
@@ -60,6 +61,8 @@ void WriteThread(JsonWriter& json, const ThreadStackReport& t, bool with_locals)
   t.holds_gil ? json.Bool(*t.holds_gil) : json.Null();
   json.Key("signal");
   t.signal != 0 ? json.Integer(t.signal) : json.Null();
+  json.Key("waits_for");
+  t.waits_for ? WriteResource(*t.waits_for, json) : static_cast<void>(json.Null());
   json.Bool("complete", t.complete).Unsigned("frame_count", t.frame_count).Key("frames").Array();
   for (std::size_t i = 0; i < t.frames.size(); ++i) {
     if (i == t.left_out_before && t.frame_count > t.frames.size()) json.Object().Unsigned("left_out", t.frame_count - t.frames.size()).EndObject();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/report/header.h"
+#include "core/report/resource.h"
 
 namespace pygc::report {
 
@@ -30,6 +31,7 @@ struct ThreadStackReport {
   Address tstate = 0;
   std::optional<bool> holds_gil;            // nullopt: not known
   std::int32_t signal = 0;                  // that stopped it; 0: none
+  std::optional<ResourceRow> waits_for;     // the lock that it sleeps on, where one was found
   bool complete = true;                     // false: the chain of frames could not be followed to its end
   std::uint64_t frame_count = 0;
   std::uint64_t left_out_before = 0;        // index in `frames` where frame_count - frames.size() frames are left out

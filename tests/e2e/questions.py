@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Questions about a whole heap, each held against what the interpreter itself says: expect, leaks --format gc-debug, export --format dot and heapsnapshot, asyncio, diff, who holds the GIL.
+"""Questions about a whole heap, each held against what the interpreter itself says: expect, leaks --format gc-debug, export --format dot and heapsnapshot, asyncio, diff, who holds the GIL,
+where objects were allocated, files, sockets and locks.
 
 usage: questions.py [--quick] [--interpreter TEXT]... [--only NAME] [-v] [--keep]
 
@@ -371,6 +372,9 @@ def check_diff(subject):
     saved = process.pygc("-c", core, "export", "--format", "sqlite", "-o", database)
     same = subject.report("diff", core, "--limit", "0")[0]
     wrong += differ("growth of what stands still", [t["type"] for t in same["types"] if t["type"].startswith("__main__")], []) + differ("relation", same["relation"], "same-process")
+    itself = process.pygc("-c", core, "diff", database, "--limit", "0", "--format", "json")
+    itself = json.loads(itself.out)["result"]
+    wrong += differ("growth of a core since its own export", [itself["types"], itself["holders"], itself["added"], itself["removed"], itself["changed"]], [[], [], 0, 0, 0])
     wrong += differ("export", saved.code, 0) + differ("grow()", subject.ask("grow()"), "grown")
     after, kept = json.loads(subject.ask("json.dumps(census())")), int(subject.ask("str(kept())"))
     for old in (core, database):
@@ -434,6 +438,124 @@ def check_gil(subject):
     return wrong
 
 
+# ---- where objects were allocated (allocation_sites.py)
+
+def check_sites_show(subject):
+    """The lines that led to each object, as tracemalloc.get_object_traceback() says."""
+    wrong, said = [], json.loads(subject.ask("json.dumps(tracebacks())"))
+    cards = subject.report("show", *[hex(int(a)) for a in sorted(said)])[0]["objects"]
+    for address, card in zip(sorted(said), cards):
+        if said[address]:
+            wrong += differ("%s at %s" % (card["type"], card["address"]), card.get("allocated"), said[address])
+    return wrong + ([] if sum(map(bool, said.values())) >= 25 else ["only %d objects were traced" % sum(map(bool, said.values()))])
+
+
+def check_sites_heap(subject):
+    """Blocks and bytes of each line as a snapshot of tracemalloc has them; objects of a type at the line that made them; what an extension module traced."""
+    wrong, said = [], json.loads(subject.ask("json.dumps((statistics(), statistics())[1])"))
+    result = subject.report("heap", "--by", "site", "--limit", "0")[0]
+    rows = dict((r["type"], r) for r in result["types"])
+    for place, figures in sorted(said.items()):
+        row = rows.get(place, {"traced_blocks": 0, "traced_bytes": 0})
+        wrong += differ("traced at " + place, [row["traced_blocks"], row["traced_bytes"]], figures)
+    kept = subject.report("heap", "--by", "site", "--type", "__main__.Kept")[0]["types"]
+    line = json.loads(subject.ask("json.dumps(tracebacks()[id(KEPT[0])])"))[0]
+    wrong += differ("where the Kept were made", [(r["type"], r["objects"]) for r in kept], [(line, subject.truth["kept"])])
+    if subject.truth["foreign"]:
+        wrong += [] if any(r["traced_bytes"] >= subject.truth["foreign"] and r["type"].startswith(subject.truth["file"]) and not r["objects"] for r in rows.values()) else ["a block of another domain is not there"]
+    wrong += differ("sum of the blocks", [sum(r["traced_blocks"] for r in rows.values()), sum(r["traced_bytes"] for r in rows.values())], [result["traced_blocks"], result["traced_bytes"]])
+    return wrong + ([] if len(said) >= 3 else ["only %d lines" % len(said)])
+
+
+def check_sites_leaks(subject):
+    places = Counter(frames[0] for frames in subject.truth["lost"])
+    groups = [g for g in subject.report("leaks")[0]["groups"] if g["type"] == "__main__.Lost"]
+    return differ("where the Lost were made", [dict((s["place"], s["objects"]) for s in g["sites"]) for g in groups], [dict(places)])
+
+
+def check_sites_diff(subject):
+    """What each line has more than in the core of before."""
+    core, before = subject.core(), json.loads(subject.ask("json.dumps((statistics(), statistics())[1])"))
+    wrong = differ("grow()", subject.ask("grow()"), "grown")
+    after = json.loads(subject.ask("json.dumps((statistics(), statistics())[1])"))
+    rows = dict((s["place"], s) for s in subject.report("diff", core, "--limit", "0")[0]["sites"])
+    for place, (blocks, size) in sorted(after.items()):
+        old, row = before.get(place, [0, 0]), rows.get(place)
+        got = [row["blocks_old"], row["bytes_old"], row["blocks_new"], row["bytes_new"]] if row else None
+        wrong += differ("growth at " + place, got, old + [blocks, size] if old != [blocks, size] else None)
+    return wrong + ([] if after != before else ["nothing grew"])
+
+
+def check_sites_hosts(subject):
+    return hosts_differ(subject, "heap --by site --limit 0 --format json")
+
+
+def check_sites_off(subject):
+    """Where tracemalloc was off, or is not there: said so, and nothing is made up."""
+    result = subject.report("heap", "--by", "site")[0]
+    word = "has no tracemalloc" if subject.interpreter.name.startswith("2.7") else "tracemalloc was off"
+    wrong = [] if word in (result["no_sites"] or "") and word in subject.run("heap", "--by", "site").out else ["says %s" % result["no_sites"]]
+    wrong += differ("rows", [r["type"] for r in result["types"]], ["(not traced)"])
+    return wrong + differ("show", ["allocated" in o for o in subject.report("show", hex(int(next(iter(json.loads(subject.ask("json.dumps(tracebacks())"))))))) [0]["objects"]], [False])
+
+
+# ---- files, sockets, locks (resources.py)
+
+def check_resources_show(subject):
+    """Descriptor, state, owner and count of each as it says itself."""
+    wrong, said = [], json.loads(subject.ask("json.dumps(state())"))
+    rows = dict((r["address"], r) for r in subject.report("finalizers", "--limit", "0")[0]["resources"])
+    cards = dict((o["address"], o) for o in subject.report("show", *[hex(v[0]) for v in said.values()])[0]["objects"])
+    for name, (address, what) in sorted(said.items()):
+        row, details = rows.get(hex(address)), cards[hex(address)]["details"]
+        if name in ("FILE", "CLOSED", "SERVER"):
+            wrong += differ(name, row and row["fd"], what)
+            wrong += differ(name + " card", details.get("fd"), None if what is None else str(what))
+        elif name in ("FREE", "TAKEN", "WANTED"):
+            wrong += differ(name, row is not None and row["locked"], what)
+        else:
+            wrong += differ(name, [row["owner"], row["count"]] if row else [0, 0], what)
+            wrong += differ(name + " card", details["lock"].startswith("locked"), what[1] > 0)
+    wrong += differ("socket", rows[hex(said["SERVER"][0])]["family"], "AF_INET SOCK_DGRAM")
+    expression = rows[hex(said["FILE"][0])]["path"]
+    wrong += differ("who holds the file", expression, "sys.modules['__main__'].FILE")
+    waiting = dict((hex(address), len(rows[hex(address)]["waiters"])) for address, _ in (said["WANTED"], said["HELD"], said["TAKEN"]))
+    if not subject.interpreter.name.startswith("2.7"):    # there RLock is Python code around a lock, whose wait is a poll
+        wrong += differ("waiters", waiting, {hex(said["WANTED"][0]): 2, hex(said["HELD"][0]): 1, hex(said["TAKEN"][0]): 0})
+    return wrong
+
+
+def check_resources_stacks(subject):
+    """Each thread that waits names the lock, and for an RLock the thread that has it."""
+    said, threads = json.loads(subject.ask("json.dumps(state())")), subject.truth["threads"]
+    got = dict((t["thread_id"], t["waits_for"] and [int(t["waits_for"]["address"], 16), t["waits_for"]["owner"]]) for t in subject.report("stacks")[0]["threads"])
+    want = {threads["wants 1"]: [said["WANTED"][0], None], threads["wants 2"]: [said["WANTED"][0], None], threads["wants held"]: [said["HELD"][0], threads["holds"]], threads["holds"]: None}
+    if subject.interpreter.name.startswith("2.7"):
+        got.pop(threads["wants held"], None), want.pop(threads["wants held"])
+    return differ("who waits for what", dict((t, got.get(t)) for t in want), want)
+
+
+def check_resources_garbage(subject):
+    """Descriptors that a lost cycle and gc.garbage keep open: those that the process says, and the lock that nobody will ever let go of."""
+    wrong, truth = [], subject.truth
+    listed = subject.report("finalizers", "--limit", "0")[0]["resources"]
+    open_fds = set(r["fd"] for r in listed if r["kind"] in ("file", "socket"))
+    wrong += differ("descriptors that are not open", sorted(open_fds - set(truth["open"])), [])
+    wrong += differ("unreachable", sorted(set(r["fd"] for r in listed if r["state"] == "unreachable" and r["kind"] in ("file", "socket"))), truth["lost"])
+    wrong += differ("a locked lock is lost", [r["kind"] for r in listed if r["state"] == "unreachable" and r["kind"] == "lock"], ["lock"])
+    groups = subject.report("leaks", "--limit", "0", codes=(0, 1))[0]["groups"]
+    fds = set(fd for g in groups if g["type"] == "__main__.Connection" for t in g["members"] + g["held"] for fd in t.get("fds", []))
+    wrong += differ("leaks: descriptors", sorted(fds), truth["lost"])
+    garbage = subject.report("garbage", codes=(0, 1))[0]
+    wrong += differ("garbage: descriptors", sorted(set(r["fd"] for r in garbage["resources"])), truth["garbage"])
+    text = subject.run("leaks", "--limit", "0").out
+    return wrong + ([] if all(str(fd) in text for fd in truth["lost"]) and "fd " in text else ["leaks names no descriptor"])
+
+
+def check_resources_hosts(subject):
+    return hosts_differ(subject, "finalizers --limit 0 --format json") + hosts_differ(subject, "stacks --format json")
+
+
 # question -> fixture, checks on every interpreter, checks on one
 QUESTIONS = {
     "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
@@ -441,12 +563,15 @@ QUESTIONS = {
     "diff": ("growth", (check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
     "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
+    "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_schemas), (check_sites_hosts,)),
+    "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_schemas), (check_resources_hosts,)),
+    "sites-off": ("allocation_sites off", (check_sites_off, check_schemas), ()),
     "gc-debug": ("gc_debug", (check_gc_debug,), (check_gc_debug_hosts,)),
     "gc-debug-frozen": ("gc_debug frozen", (check_gc_debug,), ()),
 }
 
 
-SINCE_3_6 = ("asyncio",)     # what 2.7 does not have
+SINCE_3_6 = ("asyncio", "sites")     # what 2.7 does not have
 
 
 def run(interpreter, question, once, options):
