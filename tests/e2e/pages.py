@@ -125,6 +125,8 @@ def run_page(page_blocks, interpreter):
             except OSError:
                 pass
             child.wait()
+        for name in (folder, folder.replace("_", "\\_")):     # the pages name no folder of whoever ran them
+            said = said.replace(name, "/srv/app")
         pieces = said.split("\n@@END@@\n")
         pieces.pop()
         return [trimmed([l for l in piece.split("\n") if not re.match(r".*\.script: line \d+: .*(Terminated|Killed|Aborted)", l)]) for piece in pieces]
