@@ -190,8 +190,10 @@ class StrayFinder {
   }
   [[nodiscard]] bool IsLost(const std::optional<Address>& head) const {
     if (!head || *head % step_ != 0) return false;
-    const auto after = std::upper_bound(lost_.begin(), lost_.end(), *head, [](Address a, const AddressRange& r) { return a < r.begin; });
-    return after != lost_.begin() && std::prev(after)->Contains(*head);
+    // One that the end of the core cuts through is lost too.
+    const Address last = *head + links_.format().size + header_.size() - 1;
+    const auto after = std::upper_bound(lost_.begin(), lost_.end(), last, [](Address a, const AddressRange& r) { return a < r.begin; });
+    return last >= *head && after != lost_.begin() && std::prev(after)->end > *head;
   }
 
   [[nodiscard]] bool IsStray(const std::optional<Address>& head) const { return head && strays_.IsMarked(links_.ObjectOf(*head)); }
