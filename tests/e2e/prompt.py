@@ -128,7 +128,7 @@ def test_prompt(core, folder):
     has(t.command("help sql"), "usage: pygc")
     has(t.command("leaks --help"), "Exit status")
     equal("an empty line", t.command("").strip(), "")
-    equal("a comment", t.command("# nothing").strip().replace("# nothing", ""), "")
+    equal("a comment", t.command("# nothing").replace("# nothing", "").strip(), "")  # a busy machine shows it twice: as typed, and as the editor draws it
     has(t.command("sql \"select nonsense from objects\""), "no such column")
     t.type("quit\n")
     equal("exit status", t.end(), 0)
