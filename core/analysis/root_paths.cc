@@ -17,10 +17,10 @@ constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
 
 class Search {
  public:
-  Search(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& admits, ProgressSink& progress)
+  Search(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& admits, ProgressSink& progress, bool with_depth)
       : heap_(heap), roots_(roots), admits_(admits), progress_(progress) {
     paths_.parent.assign(heap.size(), heap::kNoNode);
-    paths_.depth.assign(heap.size(), 0);
+    if (with_depth) paths_.depth.assign(heap.size(), 0);
     paths_.count_only = graph::NodeSet(heap.size());
   }
 
@@ -29,7 +29,7 @@ class Search {
     if (!Spread()) return Stopped();
     paths_.reached = reached_;
     in_second_pass_ = true;
-    for (const NodeId n : HeldByCount(in_use)) Start(n, RootPaths::kCountOnly);
+    for (const NodeId n : FindHeldByCount(heap_, Reached(), in_use)) Start(n, RootPaths::kCountOnly);
     if (!Spread()) return Stopped();
     paths_.by_count_only = reached_ - paths_.reached;
     SortStarts();
@@ -61,7 +61,7 @@ class Search {
         for (const NodeId target : heap_.graph.Successors(node)) {
           if (paths_.parent[target] != heap::kNoNode) continue;
           paths_.parent[target] = node;
-          paths_.depth[target] = paths_.depth[node] + 1;
+          if (!paths_.depth.empty()) paths_.depth[target] = paths_.depth[node] + 1;
           if (in_second_pass_) paths_.count_only.Insert(target);
           next.push_back(target);
         }
@@ -73,20 +73,12 @@ class Search {
     return true;
   }
 
-  // Nodes in use that nothing reaches, and whose count says that somebody else holds them. Immortal ones have no count: they stay by themselves.
-  std::vector<NodeId> HeldByCount(const std::function<bool(NodeId)>& in_use) const {
-    InDegree found(heap_.size());
-    for (const graph::CsrGraph::Block& block : heap_.graph.blocks()) {
-      for (const NodeId target : block.edges) {
-        if (paths_.parent[target] == heap::kNoNode) found.Add(target);
-      }
-    }
-    std::vector<NodeId> out;
+  [[nodiscard]] graph::NodeSet Reached() const {
+    graph::NodeSet reached(heap_.size());
     for (NodeId n = 0; n < heap_.size(); ++n) {
-      if (paths_.parent[n] != heap::kNoNode || !in_use(n)) continue;
-      if (heap_.refcount[n] == heap::kImmortal || heap_.refcount[n] == heap::kSaturated || heap_.refcount[n] > found.Count(n)) out.push_back(n);
+      if (paths_.parent[n] != heap::kNoNode) reached.Insert(n);
     }
-    return out;
+    return reached;
   }
 
   void SortStarts() {
@@ -124,9 +116,39 @@ std::uint32_t RootPaths::RootOf(NodeId start) const noexcept {
   return at != starts.end() && *at == start ? root[static_cast<std::size_t>(at - starts.begin())] : kCountOnly;
 }
 
+std::vector<NodeId> FindHeldByCount(const heap::HeapSnapshot& heap, const graph::NodeSet& reached, const std::function<bool(NodeId)>& in_use) {
+  InDegree found(heap.size());
+  for (const graph::CsrGraph::Block& block : heap.graph.blocks()) {
+    for (const NodeId target : block.edges) {
+      if (!reached.Contains(target)) found.Add(target);
+    }
+  }
+  std::vector<NodeId> out;
+  reached.Complement().ForEach([&](NodeId n) {
+    if (!in_use(n)) return;
+    if (heap.refcount[n] == heap::kImmortal || heap.refcount[n] == heap::kSaturated || heap.refcount[n] > found.Count(n)) out.push_back(n);
+  });
+  return out;
+}
+
 Result<RootPaths> FindRootPaths(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& in_use,
-                                const std::function<bool(NodeId)>& admits, ProgressSink& progress) {
-  return Search(heap, roots, admits, progress).Run(in_use);
+                                const std::function<bool(NodeId)>& admits, ProgressSink& progress, bool with_depth) {
+  return Search(heap, roots, admits, progress, with_depth).Run(in_use);
+}
+
+// Up to a node whose depth is known, and down again.
+void AddDepths(RootPaths& paths) {
+  constexpr std::uint32_t kUnknown = 0xFFFFFFFFu;
+  if (!paths.depth.empty()) return;
+  paths.depth.assign(paths.parent.size(), kUnknown);
+  std::vector<NodeId> way;
+  for (NodeId n = 0; n < paths.parent.size(); ++n) {
+    if (!paths.Reaches(n)) continue;
+    NodeId at = n;
+    for (; paths.depth[at] == kUnknown && paths.parent[at] != at; at = paths.parent[at]) way.push_back(at);
+    if (paths.depth[at] == kUnknown) paths.depth[at] = 0;
+    for (std::uint32_t depth = paths.depth[at]; !way.empty(); way.pop_back()) paths.depth[way.back()] = ++depth;
+  }
 }
 
 PathTree MergePaths(const RootPaths& paths, const std::vector<NodeId>& targets) {

@@ -16,7 +16,7 @@ namespace pygc::analysis {
 
 struct RootPaths {
   std::vector<heap::NodeId> parent;     // towards the root; the node itself where a path starts; kNoNode: not reached
-  std::vector<std::uint32_t> depth;     // references on the shortest path; where `parent` is kNoNode without meaning
+  std::vector<std::uint32_t> depth;     // references on the shortest path; where `parent` is kNoNode without meaning. Empty until AddDepths() where not asked for
   graph::NodeSet count_only;            // reached, but only from nodes in use whose holder was not found: native memory, the stack of C code
   std::vector<heap::NodeId> starts;     // nodes where paths start, rising
   std::vector<std::uint32_t> root;      // parallel: index into RootSet::roots, or kCountOnly
@@ -31,11 +31,17 @@ struct RootPaths {
   [[nodiscard]] std::uint32_t RootOf(heap::NodeId start) const noexcept;
 };
 
-/// Breadth first from all roots at once, in their order; then from those nodes in use whose counts are higher than the references found to them. `in_use`:
-/// nodes that the verdict calls reachable. `admits`: nodes that paths may go through (the end of a path need not be admitted); empty: all.
-/// Among equally short paths the one through the earlier root, then the lower node. Time O(V + E), memory 8 bytes a node. Errors: kCancelled.
+/// Nodes in use that are not in `reached` though their counts are higher than the references found to them: somebody holds them who is not known. Immortal
+/// ones have no count and are among them. Rising. O(V + E).
+[[nodiscard]] std::vector<heap::NodeId> FindHeldByCount(const heap::HeapSnapshot& heap, const graph::NodeSet& reached, const std::function<bool(heap::NodeId)>& in_use);
+
+/// Breadth first from all roots at once, in their order; then from FindHeldByCount(). `in_use`: nodes that the verdict calls reachable. `admits`: nodes that paths may go through (the end of a path need not be admitted); empty: all.
+/// Among equally short paths the one through the earlier root, then the lower node. Time O(V + E), memory 4 bytes a node, and 4 with depths. Errors: kCancelled.
 [[nodiscard]] Result<RootPaths> FindRootPaths(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(heap::NodeId)>& in_use,
-                                              const std::function<bool(heap::NodeId)>& admits, ProgressSink& progress);
+                                              const std::function<bool(heap::NodeId)>& admits, ProgressSink& progress, bool with_depth = true);
+
+/// Fills `depth` where it is empty. O(V).
+void AddDepths(RootPaths& paths);
 
 /// The paths to many objects as one tree: shared beginnings once.
 struct PathTree {

@@ -22,6 +22,7 @@
 #include "core/audit/open_blocks.h"
 #include "core/audit/static_data.h"
 #include "core/audit/unreached_objects.h"
+#include "core/base/free_memory.h"
 #include "core/base/parallel.h"
 #include "core/snapshot/stray_objects.h"
 
@@ -388,7 +389,7 @@ class Counter {
     std::vector<std::pair<NodeId, Address>> asked;
     for (Scratch& s : scratch_) {
       asked.insert(asked.end(), s.asked.begin(), s.asked.end());
-      s.asked = {};
+      FreeMemory(s.asked);
       for (std::size_t t = 0; t < plans_.size(); ++t) {
         const NodeId type = s.owned_types[t] == 0 ? kNoNode : heap_.index.Find(heap_.types[t].address);
         if (type != kNoNode) Change(audit_.known[type], s.owned_types[t]);
@@ -396,7 +397,7 @@ class Counter {
       for (const auto& [n, word] : s.pointers) {
         if (const BlockId b = native_.Find(word); b != kNoBlock) s.links.push_back({n, b, heap::LinkKind::kBlock});
       }
-      s.pointers = {};
+      FreeMemory(s.pointers);
       std::erase_if(s.held_words, [&](Address word) { return native_.Find(word) == kNoBlock; });
     }
     std::sort(asked.begin(), asked.end());

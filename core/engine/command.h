@@ -12,7 +12,7 @@
 #include "core/analysis/verdict.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
-#include "core/graph/dominators.h"
+#include "core/graph/retained_size.h"
 #include "core/engine/command_table.h"
 #include "core/engine/session.h"
 #include "core/heap/heap_snapshot.h"
@@ -29,8 +29,18 @@ class SiteCache;
 /// What each object alone keeps alive.
 struct Retention {
   graph::DominatorTree tree;                  // below the roots, and below what is in use and held by somebody who was not found
-  std::vector<std::uint64_t> bytes;           // per node, itself included; 0 for what is unreachable. As sys.getsizeof() says them
-  std::vector<heap::NodeId> objects;          // the same, counted
+  std::vector<std::uint64_t> bytes;           // by position in the tree, itself included. As sys.getsizeof() says them
+
+  /// 0 for what is unreachable. Needs DominatorTree::AddPositions().
+  [[nodiscard]] std::uint64_t BytesOf(heap::NodeId n) const noexcept { return tree.position[n] == heap::kNoNode ? 0 : bytes[tree.position[n]]; }
+  /// The same, counted.
+  [[nodiscard]] heap::NodeId ObjectsOf(heap::NodeId n) const noexcept { return tree.CountBelow(n); }
+  /// All of it: what is in use.
+  [[nodiscard]] std::uint64_t AllBytes() const noexcept {
+    std::uint64_t sum = 0;
+    tree.ForEachTop([&](heap::NodeId p) { sum = graph::AddSaturated(sum, bytes[p]); });
+    return sum;
+  }
 };
 
 /// What commands made of a snapshot with leaves, kept for the next one.

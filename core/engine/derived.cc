@@ -1,21 +1,28 @@
 #include "core/engine/derived.h"
 
-#include <optional>
 #include <utility>
 
-#include "core/base/parallel.h"
-#include "core/graph/retained_size.h"
 #include "core/graph/transpose.h"
 
 namespace pygc::engine {
 
-Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in) {
+namespace {
+
+auto InUse(const CommandInput& in) {
+  return [&in](heap::NodeId n) { return in.verdict.state[n] == analysis::State::kReachable; };
+}
+
+}  // namespace
+
+Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in, bool with_depth) {
   if (in.derived == nullptr || in.roots == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
-  if (in.derived->paths) return &*in.derived->paths;
-  const auto in_use = [&](heap::NodeId n) { return in.verdict.state[n] == analysis::State::kReachable; };
-  Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, in_use, {}, in.progress);
-  if (!found) return tl::unexpected(found.error());
-  return &in.derived->paths.emplace(std::move(*found));
+  if (!in.derived->paths) {
+    Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, InUse(in), {}, in.progress, with_depth);
+    if (!found) return tl::unexpected(found.error());
+    in.derived->paths.emplace(std::move(*found));
+  }
+  if (with_depth) analysis::AddDepths(*in.derived->paths);
+  return &*in.derived->paths;
 }
 
 Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& in) {
@@ -42,30 +49,35 @@ std::vector<analysis::Referrer> ReferrersOf(const CommandInput& in, heap::NodeId
   return out;
 }
 
-Result<const Retention*> RetentionOf(const CommandInput& in) {
-  if (in.derived != nullptr && in.derived->retention) return &*in.derived->retention;
-  if (in.derived == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
-  // The paths and the reverse graph need nothing of each other.
-  const unsigned threads = in.request.limits.threads;
-  Result<const analysis::RootPaths*> paths = nullptr;
-  std::optional<Result<graph::CsrGraph>> transposed;
-  BesideEachOther(threads, [&] { paths = RootPathsOf(in); }, [&] {
-    if (!in.derived->reverse) transposed.emplace(graph::Transpose(in.heap.graph));
-  });
-  if (transposed && *transposed) in.derived->reverse.emplace(std::move(**transposed));
-  if (!paths) return tl::unexpected(paths.error());
-  const Result<const graph::CsrGraph*> reverse = ReverseGraphOf(in);
-  if (!reverse) return tl::unexpected(reverse.error());
-  if (!in.progress.Update("finding dominators", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while finding dominators");
-  Retention made;
-  made.tree = graph::BuildDominatorTree(in.heap.graph, **reverse, (*paths)->starts);
-  std::vector<std::uint64_t> weight(in.heap.size());
-  for (heap::NodeId n = 0; n < in.heap.size(); ++n) {
-    const bool known = n < in.heap.size_bytes.size() && in.heap.size_bytes[n] != heap::kUnknownSize;
-    weight[n] = known ? in.heap.size_bytes[n] : 0;
+namespace {
+
+Result<Retention> MakeRetention(const CommandInput& in) {
+  graph::DominatorFinder finder(in.heap.graph, in.request.limits.threads);
+  std::vector<heap::NodeId> roots;
+  for (const heap::Root& root : in.roots->roots) {
+    if (const heap::NodeId n = in.heap.index.Find(root.object); n != heap::kNoNode) roots.push_back(n);
   }
-  BesideEachOther(threads, [&] { made.bytes = graph::RetainedSizes(made.tree, weight); }, [&] { made.objects = graph::RetainedCounts(made.tree); });
-  return &in.derived->retention.emplace(std::move(made));
+  if (const Result<void> added = finder.AddRoots(roots, in.progress); !added) return tl::unexpected(added.error());
+  const std::vector<heap::NodeId> held = analysis::FindHeldByCount(in.heap, finder.Reached(), InUse(in));
+  if (const Result<void> added = finder.AddRoots(held, in.progress); !added) return tl::unexpected(added.error());
+  Result<graph::DominatorTree> tree = finder.Run(in.progress);
+  if (!tree) return tl::unexpected(tree.error());
+  Retention made{std::move(*tree), {}};
+  made.bytes = graph::RetainedSizes(made.tree, [&](heap::NodeId n) { return in.heap.KnownSize(n); });
+  return made;
+}
+
+}  // namespace
+
+Result<const Retention*> RetentionOf(const CommandInput& in, bool with_positions) {
+  if (in.derived == nullptr || in.roots == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
+  if (!in.derived->retention) {
+    Result<Retention> made = MakeRetention(in);
+    if (!made) return tl::unexpected(made.error());
+    in.derived->retention.emplace(std::move(*made));
+  }
+  if (with_positions) in.derived->retention->tree.AddPositions();
+  return &*in.derived->retention;
 }
 
 }  // namespace pygc::engine

@@ -19,9 +19,6 @@ using heap::NodeId;
 constexpr std::uint64_t kProgressStep = 1u << 16;
 constexpr std::size_t kLargestContent = 1u << 16;  // bytes of a leaf that are compared
 
-std::uint64_t SizeOf(const heap::HeapSnapshot& heap, NodeId n) {
-  return n < heap.size_bytes.size() && heap.size_bytes[n] != heap::kUnknownSize ? heap.size_bytes[n] : 0;
-}
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 // The script or module that the interpreter was told to run.
 std::string Script(const target::Process& process) {
@@ -154,13 +151,13 @@ class Comparison {
       report::DiffTypeRow& row = rows_[old_row_[old_heap_.type[m]]];
       ++row.objects_old;
       if (!found[m]) ++(MayBeUnread(old_heap_.AddressOf(m), &in_.reader.process(), new_heap_, in_.header.complete) ? report_.not_read : row.removed);
-      row.bytes_old += SizeOf(old_heap_, m);
+      row.bytes_old += old_heap_.KnownSize(m);
       report_.unreachable_old += old_heap_.IsTracked(m) && old_.verdict.state[m] != analysis::State::kReachable;
     }
     for (NodeId n = 0; n < new_heap_.size(); ++n) {
       report::DiffTypeRow& row = rows_[new_row_[new_heap_.type[n]]];
       ++row.objects_new;
-      row.bytes_new += SizeOf(new_heap_, n);
+      row.bytes_new += new_heap_.KnownSize(n);
       report_.unreachable_new += new_heap_.IsTracked(n) && in_.verdict.state[n] != analysis::State::kReachable;
       if (same_[n] == heap::kNoNode) {
         ++(MayBeUnread(new_heap_.AddressOf(n), old_.process, old_heap_, old_.complete) ? report_.not_read_old : row.added);
@@ -189,7 +186,7 @@ class Comparison {
 
   // The same size, referents at the same addresses, and, of what refers to nothing, the same bytes behind its header where OLD still has them.
   [[nodiscard]] bool IsUnchanged(NodeId n, NodeId m) const {
-    if (SizeOf(new_heap_, n) != SizeOf(old_heap_, m)) return false;
+    if (new_heap_.KnownSize(n) != old_heap_.KnownSize(m)) return false;
     const auto now = new_heap_.graph.Successors(n), then = old_heap_.graph.Successors(m);
     if (now.size() != then.size()) return false;
     for (std::size_t i = 0; i < now.size(); ++i) {
@@ -199,7 +196,7 @@ class Comparison {
   }
   [[nodiscard]] bool HasSameBytes(NodeId n) const {
     const std::uint32_t header = in_.reader.runtime().layout.Size(cpython::Struct::PyObject);
-    const std::uint64_t size = SizeOf(new_heap_, n);
+    const std::uint64_t size = new_heap_.KnownSize(n);
     if (size <= header || new_heap_.IsTracked(n)) return true;
     const std::size_t length = std::min<std::size_t>(size - header, kLargestContent);
     const Address at = new_heap_.AddressOf(n) + header;
@@ -216,17 +213,18 @@ class Comparison {
     report_.holders_known = now && then;
     if (!now || !then) return;
     const auto growth = [&](NodeId n) {
-      const std::uint64_t a = (*now)->bytes[n], b = same_[n] == heap::kNoNode ? a : (*then)->bytes[same_[n]];
+      const std::uint64_t a = (*now)->BytesOf(n), b = same_[n] == heap::kNoNode ? a : (*then)->BytesOf(same_[n]);
       return a > b ? a - b : 0;
     };
-    std::vector<std::uint64_t> below(new_heap_.size(), 0);  // the largest growth of an object of both directly below
-    for (const NodeId n : (*now)->tree.preorder) {
-      const NodeId above = (*now)->tree.immediate[n];
-      if (above != graph::DominatorTree::kVirtualRoot) below[above] = std::max(below[above], growth(n));
-    }
+    const graph::DominatorTree& tree = (*now)->tree;
+    std::vector<std::uint64_t> below(tree.size(), 0);  // by position: the largest growth of an object of both directly below
+    tree.ForEachWithDominator([&](NodeId p, NodeId above) {
+      if (above != graph::DominatorTree::kVirtualRoot) below[above] = std::max(below[above], growth(tree.preorder[p]));
+    });
     std::vector<NodeId> grown;
-    for (const NodeId n : (*now)->tree.preorder) {
-      if (growth(n) > 0 && below[n] * 2 < growth(n)) grown.push_back(n);
+    for (NodeId p = 0; p < tree.size(); ++p) {
+      const NodeId n = tree.preorder[p];
+      if (growth(n) > 0 && below[p] * 2 < growth(n)) grown.push_back(n);
     }
     report_.holder_count = grown.size();
     std::sort(grown.begin(), grown.end(), [&](NodeId a, NodeId b) { return std::pair(growth(b), a) < std::pair(growth(a), b); });
@@ -239,10 +237,10 @@ class Comparison {
       h.address = new_heap_.AddressOf(n);
       h.type = labels.TypeName(h.address);
       h.name = inspector.NameOf(h.address, h.type);
-      h.retained_new = (*now)->bytes[n];
-      h.objects_new = (*now)->objects[n];
-      h.retained_old = (*then)->bytes[same_[n]];
-      h.objects_old = (*then)->objects[same_[n]];
+      h.retained_new = (*now)->BytesOf(n);
+      h.objects_new = (*now)->ObjectsOf(n);
+      h.retained_old = (*then)->BytesOf(same_[n]);
+      h.objects_old = (*then)->ObjectsOf(same_[n]);
       if (!paths || !(*paths)->Reaches(n)) continue;
       const std::vector<NodeId> nodes = (*paths)->PathTo(n);
       h.path = DescribePath(in_, labels, nodes, (*paths)->RootOf(nodes.front()));

@@ -147,7 +147,7 @@ class ExpectCommand {
 
   // Those that keep most first.
   void AddKeepers(report::ExpectRow& row, std::vector<NodeId> objects, const Retention* retention) {
-    const auto kept = [&](NodeId n) { return retention != nullptr ? retention->bytes[n] : SizeOf(n).value_or(0); };
+    const auto kept = [&](NodeId n) { return retention != nullptr ? retention->BytesOf(n) : SizeOf(n).value_or(0); };
     std::erase_if(objects, [&](NodeId n) { return !InUse(n); });
     std::stable_sort(objects.begin(), objects.end(), [&](NodeId a, NodeId b) { return kept(a) > kept(b); });
     objects.resize(std::min(objects.size(), Limit()));

@@ -2,10 +2,10 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "core/base/parallel.h"
 #include "core/engine/derived.h"
 #include "core/engine/heap_sections.h"
 #include "core/engine/findings.h"
@@ -19,15 +19,12 @@ namespace {
 using heap::NodeId;
 
 constexpr std::uint32_t kMaxTreeDepth = 4;
+constexpr NodeId kAhead = 16;                 // nodes
 constexpr std::size_t kMostNamed = 1000;      // dominators whose place is looked for
 constexpr std::size_t kMaxChildren = 3;       // of one dominator
 constexpr std::uint64_t kSmallestShare = 10;  // a child that retains less than 1 / this of its parent is not shown
 
 std::uint64_t RowLimit(const Request& request) { return request.limit == 0 ? ~std::uint64_t{0} : request.limit; }
-std::uint64_t SizeOf(const heap::HeapSnapshot& heap, NodeId n) {
-  return n < heap.size_bytes.size() && heap.size_bytes[n] != heap::kUnknownSize ? heap.size_bytes[n] : 0;
-}
-
 std::optional<analysis::State> StateNamed(const std::string& name) {
   if (name == "uncollectable") return analysis::State::kUncollectable;
   if (name == "unreachable") return analysis::State::kUnreachable;
@@ -47,8 +44,10 @@ class Histogram {
     report::HeapReport r;
     r.with_retained = retention_ != nullptr;
     r.by = in_.request.by;
-    row_of_.resize(heap_.size());
-    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) { row_of_[n] = RowOf(n, a); });
+    if (by_site_ || HasClassicInstances()) {
+      row_of_.resize(heap_.size());
+      heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) { row_of_[n] = RowByAddress(n, a); });
+    }
     rows_.resize(names_.size());
     for (std::size_t i = 0; i < names_.size(); ++i) rows_[i].type = names_[i];
     wanted_.reserve(names_.size());
@@ -119,30 +118,32 @@ class Histogram {
     return found->second;
   }
   // Classic instances [2.7] share one type; each of their classes gets a row of its own.
-  std::uint32_t RowOf(NodeId n, Address a) {
+  std::uint32_t RowByAddress(NodeId n, Address a) {
     if (by_site_) return sites_ == nullptr ? 0 : RowOfTraceback(sites_->TracebackOf(a));
     const std::uint32_t type = heap_.type[n];
-    const bool classic = heap_.types[type].name == "instance" && heap_.types[type].may_have_legacy_finalizer;
-    return classic ? RowNamed(RowNameOf(labels_.TypeName(a))) : row_of_type_[type];
+    return IsClassicInstance(heap_.types[type]) ? RowNamed(RowNameOf(labels_.TypeName(a))) : row_of_type_[type];
   }
+  static bool IsClassicInstance(const heap::TypeRecord& type) { return type.name == "instance" && type.may_have_legacy_finalizer; }
+  [[nodiscard]] bool HasClassicInstances() const { return std::any_of(heap_.types.begin(), heap_.types.end(), IsClassicInstance); }
+  [[nodiscard]] std::uint32_t RowOf(NodeId n) const { return row_of_.empty() ? row_of_type_[heap_.type[n]] : row_of_[n]; }
   [[nodiscard]] bool Wanted(NodeId n) const {
-    if (!wanted_[row_of_[n]] || ((by_module_ || by_site_) && !wanted_type_[heap_.type[n]])) return false;
-    if (in_.request.min_size != 0 && SizeOf(heap_, n) < in_.request.min_size) return false;
+    if (!wanted_[RowOf(n)] || ((by_module_ || by_site_) && !wanted_type_[heap_.type[n]])) return false;
+    if (in_.request.min_size != 0 && heap_.KnownSize(n) < in_.request.min_size) return false;
     if (state_ && in_.verdict.state[n] != *state_) return false;
     return !in_.request.generation || (heap_.IsTracked(n) && heap_.Generation(n) == *in_.request.generation);
   }
   void Count(NodeId n, report::HeapReport& r) {
     if (!Wanted(n)) return;
-    report::HeapRow& row = rows_[row_of_[n]];
-    const std::uint64_t size = SizeOf(heap_, n);
+    report::HeapRow& row = rows_[RowOf(n)];
+    const std::uint64_t size = heap_.KnownSize(n);
     ++row.objects;
     row.bytes += size;
     ++r.objects;
     r.bytes += size;
-    r.unknown_sizes += n < heap_.size_bytes.size() && heap_.size_bytes[n] == heap::kUnknownSize;
+    r.unknown_sizes += heap_.HasUnknownSize(n);
     if (in_.verdict.state[n] == analysis::State::kReachable) {
       // In use, and not below any root: what refers to it is not in use.
-      const bool is_below = retention_ == nullptr || heap_.IsTracked(n) || retention_->objects[n] > 0;
+      const bool is_below = retention_ == nullptr || heap_.IsTracked(n) || retention_->tree.reached.Contains(n);
       row.only_unreachable += !is_below;
       r.only_unreachable += !is_below;
       r.only_unreachable_bytes += is_below ? 0 : size;
@@ -153,39 +154,28 @@ class Histogram {
     r.unreachable_bytes += size;
   }
 
-  // What an object retains counts for its type unless a dominator of the same type counts it already: depth first through the dominator tree, with the
-  // number of objects of each row on the way from the root to here.
-  // Everything by position in the tree's preorder, where a dominator stands near what it dominates.
+  // What an object retains counts for its type unless a dominator of the same type counts it already: in preorder, the rows of what is above are open.
   void AddRetained() {
     const graph::DominatorTree& tree = retention_->tree;
-    constexpr std::uint32_t kNone = 0xFFFFFFFFu;
-    const auto count = static_cast<std::uint32_t>(tree.preorder.size());
-    std::vector<std::uint32_t> row(count, kNone), first(count, kNone), next(count, kNone), open(names_.size(), 0);
-    std::uint32_t top = kNone;  // the first of those that only the roots hold; the others by `next`
-    for (std::uint32_t i = count; i-- > 0;) {
-      if (const NodeId n = tree.preorder[i]; Wanted(n)) row[i] = row_of_[n];
-      next[i] = std::exchange(tree.above[i] == 0 ? top : first[tree.above[i] - 1], i);
-    }
-    for (std::uint32_t i = top; i != kNone;) {
-      if (row[i] != kNone && open[row[i]]++ == 0) rows_[row[i]].retained += retention_->bytes[tree.preorder[i]];
-      if (first[i] != kNone) {
-        i = first[i];
-        continue;
-      }
-      for (;;) {  // up to the next sibling
-        if (row[i] != kNone) --open[row[i]];
-        if (next[i] != kNone) {
-          i = next[i];
-          break;
-        }
-        if (tree.above[i] == 0) {
-          i = kNone;
-          break;
-        }
-        i = tree.above[i] - 1;
-      }
+    struct Open {
+      NodeId end;  // behind what is below
+      std::uint32_t row;
+    };
+    std::vector<Open> above;  // each row at most once
+    std::vector<bool> is_open(names_.size());
+    for (NodeId p = 0; p < tree.size(); ++p) {
+      if (p + kAhead < tree.size()) Prefetch(tree.preorder[p + kAhead]);
+      for (; !above.empty() && above.back().end <= p; above.pop_back()) is_open[above.back().row] = false;
+      const NodeId n = tree.preorder[p];
+      const std::uint32_t row = RowOf(n);
+      if (is_open[row] || !Wanted(n)) continue;
+      rows_[row].retained += retention_->bytes[p];
+      if (tree.subtree[p] == 1) continue;
+      is_open[row] = true;
+      above.push_back({p + tree.subtree[p], row});
     }
   }
+  void Prefetch(NodeId n) const { __builtin_prefetch(row_of_.empty() ? &heap_.type[n] : &row_of_[n]); }
 
   const CommandInput& in_;
   const heap::HeapSnapshot& heap_;
@@ -205,19 +195,16 @@ class Histogram {
 
 class DominatorTop {
  public:
-  DominatorTop(const CommandInput& in, const Retention& retention) : in_(in), heap_(in.heap), retention_(retention), inspector_(in), labels_(in.reader, in.request.redact) {}
+  DominatorTop(const CommandInput& in, const Retention& retention) : in_(in), heap_(in.heap), retention_(retention), tree_(retention.tree), inspector_(in), labels_(in.reader, in.request.redact) {}
 
   report::DominatorsReport Run() {
     report::DominatorsReport r;
-    std::vector<NodeId> tops;
-    for (const NodeId n : retention_.tree.preorder) {
-      ++r.objects;
-      r.bytes += SizeOf(heap_, n);
-      if (retention_.tree.immediate[n] == graph::DominatorTree::kVirtualRoot) tops.push_back(n);
-    }
+    std::vector<NodeId> tops;  // by position, like all in this class
+    r.objects = tree_.size();
+    r.bytes = retention_.AllBytes();
+    tree_.ForEachTop([&](NodeId p) { tops.push_back(p); });
     r.top_count = tops.size();
     KeepLargest(tops, RowLimit(in_.request));
-    FindChildren(tops);
     struct Item {
       NodeId node;
       std::uint32_t depth;
@@ -228,81 +215,77 @@ class DominatorTop {
       const Item item = work.back();
       work.pop_back();
       r.rows.push_back(RowOf(item.node, item.depth));
-      const auto below = children_.find(item.node);
-      if (below == children_.end()) continue;
-      for (std::size_t i = below->second.size(); i-- > 0;) work.push_back({below->second[i], item.depth + 1});
+      if (item.depth + 1 == kMaxTreeDepth) continue;
+      const std::vector<NodeId> below = LargestChildren(item.node);
+      for (std::size_t i = below.size(); i-- > 0;) work.push_back({below[i], item.depth + 1});
     }
     return r;
   }
 
  private:
-  void KeepLargest(std::vector<NodeId>& nodes, std::uint64_t most) const {
-    std::sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[b], a) < std::pair(retention_.bytes[a], b); });
-    if (nodes.size() > most) nodes.resize(static_cast<std::size_t>(most));
+  void KeepLargest(std::vector<NodeId>& positions, std::uint64_t most) const {
+    std::sort(positions.begin(), positions.end(), [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[b], tree_.preorder[a]) < std::pair(retention_.bytes[a], tree_.preorder[b]); });
+    if (positions.size() > most) positions.resize(static_cast<std::size_t>(most));
   }
-  // Level by level, one pass over all nodes for each: only the parents that are shown get a list.
-  void FindChildren(std::vector<NodeId> level) {
-    std::sort(level.begin(), level.end());
-    for (std::uint32_t depth = 1; depth < kMaxTreeDepth && !level.empty(); ++depth) {
-      for (const NodeId parent : level) children_[parent];
-      for (const NodeId n : retention_.tree.preorder) {
-        const NodeId above = retention_.tree.immediate[n];
-        if (above == graph::DominatorTree::kVirtualRoot || retention_.bytes[n] < retention_.bytes[above] / kSmallestShare) continue;
-        if (const auto found = children_.find(above); found != children_.end() && IsNew(above, level)) found->second.push_back(n);
-      }
-      std::vector<NodeId> below;
-      for (const NodeId parent : level) {
-        KeepLargest(children_[parent], kMaxChildren);
-        below.insert(below.end(), children_[parent].begin(), children_[parent].end());
-      }
-      std::sort(below.begin(), below.end());
-      level = std::move(below);
-    }
+  [[nodiscard]] std::vector<NodeId> LargestChildren(NodeId parent) const {
+    std::vector<NodeId> children;
+    tree_.ForEachChild(parent, [&](NodeId p) {
+      if (retention_.bytes[p] >= retention_.bytes[parent] / kSmallestShare) children.push_back(p);
+    });
+    KeepLargest(children, kMaxChildren);
+    return children;
   }
-  [[nodiscard]] bool IsNew(NodeId parent, const std::vector<NodeId>& level) const { return std::binary_search(level.begin(), level.end(), parent); }
 
-  [[nodiscard]] report::Dominator RowOf(NodeId n, std::uint32_t depth) const {
+  [[nodiscard]] report::Dominator RowOf(NodeId position, std::uint32_t depth) const {
+    const NodeId n = tree_.preorder[position];
     report::Dominator row;
     row.depth = depth;
     row.address = heap_.AddressOf(n);
     row.type = labels_.TypeName(row.address);
     row.name = inspector_.NameOf(row.address, row.type);
-    row.size = SizeOf(heap_, n);
-    row.retained = retention_.bytes[n];
-    row.objects = retention_.objects[n];
+    row.size = heap_.KnownSize(n);
+    row.retained = retention_.bytes[position];
+    row.objects = tree_.subtree[position];
     return row;
   }
 
   const CommandInput& in_;
   const heap::HeapSnapshot& heap_;
   const Retention& retention_;
+  const graph::DominatorTree& tree_;
   Inspector inspector_;
   Labels labels_;
-  std::unordered_map<NodeId, std::vector<NodeId>> children_;
 };
 
 }  // namespace
 
 Result<report::HeapReport> FindHeap(const CommandInput& in) {
-  const Result<const Retention*> retention = RetentionOf(in);
+  const Result<const Retention*> retention = RetentionOf(in, false);
   if (!retention) return tl::unexpected(retention.error());
   return Histogram(in, *retention).Run();
 }
 
 Result<report::DominatorsReport> FindDominators(const CommandInput& in) {
-  const Result<const Retention*> retention = RetentionOf(in);
+  const Result<const Retention*> retention = RetentionOf(in, false);
   if (!retention) return tl::unexpected(retention.error());
   return DominatorTop(in, **retention).Run();
 }
 
 Outcome RunHeap(const CommandInput& in) {
-  const Result<const Retention*> retention = RetentionOf(in);
-  report::HeapReport r = Histogram(in, retention ? *retention : nullptr).Run();
+  const Result<const Retention*> retention = RetentionOf(in, false);
+  report::HeapReport r;
+  const auto count = [&] { r = Histogram(in, retention ? *retention : nullptr).Run(); };
+  // The suspects need paths, the histogram does not; that by site reads memory and reports progress of its own.
+  if (retention && in.request.by != "site") {
+    BesideEachOther(in.request.limits.threads, [&] { (void)RootPathsOf(in, false); }, count);
+  } else {
+    count();
+  }
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;
   outcome.partial = !retention;
   if (retention) {
-    for (const NodeId n : (*retention)->tree.preorder) r.reachable_bytes += SizeOf(in.heap, n);
+    r.reachable_bytes = (*retention)->AllBytes();
     r.suspects = FindSuspects(in, **retention);
   }
   if (in.request.waste) {
@@ -318,7 +301,7 @@ Outcome RunHeap(const CommandInput& in) {
 }
 
 Outcome RunDominators(const CommandInput& in) {
-  const Result<const Retention*> retention = RetentionOf(in);
+  const Result<const Retention*> retention = RetentionOf(in, false);
   report::DominatorsReport r;
   if (retention) r = DominatorTop(in, **retention).Run();
   // A dict or list has no name; the place where it hangs tells which one it is.

@@ -22,67 +22,51 @@ constexpr std::size_t kMaxLargest = 3;         // containers named for each kind
 constexpr std::size_t kMaxShownText = 60;      // characters of a duplicate text
 constexpr std::uint64_t kLookStep = 1u << 16;  // objects between two questions whether to go on
 
-std::uint64_t SizeOf(const heap::HeapSnapshot& heap, NodeId n) {
-  return n < heap.size_bytes.size() && heap.size_bytes[n] != heap::kUnknownSize ? heap.size_bytes[n] : 0;
-}
-
 // ---- suspects
 
 class SuspectFinder {
  public:
   SuspectFinder(const CommandInput& in, const Retention& retention)
-      : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), inspector_(in), first_(heap_.size(), heap::kNoNode), next_(heap_.size(), heap::kNoNode) {
-    for (const NodeId n : retention.tree.preorder) {
-      all_ += SizeOf(heap_, n);
-      const NodeId above = retention.tree.immediate[n];
-      if (above == graph::DominatorTree::kVirtualRoot) {
-        tops_.push_back(n);
-      } else {
-        next_[n] = first_[above];
-        first_[above] = n;
-      }
-    }
-  }
+      : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), inspector_(in), all_(retention.AllBytes()) {}
 
   std::vector<report::Suspect> Run() {
-    const Result<const analysis::RootPaths*> paths = RootPathsOf(in_);
+    const Result<const analysis::RootPaths*> paths = RootPathsOf(in_, false);
     paths_ = paths ? *paths : nullptr;
     std::vector<report::Suspect> found;
     // Classes of the program are told of by their objects; built-in types say nothing, so their objects are told of by the place in the program that leads to
     // them. In MAT's words: by class, and by accumulation point.
     std::map<std::uint32_t, std::vector<NodeId>> by_type;
     std::map<NodeId, std::vector<NodeId>> by_place;
-    std::vector<NodeId> large;
-    for (const NodeId n : tops_) {
-      if (IsLarge(n)) {
-        large.push_back(n);
+    std::vector<NodeId> large;  // positions in the tree
+    retention_.tree.ForEachTop([&](NodeId p) {
+      const NodeId n = retention_.tree.preorder[p];
+      if (IsLarge(p)) {
+        large.push_back(p);
       } else if (heap_.types[heap_.type[n]].name.find('.') != std::string::npos) {
-        by_type[heap_.type[n]].push_back(n);
+        by_type[heap_.type[n]].push_back(p);
       } else if (const NodeId place = PlaceOf(n); place != heap::kNoNode) {
-        by_place[place].push_back(n);
+        by_place[place].push_back(p);
       }
-    }
+    });
     // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large.
     while (!large.empty()) {
-      const NodeId n = large.back();
+      const NodeId p = large.back();
       large.pop_back();
       bool has_large = false;
-      for (NodeId child = first_[n]; child != heap::kNoNode; child = next_[child]) {
-        if (!IsLarge(child)) continue;
+      retention_.tree.ForEachChild(p, [&](NodeId child) {
+        if (!IsLarge(child)) return;
         large.push_back(child);
         has_large = true;
-      }
-      if (!has_large) found.push_back(OneObject(n));
+      });
+      if (!has_large) found.push_back(OneObject(p));
     }
-    for (const auto& [type, nodes] : by_type) {
-      std::uint64_t retained = 0;
-      for (const NodeId n : nodes) retained += retention_.bytes[n];
-      if (retained > all_ / kSuspectShare) found.push_back(Group(type, nodes, retained));
+    for (const auto& [type, positions] : by_type) {
+      const std::uint64_t retained = RetainedByAll(positions);
+      if (retained > all_ / kSuspectShare) found.push_back(Group(type, positions, retained));
     }
-    for (const auto& [place, nodes] : by_place) {
-      std::uint64_t retained = 0;
-      for (const NodeId n : nodes) retained += retention_.bytes[n];
-      if (retained > all_ / kSuspectShare) found.push_back(Place(place, nodes, retained));
+    for (const auto& [place, positions] : by_place) {
+      const std::uint64_t retained = RetainedByAll(positions);
+      if (retained > all_ / kSuspectShare) found.push_back(Place(place, positions, retained));
     }
     std::sort(found.begin(), found.end(), [](const report::Suspect& a, const report::Suspect& b) { return std::tie(b.retained, a.type, a.address) < std::tie(a.retained, b.type, b.address); });
     if (found.size() > kMaxSuspects) found.resize(kMaxSuspects);
@@ -90,7 +74,12 @@ class SuspectFinder {
   }
 
  private:
-  [[nodiscard]] bool IsLarge(NodeId n) const { return retention_.bytes[n] > all_ / kSuspectShare; }
+  [[nodiscard]] std::uint64_t RetainedByAll(const std::vector<NodeId>& positions) const {
+    std::uint64_t retained = 0;
+    for (const NodeId p : positions) retained += retention_.bytes[p];
+    return retained;
+  }
+  [[nodiscard]] bool IsLarge(NodeId position) const { return retention_.bytes[position] > all_ / kSuspectShare; }
 
   // Where the shortest path to an object leaves the namespaces of modules: the global that leads to it. kNoNode: it does not come from one, or that is a
   // module, a class or a function: what those lead to is the program itself.
@@ -106,18 +95,19 @@ class SuspectFinder {
     return is_program ? heap::kNoNode : way[at];
   }
 
-  // Down to the deepest object that keeps most of it: below that one it is spread.
-  [[nodiscard]] NodeId PileOf(NodeId n) const {
+  // Down to the deepest object that keeps most of it: below that one it is spread. By position.
+  [[nodiscard]] NodeId PileOf(NodeId p) const {
     for (std::size_t depth = 0; depth < kMaxPileDepth; ++depth) {
       NodeId largest = heap::kNoNode;
-      for (NodeId child = first_[n]; child != heap::kNoNode; child = next_[child]) {
-        if (largest == heap::kNoNode || std::pair(retention_.bytes[child], largest) > std::pair(retention_.bytes[largest], child)) largest = child;
-      }
-      if (largest == heap::kNoNode || retention_.bytes[largest] < retention_.bytes[n] / 10 * 7) return n;  // MAT: BIG_DROP_RATIO
-      n = largest;
+      retention_.tree.ForEachChild(p, [&](NodeId child) {
+        if (largest == heap::kNoNode || std::pair(retention_.bytes[child], NodeOf(largest)) > std::pair(retention_.bytes[largest], NodeOf(child))) largest = child;
+      });
+      if (largest == heap::kNoNode || retention_.bytes[largest] < retention_.bytes[p] / 10 * 7) return p;  // MAT: BIG_DROP_RATIO
+      p = largest;
     }
-    return n;
+    return p;
   }
+  [[nodiscard]] NodeId NodeOf(NodeId position) const { return retention_.tree.preorder[position]; }
 
   void AddPath(report::Suspect& s, NodeId to) const {
     if (paths_ == nullptr) return;
@@ -130,23 +120,23 @@ class SuspectFinder {
     if (!word.empty() && std::find(s.keywords.begin(), s.keywords.end(), word) == s.keywords.end()) s.keywords.push_back(word);
   }
 
-  [[nodiscard]] report::Suspect OneObject(NodeId n) const {
+  [[nodiscard]] report::Suspect OneObject(NodeId position) const {
     report::Suspect s;
-    s.address = heap_.AddressOf(n);
+    s.address = heap_.AddressOf(NodeOf(position));
     s.type = labels_.TypeName(s.address);
     s.name = inspector_.NameOf(s.address, s.type);
-    s.retained = retention_.bytes[n];
-    s.retained_objects = retention_.objects[n];
-    const NodeId pile = PileOf(n);
-    s.pile = heap_.AddressOf(pile);
+    s.retained = retention_.bytes[position];
+    s.retained_objects = retention_.tree.subtree[position];
+    const NodeId pile = PileOf(position);
+    s.pile = heap_.AddressOf(NodeOf(pile));
     s.pile_type = labels_.TypeName(s.pile);
     s.pile_retained = retention_.bytes[pile];
     std::map<std::uint32_t, std::uint64_t> parts;
-    for (NodeId child = first_[pile]; child != heap::kNoNode; child = next_[child]) {
+    retention_.tree.ForEachChild(pile, [&](NodeId child) {
       ++s.pile_parts;
-      parts[heap_.type[child]] += retention_.bytes[child];
-    }
-    AddPath(s, pile);
+      parts[heap_.type[NodeOf(child)]] += retention_.bytes[child];
+    });
+    AddPath(s, NodeOf(pile));
     AddKeyword(s, s.name);
     AddKeyword(s, s.type);
     AddKeyword(s, s.pile_type);
@@ -155,28 +145,28 @@ class SuspectFinder {
     return s;
   }
 
-  [[nodiscard]] report::Suspect Group(std::uint32_t type, const std::vector<NodeId>& nodes, std::uint64_t retained) const {
+  [[nodiscard]] report::Suspect Group(std::uint32_t type, const std::vector<NodeId>& positions, std::uint64_t retained) const {
     report::Suspect s;
     s.type = heap_.types[type].name;
-    s.objects = nodes.size();
+    s.objects = positions.size();
     s.retained = retained;
-    const auto largest = std::max_element(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return retention_.bytes[a] < retention_.bytes[b]; });
-    for (const NodeId n : nodes) s.retained_objects += retention_.objects[n];
-    AddPath(s, *largest);
+    const auto largest = std::max_element(positions.begin(), positions.end(), [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[a], NodeOf(b)) < std::pair(retention_.bytes[b], NodeOf(a)); });
+    for (const NodeId p : positions) s.retained_objects += retention_.tree.subtree[p];
+    AddPath(s, NodeOf(*largest));
     AddKeyword(s, s.type);
     return s;
   }
 
-  [[nodiscard]] report::Suspect Place(NodeId place, const std::vector<NodeId>& nodes, std::uint64_t retained) const {
+  [[nodiscard]] report::Suspect Place(NodeId place, const std::vector<NodeId>& positions, std::uint64_t retained) const {
     report::Suspect s;
     s.by_place = true;
     s.type = labels_.TypeName(heap_.AddressOf(place));
-    s.objects = nodes.size();
+    s.objects = positions.size();
     s.retained = retained;
     std::map<std::uint32_t, std::uint64_t> parts;
-    for (const NodeId n : nodes) {
-      s.retained_objects += retention_.objects[n];
-      parts[heap_.type[n]] += retention_.bytes[n];
+    for (const NodeId p : positions) {
+      s.retained_objects += retention_.tree.subtree[p];
+      parts[heap_.type[NodeOf(p)]] += retention_.bytes[p];
     }
     AddPath(s, place);
     AddKeyword(s, s.expression.empty() ? s.path : s.expression);
@@ -191,8 +181,7 @@ class SuspectFinder {
   Labels labels_;
   Inspector inspector_;
   const analysis::RootPaths* paths_ = nullptr;
-  std::vector<NodeId> first_, next_, tops_;
-  std::uint64_t all_ = 0;
+  std::uint64_t all_;
 };
 
 // ---- duplicates
@@ -214,7 +203,7 @@ void AddGroups(const CommandInput& in, const char* kind, std::vector<Keyed> item
     for (end = begin; end < items.size() && items[end].SameAs(items[begin]); ++end) {
       if (end != begin && !equal(items[begin], items[end])) continue;
       ++d.objects;
-      const std::uint64_t size = SizeOf(in.heap, items[end].node);
+      const std::uint64_t size = in.heap.KnownSize(items[end].node);
       d.bytes += size;
       if (end != begin) d.surplus_bytes += size;
     }

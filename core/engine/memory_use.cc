@@ -64,7 +64,7 @@ class MemoryMeter {
     Stacks();
     Segments();
     for (NodeId n = 0; n < in_.heap.size(); ++n) {
-      if (n < in_.heap.size_bytes.size() && in_.heap.size_bytes[n] != heap::kUnknownSize) use_.object_bytes += in_.heap.size_bytes[n];
+      use_.object_bytes += in_.heap.KnownSize(n);
     }
     use_.objects = in_.heap.size();
     return std::move(use_);

@@ -1,5 +1,6 @@
 // Report: what the page shows, within bounds that keep it below some megabytes however large the process.
 #include <algorithm>
+#include <numeric>
 #include <unordered_map>
 
 #include "core/engine/crash.h"
@@ -16,38 +17,37 @@ constexpr std::size_t kMemoryNodes = 1500, kPaths = 300;
 
 using heap::NodeId;
 
-// The objects that keep most alive; what keeps a node alive keeps at least as much, so it is among them too.
+// The objects that keep most alive; what keeps a node alive keeps at least as much and stands before it, so it is among them too.
 std::vector<report::MemoryNode> LargestHolders(const CommandInput& whole, const Retention& retention) {
   const graph::DominatorTree& tree = retention.tree;
-  std::vector<NodeId> nodes(tree.preorder.begin(), tree.preorder.end());
+  std::vector<NodeId> positions(tree.size());
+  std::iota(positions.begin(), positions.end(), 0);
   const auto larger = [&](NodeId a, NodeId b) { return std::pair(retention.bytes[b], a) < std::pair(retention.bytes[a], b); };
-  if (nodes.size() > kMemoryNodes) {
-    std::nth_element(nodes.begin(), nodes.begin() + kMemoryNodes, nodes.end(), larger);
-    nodes.resize(kMemoryNodes);
+  if (positions.size() > kMemoryNodes) {
+    std::nth_element(positions.begin(), positions.begin() + kMemoryNodes, positions.end(), larger);
+    positions.resize(kMemoryNodes);
   }
-  std::vector<std::uint32_t> position(whole.heap.size(), 0);  // in preorder, to put parents first where both keep the same
-  for (std::uint32_t i = 0; i < tree.preorder.size(); ++i) position[tree.preorder[i]] = i;
-  std::sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return std::pair(retention.bytes[b], position[a]) < std::pair(retention.bytes[a], position[b]); });
+  std::unordered_map<NodeId, NodeId> parent_of;
+  for (const NodeId p : positions) parent_of[p] = graph::DominatorTree::kVirtualRoot;
+  tree.ForEachWithDominator([&](NodeId p, NodeId above) {
+    if (const auto found = parent_of.find(p); found != parent_of.end()) found->second = above;
+  });
+  std::sort(positions.begin(), positions.end(), larger);
   const Inspector inspector(whole);
   const Labels labels(whole.reader, whole.request.redact);
   std::unordered_map<NodeId, std::uint32_t> index;
   std::vector<report::MemoryNode> out;
-  for (const NodeId n : nodes) {
+  for (const NodeId p : positions) {
+    const NodeId n = tree.preorder[p];
     report::MemoryNode& row = out.emplace_back();
-    const auto parent = index.find(tree.immediate[n]);
-    if (parent != index.end()) {
-      row.parent = parent->second;
-    } else if (tree.immediate[n] != graph::DominatorTree::kVirtualRoot) {
-      out.pop_back();  // its holder fell out of the list among equals: it is a part of what is not shown
-      continue;
-    }
-    index[n] = static_cast<std::uint32_t>(out.size() - 1);
+    if (const NodeId parent = parent_of[p]; parent != graph::DominatorTree::kVirtualRoot) row.parent = index.at(parent);
+    index[p] = static_cast<std::uint32_t>(out.size() - 1);
     row.address = whole.heap.AddressOf(n);
     row.type = labels.TypeName(row.address);
     row.name = inspector.NameOf(row.address, row.type);
-    row.size = n < whole.heap.size_bytes.size() && whole.heap.size_bytes[n] != heap::kUnknownSize ? whole.heap.size_bytes[n] : 0;
-    row.retained = retention.bytes[n];
-    row.objects = retention.objects[n];
+    row.size = whole.heap.KnownSize(n);
+    row.retained = retention.bytes[p];
+    row.objects = tree.subtree[p];
   }
   for (std::size_t i = 0; i < std::min(out.size(), kPaths); ++i) {
     if (const std::optional<report::RootPath> path = FindShortestPath(whole, out[i].address)) out[i].path = report::PathTextOf(*path);
@@ -61,10 +61,8 @@ Result<void> AddMemory(const CommandInput& whole, report::PageReport* page) {
   Result<report::HeapReport> types = FindHeap(whole);
   if (!types) return tl::unexpected(types.error());
   page->heap = std::move(*types);
-  for (const NodeId n : (*retention)->tree.preorder) {
-    ++page->memory_objects;
-    if (n < whole.heap.size_bytes.size() && whole.heap.size_bytes[n] != heap::kUnknownSize) page->memory_bytes += whole.heap.size_bytes[n];
-  }
+  page->memory_objects = (*retention)->tree.size();
+  page->memory_bytes = (*retention)->AllBytes();
   page->memory = LargestHolders(whole, **retention);
   return {};
 }

@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 1;
+constexpr std::uint32_t kFormat = 2;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -39,7 +39,7 @@ constexpr std::uint64_t kSampleBytes = 4096, kSamples = 64;
 constexpr std::uint64_t kMostObjects = 0xFFFFFFF0u;
 
 // Sections of a snapshot; the second snapshot's have kEverything added.
-enum SectionId : std::uint32_t { kSmall = 1, kRefcounts, kTypes, kFlags, kInterpreters, kSizes, kStates, kPages, kOffsets, kEdges };
+enum SectionId : std::uint32_t { kSmall = 1, kRefcounts, kTypes, kFlags, kInterpreters, kSizes, kStates, kPages, kOffsets, kEdges, kLargeSizes };
 constexpr std::uint32_t kEverything = 100;
 
 struct FixedHead {
@@ -261,7 +261,10 @@ class IndexWriter {
     Column(base + kTypes, h.type);
     Column(base + kFlags, h.flags);
     Column(base + kInterpreters, h.interpreter);
-    Column(base + kSizes, h.size_bytes);
+    parts_.push_back(Part{base + kSizes, {std::as_bytes(h.size_bytes.words())}, {}});
+    Packer large;
+    for (const auto& [node, bytes] : h.size_bytes.large()) large.Put(node).Put(bytes);
+    Keep(base + kLargeSizes, std::string(large.text()));
     Column(base + kStates, s.verdict.state);
     std::string pages;
     h.index.ForEachPage([&](std::uint64_t page, std::span<const std::uint64_t> words) {
@@ -416,8 +419,8 @@ class IndexReader {
   Result<IndexedSnapshot> Run() {
     if (!file_.valid()) return Fail(ErrorCode::kUsage, "cannot open {}: {}", index_.path_, std::strerror(errno));
     heap::HeapSnapshot& h = out_.heap;
-    if (!Column(kRefcounts, h.refcount) || !Column(kTypes, h.type) || !Column(kFlags, h.flags) || !Column(kInterpreters, h.interpreter) || !Column(kSizes, h.size_bytes) ||
-        !Column(kStates, out_.verdict.state)) {
+    if (!Column(kRefcounts, h.refcount) || !Column(kTypes, h.type) || !Column(kFlags, h.flags) || !Column(kInterpreters, h.interpreter) || !Column(kStates, out_.verdict.state) ||
+        !TakeSizes()) {
       return Failure();
     }
     std::string small;
@@ -642,12 +645,26 @@ class IndexReader {
     }
   }
 
+  bool TakeSizes() {
+    std::vector<std::uint32_t> words;
+    std::string text;
+    if (!Column(kSizes, words) || !Bytes(kLargeSizes, text)) return false;
+    Unpacker in(text);
+    std::vector<heap::SizeColumn::Large> large(text.size() / (sizeof(NodeId) + sizeof(std::uint64_t)));
+    for (heap::SizeColumn::Large& size : large) {
+      size.first = in.Get<NodeId>();
+      size.second = in.Get<std::uint64_t>();
+    }
+    out_.heap.size_bytes = heap::SizeColumn(std::move(words), std::move(large));
+    return in.at_end();
+  }
+
   // Every id and kind of a column names something that is there.
   bool ColumnsFit() {
     const heap::HeapSnapshot& h = out_.heap;
     const std::size_t n = h.refcount.size();
     const bool sizes = h.type.size() == n && h.flags.size() == n && (h.interpreter.empty() || h.interpreter.size() == n) &&
-                       (h.with_leaves ? h.size_bytes.size() == n : h.size_bytes.empty()) && out_.verdict.state.size() == n;
+                       (h.with_leaves ? h.size_bytes.size() == n : h.size_bytes.empty()) && h.size_bytes.fits() && out_.verdict.state.size() == n;
     if (!sizes || n > kMostObjects) return false;
     std::uint32_t type = 0;
     for (const std::uint32_t t : h.type) type = std::max(type, t);

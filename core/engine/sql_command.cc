@@ -63,12 +63,14 @@ Result<Outcome> RunSql(const CommandInput& in) {
   EdgeLabels labels(in.reader, in.heap, in.request.redact);
   const report::ExportInput graph = ExportInputOf(in, labels);
   Texts texts(in);
+  std::vector<heap::NodeId> immediate;
   report::SqlSources sources{graph,
                              [&] { return ReverseGraphOf(in); },
                              [&]() -> Result<report::SqlRetention> {
                                const Result<const Retention*> made = RetentionOf(in);
                                if (!made) return tl::unexpected(made.error());
-                               return report::SqlRetention{(*made)->tree, (*made)->bytes, (*made)->objects};
+                               if (immediate.empty()) immediate = graph::ImmediateDominators((*made)->tree);
+                               return report::SqlRetention{(*made)->tree, (*made)->bytes, immediate};
                              },
                              [&] { return RootRows(in, graph); },
                              [&] { return FindingRows(graph); },

@@ -61,12 +61,15 @@ class NodeSet {
     ForEach([&](NodeId n) { nodes.push_back(n); });
     return nodes;
   }
-  /// Takes out what is in `other` / adds what is in it. Both have the same node_count().
+  /// Takes out what is in `other` / adds what is in it / keeps only what is in it. Both have the same node_count().
   void Subtract(const NodeSet& other) noexcept {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
   }
   void Unite(const NodeSet& other) noexcept {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
+  }
+  void Intersect(const NodeSet& other) noexcept {
+    for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= other.words_[i];
   }
   /// All nodes that are not members.
   [[nodiscard]] NodeSet Complement() const {

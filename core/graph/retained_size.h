@@ -2,20 +2,32 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
 #include "core/graph/dominators.h"
+#include "core/graph/node_set.h"
 
 namespace pygc::graph {
 
-/// Per node the sum of `weight` over everything it dominates, itself included; 0 for nodes not reached. Sums saturate at 2^64 - 1. O(V).
-[[nodiscard]] std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, std::span<const std::uint64_t> weight);
+/// a + b, at most the largest number.
+[[nodiscard]] inline std::uint64_t AddSaturated(std::uint64_t a, std::uint64_t b) noexcept {
+  return __builtin_add_overflow(a, b, &a) ? std::numeric_limits<std::uint64_t>::max() : a;
+}
 
-/// Per node the number of nodes that it dominates, itself included; 0 for nodes not reached. O(V).
-[[nodiscard]] std::vector<NodeId> RetainedCounts(const DominatorTree& tree);
+/// By position in the tree: the sum of weight(node) over everything that the node there dominates, itself included. Sums saturate at 2^64 - 1. O(V).
+template <typename Weight>
+[[nodiscard]] std::vector<std::uint64_t> RetainedSizes(const DominatorTree& tree, Weight&& weight) {
+  std::vector<std::uint64_t> sums(tree.size());
+  for (NodeId p = 0; p < tree.size(); ++p) sums[p] = weight(tree.preorder[p]);
+  // From the bottom up; the first child is the next position.
+  for (NodeId p = tree.size(); p-- > 0;) tree.ForEachChild(p, [&](NodeId child) { sums[p] = AddSaturated(sums[p], sums[child]); });
+  return sums;
+}
 
-/// What the nodes of `set` one by one retain, nothing counted twice: the sum of `retained` over those of them that no other one dominates. Saturates. O(V).
+/// What the nodes of `set` one by one retain, nothing counted twice: the sum of `retained` (as RetainedSizes() made it) over those of them that no other one
+/// dominates. Saturates. O(V).
 [[nodiscard]] std::uint64_t RetainedBySet(const DominatorTree& tree, std::span<const std::uint64_t> retained, const NodeSet& set);
 
 }  // namespace pygc::graph

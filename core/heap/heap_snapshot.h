@@ -11,6 +11,7 @@
 #include "core/base/address.h"
 #include "core/graph/csr_graph.h"
 #include "core/heap/object_index.h"
+#include "core/heap/size_column.h"
 
 namespace pygc::heap {
 
@@ -35,7 +36,6 @@ struct TypeRecord {
 };
 
 inline constexpr std::uint8_t kNoInterpreter = 0xFF;              // interpreter column: shared or not known
-inline constexpr std::uint64_t kUnknownSize = ~std::uint64_t{0};  // size column
 
 /// Bits of the flag column.
 enum ObjectFlags : std::uint8_t {
@@ -93,7 +93,7 @@ struct HeapSnapshot {
   std::vector<std::uint32_t> type;        // index into types
   std::vector<std::uint8_t> flags;        // ObjectFlags
   std::vector<std::uint8_t> interpreter;  // index into interpreters; empty when there is one; 0xFF: shared or not known
-  std::vector<std::uint64_t> size_bytes;  // as sys.getsizeof; only where with_leaves; kUnknownSize where it cannot be known
+  SizeColumn size_bytes;                  // as sys.getsizeof; only where with_leaves; kUnknownSize where it cannot be known
   graph::CsrGraph graph;                  // references that tp_traverse visits, source to referent, between nodes
   std::vector<TypeRecord> types;
   std::vector<InterpreterRecord> interpreters;
@@ -123,6 +123,12 @@ struct HeapSnapshot {
     const auto at = std::lower_bound(quality.begin(), quality.end(), std::pair<NodeId, std::uint8_t>(n, 0));
     return at != quality.end() && at->first == n ? at->second : std::uint8_t{0};
   }
+  /// 0 where it is not known.
+  [[nodiscard]] std::uint64_t KnownSize(NodeId n) const noexcept {
+    const std::uint64_t bytes = n < size_bytes.size() ? size_bytes[n] : kUnknownSize;
+    return bytes == kUnknownSize ? 0 : bytes;
+  }
+  [[nodiscard]] bool HasUnknownSize(NodeId n) const noexcept { return n < size_bytes.size() && size_bytes[n] == kUnknownSize; }
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(refcount.size()); }
   [[nodiscard]] Address AddressOf(NodeId n) const noexcept { return index.AddressOf(n); }
   /// The id of the interpreter whose collector has the object; nullopt where it is shared or not known.

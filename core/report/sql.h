@@ -35,8 +35,8 @@ using SqlRow = std::vector<SqlValue>;
 /// What each object alone keeps alive, by node: the columns of `dominators`.
 struct SqlRetention {
   const graph::DominatorTree& tree;
-  const std::vector<std::uint64_t>& bytes;
-  const std::vector<graph::NodeId>& objects;
+  const std::vector<std::uint64_t>& bytes;        // by position in the tree
+  const std::vector<graph::NodeId>& immediate;    // as graph::ImmediateDominators()
 };
 
 /// A str of the target: the columns of `strings`.

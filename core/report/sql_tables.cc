@@ -476,7 +476,7 @@ class DominatorsTable {
       if (!made) return tl::unexpected(made.error());
       retention_.emplace(*made);
     }
-    const std::uint64_t nodes = retention_->tree.immediate.size();
+    const std::uint64_t nodes = retention_->immediate.size();
     if (key && *key >= nodes) return {};
     walk.at = key.value_or(0);
     walk.end = key ? walk.at + 1 : nodes;
@@ -489,12 +489,12 @@ class DominatorsTable {
   }
   [[nodiscard]] std::uint64_t RowId(const Walk& walk) const { return walk.at; }
   void Give(sqlite3_context* out, const Walk& walk, int column) const {
-    const NodeId above = retention_->tree.immediate[walk.at];
+    const NodeId above = retention_->immediate[walk.at];
     switch (column) {
       case 0: return GiveInteger(out, walk.at);
       case 1: return above == graph::DominatorTree::kVirtualRoot ? sqlite3_result_null(out) : GiveInteger(out, std::uint64_t{above});
-      case 2: return GiveInteger(out, retention_->bytes[walk.at]);
-      default: return GiveInteger(out, retention_->objects[walk.at]);
+      case 2: return GiveInteger(out, retention_->bytes[retention_->tree.position[walk.at]]);
+      default: return GiveInteger(out, std::uint64_t{retention_->tree.CountBelow(static_cast<NodeId>(walk.at))});
     }
   }
 
@@ -503,7 +503,7 @@ class DominatorsTable {
   static constexpr int kRising[] = {-1, 0};
 
   void SkipUnreached(Walk& walk) const {
-    while (walk.at < walk.end && retention_->tree.immediate[walk.at] == heap::kNoNode) ++walk.at;
+    while (walk.at < walk.end && retention_->immediate[walk.at] == heap::kNoNode) ++walk.at;
   }
 
   const SqlSources& sources_;

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/base/free_memory.h"
 #include "core/base/parallel.h"
 #include "core/cpython/object_header.h"
 #include "core/graph/reachability.h"
@@ -218,7 +219,7 @@ class ExcerptBuilder {
           if (piece.referents[at] != kNoNode) edges_[to++] = static_cast<NodeId>(piece.referents[at]);
         }
       }
-      piece.referents = {};
+      FreeMemory(piece.referents);
       return true;
     };
     return ForEachOf("storing references of the unreachable part", store);

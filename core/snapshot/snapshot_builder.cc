@@ -19,6 +19,7 @@
 #include "core/cpython/uncounted_references.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
+#include "core/base/free_memory.h"
 #include "core/base/parallel.h"
 #include "core/snapshot/stray_objects.h"
 #include "core/snapshot/thread_words.h"
@@ -41,12 +42,6 @@ constexpr std::size_t kDrainBatch = 256;  // untracked objects that are followed
 constexpr std::size_t kEdgesAhead = 16;   // stored references between the first sight of one and its lookup
 constexpr std::uint32_t kNoPlace = 0xFFFFFFFFu;
 constexpr std::size_t kBatch = 32;  // objects whose references are decoded before the first is looked up
-
-// Gives the memory back, which an empty list assigned to a vector does not.
-template <typename T>
-void Free(std::vector<T>& v) {
-  std::vector<T>().swap(v);
-}
 
 class Builder {
  public:
@@ -94,6 +89,7 @@ class Builder {
     std::vector<std::pair<NodeId, NodeId>> borrowed;
     std::uint64_t damaged = 0;
     std::vector<std::pair<NodeId, std::uint8_t>> quality;  // those that are not plainly exact
+    std::vector<heap::SizeColumn::Large> large;            // sizes that do not fit the column
     std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
   };
 
@@ -344,8 +340,8 @@ class Builder {
     return true;
   }
   void DropStored() {
-    Free(of_tracked_);
-    Free(of_untracked_);
+    FreeMemory(of_tracked_);
+    FreeMemory(of_untracked_);
     edges_ = 0;
 #ifdef __GLIBC__
     malloc_trim(0);  // many blocks of all threads: the allocator would keep their pages, and what follows comes in large blocks of its own
@@ -384,9 +380,9 @@ class Builder {
       heap_.flags[n] = tracked_flags_[i];
       if (!heap_.interpreter.empty()) heap_.interpreter[n] = tracked_interpreter_[i];
     }
-    Free(tracked_);
-    Free(tracked_flags_);
-    Free(tracked_interpreter_);
+    FreeMemory(tracked_);
+    FreeMemory(tracked_flags_);
+    FreeMemory(tracked_interpreter_);
   }
   bool ReadHeadersOf(std::size_t piece) {
     const auto [begin, end] = Piece(piece);
@@ -466,7 +462,7 @@ class Builder {
       if (facts->id >= facts_.size()) facts_.resize(std::size_t{facts->id} + 1);
       facts_[facts->id] = facts;
     }
-    if (options_.with_leaves && options_.sizes) heap_.size_bytes.assign(found_.index.size(), heap::kUnknownSize);
+    if (options_.with_leaves && options_.sizes) heap_.size_bytes = heap::SizeColumn(found_.index.size());
     std::vector<graph::CsrGraph::Block> blocks(Pieces());
     if (options_.with_leaves && stores_) return OrderReferences(blocks);
     const std::uint64_t bytes = BoundReferences();
@@ -486,6 +482,7 @@ class Builder {
         c.incomplete.clear();
         c.damaged = 0;
         c.quality.clear();
+        c.large.clear();
         c.unreadable -= c.unreadable_referents;
         c.approximate = c.dangling = c.unreadable_referents = 0;
       }
@@ -562,8 +559,8 @@ class Builder {
     std::size_t used = 0;
     const auto release = [&] {
       if (used == 0 || (left[static_cast<std::size_t>(run - of_tracked_.begin())] -= used) != 0) return;
-      Free(run->edges);
-      Free(run->ends);
+      FreeMemory(run->edges);
+      FreeMemory(run->ends);
     };
     const auto add = [&](const References& r, std::size_t i) {
       for (std::size_t e = i == 0 ? 0 : r.ends[i - 1]; e < r.ends[i]; ++e) {
@@ -714,7 +711,10 @@ class Builder {
         ++counts.unreadable_referents;
       }
     }
-    if (options_.with_leaves && options_.sizes) heap_.size_bytes[n] = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
+    if (options_.with_leaves && options_.sizes) {
+      const std::uint64_t bytes = reader_.SizeOf(object, type).value_or(heap::kUnknownSize);
+      if (!heap_.size_bytes.Set(n, bytes)) counts.large.emplace_back(n, bytes);
+    }
   }
 
   // CPython: gc_collect_internal(), Python/gc_free_threading.c: objects are marked unreachable while the world is stopped, and merged and held by the
@@ -802,6 +802,7 @@ class Builder {
       heap_.not_gc.insert(heap_.not_gc.end(), c.not_gc.begin(), c.not_gc.end());
       heap_.borrowed.insert(heap_.borrowed.end(), c.borrowed.begin(), c.borrowed.end());
       heap_.quality.insert(heap_.quality.end(), c.quality.begin(), c.quality.end());
+      heap_.size_bytes.AddLarge(c.large);
     }
     heap_.coverage.objects = found_.objects;
     heap_.types = column.Records(reader_);

@@ -94,9 +94,9 @@ void Measure(const std::string& shape, NodeId nodes) {
         fmt::format("{} nodes of {}, {}", cycle.nodes.size(), components.Members(largest).size(), cycle.proven_shortest ? "proven" : "not proven"));
   }
   {
-    const auto tree = pygc::graph::BuildDominatorTree(graph, *reverse, std::vector<NodeId>{0});
+    const auto tree = pygc::graph::BuildDominatorTree(graph, std::vector<NodeId>{0});
     lap("dominators", "");
-    const auto retained = pygc::graph::RetainedSizes(tree, std::vector<std::uint64_t>(nodes, 1));
+    const auto retained = pygc::graph::RetainedSizes(*tree, [](NodeId) { return std::uint64_t{1}; });
     lap("retained sizes", fmt::format("{} by node 0", retained[0]));
   }
   pygc::heap::HeapSnapshot heap;

@@ -47,9 +47,10 @@ struct SqlHeap {
     header.target.python = "3.12.1";
     reverse = *graph::Transpose(heap.graph);
     const heap::NodeId roots[] = {0, 1, 2};
-    tree = graph::BuildDominatorTree(heap.graph, reverse, roots);
-    bytes = graph::RetainedSizes(tree, std::vector<std::uint64_t>(kNodes, 1));
-    objects = graph::RetainedCounts(tree);
+    tree = *graph::BuildDominatorTree(heap.graph, roots);
+    tree.AddPositions();
+    bytes = graph::RetainedSizes(tree, [](heap::NodeId) { return std::uint64_t{1}; });
+    immediate = graph::ImmediateDominators(tree);
   }
   std::uint32_t Below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
   [[nodiscard]] ExportInput Input() const {
@@ -65,11 +66,11 @@ struct SqlHeap {
   graph::CsrGraph reverse;
   graph::DominatorTree tree;
   std::vector<std::uint64_t> bytes;
-  std::vector<heap::NodeId> objects;
+  std::vector<heap::NodeId> immediate;
 };
 
 inline SqlSources SourcesOf(const SqlHeap& h, const ExportInput& input) {
-  SqlSources s{input, [&h]() -> Result<const graph::CsrGraph*> { return &h.reverse; }, [&h]() -> Result<SqlRetention> { return SqlRetention{h.tree, h.bytes, h.objects}; },
+  SqlSources s{input, [&h]() -> Result<const graph::CsrGraph*> { return &h.reverse; }, [&h]() -> Result<SqlRetention> { return SqlRetention{h.tree, h.bytes, h.immediate}; },
                [] { return std::vector<SqlRow>{{SqlValue::Integer(3), SqlValue::Text("module"), SqlValue::Text("x in y")}, {SqlValue::Integer(3), SqlValue::Text("frame"), SqlValue::Text("z")}}; },
                {}, {},
                [](heap::NodeId n) { return n % 10 == 4; },

@@ -61,7 +61,7 @@ TEST_CASE("a saved export becomes a snapshot") {
   REQUIRE(r->heap.size() == 2);
   CHECK(r->heap.AddressOf(1) == 140000000000016);
   CHECK(r->heap.index.Find(4112) == 0);
-  CHECK(r->heap.size_bytes == std::vector<std::uint64_t>{48, heap::kUnknownSize});
+  CHECK(r->heap.size_bytes == heap::SizeColumn{48, heap::kUnknownSize});
   CHECK(r->heap.refcount == std::vector<std::uint32_t>{1, heap::kImmortal});
   CHECK(r->heap.IsTracked(0));
   CHECK(r->verdict.state[0] == analysis::State::kUnreachable);

@@ -70,11 +70,10 @@ TEST_CASE("a ring of ten million nodes is one component and a chain is ten milli
   NodeSet visited(n);
   MarkReachable(chain, std::vector<NodeId>{0}, visited);
   CHECK(visited.Count() == n);
-  const auto reverse = Transpose(chain);
-  REQUIRE(reverse);
-  const DominatorTree tree = BuildDominatorTree(chain, *reverse, std::vector<NodeId>{0});
-  CHECK(tree.immediate[n - 1] == n - 2);
-  CHECK(RetainedSizes(tree, std::vector<std::uint64_t>(n, 2))[0] == 2 * std::uint64_t{n});
+  const auto tree = BuildDominatorTree(chain, std::vector<NodeId>{0});
+  REQUIRE(tree);
+  CHECK(ImmediateDominators(*tree)[n - 1] == n - 2);
+  CHECK(RetainedSizes(*tree, [](NodeId) { return std::uint64_t{2}; })[0] == 2 * std::uint64_t{n});
 }
 
 TEST_CASE("the shortest cycle is found whatever the first node tried") {
@@ -127,16 +126,20 @@ TEST_CASE("closed parts are neither entered nor expanded") {
 
 TEST_CASE("the dominator of a node with two ways is where the ways part") {
   const TextGraph text = ParseGraph("r -> a\na -> b c\nb -> d\nc -> d\nd -> e\nx -> d\n");
-  const auto reverse = Transpose(text.graph);
-  REQUIRE(reverse);
-  const DominatorTree from_r = BuildDominatorTree(text.graph, *reverse, std::vector<NodeId>{text.Node("r")});
-  CHECK(from_r.immediate[text.Node("d")] == text.Node("a"));
-  CHECK(from_r.immediate[text.Node("r")] == DominatorTree::kVirtualRoot);
-  CHECK(from_r.immediate[text.Node("x")] == kNoNode);
-  const DominatorTree from_both = BuildDominatorTree(text.graph, *reverse, std::vector<NodeId>{text.Node("r"), text.Node("x")});
-  CHECK(from_both.immediate[text.Node("d")] == DominatorTree::kVirtualRoot);
-  CHECK(from_both.immediate[text.Node("e")] == text.Node("d"));
-  CHECK(RetainedSizes(from_r, std::vector<std::uint64_t>(text.graph.node_count(), 10))[text.Node("a")] == 50);
+  auto from_r = BuildDominatorTree(text.graph, std::vector<NodeId>{text.Node("r")});
+  REQUIRE(from_r);
+  from_r->AddPositions();
+  const std::vector<NodeId> above = ImmediateDominators(*from_r);
+  CHECK(above[text.Node("d")] == text.Node("a"));
+  CHECK(above[text.Node("e")] == text.Node("d"));
+  CHECK(above[text.Node("r")] == DominatorTree::kVirtualRoot);
+  CHECK(above[text.Node("x")] == kNoNode);
+  CHECK(RetainedSizes(*from_r, [](NodeId) { return std::uint64_t{10}; })[from_r->position[text.Node("a")]] == 50);
+  const auto from_both = BuildDominatorTree(text.graph, std::vector<NodeId>{text.Node("r"), text.Node("x")});
+  REQUIRE(from_both);
+  const std::vector<NodeId> above_of_both = ImmediateDominators(*from_both);
+  CHECK(above_of_both[text.Node("d")] == DominatorTree::kVirtualRoot);
+  CHECK(above_of_both[text.Node("e")] == text.Node("d"));
 }
 
 }  // namespace

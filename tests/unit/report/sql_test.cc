@@ -125,7 +125,7 @@ TEST_CASE("views and tables beside the export's") {
   Fixture f;
   CHECK(f.Query("select object_id, dominator_id, retained_objects from dominators").size() == f.heap.tree.preorder.size());
   CHECK(f.Query("select sum(retained) from dominators where dominator_id is null") == f.Query("select count(*) from dominators"));
-  CHECK(f.Query("select d.object_id from dominators d where d.object_id = 299").size() == (f.heap.tree.immediate[299] != heap::kNoNode));
+  CHECK(f.Query("select d.object_id from dominators d where d.object_id = 299").size() == (f.heap.immediate[299] != heap::kNoNode));
   CHECK(f.Query("select referrer_id, label from referrers where object_id = 5") == f.Query("select src, label from refs where dst = 5"));
   CHECK(f.Query("select referrer_address, referrer_type from referrers where object_id = 5") ==
         f.Query("select o.address, t.name from refs r, objects o, types t where r.dst = 5 and o.id = r.src and t.id = o.type_id order by r.src"));
