@@ -1,4 +1,5 @@
-// The verdict on reference counts: which are too low for the references that are known, which are higher than everything that was found. Pure.
+// The verdict on reference counts: which are too low for the references that are known (freed memory that is still in use among them), which are higher than
+// everything that was found. Pure.
 #pragma once
 
 #include <array>
@@ -22,6 +23,7 @@ struct CountFinding {
   CountFindingKind kind = CountFindingKind::kDeficit;
   std::uint32_t recorded = 0;  // ob_refcnt
   std::uint32_t known = 0, possible = 0;
+  bool freed = false;  // kDeficit: the object's memory was given back, and is still referred to
 };
 
 struct CountAudit {

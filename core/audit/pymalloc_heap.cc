@@ -264,9 +264,20 @@ bool PymallocHeap::Cursor::Enter(Address a) noexcept {
   const std::optional<Block> block = heap_->BlockAt(a);
   if (!block) return false;
   const PymallocPool& pool = heap_->pools_[block->pool];
+  pool_ = &pool;
   block_bytes_ = pool.block_bytes;
   blocks_ = {pool.first, pool.first + std::uint64_t{pool.count} * pool.block_bytes};
   return true;
+}
+
+bool PymallocHeap::IsFree(Address a) const noexcept {
+  const std::uint32_t run = runs_.Find(a);
+  if (run == AddressMap::kNone) return false;
+  const std::uint32_t index = pool_at_[first_place_[run] + (a >> pool_shift_) - (runs_.ranges()[run].begin >> pool_shift_)];
+  if (index == kNoPool) return true;
+  if (index == kDamagedPool || pools_[index].damaged) return false;
+  const std::optional<Block> block = BlockAt(a);
+  return !block || !block->in_use;
 }
 
 std::optional<PymallocHeap::Block> PymallocHeap::BlockAt(Address a) const noexcept {

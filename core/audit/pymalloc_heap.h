@@ -52,6 +52,8 @@ class PymallocHeap {
     std::uint32_t index = 0;  // in the pool
   };
   [[nodiscard]] std::optional<Block> BlockAt(Address a) const noexcept;
+  /// True where `a` lies in an arena and in no block in use. False in damaged pools.
+  [[nodiscard]] bool IsFree(Address a) const noexcept;
   /// The same for addresses that mostly follow each other: the pool of the last one is remembered. One thread.
   class Cursor {
    public:
@@ -59,16 +61,20 @@ class PymallocHeap {
     /// The range of the block that holds `a`; empty where `a` lies in no pool's blocks.
     [[nodiscard]] AddressRange BlockAt(Address a) noexcept {
       if (!blocks_.Contains(a) && !Enter(a)) return {};
-      const Address begin = blocks_.begin + static_cast<std::uint32_t>(a - blocks_.begin) / block_bytes_ * Address{block_bytes_};
+      index_ = static_cast<std::uint32_t>(a - blocks_.begin) / block_bytes_;
+      const Address begin = blocks_.begin + index_ * Address{block_bytes_};
       return {begin, begin + block_bytes_};
     }
+    /// Whether the block that BlockAt() has just given out is in use.
+    [[nodiscard]] bool InUse() const noexcept { return heap_->InUse(*pool_, index_); }
 
    private:
     bool Enter(Address a) noexcept;
 
     const PymallocHeap* heap_;
+    const PymallocPool* pool_ = nullptr;
     AddressRange blocks_;  // of the pool
-    std::uint32_t block_bytes_ = 1;
+    std::uint32_t block_bytes_ = 1, index_ = 0;
   };
   [[nodiscard]] bool InUse(const PymallocPool& pool, std::uint32_t block) const noexcept {
     const std::uint64_t bit = pool.first_bit + block;

@@ -15,6 +15,8 @@
 #include <mutex>
 #include <span>
 
+#include "core/audit/dangling_references.h"
+#include "core/audit/freed_memory.h"
 #include "core/audit/held_marker.h"
 #include "core/audit/instance_plans.h"
 #include "core/audit/memory_cover.h"
@@ -100,6 +102,7 @@ class Counter {
       NumberUnreached(open);
     }
     if (!CountVisited() || !CountAsked()) return Stopped();
+    if (heap_.coverage.dangling_references > 0 || dangling_) audit_.dangling = FindDangling(in_, audit_.auditable, progress_);
     CountSharedKeys();
     CountRoots();
     CountBorrowed();
@@ -149,14 +152,18 @@ class Counter {
   [[nodiscard]] bool TracesReferences() const { return in_.reader.runtime().layout.flavor.trace_refs; }
   [[nodiscard]] const TypeFacts* FactsOf(NodeId n) const { return plans_[heap_.type[n]].type; }
   [[nodiscard]] bool IsUncounted(NodeId n) const { return std::find(uncounted_.begin(), uncounted_.end(), n) != uncounted_.end(); }
+  // An object that is being freed may have given up what it still refers to.
+  [[nodiscard]] bool IsAlive(NodeId n) const { return audit_.auditable[n] != heap::Auditable::kNoCount && audit_.auditable[n] != heap::Auditable::kFreed; }
+  [[nodiscard]] bool IsRead(NodeId n) const { return !(heap_.flags[n] & (heap::kApproximate | heap::kFault)) && IsAlive(n); }
   // True when what the object visits is known exactly.
   [[nodiscard]] bool IsExactSource(NodeId n, Address a, const TypeFacts& type) const {
-    if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) return false;
+    if (!IsRead(n)) return false;
     return !(in_.reader.HasBorrowedReferents() && in_.ownership.IsExecuting(a, type));  // 3.14+: stale slots above the saved stack pointer
   }
 
   void Classify() {
     const bool static_counts = in_.reader.runtime().refcount == cpython::RefcountFormat::kPlain;
+    const FreedMemory freed(in_.reader, in_.blocks);
     audit_.auditable.assign(heap_.size(), heap::Auditable::kYes);
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const std::uint32_t count = heap_.refcount[n];
@@ -169,6 +176,11 @@ class Counter {
         is = heap::Auditable::kNoCount;
       } else if (static_counts && IsStatic(a)) {
         is = heap::Auditable::kStatic;
+      }
+      // Few counts can be the lower half of an address.
+      if (count == heap::kSaturated || (!static_counts && (count == heap::kImmortal || (count != 0 && count % 8 == 0)))) {
+        const std::byte* const p = memory_.At(a, in_.reader.runtime().layout.Size(cpython::Struct::PyObject));
+        if (p != nullptr && freed.HasLinkForCount(p)) is = heap::Auditable::kFreed;
       }
     });
   }
@@ -235,13 +247,17 @@ class Counter {
     if (plan.type == nullptr) return;
     if (const AddressRange block = blocks.BlockAt(a - plan.head_bytes); !block.empty()) {
       closer.Close(block);  // whatever the structure says: a block has one owner
+      if (!blocks.InUse()) audit_.auditable[n] = heap::Auditable::kFreed;
+    } else if (in_.blocks.IsFree(a)) {
+      audit_.auditable[n] = heap::Auditable::kFreed;
     } else if (IsStatic(a)) {
       s.asked.emplace_back(n, a);  // its memory is searched with its module's
       return;
     } else {
       closer.Close(in_.ownership.Body(a, *plan.type));
     }
-    const bool read = !(heap_.flags[n] & (heap::kApproximate | heap::kFault));
+    if (audit_.auditable[n] == heap::Auditable::kFreed) return;  // its words are stale
+    const bool read = IsRead(n);
     if (!read || plan.kind == InstancePlan::Kind::kAsk) s.asked.emplace_back(n, a);
     if (!read) return;
     switch (plan.kind) {
@@ -283,7 +299,10 @@ class Counter {
     std::size_t found = 0;
     for (std::size_t i = 0; i < end; ++i) {
       const NodeId n = heap_.index.Find(s.keys[i]);
-      if (n == kNoNode) continue;
+      if (n == kNoNode) {
+        dangling_ = true;
+        continue;
+      }
       __builtin_prefetch(&audit_.known[n], 1);
       s.keys[found++] = n;
     }
@@ -365,7 +384,7 @@ class Counter {
           const graph::CsrGraph::Block& block = blocks[i];
           const std::size_t nodes = block.offsets.empty() ? 0 : block.offsets.size() - 1;
           const auto is_source = [&](NodeId n) {
-            if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) return false;
+            if (!IsRead(n)) return false;
             const InstancePlan& plan = plans_[heap_.type[n]];
             if (plan.kind != InstancePlan::Kind::kAsk) return plan.kind != InstancePlan::Kind::kDict || !IsUncounted(n);
             return plan.type != nullptr && !IsUncounted(n) && (!runs || IsExactSource(n, heap_.AddressOf(n), *plan.type));
@@ -375,8 +394,12 @@ class Counter {
           for (std::size_t k = 0; k < nodes; ++k) {
             const std::uint32_t begin = block.offsets[k], end = block.offsets[k + 1];
             if (begin == end || !is_source(block.first_node + static_cast<NodeId>(k))) continue;
+            // A module's traversal may show what it keeps for reuse. CPython: module_traverse(), Modules/_asynciomodule.c [3.12].
+            const TypeFacts* const type = FactsOf(block.first_node + static_cast<NodeId>(k));
+            const bool of_module = type != nullptr && type->body == objects::BodyKind::kModule;
             for (std::uint32_t e = begin; e < end; ++e) {
               if (e + kEdgesAhead < last) __builtin_prefetch(&audit_.known[edges[e + kEdgesAhead]], 1);
+              if (of_module && !IsAlive(edges[e])) continue;
               Change(audit_.known[edges[e]], 1);
             }
           }
@@ -416,6 +439,7 @@ class Counter {
     if (type == nullptr || IsUncounted(n)) return;
     const bool exact = IsExactSource(n, a, *type);
     s.owned.clear();
+    if (!IsAlive(n)) return SearchBody(n, a, *type, false, s);
     in_.ownership.NotVisited(a, *type, s.owned);
     const bool has_links = type->body != objects::BodyKind::kDict;  // its keys are leaves
     for (const OwnedSlot& o : s.owned) {
@@ -665,6 +689,7 @@ class Counter {
   std::vector<NodeId> uncounted_;
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
+  std::atomic<bool> dangling_ = false;  // a key that leads to no object was met
   heap::ReferenceAudit audit_;
 };
 

@@ -44,7 +44,16 @@ std::vector<report::RefcountFinding> CountRows(const CommandInput& in, const Lab
     row.recorded = f.recorded;
     row.known = f.known;
     row.possible = f.possible;
+    row.freed = f.freed;
     const auto at = std::lower_bound(targets.begin(), targets.end(), f.object);
+    if (f.object == heap::kNoNode && f.freed) {
+      const std::vector<heap::DanglingReference>& all = in.audit->counts.dangling;
+      auto dangling = std::lower_bound(all.begin(), all.end(), f.address, [](const heap::DanglingReference& d, Address a) { return d.target < a; });
+      for (; dangling != all.end() && dangling->target == f.address && row.holders.size() < kMaxHolders; ++dangling) {
+        const Address holder = in.heap.AddressOf(dangling->holder);
+        row.holders.push_back({holder, labels.TypeName(holder), dangling->place});
+      }
+    }
     if (f.object == heap::kNoNode || at == targets.end() || *at != f.object) continue;
     for (const audit::Holder& h : holders[static_cast<std::size_t>(at - targets.begin())]) {
       const Address holder = h.holder == heap::kNoNode ? 0 : in.heap.AddressOf(h.holder);

@@ -28,6 +28,7 @@ constexpr Reason kReasons[] = {
     {heap::Auditable::kStatic, "static", "static data of a module, whose count starts with a value of its own"},
     {heap::Auditable::kNoCount, "no-count", "count 0, being freed or kept for reuse"},
     {heap::Auditable::kUnreadable, "unreadable", "the object or its count cannot be read"},
+    {heap::Auditable::kFreed, "freed", "their memory was freed"},
 };
 
 class RefcountsCommand {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/analysis/in_degree.h"
+#include "core/audit/freed_memory.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/command.h"
@@ -155,39 +156,23 @@ class VerifyCommand {
       return;
     }
     report::VerifyCheck& check = Add("references", "every reference of a tracked object leads to an object, and to none that was freed", 0);
+    const audit::FreedMemory freed(in_.reader, pools);
     objects::ReferentBuffer referents;
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address object) {
       if (outcome_.interrupted || !heap_.IsTracked(n) || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0 || IsDying(n)) return;
       if ((n & 0xFFFF) == 0) outcome_.interrupted = !in_.progress.Update("checking references", n, heap_.size());
       const objects::TypeFacts* const type = in_.reader.Type(heap_.types[heap_.type[n]].address);
-      if (type == nullptr) return;
+      // What a module shows may be what it keeps for reuse. CPython: module_traverse(), Modules/_asynciomodule.c [3.12].
+      if (type == nullptr || type->body == objects::BodyKind::kModule) return;
       referents.clear();
       if (!objects::IsExact(in_.reader.Referents(object, *type, referents))) return;
       for (const Address to : referents) {
         ++check.checked;
-        if (const char* const wrong = WhyNoObject(to, pools)) Found(check, fmt::format("{} refers to {:#x}, {}", ObjectText(n), to, wrong));
+        if (const NodeId target = heap_.index.Find(to); target != heap::kNoNode && heap_.IsTracked(target)) continue;  // looked at for itself
+        if (const char* const wrong = freed.WhyNoObject(to)) Found(check, fmt::format("{} refers to {:#x}, {}", ObjectText(n), to, wrong));
       }
     });
     if (outcome_.interrupted) report_.not_checked.push_back({"references", "stopped before all were checked"});
-  }
-  // Memory that the process has and the image has not.
-  [[nodiscard]] bool IsMissing(Address a) const {
-    const target::Process& process = in_.reader.process();
-    if (process.memory.At(a, 1) != nullptr) return false;
-    return process.FindModule(a) != nullptr ||
-           std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
-  }
-  [[nodiscard]] const char* WhyNoObject(Address a, const audit::PymallocHeap& pools) const {
-    const target::MemoryImage& memory = in_.reader.process().memory;
-    if (const NodeId n = heap_.index.Find(a); n != heap::kNoNode) {
-      if (heap_.IsTracked(n)) return nullptr;  // looked at for itself
-    }
-    const cpython::ObjectHeaderReader header(in_.reader.runtime());
-    const std::byte* const p = memory.At(a, header.size());
-    if (p == nullptr) return IsMissing(a) ? nullptr : "where no memory is";
-    if (in_.reader.Type(header.Type(p)) == nullptr) return IsMissing(header.Type(p)) ? nullptr : "where no object is";
-    if (const auto block = pools.BlockAt(a); block && !block->in_use) return "in a block that was freed";
-    return nullptr;
   }
 
   void CompareReaders(report::Header& header) {

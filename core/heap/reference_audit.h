@@ -17,8 +17,9 @@ enum class Auditable : std::uint8_t {
   kStatic,       // static data of a module in a release whose static objects start with counts of their own (up to 3.11)
   kNoCount,      // count 0: being freed, or on a free list
   kUnreadable,   // the object, or a count that fits no number
+  kFreed,        // its memory was given back: a free block of the allocator, or an entry of a free list with a link in place of its count
 };
-inline constexpr std::size_t kAuditableKinds = 5;
+inline constexpr std::size_t kAuditableKinds = 6;
 
 /// What keeps an object alive, beside its count.
 enum class Held : std::uint8_t {
@@ -36,6 +37,13 @@ struct UnreachedObject {
   std::uint32_t hanging = 0;   // of words in memory that only lost objects lead to
 };
 
+/// A reference that is known exactly, and where it leads there is no object any more: not even its type is left.
+struct DanglingReference {
+  Address target = 0;
+  NodeId holder = kNoNode;
+  std::string place;  // label of the reference
+};
+
 struct ReferenceAudit {
   std::vector<std::uint32_t> known;     // references that are known exactly, by node
   std::vector<std::uint32_t> possible;  // words that may be references to it
@@ -43,6 +51,7 @@ struct ReferenceAudit {
   std::vector<Held> held;               // by node
   LostPart lost;                        // empty where everything is held
   std::vector<UnreachedObject> unreached;  // by address; not nodes of the snapshot
+  std::vector<DanglingReference> dangling;  // by target
   std::uint64_t open_bytes = 0;         // memory that was searched for words
   std::uint64_t blocks_in_use = 0;      // of CPython's allocator
   std::uint64_t native_blocks = 0;      // given out to C code: followed from real roots

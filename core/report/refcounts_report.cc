@@ -8,7 +8,8 @@
 namespace pygc::report {
 namespace {
 
-const char* Meaning(const std::string& kind) {
+const char* Meaning(const std::string& kind, bool freed) {
+  if (freed) return "its memory was freed and is still used: whoever refers to it reads what is left, or another object";
   if (kind == "deficit") return "more references than its count: a reference was given up that is still used";
   if (kind == "surplus") return "held rightly, and counted higher than every reference found: a reference was leaked";
   if (kind != "lost") return "";
@@ -17,12 +18,12 @@ const char* Meaning(const std::string& kind) {
 
 void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style::kBad) {
   out.Line();
-  out.To(4).Add(f.kind, style).To(14).Add(f.type, Style::kName).Add(fmt::format(" at {:#x}", f.object));
+  out.To(4).Add(f.kind, style).To(14).Add(f.type.empty() ? "(freed)" : f.type, Style::kName).Add(fmt::format(" at {:#x}", f.object));
   out.Line(f.text.empty() ? "" : "  " + f.text);
   std::string found = fmt::format("ob_refcnt {}, {} found", Thousands(f.recorded), Counted(f.known, "reference"));
   if (f.possible > 0) found += fmt::format(", and {} that may be one", Counted(f.possible, "word"));
   out.To(8).Line(found);
-  if (const char* meaning = Meaning(f.kind); *meaning != '\0') out.To(8).Paragraph(meaning, 8, Style::kFaint);
+  if (const char* meaning = Meaning(f.kind, f.freed); *meaning != '\0') out.To(8).Paragraph(meaning, 8, Style::kFaint);
   if (!f.cause.empty()) out.To(8).Paragraph(f.cause, 8);
   for (const CountHolder& h : f.holders) {
     out.To(8).Add(f.kind == "deficit" ? "used by " : "held by ", Style::kFaint);
@@ -40,7 +41,7 @@ void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style
 
 void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
   json.Object().String("kind", f.kind).Hex("object", f.object).String("type", f.type).String("text", f.text);
-  json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible);
+  json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible).Bool("freed", f.freed);
   for (const auto& [key, list] : {std::pair{"holders", &f.holders}, std::pair{"words", &f.words}}) {
     json.Key(key).Array();
     for (const CountHolder& holder : *list) {

@@ -24,6 +24,7 @@ struct RefcountFinding {
   std::vector<CountHolder> holders;  // some of those that are known
   std::vector<CountHolder> words;    // --all: where words lie that may be references
   std::string cause;                 // of a known leak: file, function, what it does
+  bool freed = false;                // its memory was given back; type is empty where nothing is left to tell it
 };
 
 struct NotAudited {

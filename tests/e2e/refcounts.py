@@ -3,7 +3,8 @@
 
 usage: refcounts.py [-v] [--quick] [--interpreter TEXT]...
 
-For each interpreter with a GIL, debug builds too: one process with right counts and one with wrong ones, live and from a core (--quick: live only).
+For each interpreter with a GIL, debug builds too: one process with right counts, one with wrong ones, and one with objects that were freed although something
+still refers to them; live and from a core (--quick: live only).
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import argparse
@@ -19,6 +20,7 @@ import interpreters  # noqa: E402
 import process  # noqa: E402
 
 PROGRAM = os.path.join(HERE, "refcounts", "program.py")
+DANGLING = os.path.join(HERE, "refcounts", "dangling_program.py")
 SECONDS = 60       # of one command, on a busy machine
 BLOCKS = 64        # what the program allocates or frees between its sum and its last read
 FOUND = 0.93       # of the planted ones; each of the others is listed by --all with a word of memory that explains it
@@ -77,6 +79,29 @@ def check_planted(target, truth, trace_refs):
     return wrong
 
 
+def check_dangling(target, truth):
+    """Each freed object is a deficit that names what still refers to it, and verify knows it too."""
+    wrong = []
+    result = audit(target, (1,), wrong)
+    if result is None:
+        return wrong
+    found = {f["object"]: f for f in result["refcount_findings"]}
+    for address, holder in truth["freed"].items():
+        f = found.pop(address, None)
+        if f is None:
+            wrong.append("%s was freed and %s refers to it: not found" % (address, holder))
+        elif f["kind"] != "deficit":
+            wrong.append("%s was freed: a %s" % (address, f["kind"]))
+        elif holder not in [h["object"] for h in f["holders"]]:
+            wrong.append("%s was freed: %s is not named, but %s" % (address, holder, f["holders"]))
+    for f in found.values():
+        wrong.append("a %s that nobody made: %s %s, count %d, found %d" % (f["kind"], f["type"], f["object"], f["recorded"], f["found"]))
+    ran = process.pygc(*(target + ["verify", "--format", "json"]), timeout=SECONDS)
+    if ran.code != 1:
+        wrong.append("verify: exit %s: %s" % (ran.code, ran.tail()))
+    return wrong
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     p.add_argument("-v", "--verbose", action="store_true")
@@ -91,17 +116,19 @@ def main():
             print("skipped %s: counts of free-threaded builds are not audited yet" % i.name)
             skipped += 1
             continue
-        for arguments in (["--healthy"], []):
+        for name, arguments in (("healthy", ["--healthy"]), ("planted", []), ("dangling", [])):
             try:
-                with process.Program(i.path, PROGRAM, arguments) as program:
+                with process.Program(i.path, DANGLING if name == "dangling" else PROGRAM, arguments) as program:
                     ways = [("live", ["-p", program.pid])] + ([] if options.quick else [("core", ["-c", program.gcore()])])
                     for way, target in ways:
                         version = tuple(int(x) for x in i.name.split("-")[0].rstrip("t").split(".")[:2])
-                        wrong = check_healthy(target, program.truth, version) if arguments else check_planted(target, program.truth, version < (3, 0) and "dbg" in i.name)
+                        trace_refs = version < (3, 0) and "dbg" in i.name
+                        wrong = (check_healthy(target, program.truth, version) if name == "healthy" else check_dangling(target, program.truth)
+                                 if name == "dangling" else check_planted(target, program.truth, trace_refs))
                         failed += bool(wrong)
                         passed += not wrong
                         if wrong or options.verbose:
-                            print("%s %s %s %s" % ("FAILED " if wrong else "ok     ", i.name, "healthy" if arguments else "planted", way))
+                            print("%s %s %s %s" % ("FAILED " if wrong else "ok     ", i.name, name, way))
                         for w in wrong[:20]:
                             print("        %s" % w)
             except process.CannotTest as e:

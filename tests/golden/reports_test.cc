@@ -207,9 +207,11 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   r.explained = 50;
   r.not_audited = {{"immortal", "immortal, their count never changes", 28416}};
   CheckGolden("refcounts-none.txt", Text(h, r));
-  r.deficits = r.surpluses = r.lost = 1;
+  r.deficits = 2;
+  r.surpluses = r.lost = 1;
   r.explained = 47;
   r.findings = {{"deficit", 0x7f0010, "dict", "", 1, 3, 0, {{0x7f0100, "app.Cache", "._entries"}, {0, "", "PyInterpreterState imports.modules"}}, {}, ""},
+                {"deficit", 0x7f0018, "", "", 0, 1, 0, {{0x7f0100, "app.Cache", "._last"}}, {}, "", true},
                 {"surplus", 0x7f0020, "function", "handle", 4, 1, 2, {{0x7f0200, "dict", "['handle']"}}, {{0, "", "libapp.so: cache+0x8"}}, ""},
                 {"lost", 0x7f0030, "app.\x1b[2JMessage", "", 1, 0, 0, {}, {}, ""}};
   r.all = true;

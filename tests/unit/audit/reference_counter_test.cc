@@ -85,7 +85,7 @@ struct Audited {
   [[nodiscard]] std::uint32_t Possible(Address a) const { return audit.possible[heap.index.Find(a)]; }
   [[nodiscard]] std::string Verdict(Address a) const {
     for (const analysis::CountFinding& f : judged.findings) {
-      if (heap.AddressOf(f.object) == a) return f.kind == CountFindingKind::kDeficit ? "deficit" : f.kind == CountFindingKind::kSurplus ? "surplus" : "lost";
+      if (f.object != heap::kNoNode && heap.AddressOf(f.object) == a) return f.kind == CountFindingKind::kDeficit ? "deficit" : f.kind == CountFindingKind::kSurplus ? "surplus" : "lost";
     }
     return "";
   }
@@ -142,6 +142,34 @@ TEST_CASE("a count that is one too low, one too high, and one that native memory
     CHECK(a.Possible(held) == 1);
     CHECK(a.Verdict(right).empty());
     CHECK(a.Verdict(owner).empty());
+  });
+}
+
+TEST_CASE("what was freed and is still referred to is a deficit; what it referred to itself counts no more") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address inner = python.List({}), freed = python.List({inner}), gone = python.Str("gone"), right = python.List({});
+    const Address owner = python.List({freed, gone, right});
+    for (const Address a : {inner, right, owner}) python.Track(a);
+    python.fake().Map(kNative, 0x1000);
+    python.fake().Write<std::uint64_t>(kNative + 0x200, owner);
+    python.fake().Write<std::uint64_t>(kNative + 0x208, inner);
+    SetRefcount(python, inner, 1);
+    SetRefcount(python, freed, 0);
+    SetRefcount(python, right, 1);
+    SetRefcount(python, owner, 1);
+    python.fake().Write<std::uint64_t>(gone + python.layout().Offset(Field::PyObject_ob_type), kNative + 0x800);  // overwritten: no type is there
+    const Audited a(python);
+    CHECK(a.Verdict(freed) == "deficit");
+    CHECK(a.Verdict(inner).empty());
+    CHECK(a.Verdict(right).empty());
+    REQUIRE(a.judged.findings.size() == 2);
+    const analysis::CountFinding& of_gone = a.judged.findings.back();
+    CHECK(of_gone.object == heap::kNoNode);
+    CHECK(of_gone.address == gone);
+    CHECK(of_gone.freed);
+    REQUIRE(a.audit.dangling.size() == 1);
+    CHECK(a.heap.AddressOf(a.audit.dangling[0].holder) == owner);
+    CHECK(a.audit.dangling[0].place == "[1]");
   });
 }
 
