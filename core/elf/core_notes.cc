@@ -96,6 +96,7 @@ void ReadCoreNote(const Note& note, CoreNotes& out) {
       out.signal = LoadUnchecked<std::int32_t>(note.bytes.data());
       out.signal_code = LoadUnchecked<std::int32_t>(note.bytes.data() + kSiginfoCode);
       out.fault_address = LoadUnchecked<std::uint64_t>(note.bytes.data() + kSiginfoAddress);
+      out.sender = LoadUnchecked<std::int32_t>(note.bytes.data() + kSiginfoAddress);
       break;
     default:
       break;

@@ -38,7 +38,8 @@ struct CoreNotes {
   std::string arguments;               // its pr_psargs, 79 bytes at most: for people, never a path to open
   std::int32_t signal = 0;             // NT_SIGINFO: si_signo
   std::int32_t signal_code = 0;
-  Address fault_address = 0;           // si_addr, meaningful for SIGSEGV, SIGBUS, SIGILL, SIGFPE
+  Address fault_address = 0;           // si_addr, meaningful for SIGSEGV, SIGBUS, SIGILL, SIGFPE raised by the kernel
+  std::int32_t sender = 0;             // si_pid, which lies at the same place; meaningful where a process sent the signal
   bool is_kernel_dump = false;         // QEMU, VMCOREINFO or a crash kernel's note: physical memory, no process
   std::vector<std::string> damage;     // what could not be read and why, one line each
 

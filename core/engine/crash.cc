@@ -54,6 +54,14 @@ report::CrashFacts FindCrash(const CommandInput& in, const report::StacksReport&
   if (out.kind == report::CrashFacts::Kind::kSignal && thread.has_registers) {
     AddObjects(in, thread, out);
   }
+  if (out.kind == report::CrashFacts::Kind::kSignal && process.signal_info) {
+    const target::SignalInfo& info = *process.signal_info;
+    out.code = info.code;
+    out.fault = info.fault;
+    out.sender = info.sender;
+    out.sent_itself = info.sender != 0 && info.sender == process.pid;
+    if (info.fault) out.fault_place = DescribePlace(in, *info.fault);
+  }
   for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
     const report::ThreadStackReport& t = stacks.threads[i];
     const bool same = t.native_id ? *t.native_id == static_cast<std::uint64_t>(thread.tid) : thread.has_registers && t.thread_id == thread.fs_base();

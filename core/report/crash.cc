@@ -50,9 +50,31 @@ std::string CrashText(const CrashFacts& c) {
   return *meaning ? fmt::format("{}: {}", out, meaning) : out;
 }
 
+std::string FaultText(const CrashFacts& c) {
+  // Linux: asm-generic/siginfo.h.
+  constexpr std::int32_t kSegv = 11, kNotAllowed = 2, kKernel = 0x80;
+  constexpr Address kFirstPage = 4096;
+  if (c.kind != CrashFacts::Kind::kSignal || !c.code) return {};
+  if (c.sent_itself) return "raised by the process itself (abort, raise, or faulthandler, which raises again what it has reported)";
+  if (c.sender != 0) return fmt::format("sent by process {}", c.sender);
+  if (c.signal == kSegv && *c.code == kKernel) return "an address that no process can have (not canonical): no pointer, or one that was overwritten";
+  if (!c.fault) return {};
+  std::string out = *c.fault == 0 ? "a null pointer" : *c.fault < kFirstPage ? fmt::format("{:#x}, a null pointer + {}", *c.fault, *c.fault) : fmt::format("{:#x}: {}", *c.fault, c.fault_place);
+  if (c.signal == kSegv && *c.code == kNotAllowed) out += ", mapped, but not for this use";
+  return out;
+}
+
 void WriteCrashAddress(const CrashFacts& c, JsonWriter& json) {
   json.Key("address");
   c.address ? json.Hex(*c.address) : json.Null();
+  json.Key("fault_address");
+  c.fault ? json.Hex(*c.fault) : json.Null();
+  json.Key("fault_place");
+  c.fault_place.empty() ? json.Null() : json.String(c.fault_place);
+  json.Key("signal_code");
+  c.code ? json.Integer(*c.code) : json.Null();
+  json.Key("sender");
+  c.sender != 0 ? json.Integer(c.sender) : json.Null();
   json.Key("objects").Array();
   for (const CrashObject& o : c.objects) json.Object().String("where", o.where).Hex("address", o.address).String("type", o.type).EndObject();
   json.EndArray();

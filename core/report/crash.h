@@ -26,6 +26,11 @@ struct CrashFacts {
   std::string module;                       // path of the file mapped there; empty where none
   std::optional<std::size_t> python_thread;  // index into StacksReport::threads; nullopt: it ran no Python
   std::optional<Address> address;           // of the instruction
+  std::optional<Address> fault;             // what it used: si_addr
+  std::string fault_place;                  // what lies there
+  std::optional<std::int32_t> code;         // si_code
+  std::int32_t sender = 0;                  // the process that sent the signal; 0: none did, or not known
+  bool sent_itself = false;                 // that was this one: abort(), raise(), a handler that raises the signal again (faulthandler)
   std::vector<CrashObject> objects;         // those that the registers held, arguments first
 };
 
@@ -35,7 +40,9 @@ struct CrashFacts {
 [[nodiscard]] const char* SignalMeaning(std::int32_t signal) noexcept;
 /// "SIGSEGV in thread 4711 at 0x7f12ab34cd50: invalid memory access"; empty where no signal ended it.
 [[nodiscard]] std::string CrashText(const CrashFacts& crash);
-/// "address", "objects": members of an object that is open.
+/// What the signal was about, for a line of its own: "0x1230: no memory of the process", "sent by process 4711"; empty where nothing says.
+[[nodiscard]] std::string FaultText(const CrashFacts& crash);
+/// "address", "fault_address", ..., "objects": members of an object that is open.
 void WriteCrashAddress(const CrashFacts& crash, JsonWriter& json);
 
 }  // namespace pygc::report

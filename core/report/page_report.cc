@@ -70,6 +70,7 @@ class Page {
     out_.Markup("<p class=\"bad\">").Text(fmt::format("Ended by {}", SignalName(c.signal))).Text(c.thread != 0 ? fmt::format(" in thread {}", c.thread) : "");
     if (const char* meaning = SignalMeaning(c.signal); *meaning != '\0') out_.Text(": ").Text(meaning);
     out_.Text(c.place.empty() ? "." : ", in ").Text(c.place);
+    if (const std::string fault = FaultText(c); !fault.empty()) out_.Markup("<br>").Text(c.fault ? "It touched " : "Cause: ").Text(fault);
     const std::vector<ThreadStackReport>& threads = report_.overview.stacks.threads;
     if (c.python_thread && *c.python_thread < threads.size() && !threads[*c.python_thread].frames.empty()) {
       const StackFrame& f = threads[*c.python_thread].frames.front();

@@ -55,6 +55,7 @@ void WriteCrash(TextWriter& out, const StacksReport& r) {
   const CrashFacts& c = *r.crash;
   out.Line().Line(CrashText(c), c.kind == CrashFacts::Kind::kSignal ? Style::kBad : Style::kPlain);
   if (!c.place.empty()) out.To(2).Add("in ", Style::kFaint).Line(c.place);
+  if (const std::string fault = FaultText(c); !fault.empty()) out.To(2).Add(c.fault ? "touched " : "cause ", Style::kFaint).Line(fault);
   if (c.kind != CrashFacts::Kind::kSignal) return;
   const ThreadStackReport* const thread = c.python_thread && *c.python_thread < r.threads.size() ? &r.threads[*c.python_thread] : nullptr;
   if (thread != nullptr && !thread->frames.empty()) {

@@ -88,6 +88,7 @@ void WriteCrash(const Header& h, const TriageReport& r, TextWriter& out) {
     const char* const meaning = SignalMeaning(c.signal);
     Row(out, "crash", fmt::format("{}{}{}", SignalName(c.signal), c.thread != 0 ? fmt::format(" in thread {}", c.thread) : "", *meaning ? fmt::format(": {}", meaning) : ""), Style::kBad);
   }
+  if (const std::string fault = FaultText(c); !fault.empty()) Row(out, c.fault ? "touched" : "cause", fault, Style::kPlain, 1);
   if (!c.place.empty()) Row(out, "in", c.place, Style::kPlain, 1);
   if (thread != nullptr && !thread->frames.empty()) {
     Row(out, "Python", PlaceOf(thread->frames.front(), kScreenWidth - kText), Style::kName);

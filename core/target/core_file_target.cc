@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "core/base/byte_reader.h"
 #include "core/base/mapped_file.h"
@@ -285,6 +286,20 @@ void DropUnreadStacks(ProcessDraft& draft) {
       "the stacks of {} threads are zeroes in the core: gcore could not read them (guard pages inside the mapping); a core by the kernel or pygc -p has them", dropped));
 }
 
+// Linux: siginfo_layout(), kernel/signal.c: which members are filled follows from the signal and si_code. nullopt: the core has no NT_SIGINFO.
+std::optional<SignalInfo> SignalInfoOf(const elf::CoreNotes& notes) {
+  constexpr std::int32_t kKernel = 0x80;                        // SI_KERNEL: of SIGSEGV a general protection fault, for which the processor tells no address
+  constexpr std::int32_t kUser = 0, kQueue = -1, kThread = -6;  // SI_USER, SI_QUEUE, SI_TKILL
+  constexpr std::int32_t kWithAddress[] = {4, 7, 8, 11};        // SIGILL, SIGBUS, SIGFPE, SIGSEGV
+  if (notes.signal == 0) return std::nullopt;
+  SignalInfo out;
+  out.code = notes.signal_code;
+  const bool has_address = std::find(std::begin(kWithAddress), std::end(kWithAddress), notes.signal) != std::end(kWithAddress);
+  if (has_address && out.code > 0 && out.code != kKernel) out.fault = notes.fault_address;
+  if (out.code == kUser || out.code == kQueue || out.code == kThread) out.sender = notes.sender;
+  return out;
+}
+
 void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
   Process& process = draft.process;
   process.pid = notes.pid;
@@ -296,6 +311,7 @@ void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
     thread.has_registers = true;
     process.threads.push_back(thread);
   }
+  process.signal_info = SignalInfoOf(notes);
   if (process.pid == 0 && !process.threads.empty()) process.pid = process.threads.front().tid;
   // gcore lists the threads in its own order: the one that got the signal goes first.
   std::stable_partition(process.threads.begin(), process.threads.end(), [&](const Thread& t) { return t.signal != 0 || notes.signal == 0; });

@@ -53,6 +53,13 @@ struct Thread {
   [[nodiscard]] Address fs_base() const noexcept { return registers[21]; }
 };
 
+/// What the kernel noted about the signal that a core was written for. Linux: siginfo_t.
+struct SignalInfo {
+  std::int32_t code = 0;          // si_code: above 0 the kernel raised it, else a process sent it
+  std::optional<Address> fault;   // si_addr: what the instruction used (SIGSEGV, SIGBUS) or where it stands (SIGILL, SIGFPE); nullopt: nobody says
+  std::int32_t sender = 0;        // si_pid, of a signal that a process sent; 0: not known
+};
+
 /// One reason why the data are not complete, for `missing[]` of a report.
 struct MissingNote {
   std::string what;    // "file /usr/lib/x.so", "412 MiB of memory"
@@ -70,6 +77,7 @@ struct Process {
   MemoryImage memory;
   std::vector<Module> modules;    // sorted by first range
   std::vector<Thread> threads;    // the one that crashed first
+  std::optional<SignalInfo> signal_info;  // of the signal of the first thread; cores only
   std::vector<MissingRange> missing_ranges;
   std::vector<MissingNote> missing;   // things that make an analysis partial; empty means the image is complete
   std::vector<std::string> warnings;  // things worth knowing that do not

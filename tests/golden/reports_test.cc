@@ -467,6 +467,9 @@ TriageReport Crashed() {
   r.crash.thread = 4711;
   r.crash.place = "libfoo.so: foo_parse+0x1f";
   r.crash.module = "/srv/lib/libfoo.so";
+  r.crash.code = 1;
+  r.crash.fault = 0x18;
+  r.crash.fault_place = "no memory of the process";
   r.crash.python_thread = 0;
   ThreadStackReport main, idle;
   main.thread_id = 0x7f00aa00;
