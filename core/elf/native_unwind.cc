@@ -12,7 +12,7 @@ namespace pygc::elf {
 namespace {
 
 constexpr pid_t kThread = 1;  // dwfl wants a number; only one thread at a time is shown to it
-constexpr unsigned kRip = 16;
+constexpr unsigned kRsp = 7, kRip = 16;
 
 }  // namespace
 
@@ -63,9 +63,12 @@ struct NativeUnwinder::Impl {
   static int OnFrame(Dwfl_Frame* frame, void* argument) {
     auto* const self = static_cast<Impl*>(argument);
     Dwarf_Addr pc = 0;
-    if (!dwfl_frame_pc(frame, &pc, nullptr)) return DWARF_CB_ABORT;
-    self->chain->program_counters.push_back(pc);
-    return self->chain->program_counters.size() < self->max ? DWARF_CB_OK : DWARF_CB_ABORT;
+    bool is_interrupted = false;
+    if (!dwfl_frame_pc(frame, &pc, &is_interrupted)) return DWARF_CB_ABORT;
+    Dwarf_Word sp = 0;
+    if (dwfl_frame_reg(frame, kRsp, &sp) != 0) sp = 0;
+    self->chain->calls.push_back({pc, sp, is_interrupted});
+    return self->chain->calls.size() < self->max ? DWARF_CB_OK : DWARF_CB_ABORT;
   }
 
   // ----
@@ -108,7 +111,7 @@ NativeChain NativeUnwinder::Unwind(const UnwindRegisters& registers, std::size_t
   impl_->max = max;
   // 0: unwound to a frame that says it is the last one. dwfl keeps no state of a thread between two calls.
   chain.complete = dwfl_getthread_frames(impl_->dwfl, kThread, Impl::OnFrame, impl_.get()) == 0;
-  if (chain.program_counters.empty()) chain.program_counters.push_back(registers[kRip]);
+  if (chain.calls.empty()) chain.calls.push_back({registers[kRip], registers[kRsp]});
   return chain;
 }
 

@@ -23,8 +23,15 @@ struct UnwindModule {
 /// Registers of a thread, x86-64, in the order of DWARF: rax rdx rcx rbx rsi rdi rbp rsp r8 - r15, rip.
 using UnwindRegisters = std::array<std::uint64_t, 17>;
 
+/// One native frame. Its locals lie from its stack pointer up to that of the frame behind it.
+struct NativeCall {
+  Address program_counter = 0;  // of a caller: the address behind the call
+  Address stack_pointer = 0;    // as it is in this frame; 0: not known
+  bool is_interrupted = true;   // stands at that instruction: the innermost one, and one that a signal came upon. false: it is a caller
+};
+
 struct NativeChain {
-  std::vector<Address> program_counters;  // innermost first; of callers: the address behind the call
+  std::vector<NativeCall> calls;  // innermost first
   bool complete = false;                  // false: unwind tables or memory were missing before the thread's first function
 };
 

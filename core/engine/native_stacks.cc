@@ -25,6 +25,19 @@ elf::UnwindRegisters Registers(const target::Thread& t) {
   return out;
 }
 
+// Whether the interpreter's loop runs in this native frame. From 3.12 on the frame of the interpreter's own that ends what one call of the loop runs is a local
+// variable of it, so no symbol is needed. CPython: entry_frame [3.12, 3.13], entry [3.14+], _PyEval_EvalFrameDefault(), Python/ceval.c.
+bool RunsLoop(const elf::NativeChain& chain, std::size_t i, std::string_view symbol, Address entry) {
+  if (entry == 0) return IsEvalLoop(symbol);
+  return i + 1 < chain.calls.size() && chain.calls[i].stack_pointer <= entry && entry < chain.calls[i + 1].stack_pointer;
+}
+
+// The frame behind those that the same call of the loop runs as frames[next] does; 0: none, or not known.
+Address EntryOf(const std::vector<objects::PythonFrame>& frames, std::size_t next) {
+  while (next < frames.size() && !frames[next].is_entry) ++next;
+  return next < frames.size() ? frames[next].entry : 0;
+}
+
 }  // namespace
 
 NativeStacks::NativeStacks(const CommandInput& in) : in_(in) {
@@ -49,18 +62,19 @@ report::NativeStack NativeStacks::Of(const target::Thread& thread, const std::ve
   const elf::NativeChain chain = unwinder_->Unwind(Registers(thread), kMostFrames);
   out.complete = chain.complete;
   std::size_t next = 0;  // Python frame
-  for (std::size_t i = 0; i < chain.program_counters.size(); ++i) {
+  for (std::size_t i = 0; i < chain.calls.size(); ++i) {
     report::NativeFrame& frame = out.frames.emplace_back();
-    frame.address = chain.program_counters[i];
-    const Address at = i == 0 ? frame.address : frame.address - 1;  // of a caller: the call itself, which may be the last instruction of its function
+    frame.address = chain.calls[i].program_counter;
+    const Address at = chain.calls[i].is_interrupted ? frame.address : frame.address - 1;  // of a caller: the call itself, which may be the last instruction of its function
     const target::Module* const module = in_.reader.process().FindModule(at);
     if (module == nullptr) continue;
     frame.module = module->path;
     const std::optional<elf::Symbol> symbol = module->file ? module->file->SymbolAt(at - static_cast<Address>(module->load_bias)) : std::nullopt;
-    if (!symbol) continue;
-    frame.symbol = std::string(symbol->name);
-    frame.offset = frame.address - static_cast<Address>(module->load_bias) - symbol->address;
-    if (!IsEvalLoop(symbol->name)) continue;
+    if (symbol) {
+      frame.symbol = std::string(symbol->name);
+      frame.offset = frame.address - static_cast<Address>(module->load_bias) - symbol->address;
+    }
+    if (next >= frames.size() || !RunsLoop(chain, i, frame.symbol, EntryOf(frames, next))) continue;
     while (next < frames.size()) {
       frame.python.push_back(next);
       if (frames[next++].is_entry) break;

@@ -68,14 +68,6 @@ std::optional<Address> FrameReader::CurrentFrame(Address tstate) const {
   return border && *border != 0 ? read(*border, Field::PyCFrame_current_frame) : border;
 }
 
-// ASSUMES: _PyInterpreterFrame.is_entry, a bool that only 3.11 has, stands right before `owner`. Where frames of the interpreter's own mark the border (3.12+)
-// it is not asked.
-bool FrameReader::IsMarkedEntry(Address frame) const {
-  if (!layout_.Has(Field::PyInterpreterFrame_owner) || layout_.Has(Constant::FRAME_OWNER_ENTRY)) return false;
-  const std::byte* const p = values_.memory().At(frame + layout_.Offset(Field::PyInterpreterFrame_owner) - 1, 1);
-  return p != nullptr && LoadUnchecked<std::uint8_t>(p) == 1;
-}
-
 ThreadStack FrameReader::StackOf(const cpython::PyThread& thread, const Limits& limits) const {
   ThreadStack stack;
   const bool objects = layout_.Has(Field::PyThreadState_frame);
@@ -91,9 +83,10 @@ ThreadStack FrameReader::StackOf(const cpython::PyThread& thread, const Limits& 
     if (frame->is_python) {
       stack.frames.push_back(*frame);
       // Up to 3.10 each call runs one frame; 3.11 says which is the last; later a frame of the interpreter's own stands behind it.
-      stack.frames.back().is_entry = objects || IsMarkedEntry(at);
+      stack.frames.back().is_entry = objects || Signed(at, Field::PyInterpreterFrame_is_entry) != 0;
     } else if (!stack.frames.empty()) {
       stack.frames.back().is_entry = true;
+      if (stack.frames.back().entry == 0) stack.frames.back().entry = at;  // 3.14+: the thread's own last one may follow
     }
     at = frame->previous;
   }

@@ -26,6 +26,7 @@ struct PythonFrame {
   bool is_python = true;     // false: the interpreter's own frame at the border to C code (3.12+)
   bool owned_by_generator = false;
   bool is_entry = false;     // in a thread's stack: the last one that one call of the interpreter's loop runs
+  Address entry = 0;         // of such a one: the interpreter's own frame behind it, on the C stack of that call (3.12+)
 };
 
 /// A place in a frame that holds a reference.
@@ -75,7 +76,6 @@ class FrameReader {
   [[nodiscard]] std::int64_t LineOf(Address code, std::int64_t code_offset) const;
   [[nodiscard]] std::int64_t CodeOffset(Address frame, Address code) const;
   [[nodiscard]] Address CodeStart(Address frame, Address code, Address instruction) const;
-  [[nodiscard]] bool IsMarkedEntry(Address frame) const;
   [[nodiscard]] std::optional<Address> CurrentFrame(Address tstate) const;  // 0: none; nullopt: it is not in the image
   void AppendVariables(const PythonFrame& frame, std::vector<FrameSlot>& out) const;
   void AppendStack(const PythonFrame& frame, std::uint64_t variables, std::vector<FrameSlot>& out) const;
