@@ -24,6 +24,7 @@ namespace pygc::engine {
 
 struct AuditData;
 class Baseline;
+struct SavedSite;
 class SiteCache;
 
 /// What each object alone keeps alive.
@@ -81,6 +82,7 @@ struct OldHeap {
   std::int32_t pid = 0;            // 0: not known
   bool complete = true;
   SiteCache* sites = nullptr;      // nullptr for a saved export
+  const std::vector<SavedSite>* saved_sites = nullptr;  // of a saved export
 };
 
 /// What a command found, and its report in the format asked for.

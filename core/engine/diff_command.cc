@@ -8,8 +8,10 @@
 #include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 #include "core/engine/node_path.h"
+#include "core/engine/old_heap.h"
 #include "core/engine/sites.h"
 #include "core/report/diff_report.h"
+#include "core/report/escape.h"
 
 namespace pygc::engine {
 namespace {
@@ -250,27 +252,12 @@ class Comparison {
   // Lines are the same in both by their text, whatever the processes are.
   void CompareSites() {
     const objects::AllocationSites* const now = SitesIfOn(in_);
-    if (now == nullptr) report_.no_sites = WhyNoSites(in_);
-    else if (old_.sites == nullptr) report_.no_sites = "an export does not say where its objects were allocated: compare with a core";
-    if (!report_.no_sites.empty()) return;
-    const Result<const objects::AllocationSites*> then = old_.sites->Get(in_.progress);
-    if (!then) {
-      report_.no_sites = "stopped before the tables of tracemalloc were read";
-      return;
-    }
     std::map<std::string, report::DiffSite> rows;
-    const auto add = [&](const objects::AllocationSites& sites, std::uint64_t report::DiffSite::*blocks, std::uint64_t report::DiffSite::*bytes) {
-      std::vector<report::DiffSite*> row;
-      for (std::uint32_t i = 0; i < sites.site_count(); ++i) row.push_back(&rows[sites.SiteText(i)]);
-      for (const objects::AllocationSites::Block& block : sites.blocks()) {
-        const std::uint32_t site = sites.SiteOf(block.traceback);
-        if (site == objects::AllocationSites::kNone) continue;
-        ++(row[site]->*blocks);
-        row[site]->*bytes += block.bytes;
-      }
-    };
-    add(**then, &report::DiffSite::blocks_old, &report::DiffSite::bytes_old);
-    add(*now, &report::DiffSite::blocks_new, &report::DiffSite::bytes_new);
+    if (now == nullptr) report_.no_sites = WhyNoSites(in_);
+    else if (old_.saved_sites != nullptr) AddSavedSites(rows);
+    else AddOldSites(rows);
+    if (!report_.no_sites.empty()) return;
+    AddSites(*now, &report::DiffSite::blocks_new, &report::DiffSite::bytes_new, rows);
     for (auto& [place, row] : rows) {
       row.place = place;
       if (row.blocks_old != row.blocks_new || row.bytes_old != row.bytes_new) report_.sites.push_back(row);
@@ -280,6 +267,32 @@ class Comparison {
       return static_cast<std::int64_t>(a.bytes_new - a.bytes_old) > static_cast<std::int64_t>(b.bytes_new - b.bytes_old);
     });
     report_.sites.resize(static_cast<std::size_t>(std::min<std::uint64_t>(report_.sites.size(), Limit())));
+  }
+
+  void AddOldSites(std::map<std::string, report::DiffSite>& rows) {
+    const Result<const objects::AllocationSites*> then = old_.sites->Get(in_.progress);
+    then ? AddSites(**then, &report::DiffSite::blocks_old, &report::DiffSite::bytes_old, rows)
+         : static_cast<void>(report_.no_sites = "stopped before the tables of tracemalloc were read");
+  }
+  void AddSavedSites(std::map<std::string, report::DiffSite>& rows) {
+    if (old_.saved_sites->empty()) report_.no_sites = "OLD does not say where its objects were allocated: tracemalloc was off, or an older pygc exported it";
+    for (const SavedSite& site : *old_.saved_sites) {
+      report::DiffSite& row = rows[site.place];
+      row.blocks_old += site.blocks;
+      row.bytes_old += site.bytes;
+    }
+  }
+  // In the words of an export.
+  static void AddSites(const objects::AllocationSites& sites, std::uint64_t report::DiffSite::*blocks, std::uint64_t report::DiffSite::*bytes,
+                       std::map<std::string, report::DiffSite>& rows) {
+    std::vector<report::DiffSite*> row;
+    for (std::uint32_t i = 0; i < sites.site_count(); ++i) row.push_back(&rows[report::JsonSafe(sites.SiteText(i))]);
+    for (const objects::AllocationSites::Block& block : sites.blocks()) {
+      const std::uint32_t site = sites.SiteOf(block.traceback);
+      if (site == objects::AllocationSites::kNone) continue;
+      ++(row[site]->*blocks);
+      row[site]->*bytes += block.bytes;
+    }
   }
 
   const CommandInput& in_;

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
+#include <tuple>
+#include <unordered_map>
 
 #include "core/analysis/groups.h"
 #include "core/audit/reference_counter.h"
@@ -11,9 +14,11 @@
 #include "core/engine/export_input.h"
 #include "core/engine/inspector.h"
 #include "core/engine/lost_groups.h"
+#include "core/engine/sites.h"
 #include "core/engine/type_query.h"
 #include "core/graph/scc.h"
 #include "core/report/cycle_text.h"
+#include "core/report/escape.h"
 #include "core/report/export.h"
 #include "core/report/export_graph.h"
 
@@ -144,6 +149,39 @@ report::ExportAudit AuditOf(const CommandInput& in) {
   return out;
 }
 
+constexpr std::uint64_t kMaxFrames = 1u << 24;  // of all tracebacks together; tables that lead to each other in circles would have no end
+
+report::ExportAllocations AllocationsOf(const CommandInput& in, const std::vector<Address>& lost) {
+  report::ExportAllocations out;
+  const objects::AllocationSites* const sites = SitesIfOn(in);
+  if (sites == nullptr) return out;
+  for (const objects::AllocationSites::Block& b : sites->blocks()) {
+    out.blocks.push_back({report::ExportBlock::kNone, b.traceback == objects::AllocationSites::kNone ? report::ExportBlock::kNone : b.traceback, b.domain, b.begin, b.bytes});
+  }
+  const auto mark = [&](Address object, std::size_t id) {
+    const std::optional<std::size_t> block = sites->BlockOf(object);
+    if (block) out.blocks[*block].object = std::min(out.blocks[*block].object, static_cast<std::uint32_t>(id));
+  };
+  in.heap.index.ForEach(0, in.heap.size(), [&](heap::NodeId n, Address a) { mark(a, n); });
+  for (std::size_t i = 0; i < lost.size(); ++i) mark(lost[i], in.heap.size() + i);
+  std::sort(out.blocks.begin(), out.blocks.end(), [](const report::ExportBlock& a, const report::ExportBlock& b) {
+    return std::tuple(a.object, a.domain, a.address) < std::tuple(b.object, b.domain, b.address);
+  });
+  std::unordered_map<std::string, std::uint32_t> file_named;
+  std::uint64_t frames = 0;
+  for (std::uint32_t t = 0; t < sites->traceback_count(); ++t) {
+    std::vector<report::ExportFrame>& traceback = out.tracebacks.emplace_back();
+    if (frames >= kMaxFrames) continue;  // LIMIT: kMaxFrames
+    for (const objects::SiteFrame& f : sites->FramesOf(t, in.reader)) {
+      const auto [file, fresh] = file_named.try_emplace(report::JsonSafe(f.file), static_cast<std::uint32_t>(out.files.size()));
+      if (fresh) out.files.push_back(file->first);
+      traceback.push_back({file->second, f.line});
+    }
+    frames += traceback.size();
+  }
+  return out;
+}
+
 }  // namespace
 
 report::ExportInput ExportInputOf(const CommandInput& in, EdgeLabels& labels) {
@@ -151,6 +189,9 @@ report::ExportInput ExportInputOf(const CommandInput& in, EdgeLabels& labels) {
   for (unsigned q = 0; q <= static_cast<unsigned>(objects::ReferentQuality::kUnknown); ++q) {
     input.quality_names.emplace_back(objects::QualityName(static_cast<objects::ReferentQuality>(q)));
   }
+  std::vector<Address> lost;
+  for (const report::ExportLostObject& o : input.audit.lost_objects) lost.push_back(o.address);
+  input.allocations = [&in, lost] { return AllocationsOf(in, lost); };
   return input;
 }
 

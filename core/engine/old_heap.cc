@@ -63,7 +63,7 @@ class Reader {
     if (opened != SQLITE_OK) return Fail(ErrorCode::kUsage, "cannot open {}: {}", path_, db_ ? sqlite3_errmsg(db_.get()) : "out of memory");
     sqlite3_exec(db_.get(), "PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;", nullptr, nullptr, nullptr);
     if (!HasTables()) return Bad("it is a database, but not one that pygc's export wrote");
-    for (const auto& step : {&Reader::Meta, &Reader::Types, &Reader::Objects, &Reader::References, &Reader::Roots}) {
+    for (const auto& step : {&Reader::Meta, &Reader::Types, &Reader::Objects, &Reader::References, &Reader::Roots, &Reader::Sites}) {
       if (Result<void> r = (this->*step)(); !r) return tl::unexpected(r.error());
     }
     return std::move(out_);
@@ -191,6 +191,18 @@ class Reader {
       heap::Root& root = out_.roots.roots.emplace_back();
       root.object = out_.heap.AddressOf(static_cast<NodeId>(n));
     }
+    return rows.good() ? Result<void>() : Bad(sqlite3_errmsg(db_.get()));
+  }
+
+  // Exports that were written before there were such tables stand without them.
+  Result<void> Sites() {
+    Rows tables(db_.get(), "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('allocations', 'tracebacks') AND sql NOT LIKE '%virtual%'");
+    if (!tables.Next() || tables.Integer(0) != 2) return {};
+    if (!progress_.Update("reading the saved export", 0, 0)) return Stopped();
+    Rows rows(db_.get(),
+              "SELECT t.file || ':' || t.line, sum(n), sum(b) FROM (SELECT traceback_id AS id, count(*) AS n, sum(bytes) AS b FROM allocations GROUP BY 1) a "
+              "JOIN (SELECT id, file, line FROM tracebacks WHERE depth = 0) t ON t.id = a.id GROUP BY 1");
+    while (rows.Next()) out_.sites.push_back({rows.Text(0), static_cast<std::uint64_t>(rows.Integer(1)), static_cast<std::uint64_t>(rows.Integer(2))});
     return rows.good() ? Result<void>() : Bad(sqlite3_errmsg(db_.get()));
   }
 

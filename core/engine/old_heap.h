@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/analysis/verdict.h"
 #include "core/base/progress.h"
@@ -12,6 +13,12 @@
 
 namespace pygc::engine {
 
+/// What tracemalloc saw a line allocate, of a saved export.
+struct SavedSite {
+  std::string place;  // "app.py:12"
+  std::uint64_t blocks = 0, bytes = 0;
+};
+
 /// A saved export as a snapshot: objects with address, type, size, count, state and references. Roots are not in it, as far as the database has none.
 struct SavedHeap {
   heap::HeapSnapshot heap;
@@ -20,6 +27,7 @@ struct SavedHeap {
   std::string python, build, path;  // of the process it was made of
   std::int32_t pid = 0;             // 0: not known
   bool complete = true;
+  std::vector<SavedSite> sites;     // empty: tracemalloc was off, or the export is older than its tables for that
 };
 
 /// True where the file starts as a SQLite database does.

@@ -261,7 +261,7 @@ struct Session::Impl {
       Result<SavedHeap> saved = ReadSavedHeap(path, progress);
       if (!saved) return tl::unexpected(saved.error());
       Derived derived;
-      return RunDiff(input, {saved->heap, saved->verdict, saved->roots, &derived, nullptr, path, saved->python, saved->build, saved->pid, saved->complete});
+      return RunDiff(input, {saved->heap, saved->verdict, saved->roots, &derived, nullptr, path, saved->python, saved->build, saved->pid, saved->complete, nullptr, &saved->sites});
     }
     target::OpenOptions options = input.request.target.open;
     std::shared_ptr<const SavedIndex> old_index;

@@ -237,12 +237,17 @@ class SiteReader {
 
 Result<AllocationSites> AllocationSites::Read(const ObjectReader& reader, ProgressSink& progress) { return SiteReader(reader).Run(progress); }
 
-std::uint32_t AllocationSites::TracebackOf(Address object) const noexcept {
+std::optional<std::size_t> AllocationSites::BlockOf(Address object) const noexcept {
   const auto end = blocks_.begin() + static_cast<std::ptrdiff_t>(own_count_);
   const auto after = std::upper_bound(blocks_.begin(), end, object, [](Address a, const Block& b) { return a < b.begin; });
-  if (after == blocks_.begin()) return kNone;
-  const Block& block = *std::prev(after);
-  return object - block.begin < block.bytes ? block.traceback : kNone;
+  if (after == blocks_.begin()) return std::nullopt;
+  const auto block = std::prev(after);
+  return object - block->begin < block->bytes ? std::optional(static_cast<std::size_t>(block - blocks_.begin())) : std::nullopt;
+}
+
+std::uint32_t AllocationSites::TracebackOf(Address object) const noexcept {
+  const std::optional<std::size_t> block = BlockOf(object);
+  return block ? blocks_[*block].traceback : kNone;
 }
 
 std::vector<SiteFrame> AllocationSites::FramesOf(std::uint32_t traceback, const ObjectReader& reader) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class AllocationSites {
   [[nodiscard]] const std::vector<Block>& blocks() const noexcept { return blocks_; }
   /// The traceback of the block that the object at `object` lies in, an index; kNone where that was not traced.
   [[nodiscard]] std::uint32_t TracebackOf(Address object) const noexcept;
+  /// That block, an index into blocks().
+  [[nodiscard]] std::optional<std::size_t> BlockOf(Address object) const noexcept;
+  [[nodiscard]] std::uint32_t traceback_count() const noexcept { return static_cast<std::uint32_t>(tracebacks_.size()); }
   /// The line that allocated, an index below site_count(); kNone for a traceback that cannot be read.
   [[nodiscard]] std::uint32_t SiteOf(std::uint32_t traceback) const noexcept { return traceback < site_of_.size() ? site_of_[traceback] : kNone; }
   [[nodiscard]] std::uint32_t site_count() const noexcept { return static_cast<std::uint32_t>(sites_.size()); }

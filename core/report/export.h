@@ -49,6 +49,27 @@ struct ExportAudit {
   graph::NodeSet lost;  // nodes whose state is lost; without members where nothing is
 };
 
+/// A block of memory that tracemalloc saw being allocated: a row of `allocations`.
+struct ExportBlock {
+  static constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+  std::uint32_t object = kNone;     // id of the one that lies in it
+  std::uint32_t traceback = kNone;  // index into ExportAllocations::tracebacks
+  std::uint32_t domain = 0;         // 0: Python's own allocators
+  Address address = 0;
+  std::uint64_t bytes = 0;
+};
+/// One frame of a traceback.
+struct ExportFrame {
+  std::uint32_t file = 0;  // index into ExportAllocations::files
+  std::uint32_t line = 0;
+};
+/// What the tables of tracemalloc say; without blocks where it was off.
+struct ExportAllocations {
+  std::vector<ExportBlock> blocks;                   // by object, then domain and address; those without an object last
+  std::vector<std::vector<ExportFrame>> tracebacks;  // each with the most recent call first
+  std::vector<std::string> files;                    // valid UTF-8
+};
+
 struct ExportInput {
   const heap::HeapSnapshot& heap;
   const analysis::Verdict& verdict;
@@ -60,6 +81,8 @@ struct ExportInput {
   /// Where objects are held from outside; may be nullptr.
   const heap::RootSet* roots = nullptr;
   ExportAudit audit = {};
+  /// Makes the rows of `allocations` and `tracebacks`; empty: there are none.
+  std::function<ExportAllocations()> allocations = {};
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

@@ -73,6 +73,33 @@ bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush
   return true;
 }
 
+// What tracemalloc saw, last. False where nobody reads any more.
+template <typename Flush>
+bool WriteAllocations(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush) {
+  if (!input.allocations) return true;
+  const ExportAllocations all = input.allocations();
+  const auto id = [](std::uint32_t value) { return value == ExportBlock::kNone ? std::nullopt : std::optional(value); };
+  for (std::size_t i = 0; i < all.tracebacks.size(); ++i) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"traceback\",\"id\":{},\"frames\":[", i);
+    const char* between = "";
+    for (const ExportFrame& f : all.tracebacks[i]) {
+      fmt::format_to(std::back_inserter(out), "{}{{\"file\":{},\"line\":{}}}", between, JsonString(all.files[f.file]), f.line);
+      between = ",";
+    }
+    fmt::format_to(std::back_inserter(out), "]}}\n");
+    if (!flush(kBlockBytes)) return false;
+  }
+  for (const ExportBlock& b : all.blocks) {
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"allocation\"");
+    AddOptional(out, "object", id(b.object));
+    fmt::format_to(std::back_inserter(out), ",\"address\":\"{:#x}\",\"bytes\":{},\"domain\":{}", b.address, b.bytes, b.domain);
+    AddOptional(out, "traceback", id(b.traceback));
+    fmt::format_to(std::back_inserter(out), "}}\n");
+    if (!flush(kBlockBytes)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, ProgressSink& progress) {
@@ -116,7 +143,7 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     reading = reading && flush(kBlockBytes);
   });
   if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");
-  if (reading && WriteAudit(input, out, flush)) flush(1);
+  if (reading && WriteAudit(input, out, flush) && WriteAllocations(input, out, flush)) flush(1);
   return {};
 }
 

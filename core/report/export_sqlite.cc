@@ -16,6 +16,8 @@ CREATE TABLE objects(id INTEGER PRIMARY KEY, address INTEGER UNIQUE, interpreter
 CREATE TABLE refs(src INTEGER, dst INTEGER, label TEXT);
 CREATE TABLE roots(object_id INTEGER, kind TEXT, detail TEXT);
 CREATE TABLE refcount_findings(object_id INTEGER, kind TEXT, recorded INTEGER, found INTEGER, evidence TEXT);
+CREATE TABLE allocations(object_id INTEGER, address INTEGER, bytes INTEGER, domain INTEGER, traceback_id INTEGER);
+CREATE TABLE tracebacks(id INTEGER, depth INTEGER, file TEXT, line INTEGER);
 )";
 
 // The file is renamed only when complete, so a crash leaves nothing that needs a journal.
@@ -77,7 +79,7 @@ class Writer {
     for (const char* sql : {kFast, kSchema}) {
       if (!Execute(sql)) return Failed();
     }
-    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::LostObjects, &Writer::References, &Writer::Roots, &Writer::WordRoots, &Writer::Findings}) {
+    for (const auto& step : {&Writer::Meta, &Writer::Types, &Writer::Objects, &Writer::LostObjects, &Writer::References, &Writer::Roots, &Writer::WordRoots, &Writer::Findings, &Writer::Allocations}) {
       if (Result<void> r = (this->*step)(); !r) return r;
     }
     if (!progress_.Update("writing indexes", 0, 0)) return Cancelled();
@@ -164,6 +166,28 @@ class Writer {
       const std::string safe = JsonSafe(f.evidence);
       insert.Integer(1, f.object).Text(2, f.kind).Integer(3, static_cast<std::int64_t>(f.recorded)).Integer(4, static_cast<std::int64_t>(f.found)).Text(5, safe);
       if (!insert.Step()) return Failed();
+    }
+    return {};
+  }
+
+  Result<void> Allocations() {
+    if (!input_.allocations) return {};
+    const ExportAllocations all = input_.allocations();
+    const auto id = [](std::uint32_t value) { return value == ExportBlock::kNone ? std::nullopt : std::optional(value); };
+    Statement insert(db_.get(), "INSERT INTO allocations VALUES(?,?,?,?,?)");
+    std::uint64_t done = 0;
+    for (const ExportBlock& b : all.blocks) {
+      if (done++ % kExportProgressStep == 0 && !progress_.Update("writing allocations", done, all.blocks.size())) return Cancelled();
+      insert.Integer(1, id(b.object)).Integer(2, static_cast<std::int64_t>(b.address)).Integer(3, static_cast<std::int64_t>(b.bytes)).Integer(4, b.domain).Integer(5, id(b.traceback));
+      if (!insert.Step()) return Failed();
+    }
+    Statement frame(db_.get(), "INSERT INTO tracebacks VALUES(?,?,?,?)");
+    for (std::size_t i = 0; i < all.tracebacks.size(); ++i) {
+      for (std::size_t depth = 0; depth < all.tracebacks[i].size(); ++depth) {
+        const ExportFrame& f = all.tracebacks[i][depth];
+        frame.Integer(1, static_cast<std::int64_t>(i)).Integer(2, static_cast<std::int64_t>(depth)).Text(3, all.files[f.file]).Integer(4, f.line);
+        if (!frame.Step()) return Failed();
+      }
     }
     return {};
   }

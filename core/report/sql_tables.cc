@@ -568,6 +568,55 @@ class StringsTable {
   SqlString string_;
 };
 
+// Blocks that tracemalloc saw, found by the object that lies in them.
+class AllocationsTable {
+ public:
+  explicit AllocationsTable(const std::function<const ExportAllocations&()>& source) : source_(source) {}
+  [[nodiscard]] const char* Declaration() const { return "CREATE TABLE x(object_id INTEGER, address INTEGER, bytes INTEGER, domain INTEGER, traceback_id INTEGER)"; }
+  [[nodiscard]] double AllRows() const { return 1e6; }
+  [[nodiscard]] std::span<const Lookup> Lookups() const { return kLookups; }
+  [[nodiscard]] std::span<const int> RisingColumns() const { return {}; }
+  Result<void> Start(Walk& walk, std::optional<std::uint64_t> key) {
+    blocks_ = source_().blocks;
+    walk.end = blocks_.size();
+    if (!key) return {};
+    const auto low = std::partition_point(blocks_.begin(), blocks_.end(), [&](const ExportBlock& b) { return b.object < *key; });
+    const auto high = std::partition_point(low, blocks_.end(), [&](const ExportBlock& b) { return b.object <= *key; });
+    walk.at = static_cast<std::uint64_t>(low - blocks_.begin());
+    walk.end = static_cast<std::uint64_t>(high - blocks_.begin());
+    return {};
+  }
+  void Next(Walk& walk) const { ++walk.at; }
+  void Give(sqlite3_context* out, const Walk& walk, int column) const {
+    const ExportBlock& b = blocks_[walk.at];
+    const auto give_id = [&](std::uint32_t id) { id == ExportBlock::kNone ? sqlite3_result_null(out) : GiveInteger(out, std::uint64_t{id}); };
+    switch (column) {
+      case 0: return give_id(b.object);
+      case 1: return GiveInteger(out, b.address);
+      case 2: return GiveInteger(out, b.bytes);
+      case 3: return GiveInteger(out, std::uint64_t{b.domain});
+      default: return give_id(b.traceback);
+    }
+  }
+  [[nodiscard]] std::uint64_t RowId(const Walk& walk) const { return walk.at + 1; }
+
+ private:
+  static constexpr Lookup kLookups[] = {{0, 1, false, 1.0}};
+  const std::function<const ExportAllocations&()>& source_;
+  std::span<const ExportBlock> blocks_;
+};
+
+std::vector<SqlRow> TracebackRows(const ExportAllocations& all) {
+  std::vector<SqlRow> rows;
+  for (std::size_t i = 0; i < all.tracebacks.size(); ++i) {
+    for (std::size_t depth = 0; depth < all.tracebacks[i].size(); ++depth) {
+      const ExportFrame& f = all.tracebacks[i][depth];
+      rows.push_back({SqlValue::Integer(static_cast<std::int64_t>(i)), SqlValue::Integer(static_cast<std::int64_t>(depth)), SqlValue::Text(all.files[f.file]), SqlValue::Integer(f.line)});
+    }
+  }
+  return rows;
+}
+
 std::vector<SqlRow> MetaRows(const ExportInput& input) {
   std::vector<SqlRow> rows;
   for (const auto& [key, value] : ExportMeta(input)) rows.push_back({SqlValue::Text(key), SqlValue::Text(value)});
@@ -598,7 +647,15 @@ struct SqlTables::Impl {
         objects(sources),
         refs(sources),
         dominators(sources),
-        strings(sources) {}
+        strings(sources),
+        get_allocations([this, &sources]() -> const ExportAllocations& {
+          if (!made_) made_ = sources.graph.allocations ? sources.graph.allocations() : ExportAllocations();
+          return *made_;
+        }),
+        allocations(get_allocations),
+        tracebacks("CREATE TABLE x(id INTEGER, depth INTEGER, file TEXT, line INTEGER)", [this] { return TracebackRows(get_allocations()); }, true, false) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   ListTable meta, types, roots, findings;
   std::string frames_declaration;
@@ -607,6 +664,10 @@ struct SqlTables::Impl {
   RefsTable refs;
   DominatorsTable dominators;
   StringsTable strings;
+  std::optional<ExportAllocations> made_;
+  std::function<const ExportAllocations&()> get_allocations;
+  AllocationsTable allocations;
+  ListTable tracebacks;
 };
 
 SqlTables::SqlTables(const SqlSources& sources) : impl_(std::make_unique<Impl>(sources)) {}
@@ -614,7 +675,7 @@ SqlTables::~SqlTables() = default;
 
 int SqlTables::Register(sqlite3* db) {
   const std::pair<const char*, ListTable*> lists[] = {
-      {"meta", &impl_->meta}, {"types", &impl_->types}, {"roots", &impl_->roots}, {"refcount_findings", &impl_->findings}, {"frames", &impl_->frames}};
+      {"meta", &impl_->meta}, {"types", &impl_->types}, {"roots", &impl_->roots}, {"refcount_findings", &impl_->findings}, {"frames", &impl_->frames}, {"tracebacks", &impl_->tracebacks}};
   for (const auto& [name, table] : lists) {
     if (const int code = Module<ListTable>::Register(db, name, table); code != SQLITE_OK) return code;
   }
@@ -622,6 +683,7 @@ int SqlTables::Register(sqlite3* db) {
   if (const int code = Module<RefsTable>::Register(db, "refs", &impl_->refs); code != SQLITE_OK) return code;
   if (const int code = Module<DominatorsTable>::Register(db, "dominators", &impl_->dominators); code != SQLITE_OK) return code;
   if (const int code = Module<StringsTable>::Register(db, "strings", &impl_->strings); code != SQLITE_OK) return code;
+  if (const int code = Module<AllocationsTable>::Register(db, "allocations", &impl_->allocations); code != SQLITE_OK) return code;
   return sqlite3_exec(db, kViews, nullptr, nullptr, nullptr);
 }
 

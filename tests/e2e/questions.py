@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -490,6 +491,32 @@ def check_sites_diff(subject):
     return wrong + ([] if after != before else ["nothing grew"])
 
 
+def check_sites_export(subject):
+    """The tables of an export: tracebacks of single objects and figures of lines as the process says; `sql` gives the same rows; OLD may be an export."""
+    core, database = subject.core(), os.path.join(subject.program.folder, "sites.db")
+    saved = process.pygc("-c", core, "export", "--format", "sqlite", "-o", database)
+    if saved.code != 0:
+        return ["export: exit %s: %s" % (saved.code, saved.tail())]
+    rows = {}
+    connection = sqlite3.connect(database)
+    queries = ["select * from tracebacks order by id, depth", "select count(*), sum(bytes), count(distinct object_id), sum(address) from allocations",
+               "select o.address, t.file, t.line from objects o join allocations a on a.object_id = o.id join tracebacks t on t.id = a.traceback_id and t.depth = 0 "
+               "where o.type_id = (select id from types where name = '__main__.Kept') order by 1"]
+    wrong = []
+    for query in queries:
+        rows[query] = [list(r) for r in connection.execute(query)]
+        got = json.loads(process.pygc("-c", core, "sql", "--limit", "0", "--format", "json", query).out)["result"]["rows"]
+        wrong += differ(query, got, rows[query])
+    said = dict((int(a), frames) for a, frames in json.loads(subject.ask("json.dumps(tracebacks())")).items() if frames)
+    for address, frames in sorted(said.items()):
+        found = connection.execute("select t.file, t.line from objects o join allocations a on a.object_id = o.id join tracebacks t on t.id = a.traceback_id where o.address = ? order by t.depth", (address,))
+        wrong += differ("traceback of %#x" % address, ["%s:%d" % tuple(r) for r in found], frames)
+    wrong += [] if len(rows[queries[2]]) == subject.truth["kept"] and len(said) > 10 else ["%d Kept, %d tracebacks" % (len(rows[queries[2]]), len(said))]
+    connection.close()
+    by_core, by_export = (subject.report("diff", old, "--limit", "0")[0] for old in (core, database))
+    return wrong + differ("sites against the export", by_export["sites"], by_core["sites"]) + ([] if by_core["sites"] else ["no line differs from the core"])
+
+
 def check_sites_hosts(subject):
     return hosts_differ(subject, "heap --by site --limit 0 --format json")
 
@@ -568,13 +595,8 @@ def check_native_merged(subject):
     wrong = []
     for t in threads.values():
         numbers = [n for f in t["native"]["frames"] for n in f["python"]]
-        if subject.interpreter.name.startswith(("3.14", "3.15")) and not interpreted_alone(subject):    # the loop is a local function of a stripped file there
-            wrong += differ("Python frames without a place", (t["native"]["merged"], numbers), (False, []))
-            continue
         wrong += differ("Python frames in their order", (t["native"]["merged"], numbers), (True, list(range(t["frame_count"]))))
     mine = threads[subject.truth["thread"]]
-    if not mine["native"]["merged"]:
-        return wrong
     names = [f["function"] for f in mine["frames"]]
     wrong += differ("functions", names[:4], subject.truth["names"])
     at = dict((n, i) for i, f in enumerate(mine["native"]["frames"]) for n in f["python"])
@@ -623,19 +645,16 @@ def check_native_hosts(subject):
 
 
 def check_crash(subject):
-    """The signal, the address, the Python line; objects are what lies there."""
-    subject.program.child.stdin.write(b"crash()\n")
-    subject.program.child.stdin.flush()
-    subject.program.child.wait(60)
-    cores = [n for n in os.listdir(subject.program.folder) if n.startswith("core")]
-    if not cores:
+    """The signal, where it struck, what was touched, the Python line; objects are what lies there. In `triage` too."""
+    core = crash_of(subject, "crash()")
+    if core is None:
         return "the kernel wrote no core here (kernel.core_pattern)"
-    core = os.path.join(subject.program.folder, cores[0])
     result = json.loads(process.pygc("-c", core, "stacks", "--format", "json").out)["result"]
     crash, wrong = result["crash"], []
     with open(core, "rb") as f:
         notes = f.read(1 << 20)
     wrong += differ("signal", crash["signal"], 11) + differ("its address is in a register of the core", struct.pack("<Q", int(crash["address"], 16)) in notes, True)
+    wrong += differ("what was touched", (crash["fault_address"], crash["fault_place"], crash["signal_code"], crash["sender"]), (hex(subject.truth["touched"]), "no memory of the process", 1, None))
     frames = result["threads"][crash["python_thread"]]["frames"]
     names = [f["function"] for f in frames]
     wrong += differ("Python line", [f["line"] for f in frames if f["function"] == "crash"], [subject.truth["line"]]) + differ("its function", "crash" in names[:2], True)
@@ -643,8 +662,49 @@ def check_crash(subject):
         cards = json.loads(process.pygc("-c", core, "show", "--format", "json", *[o["address"] for o in crash["objects"]]).out)["result"]["objects"]
         wrong += differ("objects", [o["type"] for o in crash["objects"]], [c.get("type") for c in cards])
     text = process.pygc("-c", core, "stacks").out
-    wrong += [] if "SIGSEGV in thread" in text and crash["address"] in text else ["no line for the crash: " + text[:300]]
+    wrong += [] if "SIGSEGV in thread" in text and crash["address"] in text and "touched %#x: no memory of the process" % subject.truth["touched"] in text else ["no line for the crash: " + text[:300]]
+    triage = process.pygc("-c", core, "triage", "--format", "json")
+    subject.documents.append(os.path.join(subject.program.folder, "triage.json"))
+    with open(subject.documents[-1], "w") as f:
+        f.write(triage.out)
+    of_triage = json.loads(triage.out)["result"]["crash"]
+    wrong += differ("triage", [of_triage[k] for k in ("address", "fault_address", "fault_place", "signal_code", "sender")],
+                    [crash[k] for k in ("address", "fault_address", "fault_place", "signal_code", "sender")])
     os.unlink(core)
+    return wrong + check_schemas(subject)
+
+
+def crash_of(subject, how):
+    """The kernel's core of the process after `how`; None: the kernel writes none here."""
+    subject.program.child.stdin.write(how.encode() + b"\n")
+    subject.program.child.stdin.flush()
+    subject.program.child.wait(60)
+    cores = [n for n in os.listdir(subject.program.folder) if n.startswith("core")]
+    return os.path.join(subject.program.folder, cores[0]) if cores else None
+
+
+# statement -> signal, what FaultText says
+CRASHES = {
+    "ctypes.string_at(0)": (11, "touched a null pointer"),
+    "ctypes.string_at(0x18)": (11, "touched 0x18, a null pointer + 24"),
+    "ctypes.string_at(0x0123456789abcdef)": (11, "cause an address that no process can have"),
+    "ctypes.memset(ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p).value, 0, 1)": (11, "mapped, but not for this use"),
+    "os.abort()": (6, "cause raised by the process itself"),
+    "(os.fork() or (os.kill(os.getppid(), 11), os._exit(0)), time.sleep(9))": (11, "cause sent by process "),
+}
+
+
+def check_crash_causes(subject):
+    """Other ends than that: a null pointer, a pointer that is none, memory that may not be written, abort(), a signal that somebody sent."""
+    wrong = []
+    for how, (signal, words) in CRASHES.items():
+        with process.Program(subject.interpreter.path, "native_stack") as program:
+            core = crash_of(Subject(program, subject.interpreter), how)
+            if core is None:
+                return "the kernel wrote no core here (kernel.core_pattern)"
+            text = process.pygc("-c", core, "stacks").out
+            crash = json.loads(process.pygc("-c", core, "stacks", "--format", "json").out)["result"]["crash"]
+            wrong += differ(how, crash["signal"], signal) + ([] if words in text else ["%s: not '%s' in %s" % (how, words, text[:300])])
     return wrong
 
 
@@ -655,9 +715,9 @@ QUESTIONS = {
     "diff": ("growth", (check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
     "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
-    "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_schemas), (check_sites_hosts,)),
+    "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_sites_export, check_schemas), (check_sites_hosts,)),
     "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_schemas), (check_resources_hosts,)),
-    "native": ("native_stack", (check_native_merged, check_native_gdb, check_schemas, check_crash), ()),
+    "native": ("native_stack", (check_native_merged, check_native_gdb, check_schemas, check_crash), (check_crash_causes,)),
     "native-hosts": ("native_stack", (), (check_native_hosts,)),
     "sites-off": ("allocation_sites off", (check_sites_off, check_schemas), ()),
     "gc-debug": ("gc_debug", (check_gc_debug,), (check_gc_debug_hosts,)),

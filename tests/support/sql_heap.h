@@ -53,7 +53,20 @@ struct SqlHeap {
     immediate = graph::ImmediateDominators(tree);
   }
   std::uint32_t Below(std::uint32_t n) { return std::uniform_int_distribution<std::uint32_t>(0, n - 1)(random); }
+  // Two tracebacks; blocks with and without an object, with and without a traceback.
+  [[nodiscard]] static ExportAllocations Allocations() {
+    ExportAllocations out;
+    out.files = {"app.py", "lib/evil\x1b.py"};
+    out.tracebacks = {{{0, 12}, {1, 7}}, {{1, 7}}};
+    out.blocks = {{3, 0, 0, 0x1090, 48}, {5, 1, 0, 0x1100, 16}, {5, 0, 0, 0x1110, 16}, {ExportBlock::kNone, ExportBlock::kNone, 77, 0x10, 12345}};
+    return out;
+  }
   [[nodiscard]] ExportInput Input() const {
+    ExportInput input = Graph();
+    input.allocations = Allocations;
+    return input;
+  }
+  [[nodiscard]] ExportInput Graph() const {
     return {heap, verdict, header, {"exact", "approximate"}, [this](heap::NodeId n, std::vector<std::string>& out) {
               out.clear();
               for (std::size_t i = 0; i < heap.graph.Successors(n).size(); ++i) out.push_back(i % 3 == 0 ? "" : "[" + std::to_string(i) + "]");

@@ -72,6 +72,26 @@ TEST_CASE("a saved export becomes a snapshot") {
   CHECK(r->roots.roots[0].object == 140000000000016);
 }
 
+TEST_CASE("lines that allocated, where the export has them") {
+  const std::string graph = std::string(kTables) + kObjects;
+  const std::string tables = "CREATE TABLE allocations(object_id INTEGER, address INTEGER, bytes INTEGER, domain INTEGER, traceback_id INTEGER);"
+                             "CREATE TABLE tracebacks(id INTEGER, depth INTEGER, file TEXT, line INTEGER);";
+  const auto sites = [](const std::string& sql) {
+    const Result<SavedHeap> r = File(sql).Read();
+    REQUIRE(r);
+    std::string text;
+    for (const SavedSite& s : r->sites) text += s.place + " " + std::to_string(s.blocks) + " " + std::to_string(s.bytes) + "; ";
+    return text;
+  };
+  CHECK(sites(graph).empty());
+  CHECK(sites(graph + tables).empty());
+  CHECK(sites(graph + tables + "INSERT INTO tracebacks VALUES(0, 0, 'app.py', 3), (0, 1, 'lib.py', 9), (1, 0, 'app.py', 3), (2, 0, 'b.py', 1);"
+              "INSERT INTO allocations VALUES(1, 4112, 48, 0, 0), (NULL, 5000, 2, 0, 1), (NULL, 5002, 7, 0, 1), (NULL, 5100, 7, 0, NULL), (NULL, 5200, 7, 0, 99);") == "app.py:3 3 57; ");
+  // Views of these names are not run.
+  CHECK(sites(graph + "CREATE TABLE tracebacks(id INTEGER, depth INTEGER, file TEXT, line INTEGER); CREATE VIEW allocations AS SELECT 1 AS traceback_id, 1 AS bytes;").empty());
+  CHECK(Contains(Complaint(graph + tables + "INSERT INTO tracebacks VALUES(0, 0, 'a', 1); INSERT INTO allocations VALUES(1, 1, 9223372036854775807, 0, 0), (1, 1, 9223372036854775807, 0, 0);"), "overflow"));
+}
+
 TEST_CASE("what is no export, or a damaged one, is refused in a line that says why") {
   CHECK(Contains(Complaint("CREATE TABLE meta(a)"), "not one that pygc's export wrote"));
   CHECK(Contains(Complaint(std::string(kTables) + "UPDATE meta SET value = '9' WHERE key = 'schema_version'"), "schema 9"));

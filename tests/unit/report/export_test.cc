@@ -141,6 +141,33 @@ TEST_CASE("roots stand in their table, and those that are no object of the graph
   CHECK(Query(dir / "heap.db", "select object_id, kind, detail from roots") == Rows{"2|frame|local x\\xff in f() at app.py:12"});
 }
 
+TEST_CASE("what tracemalloc saw stands in its tables and records") {
+  const Directory dir;
+  const Heap heap;
+  SilentProgress progress;
+  ExportInput input = heap.Input();
+  input.allocations = [] {
+    ExportAllocations all;
+    all.files = {"app.py", "a \"b\""};
+    all.tracebacks = {{{0, 12}, {1, 7}}, {}};
+    all.blocks = {{2, 0, 0, 0x1070, 48}, {ExportBlock::kNone, ExportBlock::kNone, 77, 0x10, 5}};
+    return all;
+  };
+  Result<OutputFile> file = OutputFile::Create(dir / "heap.db", false);
+  REQUIRE(file);
+  REQUIRE(WriteSqlite(input, *file, progress));
+  REQUIRE(file->Commit());
+  CHECK(Query(dir / "heap.db", "select object_id, address, bytes, domain, traceback_id from allocations") == Rows{"2|4208|48|0|0", "NULL|16|5|77|NULL"});
+  CHECK(Query(dir / "heap.db", "select id, depth, file, line from tracebacks") == Rows{"0|0|app.py|12", "0|1|a \"b\"|7"});
+  std::string lines;
+  REQUIRE(WriteJsonLines(input, [&](std::string_view bytes) { lines += bytes; return true; }, progress));
+  CHECK(lines.ends_with(R"({"record":"traceback","id":0,"frames":[{"file":"app.py","line":12},{"file":"a \"b\"","line":7}]}
+{"record":"traceback","id":1,"frames":[]}
+{"record":"allocation","object":2,"address":"0x1070","bytes":48,"domain":0,"traceback":0}
+{"record":"allocation","object":null,"address":"0x10","bytes":5,"domain":77,"traceback":null}
+)"));
+}
+
 TEST_CASE("references carry their labels, where they are known") {
   const Directory dir;
   const Heap heap;

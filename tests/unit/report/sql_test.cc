@@ -100,7 +100,9 @@ TEST_CASE("a query gives the rows that the exported file gives") {
            "select count(*) from objects a, objects b where a.address = b.address", "select id from objects order by id desc limit 5", "select address from objects order by address limit 5 offset 7",
            "with recursive r(id) as (values(0) union select dst from refs join r on src = r.id) select count(*) from r",
            "select id from objects where type_id in (select id from types where name like '%2') order by id", "select max(id), min(address), avg(size) > 0 from objects",
-           "select count(*) from refcount_findings"}) {
+           "select count(*) from refcount_findings", "select rowid, * from allocations", "select * from allocations where object_id = 5", "select * from allocations where object_id is null",
+           "select count(*) from allocations where object_id = 4294967295", "select rowid, * from tracebacks", "select depth, file, line from tracebacks where id = 0",
+           "select t.file || ':' || t.line, count(*), sum(a.bytes) from allocations a join tracebacks t on t.id = a.traceback_id and t.depth = 0 group by 1 order by 1"}) {
     CAPTURE(query);
     const Rows want = file.Query(query);
     CHECK(f.Query(query) == want);
@@ -112,7 +114,7 @@ TEST_CASE("a query gives the rows that the exported file gives") {
 TEST_CASE("lookups by the columns of the contract are no scans") {
   Fixture f;
   for (const std::string where : {"objects where id = 1", "objects where address = 1", "objects where type_id = 1", "refs where src = 1", "refs where dst = 1", "types where id = 1",
-                                  "dominators where object_id = 1", "strings where object_id = 1", "roots where object_id = 3"}) {
+                                  "dominators where object_id = 1", "strings where object_id = 1", "roots where object_id = 3", "allocations where object_id = 5", "tracebacks where id = 1"}) {
     CAPTURE(where);
     const Rows plan = f.Query("explain query plan select * from " + where);
     REQUIRE(plan.size() == 1);
