@@ -3,7 +3,7 @@
 where objects were allocated, files, sockets and locks,
 native functions between the Python ones, crashes.
 
-usage: questions.py [--quick] [--interpreter TEXT]... [--only NAME] [-v] [--keep]
+usage: questions.py [--quick] [--interpreter TEXT]... [--only NAME] [-v] [--keep] [--screenshot FILE]
 
 For each interpreter and question a fixture runs; pygc reads a core of it or the live process. --quick: three interpreters, hosts on one of them.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
@@ -24,6 +24,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import chromium  # noqa: E402
 import interpreters  # noqa: E402
 import lldb_host  # noqa: E402
 import process  # noqa: E402
@@ -36,7 +37,7 @@ class Subject:
 
     def __init__(self, program, interpreter):
         self.program, self.truth, self.interpreter, self.documents = program, program.truth, interpreter, []
-        self.core_file = None
+        self.core_file = self.screenshot = None
 
     def run(self, *arguments):
         return process.pygc("-p", self.program.pid, *arguments)
@@ -296,7 +297,7 @@ def check_heapsnapshot(subject):
     total = kept[0] - kept[in_use[0]]
     wrong += differ("bytes in use", total, sum(retained for retained, _ in said))
     subject.snapshot_file, subject.snapshot_kept = path, kept[[i for i, name in enumerate(names) if name == "__main__.Cache"][0]]
-    subject.snapshot_total = kept[0]
+    subject.snapshot_total, subject.snapshot_all = kept[0], kept
     return wrong
 
 
@@ -311,6 +312,31 @@ def check_memlab(subject):
     said = json.loads(ran.out)
     wrong = differ("memlab's retained size of the cache", [o[0] for o in said["objects"]], [subject.snapshot_kept])
     return wrong + differ("memlab's retained size of everything", said["total"], subject.snapshot_total)
+
+
+def check_devtools(subject):
+    """Chromium's developer tools read the file: their worker retains for each node what the test's own dominators do, and the Memory panel shows it after Load profile."""
+    wrong = check_heapsnapshot(subject)
+    try:
+        tools = chromium.DeveloperTools(subject.program.folder)
+    except process.CannotTest as e:
+        return str(e)
+    try:
+        said = tools.engine(subject.snapshot_file)
+        kept = subject.snapshot_all
+        wrong += differ("problems", said["problems"], []) + differ("nodes, bytes", (said["nodes"], said["total"]), (len(kept), kept[0]))
+        others = [(i, got, want) for i, (got, want) in enumerate(zip(said["retained"], kept)) if got != want]
+        wrong += ["retained sizes of %d of %d nodes differ, the first (node, DevTools, here): %s" % (len(others), len(kept), others[0])] if others else []
+        rows = tools.panel(subject.snapshot_file)
+        shown = [row for row in rows if row and row[0].startswith("__main__.Cache")]
+        wrong += [] if shown and "%d" % round(subject.snapshot_kept / 1000) in " ".join(shown[0]) else ["the Memory panel shows %s for the cache of %d bytes" % (shown or rows[:5], subject.snapshot_kept)]
+        if subject.screenshot:
+            tools.screenshot(subject.screenshot)
+    except chromium.Wrong as e:
+        wrong.append(str(e))
+    finally:
+        tools.close()
+    return wrong
 
 
 def check_export_hosts(subject):
@@ -714,6 +740,7 @@ QUESTIONS = {
     "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_tree, check_schemas), (check_asyncio_hosts,)),
     "diff": ("growth", (check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
     "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
+    "devtools": ("expectations", (), (check_devtools,)),
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
     "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_sites_export, check_schemas), (check_sites_hosts,)),
     "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_schemas), (check_resources_hosts,)),
@@ -725,7 +752,7 @@ QUESTIONS = {
 }
 
 
-FULL_ONLY = ("native", "native-hosts", "sites-off")      # not in the quick run
+FULL_ONLY = ("devtools", "native", "native-hosts", "sites-off")      # not in the quick run
 ONE_IN_QUICK = ("sites", "resources")                    # there on one interpreter, without the debuggers
 SINCE_3_6 = ("asyncio", "sites")     # what 2.7 does not have
 
@@ -738,6 +765,7 @@ def run(interpreter, question, once, options):
         name, *arguments = fixture.split()
         program = process.Program(interpreter.path, name, arguments)
         subject = Subject(program, interpreter)
+        subject.screenshot = options.screenshot
         return [(check.__name__[6:], check(subject)) for check in checks + (single if once else ())]
     except (process.CannotTest, subprocess.SubprocessError, ValueError, KeyError, IndexError, OSError) as e:
         return [("run", ["%s: %s" % (type(e).__name__, e)])]
@@ -755,6 +783,7 @@ def main():
     p.add_argument("-v", "--verbose", action="store_true")
     p.add_argument("--quick", action="store_true", help="three interpreters only, of the eras that differ most")
     p.add_argument("--keep", action="store_true")
+    p.add_argument("--screenshot", metavar="FILE", help="of Chromium's developer tools")
     options = p.parse_args()
     if options.quick:
         options.interpreter = options.interpreter or QUICK

@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import re
-import select
 import shutil
 import subprocess
 import sys
@@ -23,130 +22,9 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import interpreters  # noqa: E402
 import process  # noqa: E402
+from chromium import Browser, Wrong, check  # noqa: E402
 
 MOST_BYTES = 5000000
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(good, what):
-    if not good:
-        raise Wrong(what)
-
-
-class Browser:
-    """Chromium without a window; one page at a time, with everything that it says and asks for."""
-
-    def __init__(self, folder):
-        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        if not program:
-            raise process.CannotTest("no chromium here")
-        to_child, from_us = os.pipe()
-        to_us, from_child = os.pipe()
-
-        def place():    # Chromium reads descriptor 3 and writes 4
-            a, b = os.dup(to_child), os.dup(from_child)
-            os.dup2(a, 3)
-            os.dup2(b, 4)
-        self.child = subprocess.Popen([program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
-                                       "--user-data-dir=" + os.path.join(folder, "profile"), "about:blank"],
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=place, close_fds=False)
-        os.close(to_child)
-        os.close(from_child)
-        self.out, self.back, self.rest, self.number, self.events = from_us, to_us, b"", 0, []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = None
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(domain + ".enable")
-
-    def message(self, seconds=60):
-        end = time.time() + seconds
-        while b"\0" not in self.rest:
-            if not select.select([self.back], [], [], max(0, end - time.time()))[0]:
-                raise Wrong("Chromium says nothing for %d s" % seconds)
-            chunk = os.read(self.back, 1 << 20)
-            if not chunk:
-                raise process.CannotTest("Chromium ended")
-            self.rest += chunk
-        one, _, self.rest = self.rest.partition(b"\0")
-        return json.loads(one)
-
-    def call(self, method, **parameters):
-        self.number += 1
-        number = self.number
-        request = {"id": number, "method": method, "params": parameters}
-        if getattr(self, "session", None):
-            request["sessionId"] = self.session
-        os.write(self.out, json.dumps(request).encode() + b"\0")
-        while True:
-            m = self.message()
-            if m.get("id") == number:
-                check("error" not in m, "%s: %s" % (method, m.get("error")))
-                return m["result"]
-            self.events.append(m)
-            if m.get("method") == "Page.javascriptDialogOpening":
-                os.write(self.out, json.dumps({"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": False}, "sessionId": self.session}).encode() + b"\0")
-
-    def open(self, path, scripts=True):
-        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.events = []
-        self.call("Page.navigate", url="file://" + path)
-        end = time.time() + 60
-        while time.time() < end:
-            if not scripts:
-                time.sleep(1)
-                return
-            if self.value("document.documentElement && (document.documentElement.dataset.ready || (document.readyState === 'complete' ? 'no' : ''))"):
-                break
-            time.sleep(0.1)
-        time.sleep(0.3)     # for what comes late
-
-    def value(self, expression):
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        check("exceptionDetails" not in result, "%s: %s" % (expression[:80], result.get("exceptionDetails")))
-        return result["result"].get("value")
-
-    def text(self):
-        root = self.call("DOM.getDocument", depth=0)["root"]["nodeId"]
-        return self.call("DOM.getOuterHTML", nodeId=root)["outerHTML"]
-
-    def key(self, name, code=0):
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, text="\r" if name == "Enter" and kind == "rawKeyDown" else "")
-
-    def complaints(self, path):
-        """Console errors, exceptions, dialogs, requests for anything but the page."""
-        self.value("1")
-        wrong = []
-        for e in self.events:
-            method, p = e.get("method"), e.get("params", {})
-            if method == "Runtime.exceptionThrown":
-                wrong.append("exception: %s" % p["exceptionDetails"].get("text"))
-            elif method == "Runtime.consoleAPICalled" and p["type"] in ("error", "warning"):
-                wrong.append("console: %s" % p["args"])
-            elif method == "Log.entryAdded" and p["entry"]["level"] in ("error", "warning"):
-                wrong.append("log: %s" % p["entry"]["text"])
-            elif method == "Page.javascriptDialogOpening":
-                wrong.append("a dialog: %s" % p["message"])
-            elif method == "Network.requestWillBeSent" and p["request"]["url"] != "file://" + path:
-                wrong.append("a request: %s" % p["request"]["url"])
-        return wrong
-
-    def screenshot(self, path, width, height, dark=False):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
-        time.sleep(0.3)
-        with open(path, "wb") as f:
-            f.write(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
-
-    def close(self):
-        self.child.kill()
-        self.child.wait()
-        os.close(self.out)
-        os.close(self.back)
 
 
 def make_page(folder, interpreter):
