@@ -140,7 +140,7 @@ def refusals(index, core, folder):
         os.rename(core + ".away", core)
         shutil.rmtree(moved)
     bad = os.path.join(folder, "bad.pygc")
-    for what, words in (((8, b"\x02\0\0\0"), "format 2"), ((32, b"\x05\0\0\0\0\0\0\x009.9.9"), "pygc 9.9.9")):
+    for what, words in (((8, b"\xfe\0\0\0"), "format 254"), ((32, b"\x05\0\0\0\0\0\0\x009.9.9"), "pygc 9.9.9")):
         file = Index(index)
         file.data[what[0]:what[0] + len(what[1])] = what[1]
         if what[0] == 32:
