@@ -212,15 +212,20 @@ NodeId DominatorFinder::Evaluate(NodeId v, NodeId first_linked) {
 
 bool DominatorFinder::FindSemidominators(ProgressSink& progress) {
   const auto count = static_cast<NodeId>(vertex_.size());
-  dominator_.resize(count);
   semi_.resize(count);
+  tree_moves_.reserve(2 * std::size_t{count});
+  chain_.assign(1, 0);  // the way down to the last one
   for (NodeId n = 0; n < count; ++n) {
-    dominator_[n] = link_[n].ancestor;
     semi_[n] = std::exchange(link_[n].label, n);  // the end of its row, until its semidominator is known
+    if (n == 0) continue;
+    for (; chain_.back() != link_[n].ancestor; chain_.pop_back()) tree_moves_.push_back(false);
+    tree_moves_.push_back(true);
+    chain_.push_back(n);
   }
+  FreeMemory(chain_);
   for (NodeId w = count - 1; w >= 1; --w) {
     const std::uint64_t base = row_base_[w >> kRunShift], begin = base + ((w & kRunMask) == 0 ? 0 : semi_[w - 1]);
-    NodeId semi = is_root_.Contains(vertex_[w]) ? 0 : dominator_[w];
+    NodeId semi = is_root_.Contains(vertex_[w]) ? 0 : link_[w].ancestor;
     for (std::uint64_t i = base + semi_[w]; i-- > begin;) {
       if (i >= kLinksAhead) __builtin_prefetch(&link_[predecessors_[i - kLinksAhead]]);
       const NodeId v = predecessors_[i];
@@ -235,11 +240,19 @@ bool DominatorFinder::FindSemidominators(ProgressSink& progress) {
 }
 
 void DominatorFinder::FindDominators() {
+  dominator_.resize(vertex_.size());
+  chain_.assign(1, 0);
+  std::size_t move = 0;
   for (NodeId w = 1; w < vertex_.size(); ++w) {
-    NodeId d = dominator_[w];
+    for (; !tree_moves_[move]; ++move) chain_.pop_back();
+    ++move;
+    NodeId d = chain_.back();  // its parent
+    chain_.push_back(w);
     while (d > semi_[w]) d = dominator_[d];
     dominator_[w] = d;
   }
+  FreeMemory(chain_);
+  FreeMemory(tree_moves_);
 }
 
 // A node's dominator has a smaller number. Sizes from the bottom up; then each node takes the next free positions of its dominator's.

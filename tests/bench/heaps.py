@@ -14,6 +14,13 @@ SHAPE:
   numpy     object arrays and structured data of NumPy (needs numpy)
   asyncio   N / 24 tasks of a server that wait: coroutines, futures, queues, contexts
 
+  made to hurt; each must cost what its objects and references cost, whatever their shape:
+  hub       one list refers to N others and all of them to it; half of it in use, half unreachable
+  types     N / 10 classes, each with one object
+  colliding dicts whose keys all have one hash, and sets of them
+  distinct  unreachable cycles of which no two have the same structure
+  nested    N tuples, each inside the next one, twice: one in use, one unreachable
+
 Prints one line of JSON when the heap stands: pid, version, tracked (objects that the collector tracks), rss_kb. Then answers lines on its standard input,
 each with one line of JSON, until the end of the input:
   collect   a forked copy makes all its memory its own and runs gc.collect(): seconds, unreachable
@@ -222,6 +229,56 @@ def asyncio(count):
     return loop, loop.run_until_complete(main())
 
 
+def hub(count):
+    def star(rays):
+        middle = []
+        middle.extend([middle] for _ in range(rays))
+        return middle
+    star(count // 2)
+    return star(count // 2)
+
+
+def types(count):
+    return [type("Type%d" % i, (), {})() for i in range(count // 10)]
+
+
+class Collides:
+    def __hash__(self):
+        return 1
+
+
+def colliding(count):
+    out = []
+    for _ in range(0, count, 50):  # each insertion compares with all before: fifty are a moment, a thousand an age
+        keys = [Collides() for _ in range(20)]
+        out.append([{key: [key] for key in keys}, set(keys)])
+    return out
+
+
+def distinct(count):
+    made, number = 0, 0
+    while made < count:
+        number += 1
+        ring = [[] for _ in range(2 + number.bit_length())]
+        for i, item in enumerate(ring):
+            item.append(ring[i - 1])
+            if number >> i & 1:
+                item.append(({}, item))
+        made += 2 * len(ring)
+    return made
+
+
+def nested(count):
+    def chain():
+        inner, outer = [], ()
+        for _ in range(count // 2):
+            outer = (outer, inner)
+        inner.append(outer)
+        return outer
+    chain()
+    return chain()
+
+
 def own_memory():
     """Makes every writable page this process's own, so that no copy on write is timed."""
     if madvise is None:
@@ -283,7 +340,7 @@ def main():
         os._exit(0 if heap is not None else 1)  # taking the heap down would take as long as building it
 
 
-SHAPES = {f.__name__: f for f in (mixed, aged, wide, deep, flat, strings, numpy, asyncio)}
+SHAPES = {f.__name__: f for f in (mixed, aged, wide, deep, flat, strings, numpy, asyncio, hub, types, colliding, distinct, nested)}
 
 if __name__ == "__main__":
     main()
