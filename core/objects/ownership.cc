@@ -113,6 +113,9 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
     case BodyKind::kTypeObject: TypeObject(object, out); break;
     case BodyKind::kDict: DictKeys(object, out); break;
     case BodyKind::kLruCache: LruLinks(object, out); break;
+    case BodyKind::kText:
+      if (TextOwns()) One(object + o_.old_unicode_defenc, "defenc", out);
+      break;
     case BodyKind::kGenerator:
       if (cached_frame_owns_code_) {
         const std::byte* state = memory_->At(object + o_.gi_frame_state, 1);
@@ -141,6 +144,7 @@ Ownership::OfAll Ownership::OfInstances(const TypeFacts& type) const {
   const ReaderKind reader = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
   const bool shows_type = VisitsOwnType(0, type);
   all.owns_type = type.is_heap_type && instances_own_type_ && !shows_type;
+  if (type.body == BodyKind::kText && TextOwns()) return all;
   switch (type.body) {
     case BodyKind::kClosed:
     case BodyKind::kText:

@@ -28,6 +28,8 @@ class Ownership {
   /// Appends the references that the object owns and its tp_traverse does not visit, ob_type of an instance of a heap type among them. Not those of a key
   /// table that several dicts share: see SharedKeys().
   void NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
+  /// True where a text owns another object: the encoded form of a unicode. CPython: PyUnicodeObject.defenc [2.7].
+  [[nodiscard]] bool TextOwns() const noexcept { return o_.old_unicode_defenc != kNoField; }
   /// Appends referents that tp_traverse visits although the object holds no count for them. CPython: lru_cache_tp_traverse() visits the type of each link
   /// [3.10+]; odict_traverse() visited od_weakreflist [<= 3.8].
   void NotOwned(Address object, const TypeFacts& type, ReferentBuffer& out) const;

@@ -349,7 +349,7 @@ class Builder {
   }
   // True when the object may own references although no traversal shows any.
   [[nodiscard]] bool OwnsMore(const TypeFacts& type) const {
-    return options_.ownership != nullptr && (type.is_heap_type || (type.body != objects::BodyKind::kClosed && type.body != objects::BodyKind::kText));
+    return options_.ownership != nullptr && (type.is_heap_type || (type.body != objects::BodyKind::kClosed && (type.body != objects::BodyKind::kText || options_.ownership->TextOwns())));
   }
 
   bool ReadHeaders() {

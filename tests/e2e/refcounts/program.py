@@ -5,6 +5,7 @@ TRUTH: {"planted": {address: [kind, by how much]}, "trace_refs": bool, "blocks":
 """
 from __future__ import print_function
 
+import binascii
 import ctypes
 import gc
 import json
@@ -92,6 +93,10 @@ def plant(high, low):
 keep, twice = [], []
 for n in range(40):
     keep.append(make(n + 1000))
+if sys.version_info < (3, 0):  # each keeps the encoded form that was asked for
+    encoded = [u"encoded %d" % n for n in range(40)]
+    for n in encoded:
+        binascii.b2a_hex(n)
 high = [make(n + 5000) for n in range(4)]
 low = [make(n + 7000) for n in range(4)]
 twice.extend(list(objects) for objects in low)
