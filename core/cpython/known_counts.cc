@@ -13,6 +13,7 @@ struct Entry {
 constexpr std::uint16_t V(unsigned major, unsigned minor) { return static_cast<std::uint16_t>(major << 8 | minor); }
 
 constexpr Entry kEntries[] = {
+    {V(3, 6), V(3, 6), {"str", "", "__init__", 1, "Python/import.c, _PyImport_Init(): the name is kept in a static variable that nothing reads, so that the compiler drops its place"}},
     {V(3, 6), V(3, 8), {"module", "_warnings", "", 1, "Python/pylifecycle.c: the module that _PyWarnings_Init() returns is never released"}},
     {V(3, 6), V(3, 7), {"module", "builtins", "", 1, "Python/pylifecycle.c: the module that _PyBuiltin_Init() returns is never released"}},
     {V(3, 6), V(3, 8), {"module", "sys", "", 1, "Python/pylifecycle.c: the module that _PySys_Init() (3.8: _PySys_Create()) gives out is never released"}},
@@ -47,6 +48,13 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"gi._gi.GPropsDescr", "['props']", "", 1, "PyGObject, pygobject-object.c, pygobject_object_register_types(): the descriptor is put into GObject's dict and not released"});
   result.push_back({"gi.types.GObjectMeta", "", "", kAnyNumber,
                     "PyGObject, pygobject-object.c, pygobject_new_full(): takes a reference to the class of each wrapper that it makes, as PyObject_GC_New() does from 3.8 on"});
+  result.push_back({"builtin_function_or_method", "", "", 4,
+                    "Cython, __Pyx_InitCachedBuiltins(): a module looks its builtins up at import for static data; where nothing reads that, the C compiler drops the place and keeps the reference",
+                    KnownSurplus::Shape::kCythonBuiltin});
+  result.push_back({"str", "", "first", 13, "Cython (its issue 4412), pandas' hashtable.pyx, duplicated(keep='first'): the default of each specialization is assigned twice, and its first reference not released",
+                    KnownSurplus::Shape::kAny, {}, "/pandas/_libs/hashtable."});
+  result.push_back({"float", "['nan']", "", 1, "Cython (its issue 4412), pandas' lib.pyx, cpdef ensure_string_array(na_value=np.nan): the default is assigned twice, and its first reference not released",
+                    KnownSurplus::Shape::kAny, {}, "/pandas/_libs/lib."});
   for (const char* text : {"__name__", "__module__"}) {
     result.push_back({"str", "", text, 1, "zope.interface, _zope_interface_coptimizations.c: makes names at import that it never uses", KnownSurplus::Shape::kLost});
   }

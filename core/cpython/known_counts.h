@@ -27,8 +27,10 @@ struct KnownSurplus {
     kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them
     kNumpyPromoter,   // what NumPy's dispatching makes of a loop
     kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
+    kCythonBuiltin,   // a function of builtins, in a process with modules that Cython made
   } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
+  std::string_view module = {};  // a module whose path has this must be loaded; empty: any
 };
 
 /// Those of a release.

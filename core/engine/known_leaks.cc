@@ -14,7 +14,7 @@ using analysis::CountFindingKind;
 
 constexpr std::size_t kMaxCandidates = 4096;  // findings of a type that has a known leak
 constexpr std::size_t kMaxJudged = 1u << 18;
-constexpr std::size_t kMaxHolders = 8;
+constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that its name is known by may be any of them
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
 
@@ -34,7 +34,7 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if ((!k.type.empty() && type != k.type) || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
-      if (named && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
+      if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
     return "";
   }
@@ -119,6 +119,24 @@ class Matcher {
     const std::uint32_t own = in_.reader.runtime().module_index;
     return own < in_.reader.process().modules.size() && &module == &in_.reader.process().modules[own];
   }
+  [[nodiscard]] bool IsLoaded(std::string_view path) const {
+    const std::vector<target::Module>& modules = in_.reader.process().modules;
+    return path.empty() || std::any_of(modules.begin(), modules.end(), [&](const target::Module& m) { return m.path.find(path) != std::string::npos; });
+  }
+  [[nodiscard]] bool HasCython() const {
+    return std::any_of(in_.heap.types.begin(), in_.heap.types.end(), [](const heap::TypeRecord& t) { return t.name.ends_with("cython_function_or_method"); });
+  }
+  // The __self__ of a function of builtins is the module of that name.
+  [[nodiscard]] bool IsBuiltin(Address function) const {
+    const Address type_address = PointerAt(function, cpython::Field::PyObject_ob_type);
+    const objects::TypeFacts* const type = in_.reader.Type(type_address);
+    if (type == nullptr) return false;
+    std::vector<objects::LabelledReferent> labelled;
+    in_.reader.LabelledReferents(function, *type, labelled);
+    return std::any_of(labelled.begin(), labelled.end(), [&](const objects::LabelledReferent& l) {
+      return in_.reader.LabelText(l) == ".__self__" && labels_.NameOf(l.referent, labels_.TypeName(l.referent)) == "builtins";
+    });
+  }
   // An instance of a class made by PyGObject of an enumeration: one of its bases is GEnum.
   [[nodiscard]] bool IsGEnumValue(const CountFinding& f) const {
     if (f.object == heap::kNoNode) return false;
@@ -138,6 +156,7 @@ class Matcher {
       const target::Module* const module = ModuleOf(base);
       return f.object != heap::kNoNode && module != nullptr && !IsInterpreter(*module);
     }
+    if (shape == cpython::KnownSurplus::Shape::kCythonBuiltin) return f.kind == CountFindingKind::kSurplus && IsBuiltin(f.address) && HasCython();
     if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);

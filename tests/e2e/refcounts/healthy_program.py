@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | stdlib | tests | numpy | pandas | lxml | gevent | gi | threads
+usage: healthy_program.py TRUTH idle | stdlib | tests | heap | numpy | pandas | lxml | gevent | gi | threads
 TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -95,6 +95,60 @@ def pandas():
     return 0
 
 
+class Record(object):
+    def __init__(self, number, parent):
+        self.number, self.parent, self.children = number, parent, []
+        self.name = "record %d" % number
+        self.facts = {"number": number, "half": number / 2.0, self.name: (number, -number), number: u"\u20ac%d" % number}
+
+
+class Point(object):
+    __slots__ = ("x", "y", "data")
+
+    def __init__(self, n):
+        self.x, self.y, self.data = n, [n], bytearray(b"data %d" % n if sys.version_info > (3, 5) else b"data")
+
+
+def heap():
+    """A few hundred thousand objects of an application: parsed documents, records that refer to each other, caches, queues, suspended generators."""
+    import collections
+    import re
+    text = json.dumps([{"id": n, "name": "name %d" % n, "tags": ["a", "b", str(n)], "ratio": n / 3.0, "inner": {"k%d" % (n % 50): [n, None, True]}} for n in range(4000)])
+    keep.append(json.loads(text))
+    root = Record(0, None)
+    records = [root]
+    for n in range(1, 8000):
+        record = Record(n, records[n // 3])
+        record.parent.children.append(record)
+        if n % 5 == 0:
+            del record.facts[record.name]
+        if n % 7 == 0:
+            record.extra = lambda bound=record: bound.number
+        records.append(record)
+    for n in range(0, 8000, 11):
+        records[n].__dict__.pop("facts")
+    keep.extend([records, [Point(n) for n in range(8000)], collections.OrderedDict((str(n), [n]) for n in range(3000)), collections.deque(range(3000, 9000)),
+                 set("s%d" % n for n in range(3000)), frozenset((n, str(n)) for n in range(3000)), collections.defaultdict(list, ((n, [str(n)]) for n in range(3000))),
+                 [re.compile("p%d(x)+" % n) for n in range(50)], [range(n) for n in range(100)], [n ** 20 for n in range(3000)]])
+
+    def numbers(n):
+        local = [n]
+        for i in range(n, n + 100):
+            yield local, i
+
+    generators = [numbers(n) for n in range(500)]
+    for g in generators[::2]:
+        next(g)
+    keep.append(generators)
+    if sys.version_info > (3, 2):
+        import functools
+        cached = functools.lru_cache(maxsize=512)(lambda n: (n, [n]))
+        for n in range(2000):
+            cached(n)
+        keep.append(cached)
+    return 0
+
+
 def lxml():
     from lxml import etree, html
     root = etree.fromstring('<a><b x="1">t</b><c/></a>')
@@ -137,7 +191,7 @@ def gi():
 
 
 kind = sys.argv[2]
-ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
+ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
 if kind != "threads":
     gc.collect()
 with open(sys.argv[1], "w") as f:
