@@ -172,8 +172,8 @@ NodeSet FreedByCounting(const HeapSnapshot& heap, const NodeSet& held) {
 
 class VerdictBuilder {
  public:
-  VerdictBuilder(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads)
-      : heap_(heap), progress_(progress), replay_(heap, threads), candidates_(heap.size()) {}
+  VerdictBuilder(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads, std::span<const NodeId> known_roots)
+      : heap_(heap), progress_(progress), replay_(heap, threads), known_roots_(known_roots), candidates_(heap.size()) {}
 
   Result<Verdict> Run() {
     ChooseCandidates();
@@ -254,6 +254,8 @@ class VerdictBuilder {
     verdict_.negative_counts = held.deficits;
     NodeSet reached = replay_.NothingReached(candidates_);
     const ApproximateTargets targets = WeighApproximate();
+    replay_.Reach(KnownRoots(held.roots, targets.let_go), reached);  // first, so that one walk serves both
+    NodeSet known = reached;
     std::optional<std::uint64_t> upper;
     if (!targets.let_go.empty() && targets.only_fewer_roots) {
       for (const NodeId n : targets.let_go) held.roots.Erase(n);
@@ -264,8 +266,25 @@ class VerdictBuilder {
     replay_.Reach(held.roots, reached);
     verdict_.unreachable_set = reached.Complement();
     verdict_.unreachable = verdict_.unreachable_set.Count();
+    verdict_.held_by_unknown = std::move(reached);
+    verdict_.held_by_unknown.Subtract(known);
     if (!targets.let_go.empty() && !targets.only_fewer_roots) upper = UpperBoundByItself();
     verdict_.unreachable_upper = upper.value_or(verdict_.unreachable);
+  }
+  // Those of `held` that known roots hold, themselves or through objects that no collection looks at (frozen, immortal). `but`: approximate references
+  // decide about these.
+  [[nodiscard]] NodeSet KnownRoots(const NodeSet& held, std::span<const NodeId> but) const {
+    NodeSet roots(heap_.size()), passed = candidates_;
+    std::vector<NodeId> not_judged;
+    for (const NodeId n : known_roots_) candidates_.Contains(n) ? roots.Insert(n) : not_judged.push_back(n);
+    graph::MarkReachable(heap_.graph, not_judged, passed);
+    passed.Subtract(candidates_);
+    passed.ForEach([&](NodeId n) {
+      for (const NodeId target : heap_.graph.Successors(n)) roots.Insert(target);
+    });
+    roots.Subtract(held.Complement());
+    for (const NodeId n : but) roots.Erase(n);
+    return roots;
   }
   // What counting the references of approximate objects changes.
   struct ApproximateTargets {
@@ -401,6 +420,7 @@ class VerdictBuilder {
   const HeapSnapshot& heap_;
   ProgressSink& progress_;
   Replay replay_;
+  std::span<const NodeId> known_roots_;
   NodeSet candidates_;
   Verdict verdict_;
   std::vector<NodeId> approximate_;  // candidates whose references were guessed
@@ -409,8 +429,8 @@ class VerdictBuilder {
 
 }  // namespace
 
-Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads) {
-  return VerdictBuilder(heap, progress, threads).Run();
+Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads, std::span<const NodeId> known_roots) {
+  return VerdictBuilder(heap, progress, threads, known_roots).Run();
 }
 
 }  // namespace pygc::analysis

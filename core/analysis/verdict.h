@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/base/progress.h"
@@ -32,6 +33,7 @@ struct Verdict {
   graph::NodeSet unreachable_set;       // what a full collection would find now
   graph::NodeSet held_by_garbage;       // what only gc.garbage keeps alive, its items included; none of unreachable_set
   graph::NodeSet held_by_frozen;        // what only `frozen` objects keep alive, these included; none of unreachable_set
+  graph::NodeSet held_by_unknown;       // reachable, by what the counts say, but from no known root: where a reference was lost, these may be garbage
   std::uint64_t unreachable = 0;        // size of unreachable_set: collectable + those kept by a legacy finalizer now
   std::uint64_t collectable = 0;        // of unreachable_set: what the collector would free
   std::uint64_t uncollectable = 0;      // nodes whose state is uncollectable
@@ -47,7 +49,9 @@ struct Verdict {
 /// Replays a full collection. Time O(V + E); memory about 3 bytes a node beside the result.
 /// The verdict is a lower bound where an approximate reference decides it, or where objects are missing: references that were not seen can only keep
 /// more alive, so what is found stays true.
-/// `threads`: 0 for one on each core of the machine; the result is the same for any number. Errors: kCancelled.
-[[nodiscard]] Result<Verdict> ReplayCollection(const heap::HeapSnapshot& heap, ProgressSink& progress, unsigned threads = 1);
+/// `threads`: 0 for one on each core of the machine; the result is the same for any number. `known_roots`: nodes that are in use because a frame, a module or
+/// the interpreter refers to them; they only say what is held_by_unknown. Errors: kCancelled.
+[[nodiscard]] Result<Verdict> ReplayCollection(const heap::HeapSnapshot& heap, ProgressSink& progress, unsigned threads = 1,
+                                               std::span<const graph::NodeId> known_roots = {});
 
 }  // namespace pygc::analysis

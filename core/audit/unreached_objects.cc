@@ -4,6 +4,7 @@
 
 #include "core/cpython/object_header.h"
 #include "core/objects/values.h"
+#include "core/snapshot/dangling_references.h"
 
 namespace pygc::audit {
 
@@ -28,6 +29,7 @@ class Finder {
         offsets_(layout_),
         values_(memory_, offsets_, reader.runtime().lookdict),
         header_(reader.runtime()),
+        referents_(reader),
         debug_header_(static_cast<std::uint32_t>(layout_.Value(Constant::DEBUG_ALLOC_HEADER_BYTES, 16))) {}
 
   /// `block`: what its owner may write. `exact`: its size says how much was asked for, up to 15 bytes (or the 24 that malloc rounds up to).
@@ -73,23 +75,12 @@ class Finder {
     if (type == nullptr || type->body == BodyKind::kOpen) return false;
     const AddressRange body = ownership_.Body(object, *type);
     if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack) return false;
-    if (type->have_gc && !IsUntracked(object)) return false;
+    if (type->have_gc && !referents_.IsUntracked(object)) return false;
     // A bare object() is nothing but its head, and two words of a buffer that look like one are met: nothing tells them apart.
     if (type->itemsize == 0 && type->fixed_bytes <= header_.size()) return false;
     if (!IsConsistent(object, *type, p)) return false;
     found_.push_back({object, type_address, count, 0});
     return true;
-  }
-
-  [[nodiscard]] bool IsUntracked(Address object) const {
-    const cpython::GcHeadFormat& format = reader_.runtime().gc_head;
-    const std::byte* p = memory_.At(object - format.size, format.size);
-    if (p == nullptr) return false;
-    if (format.refs_offset != 0) {  // 2.7 - 3.7
-      const std::int64_t refs = LoadUnchecked<std::int64_t>(p + format.refs_offset) >> layout_.Value(Constant::GC_REFS_SHIFT);
-      return refs == layout_.Value(Constant::GC_REFS_UNTRACKED);
-    }
-    return LoadUnchecked<std::uint64_t>(p + format.next_offset) == 0 && (LoadUnchecked<std::uint64_t>(p + format.prev_offset) & format.pointer_mask) == 0;
   }
 
   [[nodiscard]] bool IsObject(Address a) const {
@@ -172,6 +163,7 @@ class Finder {
   objects::Offsets offsets_;
   objects::Values values_;
   cpython::ObjectHeaderReader header_;
+  snapshot::ReferentTest referents_;
   std::uint32_t debug_header_;
   std::vector<heap::UnreachedObject> found_;
 };

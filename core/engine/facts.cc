@@ -144,6 +144,10 @@ void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, const
     found.push_back({fmt::format("references of {}", report::Counted(coverage.damaged_objects, "tracked object")),
                      "the tables that hold them (list items, dict entries, ...) are damaged, were being changed, or are not in the image", ""});
   }
+  if (coverage.dangling_objects > 0) {
+    found.push_back({fmt::format("references of {}", report::Counted(coverage.dangling_objects, "object")),
+                     "some lead to no object, or are not there where they should be: memory was overwritten, or freed while it was in use, or the core is damaged (see pygc verify)", ""});
+  }
   const char* const remedy = state_lost.empty() ? "The figures are lower bounds"
                                                 : "Objects are those that show by themselves that they are tracked; what is garbage cannot be told without the whole core";
   if (one_cause && !found.empty()) {
@@ -195,6 +199,11 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     for (const report::CollectorFacts& c : h.interpreters) h.tracked += c.tracked;
     if (heap->coverage.objects > 0) h.tracked = heap->coverage.objects;
     h.tracked_at_least = !heap->coverage.lists_complete;
+  }
+  if (verdict && verdict->negative_counts > 0) {
+    h.warnings.push_back(fmt::format("{} more references than {}: somebody gave up a reference that is still used, or memory is damaged (see pygc refcounts, pygc verify)",
+                                     verdict->negative_counts == 1 ? "1 tracked object has" : fmt::format("{} tracked objects have", verdict->negative_counts),
+                                     verdict->negative_counts == 1 ? "its count says" : "their counts say"));
   }
   h.complete = h.missing.empty();
   if (!h.complete) h.certainty = report::Certainty::kLowerBound;

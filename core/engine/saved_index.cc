@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 2;
+constexpr std::uint32_t kFormat = 3;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -371,7 +371,7 @@ class IndexWriter {
       out.Put(i.collecting).Put(i.phase).Put(i.debug).Put(i.garbage_list_node).PutAll(i.roots);
     }
     const heap::Coverage& c = h.coverage;
-    out.Put(c.objects).Put(c.approximate_objects).Put(c.unreadable_objects).Put(c.dangling_references).Put(c.lists_complete).Put(c.detached_lists).Put(c.type_errors);
+    out.Put(c.objects).Put(c.approximate_objects).Put(c.unreadable_objects).Put(c.dangling_references).Put(c.dangling_objects).Put(c.lists_complete).Put(c.detached_lists).Put(c.type_errors);
     out.Put(c.damaged_objects).PutAll(c.unread_garbage).PutAll(c.notes).PutAll(c.in_flight);
     out.Put(static_cast<std::uint64_t>(h.borrowed.size()));
     for (const auto& [from, to] : h.borrowed) out.Put(from).Put(to);
@@ -542,7 +542,7 @@ class IndexReader {
     }
     TakeInterpreters(in);
     heap::Coverage& c = h.coverage;
-    for (std::uint64_t* n : {&c.objects, &c.approximate_objects, &c.unreadable_objects, &c.dangling_references}) *n = in.Get<std::uint64_t>();
+    for (std::uint64_t* n : {&c.objects, &c.approximate_objects, &c.unreadable_objects, &c.dangling_references, &c.dangling_objects}) *n = in.Get<std::uint64_t>();
     c.lists_complete = in.Flag();
     for (std::uint64_t* n : {&c.detached_lists, &c.type_errors, &c.damaged_objects}) *n = in.Get<std::uint64_t>();
     for (std::vector<std::string>* texts : {&c.unread_garbage, &c.notes, &c.in_flight}) *texts = in.Texts();

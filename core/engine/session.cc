@@ -15,6 +15,7 @@
 #include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
 #include "core/cpython/file_by_objects.h"
+#include "core/cpython/object_header.h"
 #include "core/cpython/runtime.h"
 #include "core/engine/audit_data.h"
 #include "core/engine/baseline.h"
@@ -32,6 +33,7 @@
 #include "core/report/escape.h"
 #include "core/report/output_file.h"
 #include "core/report/text_writer.h"
+#include "core/snapshot/dangling_references.h"
 #include "core/snapshot/snapshot_builder.h"
 
 namespace pygc::engine {
@@ -211,12 +213,14 @@ struct Session::Impl {
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(own, options, progress);
     if (!heap) return tl::unexpected(heap.error());
     made.heap = std::move(*heap);
-    if (options.with_leaves) made.roots = FindRoots(own, request.limits);  // again: now every static type is known
+    heap::RootSet roots = FindRoots(own, request.limits);  // with leaves again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
-    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads);
+    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads, TrackedRoots(own, roots, made.heap));
     if (!verdict) return tl::unexpected(verdict.error());
     made.verdict = std::move(*verdict);
+    if (options.with_leaves) made.roots = std::move(roots);
+    if (Result<void> checked = LookBehindVerdict(own, request.limits, progress, made); !checked) return tl::unexpected(checked.error());
     made.verdict_seconds = SecondsSince(start);
     if (with_audit) {
       start = Clock::now();
@@ -232,6 +236,39 @@ struct Session::Impl {
     }
     slot.emplace(std::move(made));
     return &*slot;
+  }
+
+  // A reference that was lost makes what it led to look held from outside. So where it is not known who holds an object, and of what is unreachable, each
+  // reference is looked at; with leaves all were.
+  static Result<void> LookBehindVerdict(const objects::ObjectReader& reader, const Limits& limits, ProgressSink& progress, Analysis& made) {
+    if (made.heap.with_leaves) return {};
+    graph::NodeSet doubtful = made.verdict.unreachable_set;
+    doubtful.Unite(made.verdict.held_by_unknown);
+    const Result<std::uint64_t> dangling = snapshot::CheckReferences(reader, doubtful, limits, progress, made.heap);
+    if (!dangling) return tl::unexpected(dangling.error());
+    if (*dangling > 0 && made.verdict.certainty == analysis::Certainty::kExact) made.verdict.certainty = analysis::Certainty::kLowerBound;
+    return {};
+  }
+  // Roots as tracked nodes: of an untracked container (the tuple of a type's bases) what it refers to.
+  static std::vector<graph::NodeId> TrackedRoots(const objects::ObjectReader& reader, const heap::RootSet& roots, const heap::HeapSnapshot& heap) {
+    std::vector<graph::NodeId> nodes;
+    objects::ReferentBuffer referents;
+    const auto add = [&](Address object) {
+      const graph::NodeId n = heap.index.Find(object);
+      if (n != heap::kNoNode) nodes.push_back(n);
+      return n != heap::kNoNode;
+    };
+    const cpython::ObjectHeaderReader header(reader.runtime());
+    for (const heap::Root& root : roots.roots) {
+      if (add(root.object)) continue;
+      const std::byte* const p = reader.process().memory.At(root.object, header.size());
+      const objects::TypeFacts* const type = p == nullptr ? nullptr : reader.Type(header.Type(p));
+      if (type == nullptr || !type->have_gc) continue;
+      referents.clear();
+      reader.Referents(root.object, *type, referents);
+      for (const Address to : referents) add(to);
+    }
+    return nodes;
   }
 
   Result<Analysis*> FromIndex(bool with_leaves, std::optional<Analysis>& slot, ProgressSink& progress) {

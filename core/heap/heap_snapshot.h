@@ -75,7 +75,8 @@ struct Coverage {
   std::uint64_t objects = 0;  // tracked objects found
   std::uint64_t approximate_objects = 0;
   std::uint64_t unreadable_objects = 0;   // in a list, but its memory is not there
-  std::uint64_t dangling_references = 0;  // referents that are no object in readable memory
+  std::uint64_t dangling_references = 0;  // lead to no object, although no memory is missing there: as far as they were looked at (snapshot/dangling_references.h)
+  std::uint64_t dangling_objects = 0;     // that hold these
   bool lists_complete = true;             // every generation ring was followed until it closed
   std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
   std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
@@ -108,7 +109,8 @@ struct HeapSnapshot {
   // Tracked nodes whose type's tp_is_gc says no (rising; a running greenlet): the collector passes over references to them, so nothing explains their
   // counts and they stay. CPython: visit_decref(), visit_reachable() ask _PyObject_IS_GC.
   std::vector<NodeId> not_gc;
-  // Tracked nodes, by id, with referents that are not in `graph`, because a table could not be read or their tp_traverse was not followed to its end.
+  // Tracked nodes, by id, with referents that are not in `graph`, because a table could not be read, their tp_traverse was not followed to its end, or a
+  // reference leads to no object.
   std::vector<NodeId> incomplete;
   // How exactly each object's references are known, for those where it is not plainly so (rising by node): objects::ReferentQuality. All others: 0, exact.
   std::vector<std::pair<NodeId, std::uint8_t>> quality;

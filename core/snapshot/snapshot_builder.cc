@@ -17,6 +17,7 @@
 
 #include "core/cpython/object_header.h"
 #include "core/cpython/uncounted_references.h"
+#include "core/snapshot/dangling_references.h"
 #include "core/snapshot/gc_links.h"
 #include "core/snapshot/object_source.h"
 #include "core/base/free_memory.h"
@@ -52,6 +53,7 @@ class Builder {
         options_(options),
         progress_(progress),
         header_(reader.runtime()),
+        referent_test_(reader),
         links_(process_.memory, runtime_.gc_head) {}
 
   Result<heap::HeapSnapshot> Run() {
@@ -90,7 +92,7 @@ class Builder {
     std::uint64_t damaged = 0;
     std::vector<std::pair<NodeId, std::uint8_t>> quality;  // those that are not plainly exact
     std::vector<heap::SizeColumn::Large> large;            // sizes that do not fit the column
-    std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0;
+    std::uint64_t unreadable = 0, unreadable_referents = 0, type_errors = 0, approximate = 0, dangling = 0, dangling_objects = 0;
   };
 
   [[nodiscard]] Result<FoundObjects> FindObjects() {
@@ -484,7 +486,7 @@ class Builder {
         c.quality.clear();
         c.large.clear();
         c.unreadable -= c.unreadable_referents;
-        c.approximate = c.dangling = c.unreadable_referents = 0;
+        c.approximate = c.dangling = c.dangling_objects = c.unreadable_referents = 0;
       }
       for (NodeId n = 0; n < heap_.flags.size(); ++n) {
         if (heap_.type[n] < TypeUse::kFirstSpecial) heap_.flags[n] &= static_cast<std::uint8_t>(~(heap::kApproximate | heap::kFault));
@@ -562,6 +564,7 @@ class Builder {
       FreeMemory(run->edges);
       FreeMemory(run->ends);
     };
+    bool all_found = true;
     const auto add = [&](const References& r, std::size_t i) {
       for (std::size_t e = i == 0 ? 0 : r.ends[i - 1]; e < r.ends[i]; ++e) {
         if (e + kEdgesAhead < r.edges.size() && r.edges[e + kEdgesAhead] != kNoPlace) found_.index.PrefetchNumber(r.edges[e + kEdgesAhead]);
@@ -569,7 +572,7 @@ class Builder {
         if (target != heap::kNoNode) {
           block.edges.push_back(target);
         } else {
-          ++counts.dangling;
+          all_found = false;
         }
       }
     };
@@ -593,9 +596,11 @@ class Builder {
       block.offsets.push_back(static_cast<std::uint32_t>(block.edges.size()));
       if (has_type) {
         NoteObject(n, object, *facts_[heap_.type[n]], q, true, counts);
+        if (!all_found) NoteDangling(n, object, counts);
       } else {
         counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
       }
+      all_found = true;
     });
     if (run != of_tracked_.end()) release();
     block.edges.shrink_to_fit();
@@ -624,6 +629,7 @@ class Builder {
     places.clear();
     edges.clear();
     std::array<std::size_t, kBatch> ends{};
+    std::array<std::pair<NodeId, Address>, kBatch> sources{};
     std::size_t batched = 0;
     const auto resolve = [&] {
       edges_.fetch_add(referents.size(), std::memory_order_relaxed);
@@ -637,7 +643,7 @@ class Builder {
           edges[used] = target;
           used += target != heap::kNoNode;
         }
-        if (options_.with_leaves) counts.dangling += ends[i] - (i == 0 ? 0 : ends[i - 1]) - (used - first);
+        if (options_.with_leaves && used - first != ends[i] - (i == 0 ? 0 : ends[i - 1])) NoteDangling(sources[i].first, sources[i].second, counts);
         block.offsets.push_back(static_cast<std::uint32_t>(used));
       }
       edges.resize(used);
@@ -652,10 +658,17 @@ class Builder {
       } else {
         counts.quality.emplace_back(n, static_cast<std::uint8_t>(ReferentQuality::kUnknown));
       }
+      std::uint64_t astray = 0;
       for (std::size_t i = before; i < referents.size(); ++i) {
         places.push_back(numbers.Of(referents[i]));
-        if (places.back() != heap::ObjectIndex::kNoNumber) found_.index.PrefetchNumber(places.back());
+        if (places.back() != heap::ObjectIndex::kNoNumber) {
+          found_.index.PrefetchNumber(places.back());
+        } else {
+          astray += IsAstray(referents[i]);
+        }
       }
+      if (astray > 0 && !options_.with_leaves) AddDangling(n, astray, counts);
+      sources[batched] = {n, object};
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
     };
@@ -686,6 +699,22 @@ class Builder {
       quality = room ? reader_.Referents(object, type, referents) : ReferentQuality::kUnknown;
     }
     NoteObject(n, object, type, quality, room, counts);
+  }
+  // A reference that leads to no memory, or between two objects. One to memory that is there is left to CheckReferences(): it costs a look there.
+  [[nodiscard]] bool IsAstray(Address referent) const {
+    return (referent % kLeastAlignment != 0 || process_.memory.Find(referent) == nullptr) && referent_test_.WhyNoObject(referent) != nullptr;
+  }
+  // With leaves: the object has a reference whose end is no node. Some lead into memory that is not in the image.
+  void NoteDangling(NodeId n, Address object, PieceCounts& counts) const {
+    if (lost_memory_ || heap_.type[n] >= TypeUse::kFirstSpecial) return;
+    if (const std::uint64_t dangling = referent_test_.Dangling(object, *facts_[heap_.type[n]]); dangling > 0) AddDangling(n, dangling, counts);
+  }
+  void AddDangling(NodeId n, std::uint64_t references, PieceCounts& counts) const {
+    const bool being_freed = heap_.refcount[n] == 0;
+    if (lost_memory_ || being_freed || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
+    counts.dangling += references;
+    ++counts.dangling_objects;
+    if (heap_.flags[n] & heap::kTracked) counts.incomplete.push_back(n);
   }
   void NoteObject(NodeId n, Address object, const TypeFacts& type, ReferentQuality quality, bool room, PieceCounts& counts) {
     if (has_borrowed_ && room) {
@@ -796,6 +825,7 @@ class Builder {
       heap_.coverage.type_errors += c.type_errors;
       heap_.coverage.approximate_objects += c.approximate;
       heap_.coverage.dangling_references += c.dangling;
+      heap_.coverage.dangling_objects += c.dangling_objects;
       heap_.coverage.damaged_objects += c.damaged;
       heap_.incomplete.insert(heap_.incomplete.end(), c.incomplete.begin(), c.incomplete.end());
       heap_.dying.insert(heap_.dying.end(), c.dying.begin(), c.dying.end());
@@ -858,6 +888,7 @@ class Builder {
   }
 
   static constexpr Address kObjectAlignment = 16;
+  static constexpr Address kLeastAlignment = 8;  // of any object, static ones and ints of 2.7 too
   static constexpr std::int64_t kMaxSmallItems = 512;  // of an object in a block of CPython's allocator: one byte each
   static constexpr std::size_t kMaxDying = 1024;  // nested deallocations
   static constexpr std::uint64_t kMinEdgeBudget = 1u << 22;
@@ -869,6 +900,8 @@ class Builder {
   const SnapshotOptions& options_;
   ProgressSink& progress_;
   cpython::ObjectHeaderReader header_;
+  const ReferentTest referent_test_;
+  const bool lost_memory_ = process_.LostMemory();
   const bool free_threaded_ = runtime_.layout.flavor.free_threaded;
   std::optional<bool> collector_holds_;
   const bool has_borrowed_ = reader_.HasBorrowedReferents();

@@ -101,7 +101,12 @@ Address PythonHeap::Object(Address type, std::uint64_t bytes, std::int64_t ob_si
   if (layout_.Has(Field::PyObject_ob_refcnt)) Put(a, Field::PyObject_ob_refcnt, 1);
   Put(a, Field::PyObject_ob_type, type);
   if (ob_size != 0) Put(a, Field::PyVarObject_ob_size, static_cast<std::uint64_t>(ob_size));
+  if (layout_.Has(Field::PyGC_Head_gc_refs)) WriteGcRefs(a, layout_.Value(Constant::GC_REFS_UNTRACKED));
   return a;
+}
+
+void PythonHeap::WriteGcRefs(Address object, std::int64_t value) {
+  fake_.Write<std::uint64_t>(object - gc_head_bytes_ + layout_.Offset(Field::PyGC_Head_gc_refs), static_cast<std::uint64_t>(value) << layout_.Value(Constant::GC_REFS_SHIFT));
 }
 
 void PythonHeap::WriteType(Address type, Address metatype, const std::string& name, std::int64_t basicsize, std::int64_t itemsize, std::uint64_t flags,
@@ -434,6 +439,7 @@ void PythonHeap::Track(Address object) {
   fake_.WriteWords(node, {generation0_, last});
   fake_.Write<std::uint64_t>(last, node);
   fake_.Write<std::uint64_t>(generation0_ + 8, node);
+  if (layout_.Has(Field::PyGC_Head_gc_refs)) WriteGcRefs(object, 0);
 }
 
 cpython::Runtime PythonHeap::runtime() {

@@ -80,6 +80,7 @@ class PythonHeap {
  private:
   struct BuiltinShape;
   Address StaticString(std::string_view text);
+  void WriteGcRefs(Address object, std::int64_t value);  // layouts that have gc_refs
   void WriteType(Address type, Address metatype, const std::string& name, std::int64_t basicsize, std::int64_t itemsize, std::uint64_t flags, Address traverse,
                  Address base);
   Address KeysObject(const std::vector<std::pair<Address, Address>>& entries, bool split);

@@ -8,6 +8,7 @@
 
 #include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
+#include "core/snapshot/dangling_references.h"
 #include "core/snapshot/excerpt_builder.h"
 #include "tests/support/python_heap.h"
 
@@ -156,6 +157,115 @@ TEST_CASE("an object whose table cannot be read is counted, and without it no ve
     const auto verdict = analysis::ReplayCollection(snapshot.heap, progress);
     REQUIRE(verdict);
     CHECK(verdict->certainty == analysis::Certainty::kLowerBound);
+  });
+}
+
+// A cycle of two lists that only they themselves hold, and the place of the reference from the first to the second.
+struct Cycle {
+  explicit Cycle(PythonHeap& python) : first(python.List({python.Int(1)})), second(python.List({first})), slot(python.Get(first, Field::PyListObject_ob_item)) {
+    python.fake().Write<std::uint64_t>(slot, second);
+    for (const Address a : {first, second}) {
+      SetRefcount(python, a, 1);
+      python.Track(a);
+    }
+  }
+  Address first, second, slot;
+};
+
+analysis::Verdict Judge(Snapshot& snapshot) {
+  SilentProgress progress;
+  auto verdict = analysis::ReplayCollection(snapshot.heap, progress);
+  REQUIRE(verdict);
+  return *std::move(verdict);
+}
+
+// What stands in the place of a reference after memory was overwritten: none of these is an object.
+enum class Junk { kUnmapped, kMisaligned, kNoObject, kInsideOfAnObject };
+Address Value(PythonHeap& python, Junk junk) {
+  const Address text = python.Str("sixteen bytes are enough for this");
+  switch (junk) {
+    case Junk::kUnmapped: return 0x4141414141414140;
+    case Junk::kMisaligned: return text + 4;
+    case Junk::kNoObject: return text + 16;
+    case Junk::kInsideOfAnObject: {  // where two words of a tuple look like the head of an object of the collector's types
+      const Address type = python.Class("app", "Node", {.has_dict = true});
+      python.Track(type);
+      const Address tuple = python.Tuple({python.Int(2), type, python.Int(3), python.Int(4)});
+      python.fake().Write<std::uint64_t>(tuple + python.layout().Offset(Field::PyTupleObject_ob_item), 5);
+      return tuple + python.layout().Offset(Field::PyTupleObject_ob_item) - python.layout().Offset(Field::PyObject_ob_refcnt);
+    }
+  }
+  return 0;
+}
+
+TEST_CASE("a reference that leads to no object is counted, and without it no verdict is exact") {
+  for (const Junk junk : {Junk::kUnmapped, Junk::kMisaligned, Junk::kNoObject, Junk::kInsideOfAnObject}) {
+    CAPTURE(static_cast<int>(junk));
+    OnEveryLayout([&](PythonHeap& python) {
+      if (junk == Junk::kInsideOfAnObject && python.layout().flavor.free_threaded) return;  // objects there have no head that would tell
+      const Cycle cycle(python);
+      python.fake().Write<std::uint64_t>(cycle.slot, Value(python, junk));
+      Snapshot snapshot(python);
+      analysis::Verdict verdict = Judge(snapshot);
+      CHECK(verdict.unreachable_set.Contains(snapshot.Node(cycle.first)) == false);  // its own reference was lost, so `second` seems to be held
+      SilentProgress progress;
+      const auto found = CheckReferences(snapshot.reader, verdict.held_by_unknown, Limits(), progress, snapshot.heap);
+      REQUIRE(found);
+      CHECK(snapshot.heap.coverage.dangling_objects == 1);
+      CHECK(snapshot.heap.coverage.dangling_references == 1);
+      CHECK(snapshot.heap.incomplete == std::vector<heap::NodeId>{snapshot.Node(cycle.first)});
+      CHECK(Judge(snapshot).certainty == analysis::Certainty::kLowerBound);
+      const auto again = CheckReferences(snapshot.reader, verdict.held_by_unknown, Limits(), progress, snapshot.heap);
+      CHECK(again == std::uint64_t{0});
+      CHECK(snapshot.heap.coverage.dangling_objects == 1);
+    });
+  }
+}
+
+TEST_CASE("with leaves a reference that leads to no object is noted too, and one into memory that is missing is not") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Cycle cycle(python);
+    SUBCASE("no object") {
+      python.fake().Write<std::uint64_t>(cycle.slot, Value(python, Junk::kNoObject));
+      SnapshotOptions options;
+      options.with_leaves = true;
+      const Snapshot snapshot(python, options);
+      CHECK(snapshot.heap.coverage.dangling_objects == 1);
+      CHECK(snapshot.heap.incomplete == std::vector<heap::NodeId>{snapshot.Node(cycle.first)});
+    }
+    SUBCASE("missing") {
+      constexpr Address kLeftOut = 0x7e0000000000;
+      python.fake().base.missing_ranges.push_back({{kLeftOut, kLeftOut + 0x1000}, target::MissingReason::kNotDumped});
+      python.fake().Write<std::uint64_t>(cycle.slot, kLeftOut + 0x100);
+      const Snapshot snapshot(python);
+      CHECK(snapshot.heap.coverage.dangling_objects == 0);
+    }
+  });
+}
+
+TEST_CASE("a container without items that it counts is no whole container") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Cycle cycle(python);
+    python.fake().Write<std::uint64_t>(cycle.slot, 0);
+    Snapshot snapshot(python);
+    const analysis::Verdict verdict = Judge(snapshot);
+    SilentProgress progress;
+    CHECK(CheckReferences(snapshot.reader, verdict.held_by_unknown, Limits(), progress, snapshot.heap) == std::uint64_t{1});
+    CHECK(snapshot.heap.coverage.dangling_objects == 1);
+  });
+}
+
+TEST_CASE("what a known root holds needs no second look") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address held = python.List({}), holder = python.List({held}), other = python.List({});
+    for (const Address a : {held, holder, other}) python.Track(a);
+    SetRefcount(python, held, 1);
+    const Snapshot snapshot(python);
+    SilentProgress progress;
+    const std::vector<heap::NodeId> roots{snapshot.Node(holder)};
+    const auto verdict = analysis::ReplayCollection(snapshot.heap, progress, 1, roots);
+    REQUIRE(verdict);
+    CHECK(verdict->held_by_unknown.Nodes() == std::vector<heap::NodeId>{snapshot.Node(other)});
   });
 }
 
