@@ -27,8 +27,9 @@ tl::unexpected<Error> OpenFailure(const std::string& path, int error) {
     case ENXIO:
       return Fail(ErrorCode::kNotAnalysable, "{}: a socket or a device, not a file", path);
     case ELOOP:
+      return Fail(ErrorCode::kNotAnalysable, "{}: its symbolic links lead round in a circle", path);
     case EXDEV:
-      return Fail(ErrorCode::kNotFound, "{}: its links lead nowhere", path);
+      return Fail(ErrorCode::kNotAnalysable, "{}: its symbolic links lead out of the folder", path);
     default:
       return Fail(ErrorCode::kHost, "{}: cannot open: {}", path, std::strerror(error));
   }

@@ -160,7 +160,7 @@ Result<Unpacked> Decompress(std::span<const std::byte> packed, std::uint64_t max
   const Compression kind = CompressionOf(packed);
   if (kind == Compression::kNone) return Fail(ErrorCode::kNotAnalysable, "cannot unpack: not a zstd, lz4, gzip or xz stream");
   const BoundedSink bounded(packed.size(), max_bytes, max_ratio, sink);
-  return kind == Compression::kGzip ? Gunzip(packed, bounded) : ByLibarchive(packed, kind, bounded);
+  return kind == Compression::kGzip ? Gunzip(packed, bounded) : ByLibarchive(WithoutSkippableFrames(packed), kind, bounded);
 }
 
 }  // namespace pygc::elf

@@ -33,7 +33,17 @@ std::string MachineName(unsigned machine) {
   }
 }
 
-Compression CompressionOf(std::span<const std::byte> first_bytes) noexcept {
+std::span<const std::byte> WithoutSkippableFrames(std::span<const std::byte> bytes) noexcept {
+  constexpr std::uint32_t kMagic = 0x184D2A50, kVariants = 0xF;
+  constexpr std::size_t kHeadBytes = 8;  // magic, length of what follows
+  while (bytes.size() >= kHeadBytes && (LoadUnchecked<std::uint32_t>(bytes.data()) & ~kVariants) == kMagic) {
+    bytes = bytes.subspan(kHeadBytes + std::min<std::size_t>(LoadUnchecked<std::uint32_t>(bytes.data() + 4), bytes.size() - kHeadBytes));
+  }
+  return bytes;
+}
+
+Compression CompressionOf(std::span<const std::byte> bytes) noexcept {
+  const std::span<const std::byte> first_bytes = WithoutSkippableFrames(bytes);
   if (StartsWith(first_bytes, "\x28\xB5\x2F\xFD")) return Compression::kZstd;
   if (StartsWith(first_bytes, "\x04\x22\x4D\x18")) return Compression::kLz4;
   if (StartsWith(first_bytes, "\x1F\x8B")) return Compression::kGzip;
@@ -50,6 +60,7 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
     case Compression::kXz: return "an xz file";
     case Compression::kNone: break;
   }
+  if (WithoutSkippableFrames(bytes).size() != bytes.size()) return "a zstd or lz4 file without any frame of data";
   if (StartsWith(bytes, "MDMP")) return "a minidump";
   if (StartsWith(bytes, "makedumpfile")) return "a kernel dump (flattened by makedumpfile; makedumpfile -R makes a file of it)";
   if (StartsWith(bytes, "KDUMP   ") || StartsWith(bytes, "DISKDUMP")) return "a compressed kernel dump (kdump)";

@@ -250,6 +250,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   }
   const FileMapping* first = found.mappings.empty() ? nullptr : &found.mappings.front();
   std::vector<std::string> tried;
+  bool any_there = false;  // of those tried
   std::string mismatch;  // the first candidate that is certainly another file
   std::shared_ptr<const elf::ElfFile> unverified, damaged;
   std::string unverified_detail;
@@ -270,7 +271,10 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     FileIdentity identity;
     const auto file = OpenCandidate(c, options.limits, &identity);
     if (!file) {
-      if (file.error().code != ErrorCode::kNotFound) tried.back() += " (" + file.error().message + ")";
+      if (file.error().code == ErrorCode::kNotFound) continue;
+      any_there = true;
+      const std::string& why = file.error().message;
+      tried.back() += " (" + (why.starts_with(shown + ": ") ? why.substr(shown.size() + 2) : why) + ")";
       continue;
     }
     if (c.only_same && (first == nullptr || !first->identity || *first->identity != identity)) continue;
@@ -335,7 +339,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   if (tried.empty()) {
     m.match_detail = "the target does not name its file";
   } else {
-    m.match_detail = mismatch.empty() ? fmt::format("no such file: {}", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
+    m.match_detail = mismatch.empty() ? fmt::format("{}: {}", any_there ? "its file cannot be had" : "no such file", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
   }
 }
 

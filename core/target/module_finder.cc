@@ -138,12 +138,16 @@ class Finder {
   }
 
   void Claim(const MemoryElf& elf, bool in_memory, std::vector<const FileMapping*>& mappings, std::size_t first, FoundModule& found) {
-    std::vector<std::size_t> taken;
+    std::vector<std::size_t> taken, gaps;
     const FileMapping* odd = nullptr;
     for (std::size_t i = first; i < mappings.size(); ++i) {
       if (mappings[i] == nullptr || !elf.extent.Contains(mappings[i]->range.begin)) continue;
       if (!Agrees(elf, *mappings[i])) {
-        odd = mappings[i];
+        if (IsGap(*mappings[first], *mappings[i])) {
+          gaps.push_back(i);
+        } else {
+          odd = mappings[i];
+        }
         continue;
       }
       taken.push_back(i);
@@ -155,7 +159,17 @@ class Finder {
     }
     if (odd != nullptr && in_memory) warnings_.push_back(fmt::format("{}: its part at {:#x} does not lie where its program headers put it", odd->path, odd->range.begin));
     for (const std::size_t i : taken) mappings[i] = nullptr;
+    for (const std::size_t i : gaps) mappings[i] = nullptr;
     TakeElf(found, elf, in_memory);
+  }
+
+  /// What the dynamic linker may leave between two parts of a module: it maps the whole extent from the file first, and takes all access from what no part
+  /// covers. glibc: _dl_map_segments(), elf/dl-map-segments.h.
+  [[nodiscard]] bool IsGap(const FileMapping& first, const FileMapping& m) const {
+    const MappedRegion* const region = regions_.Find(m.range.begin);
+    const bool no_access = m.access_known ? !(m.readable || m.writable || m.executable)
+                                          : region == nullptr || !(region->readable || region->writable || region->executable);
+    return no_access && m.file_offset - first.file_offset == m.range.begin - first.range.begin;
   }
 
   [[nodiscard]] bool IsKnown(Address a) const {

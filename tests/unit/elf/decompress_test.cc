@@ -39,6 +39,32 @@ std::vector<std::byte> Random(std::size_t size) {
 
 }  // namespace
 
+TEST_CASE("skippable frames before the packed data, and between two parts of it, are passed over") {
+  const auto skippable = [](std::byte variant, std::size_t size) {
+    std::vector<std::byte> frame{std::byte{0x50} | variant, std::byte{0x2A}, std::byte{0x4D}, std::byte{0x18}, static_cast<std::byte>(size), {}, {}, {}};
+    frame.resize(8 + size, std::byte{0xFD});
+    return frame;
+  };
+  for (const auto& [filter, kind] : {std::pair(&archive_write_add_filter_zstd, Compression::kZstd), std::pair(&archive_write_add_filter_lz4, Compression::kLz4)}) {
+    const auto bytes = Random(100000), packed = Pack(bytes, filter);
+    std::vector<std::byte> file = skippable(std::byte{0}, 4), out;
+    for (const auto& part : {skippable(std::byte{0xF}, 0), packed, skippable(std::byte{7}, 20), packed}) file.insert(file.end(), part.begin(), part.end());
+    CHECK(CompressionOf(file) == kind);
+    const auto whole = Decompress(file, 1u << 30, 2000, [&](std::span<const std::byte> piece) {
+      out.insert(out.end(), piece.begin(), piece.end());
+      return true;
+    });
+    REQUIRE(whole.has_value());
+    CHECK(!whole->truncated);
+    REQUIRE(out.size() == 2 * bytes.size());
+    CHECK(std::equal(bytes.begin(), bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(bytes.size())));
+  }
+  const auto nothing = skippable(std::byte{0}, 4);
+  CHECK(CompressionOf(nothing) == Compression::kNone);
+  CHECK(CompressionOf(std::span(nothing).first(10)) == Compression::kNone);
+  CHECK(DescribeFile(nothing) == "a zstd or lz4 file without any frame of data");
+}
+
 TEST_CASE("what each format packs comes out again, and a cut stream gives its beginning") {
   const std::pair<int (*)(archive*), Compression> formats[] = {{archive_write_add_filter_gzip, Compression::kGzip},
                                                                {archive_write_add_filter_xz, Compression::kXz},

@@ -124,6 +124,10 @@ TEST_CASE("what is not a file is said, and nothing blocks") {
   check("/", ErrorCode::kNotAnalysable, "directory");
   check("/dev/zero", ErrorCode::kNotAnalysable, "device");
   check("/no/such/file", ErrorCode::kNotFound, "no such file");
+  const std::string loop = fifo + "-loop";
+  REQUIRE(symlink(loop.c_str(), loop.c_str()) == 0);
+  check(loop, ErrorCode::kNotAnalysable, "round in a circle");
+  unlink(loop.c_str());
   check("/etc/passwd/x", ErrorCode::kNotFound, "no such file");
   check("/etc/passwd", ErrorCode::kNotAnalysable, "text");
   check(std::string("/etc/pass\0wd", 12), ErrorCode::kNotFound, "NUL");

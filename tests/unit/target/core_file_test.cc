@@ -118,6 +118,23 @@ TEST_CASE("code that the core leaves out comes from the module's file, data from
   CHECK(p->missing_ranges.empty());
 }
 
+TEST_CASE("the gap that the dynamic linker leaves between the parts of a module is none of its parts, and no contradiction") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const auto warns = [&](std::uint32_t access, std::uint64_t file_offset) {
+    auto core = KernelCore(module, file.path());
+    core.Load(kBase + 0x2000, {}, access, 0x1000).File({kBase + 0x2000, kBase + 0x3000}, file_offset, file.path());
+    const auto p = Open(core.Build());
+    REQUIRE(p.has_value());
+    REQUIRE(p->modules.size() == 1);
+    CHECK(p->modules[0].match == ModuleMatch::kVerified);
+    CHECK(p->memory.At(kBase + 0x2000, 1) == nullptr);
+    return std::any_of(p->warnings.begin(), p->warnings.end(), [](const std::string& w) { return w.find("does not lie where") != std::string::npos; });
+  };
+  CHECK_FALSE(warns(0, 0x2000));
+  CHECK(warns(kRead, 0x1000));
+}
+
 TEST_CASE("a writable mapping that was not dumped does not read as the file: MADV_DONTDUMP leaves out what was written too") {
   const auto module = ModuleWriter{}.Build();
   const TemporaryFile file(module);
