@@ -1,6 +1,8 @@
 #include "core/analysis/root_paths.h"
 
 #include <algorithm>
+#include <deque>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
@@ -14,6 +16,33 @@ using heap::NodeId;
 
 constexpr std::uint64_t kProgressStep = 1u << 16;
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
+
+// First in, first out, in pieces that go as soon as they are empty: the nodes of one level can be half of the heap.
+class NodeQueue {
+ public:
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  void Push(NodeId n) {
+    const std::size_t at = (front_ + size_++) % kPiece;
+    if (at == 0 || pieces_.empty()) pieces_.push_back(std::make_unique_for_overwrite<NodeId[]>(kPiece));
+    pieces_.back()[at] = n;
+  }
+  [[nodiscard]] NodeId At(std::size_t i) const { return pieces_[(front_ + i) / kPiece][(front_ + i) % kPiece]; }
+  NodeId Pop() {
+    const NodeId n = pieces_.front()[front_++];
+    --size_;
+    if (front_ == kPiece || size_ == 0) {
+      pieces_.pop_front();
+      front_ = 0;
+    }
+    return n;
+  }
+
+ private:
+  static constexpr std::size_t kPiece = 1u << 16;
+
+  std::deque<std::unique_ptr<NodeId[]>> pieces_;
+  std::size_t front_ = 0, size_ = 0;  // place of the first one in the first piece
+};
 
 class Search {
  public:
@@ -43,32 +72,27 @@ class Search {
     if (n == heap::kNoNode || paths_.parent[n] != heap::kNoNode) return;
     paths_.parent[n] = n;
     starts_.emplace_back(n, root);
-    level_.push_back(n);
+    waiting_.Push(n);
     if (in_second_pass_) paths_.count_only.Insert(n);
     ++reached_;
   }
 
-  // Level by level, so that every path is a shortest one.
+  // Breadth first, so that every path is a shortest one.
   bool Spread() {
-    std::vector<NodeId> next;
-    while (!level_.empty()) {
-      next.clear();
-      for (std::size_t i = 0; i < level_.size(); ++i) {
-        if (i + kOffsetsAhead < level_.size()) heap_.graph.PrefetchOffsets(level_[i + kOffsetsAhead]);
-        if (i + kEdgesAhead < level_.size()) heap_.graph.PrefetchEdges(level_[i + kEdgesAhead]);
-        const NodeId node = level_[i];
-        if (admits_ && !admits_(node)) continue;
-        for (const NodeId target : heap_.graph.Successors(node)) {
-          if (paths_.parent[target] != heap::kNoNode) continue;
-          paths_.parent[target] = node;
-          if (!paths_.depth.empty()) paths_.depth[target] = paths_.depth[node] + 1;
-          if (in_second_pass_) paths_.count_only.Insert(target);
-          next.push_back(target);
-        }
-        if (++steps_ % kProgressStep == 0 && !progress_.Update("searching paths from the roots", steps_, heap_.size())) return false;
+    while (waiting_.size() > 0) {
+      if (waiting_.size() > kOffsetsAhead) heap_.graph.PrefetchOffsets(waiting_.At(kOffsetsAhead));
+      if (waiting_.size() > kEdgesAhead) heap_.graph.PrefetchEdges(waiting_.At(kEdgesAhead));
+      const NodeId node = waiting_.Pop();
+      if (++steps_ % kProgressStep == 0 && !progress_.Update("searching paths from the roots", steps_, heap_.size())) return false;
+      if (admits_ && !admits_(node)) continue;
+      for (const NodeId target : heap_.graph.Successors(node)) {
+        if (paths_.parent[target] != heap::kNoNode) continue;
+        paths_.parent[target] = node;
+        if (!paths_.depth.empty()) paths_.depth[target] = paths_.depth[node] + 1;
+        if (in_second_pass_) paths_.count_only.Insert(target);
+        waiting_.Push(target);
+        ++reached_;
       }
-      reached_ += next.size();
-      std::swap(level_, next);
     }
     return true;
   }
@@ -95,7 +119,7 @@ class Search {
   ProgressSink& progress_;
   RootPaths paths_;
   std::vector<std::pair<NodeId, std::uint32_t>> starts_;
-  std::vector<NodeId> level_;
+  NodeQueue waiting_;
   std::uint64_t reached_ = 0, steps_ = 0;
   bool in_second_pass_ = false;
 };
