@@ -160,17 +160,28 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
   return core;
 }
 
+constexpr std::uint64_t kMostTimesShown = 4;  // segments that stand twice in a core are only odd
+
 /// Segments of the PT_LOADs, and what they leave out.
 void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
   Process& process = draft.process;
   bool odd = false;
+  // No writer lets two addresses show the same bytes of the file. Headers made by hand could turn a small file into any amount of memory to look through.
+  const std::uint64_t most_bytes = kMostTimesShown * core.bytes().size();
+  std::uint64_t shown_bytes = 0;
+  std::size_t left_out = 0;
   for (const elf::ProgramHeader& p : core.program_headers()) {
     process.core_bytes_expected = std::max(process.core_bytes_expected, p.file_offset + p.wanted_file_size);
     if (p.type != PT_LOAD || p.memory_size == 0) continue;
     odd |= p.wanted_file_size > kMostBytes || p.memory_size > kMostBytes;
     const AddressRange range = {p.address, p.address + p.memory_size};
     draft.regions.push_back({range, true, (p.flags & PF_R) != 0, (p.flags & PF_W) != 0, (p.flags & PF_X) != 0});
-    if (p.file_size != 0) {
+    const bool too_much = p.file_size > most_bytes - shown_bytes;
+    if (too_much) {
+      ++left_out;
+      process.missing_ranges.push_back({{p.address, p.address + p.file_size}, MissingReason::kUnreadable, kNoModule, MissingUse::kUsed});
+    } else if (p.file_size != 0) {
+      shown_bytes += p.file_size;
       Segment s;
       s.range = {p.address, p.address + p.file_size};
       s.bytes = core.bytes().data() + p.file_offset;
@@ -187,6 +198,10 @@ void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
     if (wanted_end < range.end && p.flags != 0) process.missing_ranges.push_back({{wanted_end, range.end}, MissingReason::kNotDumped, kNoModule});
   }
   process.core_bytes_present = std::min<std::uint64_t>(process.core_bytes_expected, core.bytes().size());
+  if (left_out != 0) {
+    process.missing.push_back({fmt::format("{} segments of the core", left_out), fmt::format("the headers show the bytes of the file more than {} times over: damaged, or made by hand", kMostTimesShown),
+                               "take a new core"});
+  }
   if (odd) process.warnings.push_back("the core has program headers with impossible sizes; it is damaged or was made by hand");
 }
 

@@ -638,4 +638,34 @@ TEST_CASE("opening does not read the memory in the core") {
   CHECK(took < 1.0);
 }
 
+TEST_CASE("segments that all show the same bytes are not made into any amount of memory") {
+  constexpr std::size_t kSegments = 200;
+  CoreWriter writer;
+  for (std::size_t i = 0; i < kSegments; ++i) writer.Load(0x10000000 + i * 0x100000, Filled(0x100, 7));
+  writer.Thread(1, 0x10000080);
+  std::vector<std::byte> core = writer.Build();
+  Elf64_Ehdr header;
+  std::memcpy(&header, core.data(), sizeof header);
+  std::size_t segments = 0;
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    std::byte* at = core.data() + header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, at, sizeof segment);
+    if (segment.p_type != PT_LOAD) continue;
+    segment.p_offset = 0;
+    segment.p_filesz = segment.p_memsz = core.size();
+    std::memcpy(at, &segment, sizeof segment);
+    ++segments;
+  }
+  REQUIRE(segments == kSegments);
+  const auto process = Open(core);
+  REQUIRE(process);
+  std::uint64_t bytes = 0;
+  for (const Segment& s : process->memory.segments()) bytes += s.range.size();
+  CHECK(bytes > 0);
+  CHECK(bytes <= 4 * core.size());
+  REQUIRE_FALSE(process->missing.empty());
+  CHECK(process->missing.front().what == std::to_string(kSegments - 4) + " segments of the core");
+}
+
 }  // namespace pygc::target
