@@ -1,6 +1,9 @@
+#include <fcntl.h>
 #include <sqlite3.h>
 
+#include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "core/report/escape.h"
 #include "core/report/export_row.h"
@@ -67,13 +70,42 @@ struct Close {
   void operator()(sqlite3* db) const { sqlite3_close(db); }
 };
 
+// SQLite follows links itself and opens what they lead to, which the link of a file without a name (/proc/self/fd/N, OutputFile) does not say. A file system of
+// ours takes such a path as it is, and lets the kernel follow it.
+constexpr const char* kPathsAsGiven = "pygc-paths-as-given";
+
+int TakeAsGiven(sqlite3_vfs*, const char* path, int capacity, char* out) {
+  const std::size_t size = std::strlen(path) + 1;
+  if (size > static_cast<std::size_t>(capacity)) return SQLITE_CANTOPEN;
+  std::memcpy(out, path, size);
+  return SQLITE_OK;
+}
+
+int OpenFollowing(const char* path, int flags, int mode) {
+  return ::open(path, std::string_view(path).starts_with("/proc/self/fd/") ? flags & ~O_NOFOLLOW : flags, mode);
+}
+
+/// Its name for sqlite3_open_v2; nullptr (the usual one) where SQLite has no such file system to take after.
+const char* FileSystem() {
+  static const bool registered = [] {
+    sqlite3_vfs* usual = sqlite3_vfs_find("unix");
+    if (usual == nullptr || usual->xSetSystemCall == nullptr) return false;
+    static sqlite3_vfs ours = *usual;
+    ours.zName = kPathsAsGiven;
+    ours.pNext = nullptr;
+    ours.xFullPathname = TakeAsGiven;
+    return usual->xSetSystemCall(usual, "open", reinterpret_cast<sqlite3_syscall_ptr>(OpenFollowing)) == SQLITE_OK && sqlite3_vfs_register(&ours, 0) == SQLITE_OK;
+  }();
+  return registered ? kPathsAsGiven : nullptr;
+}
+
 class Writer {
  public:
   Writer(const ExportInput& input, ProgressSink& progress) : input_(input), progress_(progress) {}
 
   Result<void> Run(const std::string& path) {
     sqlite3* raw = nullptr;
-    const int opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
+    const int opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE, FileSystem());
     db_.reset(raw);
     if (opened != SQLITE_OK) return Failed();
     for (const char* sql : {kFast, kSchema}) {

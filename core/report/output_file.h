@@ -1,4 +1,5 @@
-// A file that appears under its name only when it is complete: written beside it under another name, owner-readable only, synced, renamed.
+// A file that appears under its name only when it is complete: written without a name in the same folder, owner-readable only, synced, then named. Where the file
+// system has no files without a name (NFS), it is written under another one and renamed; only there a program that is killed leaves it behind.
 #pragma once
 
 #include <string>
@@ -22,15 +23,17 @@ class OutputFile {
   [[nodiscard]] Result<void> Write(std::string_view bytes);
   /// Syncs and gives the file its name. Errors: kOutput.
   [[nodiscard]] Result<void> Commit();
-  /// Name of the temporary file, for a library that opens it by itself; empty for a stream.
+  /// What opens the file that is being written, for a library that does so itself (below /proc where it has no name); empty for a stream.
   [[nodiscard]] const std::string& temporary_path() const noexcept { return temporary_; }
 
  private:
   OutputFile() = default;
   void Discard() noexcept;
+  [[nodiscard]] std::string PartName(unsigned attempt) const;
 
   std::string path_, temporary_;
   int fd_ = -1;
+  bool unnamed_ = false;
 };
 
 }  // namespace pygc::report

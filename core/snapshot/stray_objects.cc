@@ -260,6 +260,8 @@ bool HasDataOf(const target::Process& process, std::size_t module_index) {
 }
 
 std::string LeftOut(const target::Process& process) {
+  if (process.kind == target::TargetKind::kLive && !process.missing.empty())
+    return fmt::format(": {} {}; {}", process.missing.front().what, process.missing.front().reason, process.missing.front().remedy);
   if (process.kind != target::TargetKind::kCore || process.core_bytes_present < process.core_bytes_expected) return {};
   return ": it was left out of the core (coredump_filter, MADV_DONTDUMP); before the next one: echo 0x37 > /proc/PID/coredump_filter";
 }

@@ -107,6 +107,12 @@ int RunHost(std::vector<std::string> words) {
 }  // namespace pygc::standalone
 
 int main(int argc, char** argv) {
+  // What it prints is what the file's owner may read: no program to lend to others.
+  if (geteuid() != getuid() || getegid() != getgid()) {
+    constexpr std::string_view kRefused = "pygc: does not run setuid or setgid: take the bit away (chmod ug-s), and use sudo where another user's process is to be read\n";
+    [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kRefused.data(), kRefused.size());
+    return 5;
+  }
   try {
     if (argc == 4 && std::strcmp(argv[1], "--worker") == 0) return pygc::standalone::RunWorker(argv[2], argv[3]);
     return pygc::standalone::RunHost(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));

@@ -181,6 +181,7 @@ bool PrepareWorkerProcess(int fd, int parent) {
   }
   signal(SIGINT, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is an error of its write
   if (getenv("PYGC_WORKER_STDERR") == nullptr) {
     const rlimit none{0, 0};
     setrlimit(RLIMIT_CORE, &none);

@@ -7,6 +7,7 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 """
 import os
 import re
+import resource
 import shutil
 import signal
 import stat
@@ -227,6 +228,22 @@ def other_user(w):
     return as_nobody(["-p", str(w.python.pid), "leaks"]) or SKIP + "not root: no other user to become"
 
 
+def setuid_program(w):
+    """A copy of pygc that runs as another user than the one who started it."""
+    if os.geteuid() != 0:
+        return SKIP + "not root: no other user to become"
+    copy = w.path("pygc-setuid")
+    shutil.copy(process.PYGC, copy)
+    os.chown(copy, 65534, 65534)
+    os.chmod(copy, 0o6755)
+    with open("/proc/self/mountinfo") as f:
+        mounts = [line.split() for line in f]
+    inside = max((m for m in mounts if w.folder.startswith(m[4].rstrip("/") + "/")), key=lambda m: len(m[4]))
+    if "nosuid" in inside[5]:
+        return SKIP + "%s is mounted nosuid" % inside[4]
+    return process.run([copy, "--version"], HANG)
+
+
 def already_traced(w):
     if not shutil.which("gdb"):
         return SKIP + "no gdb"
@@ -243,6 +260,72 @@ def already_traced(w):
     finally:
         os.killpg(tracer.pid, signal.SIGKILL)
         tracer.wait()
+
+
+def not_dumpable(w):
+    """A process of one's own that has forbidden others to read it (as a setuid program and sudo have it)."""
+    code = ("import ctypes, os, sys\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nsys.stdout.write('READY\\n')\nsys.stdout.flush()\nsys.stdin.read()\n")
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return SKIP + "not root: no other user to become"
+    child = subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "/usr/bin/python3", "-c", code], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, cwd="/")
+    try:
+        child.stdout.readline()
+        return as_nobody(["-p", str(child.pid), "leaks"])
+    finally:
+        child.kill()
+        child.wait()
+
+
+def without_capability(w):
+    """As root in a container that may not trace."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        return SKIP + "not root, or no setpriv"
+    return process.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", process.PYGC, "-p", str(w.python.pid), "leaks"], HANG)
+
+
+def uninterruptible(w):
+    """A thread that waits in state D, as for a dead file server: posix_spawn (vfork) whose child waits for a FIFO before it becomes another program."""
+    os.mkfifo(w.path("never"))
+    code = "import os, sys\nsys.stdout.write('READY\\n')\nsys.stdout.flush()\nos.posix_spawn('/bin/true', ['true'], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)])\n"
+    child = subprocess.Popen(["/usr/bin/python3", "-c", code, w.path("never")], stdout=subprocess.PIPE)
+    try:
+        child.stdout.readline()
+        for _ in range(200):
+            with open("/proc/%d/stat" % child.pid) as f:
+                if f.read().rpartition(")")[2].split()[0] == "D":
+                    break
+            time.sleep(0.02)
+        else:
+            return SKIP + "this kernel does not wait in state D for the child of vfork"
+        return process.pygc("-p", child.pid, "leaks", timeout=HANG)
+    finally:
+        os.close(os.open(w.path("never"), os.O_RDWR | os.O_NONBLOCK))
+        child.kill()
+        child.wait()
+
+
+def limited(kind, value, *arguments):
+    """pygc with a limit of its own; whatever it says, it leaves no part of an output."""
+    def row(w):
+        out = tempfile.mkdtemp(dir=w.folder)
+        ran = process.run([process.PYGC, "-c", w.core] + [a.replace("{out}", out) for a in arguments], HANG, preexec_fn=lambda: resource.setrlimit(kind, (value, value)))
+        if ran.code not in (0, 1) and os.listdir(out):
+            ran.code = "left behind: %s" % os.listdir(out)
+        return ran
+    return row
+
+
+def read_only_folder(w):
+    folder = tempfile.mkdtemp(prefix="pygc-read-only-")
+    try:
+        os.chmod(folder, 0o555)
+        copy = os.path.join(folder, "core")
+        shutil.copy(w.core, copy)
+        os.chmod(copy, 0o644)
+        return as_nobody(["-c", copy, "leaks", "-o", os.path.join(folder, "out")]) or SKIP + "not root: no other user to become"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def stopped_target(w):
@@ -450,7 +533,12 @@ def rows(w):
     yield "unreadable file", 5, "unreadable", unreadable
     yield "no such pid", 5, r"(?i)no (such )?process", no_such_pid
     yield "process of another user", 5, "(?i)ptrace|permi|root|sudo", other_user
+    yield "pygc made setuid", 5, "setuid", setuid_program
     yield "process that is traced", 5, "(?i)gdb|trac", already_traced
+    yield "process that nobody may read", 5, "(?i)dumpable|PR_SET_DUMPABLE", not_dumpable
+    yield "without the right to trace", 5, "CAP_SYS_PTRACE", without_capability
+    yield "thread that does not stop", 5, "(?i)did not stop|state D", uninterruptible
+    yield "a pause of at most a millisecond", {0, 1, 3, 4}, "^(?!pygc: )|max-pause", lambda w: ["-p", str(w.python.pid), "leaks", "--max-pause", "1"]
     yield "zombie", {4, 5}, "(?i)zombie|exited", zombie
     yield "kernel thread", {4, 5}, "(?i)kernel|python", kernel_thread
     yield "process of PyPy", 4, "(?i)is PyPy", lambda w: pypy(w, live=True)
@@ -473,6 +561,11 @@ def rows(w):
     yield "output into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "leaks", "-o", w.path("no/such/folder/x")]
     yield "export into a folder that is not there", 2, "no/such/folder", lambda w: ["-c", core, "export", "--format", "sqlite", "-o", w.path("no/such/folder/x")]
     yield "output on a full device", 2, "/dev/full|space", lambda w: ["-c", core, "leaks", "-o", "/dev/full"]
+    yield "output into a folder that is read-only", 2, "(?i)permission|denied", read_only_folder
+    yield "output beyond the limit of a file's size", 2, "(?i)too large|limit", limited(resource.RLIMIT_FSIZE, 4096, "export", "--format", "jsonl", "-o", "{out}/x")
+    yield "database beyond the limit of a file's size", 2, "(?i)full|too large|limit|write", limited(resource.RLIMIT_FSIZE, 65536, "export", "--format", "sqlite", "-o", "{out}/x.db")
+    yield "few descriptors", {0, 1, 3, 5, 6}, ".", limited(resource.RLIMIT_NOFILE, 12, "leaks")
+    yield "little address space", {0, 1, 3, 6}, ".", limited(resource.RLIMIT_AS, 200 << 20, "leaks")
     yield "closed pipe", {0, 1}, "", closed_pipe
     yield "version", 0, r"\d+\.\d+", lambda w: ["--version"]
     yield "help", 0, "leaks", lambda w: ["--help"]
