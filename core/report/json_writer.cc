@@ -4,6 +4,7 @@
 #include <rapidjson/prettywriter.h>
 #include <rapidjson/stringbuffer.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/report/escape.h"
@@ -42,6 +43,9 @@ JsonWriter& JsonWriter::EndArray() {
   return *this;
 }
 JsonWriter& JsonWriter::Key(std::string_view key) {
+  const bool plain = std::all_of(key.begin(), key.end(), [](char c) { return c > 0 && c < 0x7f; });  // as all but a few are
+  const std::string safe = plain ? std::string() : JsonSafe(key);
+  if (!plain) key = safe;
   impl_->writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
   return *this;
 }

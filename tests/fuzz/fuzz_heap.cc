@@ -38,13 +38,38 @@ struct Original {
     for (const Address o : {a, b, c, dict, list, tuple, set, module, slotted, plain}) heap.Track(o);
     runtime.emplace(heap.runtime());
     process = heap.Build();
-    for (const target::Segment& s : process.memory.segments())
-      if (s.writable && s.bytes != nullptr) words += s.range.size() / 8;
+    // What is written is copied up to the last word that is not zero, into one run of words that each input changes and leaves as it was.
+    built = process.memory;
+    std::vector<target::Segment> segments(built.segments().begin(), built.segments().end());
+    for (target::Segment& s : segments) {
+      if (!s.writable || s.bytes == nullptr) continue;
+      const std::size_t used = UsedWords(s);
+      s.range.end = s.range.begin + used * 8;
+      words.resize(words.size() + used);
+      std::memcpy(words.data() + words.size() - used, s.bytes, used * 8);
+    }
+    std::size_t at = 0;
+    for (target::Segment& s : segments) {
+      if (!s.writable || s.bytes == nullptr) continue;
+      s.bytes = reinterpret_cast<const std::byte*>(&words[at]);
+      at += s.range.size() / 8;
+    }
+    process.memory = target::MemoryImage(std::move(segments), {});
+    before = words;
+  }
+  static std::size_t UsedWords(const target::Segment& s) {
+    std::size_t used = s.range.size() / 8;
+    for (std::uint64_t word = 0; used > 1; --used) {
+      std::memcpy(&word, s.bytes + (used - 1) * 8, 8);
+      if (word != 0) break;
+    }
+    return used;
   }
   test::PythonHeap heap;
   std::optional<cpython::Runtime> runtime;
+  target::MemoryImage built;  // keeps what is not written
   target::Process process;
-  std::uint64_t words = 0;
+  std::vector<std::uint64_t> words, before;
 };
 
 Original& OriginalOf(std::uint8_t choice) {
@@ -69,44 +94,11 @@ std::uint64_t Changed(std::uint64_t word, std::uint8_t how, std::uint32_t operan
   }
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size == 0) return 0;
-  Original& original = OriginalOf(data[0]);
-  // The writable segments as one run of words that are changed, then the process with copies in their place.
-  std::vector<std::uint64_t> words;
-  words.reserve(original.words);
-  std::vector<target::Segment> segments(original.process.memory.segments().begin(), original.process.memory.segments().end());
-  for (const target::Segment& s : segments) {
-    if (!s.writable || s.bytes == nullptr) continue;
-    const std::size_t at = words.size();
-    words.resize(at + s.range.size() / 8);
-    std::memcpy(&words[at], s.bytes, s.range.size() / 8 * 8);
-  }
-  const std::vector<std::uint64_t> before = words;
-  for (std::size_t i = 1; i + 7 <= size && !words.empty(); i += 7) {
-    std::uint16_t place = 0;
-    std::uint32_t operand = 0;
-    std::memcpy(&place, data + i, 2);
-    std::memcpy(&operand, data + i + 3, 4);
-    std::uint64_t& word = words[place % words.size()];
-    word = Changed(word, data[i + 2], operand, before);
-  }
-  std::size_t at = 0;
-  for (target::Segment& s : segments) {
-    if (!s.writable || s.bytes == nullptr) continue;
-    s.bytes = reinterpret_cast<const std::byte*>(&words[at]);
-    s.range.end = s.range.begin + s.range.size() / 8 * 8;
-    at += s.range.size() / 8;
-  }
-  target::Process process = original.process;
-  process.memory = target::MemoryImage(std::move(segments), {});
-
+void Analyse(const Original& original) {
   SilentProgress progress;
   Limits limits;
   limits.threads = 1;
-  const objects::ObjectReader reader(process, *original.runtime, limits);
+  const objects::ObjectReader reader(original.process, *original.runtime, limits);
   for (const bool with_leaves : {false, true}) {
     snapshot::SnapshotOptions options;
     options.with_leaves = with_leaves;
@@ -117,5 +109,24 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!verdict) continue;
     if (verdict->unreachable > heap->size() || verdict->collectable > verdict->unreachable || verdict->state.size() != heap->size()) std::abort();
   }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  Original& original = OriginalOf(data[0]);
+  std::vector<std::size_t> changed;
+  for (std::size_t i = 1; i + 7 <= size; i += 7) {
+    std::uint16_t place = 0;
+    std::uint32_t operand = 0;
+    std::memcpy(&place, data + i, 2);
+    std::memcpy(&operand, data + i + 3, 4);
+    changed.push_back(place % original.words.size());
+    std::uint64_t& word = original.words[changed.back()];
+    word = Changed(word, data[i + 2], operand, original.before);
+  }
+  Analyse(original);
+  for (const std::size_t i : changed) original.words[i] = original.before[i];
   return 0;
 }
