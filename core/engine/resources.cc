@@ -9,6 +9,7 @@
 #include "core/engine/findings.h"
 #include "core/engine/labels.h"
 #include "core/engine/node_path.h"
+#include "core/objects/frames.h"
 
 namespace pygc::engine {
 namespace {
@@ -61,6 +62,17 @@ std::optional<report::ResourceRow> ResourceAt(const CommandInput& in, const obje
   row.owner = found->owner;
   row.count = found->count;
   if (found->owner != 0) row.owner_native_id = NativeIdOf(in, found->owner);
+  if (const std::optional<objects::LockHolder> holder = found->IsLock() ? reader.HolderOf(address) : std::nullopt) {
+    const objects::FrameReader frames(in.reader);
+    row.holder = holder->thread_id;
+    row.holder_native_id = holder->native_id ? holder->native_id : NativeIdOf(in, holder->thread_id);
+    row.holder_place = fmt::format("{}() at {}:{}", frames.QualifiedName(holder->frame.code), frames.FileName(holder->frame.code), holder->frame.line);
+  }
+  if (row.owner != 0 && row.owner != row.holder) {  // what the lock itself says is surer
+    row.holder = row.owner;
+    row.holder_native_id = row.owner_native_id;
+    row.holder_place.clear();
+  }
   for (const target::Thread* t : reader.WaitersOf(*found)) row.waiters.push_back(static_cast<std::uint64_t>(t->tid));
   std::sort(row.waiters.begin(), row.waiters.end());
   const heap::NodeId node = in.heap.index.Find(address);

@@ -28,6 +28,7 @@ class StackFinder {
       // The list of threads starts with the youngest; readers look for the main thread first.
       for (std::size_t i = interpreter.threads.size(); i-- > 0;) r.threads.push_back(ThreadOf(interpreter, interpreter.threads[i]));
     }
+    FindDeadlocks(r);
     r.crash = FindCrash(in_, r);
     return r;
   }
@@ -59,6 +60,29 @@ class StackFinder {
       out.frames.push_back(FrameOf(stack.frames[at]));
     }
     return out;
+  }
+
+  // Circles of threads, each of which waits for a lock that the next one holds.
+  static void FindDeadlocks(report::StacksReport& r) {
+    constexpr std::size_t kNobody = ~std::size_t{0};
+    const auto next = [&](std::size_t i) {
+      const std::optional<report::ResourceRow>& lock = r.threads[i].waits_for;
+      for (std::size_t k = 0; lock && lock->holder != 0 && k < r.threads.size(); ++k) {
+        if (r.threads[k].thread_id == lock->holder) return k;
+      }
+      return kNobody;
+    };
+    std::vector<std::size_t> met(r.threads.size(), kNobody);  // by which walk
+    for (std::size_t start = 0; start < r.threads.size(); ++start) {
+      std::size_t at = start;
+      while (at != kNobody && met[at] == kNobody) {
+        met[at] = start;
+        at = next(at);
+      }
+      if (at == kNobody || met[at] != start) continue;
+      std::vector<std::size_t>& circle = r.deadlocks.emplace_back();
+      for (std::size_t i = at; circle.empty() || i != at; i = next(i)) circle.push_back(i);
+    }
   }
 
   [[nodiscard]] static bool IsSame(const cpython::PyThread& thread, const target::Thread& t) {

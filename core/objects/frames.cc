@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "core/cpython/exception_table.h"
 #include "core/cpython/line_table.h"
 
 namespace pygc::objects {
@@ -281,6 +282,45 @@ void FrameReader::AppendStack(const PythonFrame& frame, std::uint64_t variables,
     const Address referent = Strong(values_.Pointer(FirstSlot(frame) + (variables + i) * 8));
     if (referent != 0) out.push_back({FrameSlot::Kind::kStack, "value stack", referent});
   }
+}
+
+std::uint64_t FrameReader::BlockDepth(const PythonFrame& frame) const {
+  if (layout_.Has(Field::PyFrameObject_f_blockstack) && !layout_.Has(Field::PyInterpreterFrame_owner)) {
+    // CPython: PyTryBlock { int b_type, b_handler, b_level; }, Include/cpython/frameobject.h; CO_MAXBLOCKS of them.
+    constexpr std::int64_t kMaxBlocks = 20;
+    constexpr std::uint64_t kBlockBytes = 12, kLevel = 8;
+    const std::int64_t blocks = Signed(frame.address, Field::PyFrameObject_f_iblock);
+    if (blocks <= 0 || blocks > kMaxBlocks) return 0;
+    const Address last = frame.address + layout_.Offset(Field::PyFrameObject_f_blockstack) + static_cast<std::uint64_t>(blocks - 1) * kBlockBytes;
+    const std::byte* const level = values_.memory().At(last + kLevel, 4);
+    return level == nullptr ? 0 : static_cast<std::uint64_t>(std::max(0, LoadUnchecked<std::int32_t>(level)));
+  }
+  const Address table = Pointer(frame.code, Field::PyCodeObject_co_exceptiontable);
+  const std::byte* const head = table == 0 ? nullptr : values_.memory().At(table, offsets_.bytes_data);
+  const auto size = head == nullptr ? 0 : LoadUnchecked<std::int64_t>(head + offsets_.ob_size);
+  const std::byte* const bytes = size <= 0 || static_cast<std::uint64_t>(size) > kMaxLineTable ? nullptr : values_.memory().At(table + offsets_.bytes_data, static_cast<std::uint64_t>(size));
+  return bytes == nullptr ? 0 : cpython::HandlerDepthAt({bytes, static_cast<std::size_t>(size)}, CodeOffset(frame.address, frame.code));
+}
+
+std::vector<Address> FrameReader::EnteredBy(const PythonFrame& frame) const {
+  const std::uint64_t room = static_cast<std::uint64_t>(std::clamp<std::int64_t>(Signed(frame.code, Field::PyCodeObject_co_stacksize), 0, static_cast<std::int64_t>(kMaxStack)));
+  const std::uint64_t depth = std::min(BlockDepth(frame), room);
+  const Address first = FirstSlot(frame) + VariableNames(frame.code).size() * 8;
+  std::vector<Address> out;
+  std::string below;  // type of the value below
+  for (std::uint64_t i = 0; i < depth; ++i) {
+    const Address value = Strong(values_.Pointer(first + i * 8));
+    const TypeFacts* const type = value == 0 ? nullptr : reader_.Type(values_.TypeOf(value));
+    const std::string name = type == nullptr ? "" : type->name;
+    // A bound __exit__ [<= 3.13], or an unbound one and behind it what it is of [3.14+].
+    Address manager = 0;
+    if (name == "method" || name == "instancemethod") manager = Pointer(value, Field::PyMethodObject_im_self);
+    else if (name == "builtin_function_or_method") manager = Pointer(value, Field::PyCFunctionObject_m_self);
+    else if (below == "method_descriptor" || below == "function") manager = value;
+    if (manager != 0) out.push_back(manager);
+    below = name;
+  }
+  return out;
 }
 
 std::vector<FrameSlot> FrameReader::Slots(const PythonFrame& frame) const {

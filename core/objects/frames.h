@@ -61,6 +61,9 @@ class FrameReader {
   [[nodiscard]] Address Awaited(Address generator) const;
   /// Every reference that the frame holds: variables, then the value stack where its height is known, then the interpreter's own fields.
   [[nodiscard]] std::vector<FrameSlot> Slots(const PythonFrame& frame) const;
+  /// The objects whose `with` blocks the frame is inside of, outermost first; not one that it is still entering. Of a running frame the height of the value
+  /// stack is not known, but how much of it lies below the blocks around the instruction is: PyFrameObject.f_blockstack [<= 3.10], co_exceptiontable [3.11+].
+  [[nodiscard]] std::vector<Address> EnteredBy(const PythonFrame& frame) const;
   /// What the variable holds: for a cell its content.
   [[nodiscard]] Address ValueOf(const FrameSlot& slot) const;
   /// True for the frame of a function: its locals are slots. False for module and class bodies, whose locals are a dict.
@@ -78,6 +81,7 @@ class FrameReader {
   [[nodiscard]] Address CodeStart(Address frame, Address code, Address instruction) const;
   [[nodiscard]] std::optional<Address> CurrentFrame(Address tstate) const;  // 0: none; nullopt: it is not in the image
   void AppendVariables(const PythonFrame& frame, std::vector<FrameSlot>& out) const;
+  [[nodiscard]] std::uint64_t BlockDepth(const PythonFrame& frame) const;
   void AppendStack(const PythonFrame& frame, std::uint64_t variables, std::vector<FrameSlot>& out) const;
   [[nodiscard]] Address FirstSlot(const PythonFrame& frame) const;
   [[nodiscard]] std::uint64_t StackHeight(const PythonFrame& frame, std::uint64_t variables) const;

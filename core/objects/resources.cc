@@ -144,6 +144,46 @@ std::vector<const target::Thread*> ResourceReader::WaitersOf(const Resource& loc
   return out;
 }
 
+// The lock that `with manager` acquires: itself, or that of a condition.
+Address ResourceReader::LockOf(Address manager) const {
+  const Result<Address> type = memory_.ReadPointer(manager + layout_.Offset(Field::PyObject_ob_type));
+  const TypeFacts* const facts = type ? reader_.Type(*type) : nullptr;
+  if (facts == nullptr) return 0;
+  const std::optional<Kind> kind = KindOf(*type);
+  if (kind) return *kind == Kind::kLock || *kind == Kind::kRLock ? manager : 0;
+  if (facts->name != "threading.Condition" && facts->name != "threading._Condition") return 0;
+  const Address lock = attributes_.Attribute(manager, "_lock");
+  return lock != 0 ? lock : attributes_.Attribute(manager, "_Condition__lock");  // 2.7
+}
+
+void ResourceReader::FindHolders() const {
+  holders_.emplace();
+  const FrameReader& frames = attributes_.frames();
+  for (const cpython::Interpreter& interpreter : reader_.runtime().interpreters) {
+    for (const cpython::PyThread& thread : interpreter.threads) {
+      bool waits = false;  // in Condition.wait(), which lets go of the lock of the block around it
+      for (const PythonFrame& frame : frames.StackOf(thread, Limits()).frames) {
+        for (const Address manager : frames.EnteredBy(frame)) {
+          const Address lock = LockOf(manager);
+          if (lock != 0 && !waits) (*holders_)[lock].push_back({thread.thread_id, thread.native_thread_id, frame});
+        }
+        waits = frames.FunctionName(frame.code) == "wait" && frames.FileName(frame.code).ends_with("threading.py");
+      }
+    }
+  }
+}
+
+std::optional<LockHolder> ResourceReader::HolderOf(Address lock) const {
+  const std::optional<Resource> state = Of(lock);
+  if (!state || !state->IsLock() || !state->locked) return std::nullopt;
+  if (!holders_) FindHolders();
+  const auto found = holders_->find(lock);
+  if (found == holders_->end()) return std::nullopt;
+  const std::vector<LockHolder>& all = found->second;
+  const bool one = std::all_of(all.begin(), all.end(), [&](const LockHolder& h) { return h.thread_id == all.front().thread_id; });
+  return one ? std::optional(all.front()) : std::nullopt;
+}
+
 Address ResourceReader::AwaitedBy(const target::Thread& thread) const {
   if (!thread.has_registers || thread.registers[kOrigRax] != kFutexCall) return 0;
   const auto is_it = [&](Address object) {

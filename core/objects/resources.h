@@ -26,6 +26,13 @@ struct Resource {
   [[nodiscard]] bool IsHeld() const noexcept { return IsLock() ? locked : fd >= 0; }
 };
 
+/// The thread that holds a lock, known from a `with` block that one of its frames is inside of: a plain Lock does not record who has it.
+struct LockHolder {
+  std::uint64_t thread_id = 0;
+  std::optional<std::uint64_t> native_id;
+  PythonFrame frame;
+};
+
 /// Not thread-safe: remembers what types are.
 class ResourceReader {
  public:
@@ -38,6 +45,9 @@ class ResourceReader {
   [[nodiscard]] std::optional<Resource> Of(Address object) const;
   /// The threads that sleep until this lock is let go of, as far as their registers say it. An RLock of Python code [2.7] waits by its inner lock.
   [[nodiscard]] std::vector<const target::Thread*> WaitersOf(const Resource& lock) const;
+  /// Who holds a lock that is locked, where exactly one thread is inside of a `with` block of it, or of a threading.Condition around it. nullopt: acquired by
+  /// acquire(), or not known.
+  [[nodiscard]] std::optional<LockHolder> HolderOf(Address lock) const;
   /// The lock that a thread sleeps on: found among the words of its stack. 0: it sleeps on none, or the lock was not found.
   [[nodiscard]] Address AwaitedBy(const target::Thread& thread) const;
 
@@ -49,7 +59,11 @@ class ResourceReader {
   const target::MemoryImage& memory_;
   const cpython::Layout& layout_;
   AsyncReader attributes_;
+  void FindHolders() const;
+  [[nodiscard]] Address LockOf(Address manager) const;
+
   mutable std::map<Address, std::optional<Resource::Kind>> kinds_;
+  mutable std::optional<std::map<Address, std::vector<LockHolder>>> holders_;  // by lock
 };
 
 }  // namespace pygc::objects

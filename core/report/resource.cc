@@ -11,8 +11,9 @@ std::string ResourceText(const ResourceRow& r) {
   if (r.kind == "socket") return fmt::format("{}{}{}", r.fd < 0 ? "closed" : fmt::format("fd {}", r.fd), r.family.empty() ? "" : ", ", r.family);
   if (!r.locked) return "not locked";
   std::string out = "locked";
-  if (r.owner != 0) out += fmt::format(" by thread {}", r.owner_native_id ? std::to_string(*r.owner_native_id) : fmt::format("{:#x}", r.owner));
+  if (r.holder != 0) out += fmt::format(" by thread {}", r.holder_native_id ? std::to_string(*r.holder_native_id) : fmt::format("{:#x}", r.holder));
   if (r.count > 1) out += fmt::format(" (acquired {} times)", Thousands(r.count));
+  if (!r.holder_place.empty()) out += fmt::format(", in a with block of {}", r.holder_place);
   if (r.waiters.empty()) return out;
   std::string ids;
   for (const std::uint64_t id : r.waiters) ids += fmt::format("{}{}", ids.empty() ? "" : ", ", id);
@@ -31,7 +32,13 @@ void WriteResource(const ResourceRow& r, JsonWriter& json) {
     r.owner == 0 ? json.Null() : json.Unsigned(r.owner);
     json.Key("owner_native_id");
     r.owner_native_id ? json.Unsigned(*r.owner_native_id) : json.Null();
-    json.Unsigned("count", r.count).Key("waiters").Array();
+    json.Unsigned("count", r.count).Key("holder");
+    r.holder == 0 ? json.Null() : json.Unsigned(r.holder);
+    json.Key("holder_native_id");
+    r.holder_native_id ? json.Unsigned(*r.holder_native_id) : json.Null();
+    json.Key("holder_place");
+    r.holder_place.empty() ? json.Null() : json.String(r.holder_place);
+    json.Key("waiters").Array();
     for (const std::uint64_t id : r.waiters) json.Unsigned(id);
     json.EndArray();
   }

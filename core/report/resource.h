@@ -21,6 +21,9 @@ struct ResourceRow {
   bool locked = false;
   std::uint64_t owner = 0, count = 0;          // rlocks: pthread_self() of the thread that holds it, 0: none; how often it has acquired it
   std::optional<std::uint64_t> owner_native_id;
+  std::uint64_t holder = 0;                    // locks: pthread_self() of the thread whose `with` block it is in, or its owner; 0: not known
+  std::optional<std::uint64_t> holder_native_id;
+  std::string holder_place;                    // "f() at app.py:12": the frame with that block, where it stands; empty: known by `owner` only
   std::vector<std::uint64_t> waiters;          // kernel's ids of the threads that wait for it
   std::string state;                           // of the object: "reachable", ...; empty: not known
   std::string path;                            // who holds the object: an expression where one can be written; empty: not asked for, or nobody

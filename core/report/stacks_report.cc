@@ -138,8 +138,24 @@ void WriteThread(JsonWriter& json, const ThreadStackReport& t, bool with_locals)
 
 }  // namespace
 
+std::vector<std::string> DeadlockLines(const StacksReport& r, const std::vector<std::size_t>& deadlock) {
+  std::vector<std::string> lines;
+  for (const std::size_t i : deadlock) {
+    const ThreadStackReport& t = r.threads[i];
+    const std::string name = t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id);
+    ResourceRow lock = *t.waits_for;
+    lock.waiters.clear();
+    lines.push_back(fmt::format("thread {} waits for the {} at {:#x}, {}", name, lock.type, lock.address, ResourceText(lock)));
+  }
+  return lines;
+}
+
 void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
+  for (const std::vector<std::size_t>& deadlock : r.deadlocks) {
+    out.Line().Line(deadlock.size() == 1 ? "Deadlock: a thread waits for a lock that it holds itself" : fmt::format("Deadlock: {} threads wait for each other", deadlock.size()), Style::kBad);
+    for (const std::string& line : DeadlockLines(r, deadlock)) out.To(2).Paragraph(line, 4);
+  }
   if (r.crash && r.crash->kind != CrashFacts::Kind::kLive) WriteCrash(out, r);
   for (const ThreadStackReport& t : r.threads) {
     out.Line();
@@ -152,6 +168,12 @@ void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {
 void WriteJson(const Header&, const StacksReport& r, JsonWriter& json) {
   json.Object().Key("threads").Array();
   for (const ThreadStackReport& t : r.threads) WriteThread(json, t, r.with_locals);
+  json.EndArray().Key("deadlocks").Array();
+  for (const std::vector<std::size_t>& deadlock : r.deadlocks) {
+    json.Array();
+    for (const std::size_t i : deadlock) json.Unsigned(i);
+    json.EndArray();
+  }
   json.EndArray();
   if (r.crash) {
     const CrashFacts& c = *r.crash;

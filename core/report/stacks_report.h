@@ -58,7 +58,11 @@ struct StacksReport {
   bool with_locals = false;
   std::optional<CrashFacts> crash;  // of a core; nullopt: not looked for
   std::vector<ThreadStackReport> threads;
+  std::vector<std::vector<std::size_t>> deadlocks;  // each: threads by number, each of which waits for a lock that the next one holds, the last for one of the first
 };
+
+/// "thread 12 waits for the _thread.lock at 0x7f.., locked by thread 13, in a with block of ...": one line for each thread of a deadlock.
+[[nodiscard]] std::vector<std::string> DeadlockLines(const StacksReport& report, const std::vector<std::size_t>& deadlock);
 
 void WriteText(const Header& header, const StacksReport& report, TextWriter& out);
 void WriteJson(const Header& header, const StacksReport& report, JsonWriter& json);
