@@ -17,6 +17,7 @@ using heap::NodeId;
 
 constexpr std::uint64_t kSuspectShare = 5;     // more than 1 / this of what is in use, as MAT has it
 constexpr std::size_t kMaxSuspects = 5;
+constexpr std::size_t kMaxContents = 3;
 constexpr std::size_t kMaxPileDepth = 100;
 constexpr std::size_t kMaxLargest = 3;         // containers named for each kind
 constexpr std::size_t kMaxShownText = 60;      // characters of a duplicate text
@@ -120,6 +121,25 @@ class SuspectFinder {
     if (!word.empty() && std::find(s.keywords.begin(), s.keywords.end(), word) == s.keywords.end()) s.keywords.push_back(word);
   }
 
+  // Classes of the program among what these keep: what lies nearest says most of what it is about.
+  void AddContents(report::Suspect& s, std::vector<NodeId> level) const {
+    std::map<std::uint32_t, std::uint64_t> count;
+    std::vector<std::pair<std::size_t, std::uint32_t>> order;  // by depth
+    std::vector<NodeId> below;
+    for (std::size_t depth = 0; !level.empty(); ++depth) {
+      below.clear();
+      for (const NodeId position : level) {
+        const std::uint32_t type = heap_.type[NodeOf(position)];
+        if (heap_.types[type].name.find('.') != std::string::npos && count[type]++ == 0) order.emplace_back(depth, type);
+        retention_.tree.ForEachChild(position, [&](NodeId child) { below.push_back(child); });
+      }
+      level.swap(below);
+    }
+    std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) { return std::tuple(a.first, count[b.second], a.second) < std::tuple(b.first, count[a.second], b.second); });
+    if (order.size() > kMaxContents) order.resize(kMaxContents);
+    for (const auto& [depth, type] : order) s.contents.push_back({heap_.types[type].name, count[type]});
+  }
+
   [[nodiscard]] report::Suspect OneObject(NodeId position) const {
     report::Suspect s;
     s.address = heap_.AddressOf(NodeOf(position));
@@ -132,10 +152,13 @@ class SuspectFinder {
     s.pile_type = labels_.TypeName(s.pile);
     s.pile_retained = retention_.bytes[pile];
     std::map<std::uint32_t, std::uint64_t> parts;
+    std::vector<NodeId> children;
     retention_.tree.ForEachChild(pile, [&](NodeId child) {
       ++s.pile_parts;
+      children.push_back(child);
       parts[heap_.type[NodeOf(child)]] += retention_.bytes[child];
     });
+    AddContents(s, std::move(children));
     AddPath(s, NodeOf(pile));
     AddKeyword(s, s.name);
     AddKeyword(s, s.type);
@@ -152,6 +175,7 @@ class SuspectFinder {
     s.retained = retained;
     const auto largest = std::max_element(positions.begin(), positions.end(), [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[a], NodeOf(b)) < std::pair(retention_.bytes[b], NodeOf(a)); });
     for (const NodeId p : positions) s.retained_objects += retention_.tree.subtree[p];
+    AddContents(s, positions);
     AddPath(s, NodeOf(*largest));
     AddKeyword(s, s.type);
     return s;
@@ -168,6 +192,7 @@ class SuspectFinder {
       s.retained_objects += retention_.tree.subtree[p];
       parts[heap_.type[NodeOf(p)]] += retention_.bytes[p];
     }
+    AddContents(s, positions);
     AddPath(s, place);
     AddKeyword(s, s.expression.empty() ? s.path : s.expression);
     const auto most = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });

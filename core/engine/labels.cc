@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/objects/offsets.h"
+#include "core/objects/values.h"
 #include "core/report/escape.h"
 
 namespace pygc::engine {
@@ -222,10 +224,17 @@ void Labels::NameClosures(report::Cycle& steps, bool closed) const {
   }
 }
 
+// Keys of a module's dict are names of the program.
+bool IsModuleNamespace(const objects::ObjectReader& reader, Address dict) {
+  const objects::Offsets offsets(reader.runtime().layout);
+  const objects::Values values(reader.process().memory, offsets, reader.runtime().lookdict);
+  return values.DictGet(dict, "__name__") != 0 && values.DictGet(dict, "__doc__") != 0 && values.DictGet(dict, "__package__") != 0;
+}
+
 void Labels::HideKeys(report::Cycle& steps) const {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const report::CycleStep& before = steps[(i + steps.size() - 1) % steps.size()];
-    if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__") continue;
+    if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__" || IsModuleNamespace(reader_, steps[i].address)) continue;
     steps[i].label = "['…']";
     steps[i].key.clear();
   }

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "core/engine/crash.h"
+#include "core/engine/derived.h"
 #include "core/engine/findings.h"
+#include "core/engine/heap_sections.h"
 #include "core/report/triage_report.h"
 
 namespace pygc::engine {
@@ -38,6 +40,7 @@ Outcome RunTriage(const CommandInput& in) {
     if (holders) {
       r.holders = std::move(*holders);
       const CommandInput paths = WithRequest(*in.whole, of_holders);
+      if (const Result<const Retention*> retention = RetentionOf(paths)) r.suspects = FindSuspects(paths, **retention);
       for (report::Dominator& d : r.holders->rows) {
         if (d.depth != 0) continue;
         if (const std::optional<report::RootPath> path = FindShortestPath(paths, d.address)) d.path = report::PathTextOf(*path);

@@ -24,6 +24,7 @@ void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextW
   }
   if (!s.path.empty() && !s.by_place) words += fmt::format(" {} held by: {}", s.address != 0 ? "It is" : "One of them is", s.expression.empty() ? s.path : s.expression);
   out.Paragraph(words, 13);
+  if (!s.contents.empty()) out.To(13).Add("with: ").Paragraph(ContentsText(s), 19);
   std::string keywords;
   for (const std::string& word : s.keywords) keywords += (keywords.empty() ? "" : ", ") + word;
   out.To(13).Add("keywords: ").Paragraph(keywords, 23);
@@ -76,28 +77,6 @@ void WriteMemory(const MemoryUse& m, TextWriter& out) {
   for (const std::string& note : m.notes) out.To(2).Line(note, Style::kFaint);
 }
 
-void WriteSuspects(const std::vector<Suspect>& suspects, JsonWriter& json) {
-  json.Key("suspects").Array();
-  for (const Suspect& s : suspects) {
-    json.Object().String("type", s.type).Unsigned("objects", s.objects).Key("address");
-    s.address == 0 ? json.Null() : json.Hex(s.address);
-    json.Key("name");
-    s.name.empty() ? json.Null() : json.String(s.name);
-    json.Unsigned("retained", s.retained).Unsigned("retained_objects", s.retained_objects).Key("pile");
-    if (s.pile == 0) {
-      json.Null();
-    } else {
-      json.Object().Hex("address", s.pile).String("type", s.pile_type).Unsigned("retained", s.pile_retained).Unsigned("parts", s.pile_parts).EndObject();
-    }
-    json.String("path", s.path).Key("expression");
-    s.expression.empty() ? json.Null() : json.String(s.expression);
-    json.Key("keywords").Array();
-    for (const std::string& word : s.keywords) json.String(word);
-    json.EndArray().EndObject();
-  }
-  json.EndArray();
-}
-
 void WriteContainers(const std::vector<ContainerWaste>& containers, JsonWriter& json) {
   json.Array();
   for (const ContainerWaste& c : containers) {
@@ -135,6 +114,36 @@ void WriteMemory(const MemoryUse& m, JsonWriter& json) {
 }
 
 }  // namespace
+
+std::string ContentsText(const Suspect& s) {
+  std::string out;
+  for (const Suspect::Contents& c : s.contents) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", Thousands(c.objects), c.type);
+  return out;
+}
+
+void WriteSuspects(const std::vector<Suspect>& suspects, JsonWriter& json) {
+  json.Key("suspects").Array();
+  for (const Suspect& s : suspects) {
+    json.Object().String("type", s.type).Unsigned("objects", s.objects).Key("address");
+    s.address == 0 ? json.Null() : json.Hex(s.address);
+    json.Key("name");
+    s.name.empty() ? json.Null() : json.String(s.name);
+    json.Unsigned("retained", s.retained).Unsigned("retained_objects", s.retained_objects).Key("pile");
+    if (s.pile == 0) {
+      json.Null();
+    } else {
+      json.Object().Hex("address", s.pile).String("type", s.pile_type).Unsigned("retained", s.pile_retained).Unsigned("parts", s.pile_parts).EndObject();
+    }
+    json.String("path", s.path).Key("expression");
+    s.expression.empty() ? json.Null() : json.String(s.expression);
+    json.Key("keywords").Array();
+    for (const std::string& word : s.keywords) json.String(word);
+    json.EndArray().Key("contents").Array();
+    for (const Suspect::Contents& c : s.contents) json.Object().String("type", c.type).Unsigned("objects", c.objects).EndObject();
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+}
 
 std::string WriteCsv(const HeapReport& r) {
   std::string out;

@@ -32,7 +32,16 @@ struct Suspect {
   bool by_place = false;                 // a group of objects that the path leads to, of several types: `type` is that of what the path ends with
   std::string path, expression;          // to the pile, or to one of the group; the expression is empty where none can be written
   std::vector<std::string> keywords;     // types and names to search for
+  struct Contents {
+    std::string type;
+    std::uint64_t objects = 0;
+  };
+  std::vector<Contents> contents;        // classes of the program among what it keeps, the nearest to it first, a few
 };
+/// "600 app.Session, 600 app.Profile"
+[[nodiscard]] std::string ContentsText(const Suspect& suspect);
+/// "suspects": a member of an object that is open.
+void WriteSuspects(const std::vector<Suspect>& suspects, JsonWriter& json);
 
 /// The tables of all containers of one kind.
 struct ContainerWaste {

@@ -12,7 +12,7 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kScreenWidth = 80, kText = 11, kMostMissing = 2, kThreads = 3, kFrames = 5;
+constexpr std::size_t kScreenWidth = 80, kText = 11, kMostMissing = 2, kThreads = 3, kFrames = 5, kGroupsAmongMuch = 3, kHoldersAmongMuch = 3;
 
 // The first `width` columns of safe text; the last one becomes an ellipsis where something is cut off.
 std::string Clipped(const std::string& raw, std::size_t width) {
@@ -107,17 +107,30 @@ void WriteStacks(const TriageReport& r, TextWriter& out) {
   const std::size_t first = r.crash.python_thread.value_or(0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return (a == first) > (b == first); });
   Row(out, "stacks", Counted(threads.size(), "thread"));
-  const std::size_t shown = r.everything ? order.size() : std::min(order.size(), kThreads);
+  const bool said = !r.stacks.deadlocks.empty() && !r.everything;  // what the threads wait for
+  const std::size_t shown = r.everything ? order.size() : std::min(order.size(), said ? kThreads - 1 : kThreads);
   for (std::size_t i = 0; i < shown; ++i) {
     const ThreadStackReport& t = threads[order[i]];
     const std::string who = fmt::format("thread {}{}{}", t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id), t.holds_gil.value_or(false) ? ", holds the GIL" : "",
                                         t.complete || t.frames.empty() ? "" : ", chain of frames broken");
-    const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i == 0 ? kFrames : std::size_t{1});
+    const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i > 0 ? std::size_t{1} : said ? kFrames / 2 : kFrames);
     out.To(2).Line(Clipped(fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), kScreenWidth - 2), Style::kHeading);
+    if (t.waits_for && !said) out.To(4).Line(Clipped(fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), kScreenWidth - 4), Style::kWaiting);
     for (std::size_t f = 0; f < frames; ++f) out.To(4).Line(PlaceOf(t.frames[f], kScreenWidth - 4));
     if (t.frame_count > frames && i == 0) out.To(4).Line(fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), Style::kFaint);
   }
   if (order.size() > shown) out.To(2).Line(fmt::format("… {} more (pygc stacks)", Counted(order.size() - shown, "thread")), Style::kFaint);
+}
+
+void WriteDeadlocks(const TriageReport& r, TextWriter& out) {
+  constexpr std::size_t kMost = 1, kMostThreads = 2;
+  const std::vector<std::vector<std::size_t>>& all = r.stacks.deadlocks;
+  for (std::size_t i = 0; i < std::min(all.size(), kMost); ++i) {
+    Row(out, "deadlock", all[i].size() == 1 ? "a thread waits for a lock that it holds itself" : fmt::format("{} threads wait for each other", all[i].size()), Style::kBad);
+    const std::vector<std::string> lines = DeadlockLines(r.stacks, all[i]);
+    for (std::size_t k = 0; k < std::min(lines.size(), kMostThreads); ++k) Wrapped(out, 2, lines[k], 2);
+  }
+  if (all.size() > kMost || (!all.empty() && all[0].size() > kMostThreads)) out.To(2).Line("… more (pygc stacks)", Style::kFaint);
 }
 
 std::string Joined(const std::vector<std::int64_t>& numbers) {
@@ -142,8 +155,10 @@ void WriteCollector(const Header& h, TextWriter& out) {
 
 void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
   Row(out, "leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
-  std::size_t number = 0;
-  for (const LeakGroup& g : r.leaks.groups) {
+  const bool crowded = (!r.stacks.deadlocks.empty() || !r.suspects.empty()) && !r.everything;
+  const std::size_t shown = crowded ? std::min(r.leaks.groups.size(), kGroupsAmongMuch) : r.leaks.groups.size();
+  for (std::size_t number = 0; number < shown;) {
+    const LeakGroup& g = r.leaks.groups[number];
     const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
     const std::string tail = fmt::format("  {}  {}", Bytes(g.bytes_with_held), SeverityName(g.severity));
     const std::string head = fmt::format("#{} {} × ", ++number, Thousands(g.count));
@@ -154,8 +169,20 @@ void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
     const std::string fix = FixText(r.leaks, g);
     if (!fix.empty() && number == 1) Wrapped(out, 5, "fix: " + fix, 2, Style::kFaint);
   }
-  if (r.leaks.group_count > r.leaks.groups.size()) out.To(2).Line(fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - r.leaks.groups.size(), "group")), Style::kFaint);
+  if (r.leaks.group_count > shown) out.To(2).Line(fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - shown, "group")), Style::kFaint);
   if (r.leaks.groups_known > 0) out.To(2).Line(fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), Style::kFaint);
+}
+
+// What keeps a large part of the heap, where it piles up, and what of the program lies there.
+void WriteSuspect(const Suspect& s, std::uint64_t all, TextWriter& out) {
+  const std::string share = fmt::format("{}, {} % of what is in use, ", Bytes(s.retained), all == 0 ? 0 : s.retained * 100 / all);
+  const std::string words = s.pile != 0  ? fmt::format("in a {} with {}", s.pile_type, Counted(s.pile_parts, "object"))
+                            : s.by_place ? fmt::format("from one place, in {}", Counted(s.objects, "part"))
+                                         : fmt::format("in {} of type {}", Counted(s.objects, "object"), s.type);
+  Row(out, "suspect", share + words, Style::kBad, 1);
+  const std::string& place = s.expression.empty() ? s.path : s.expression;
+  if (!place.empty()) Wrapped(out, kText, place, 2, Style::kName);
+  if (!s.contents.empty()) Wrapped(out, kText, "with " + ContentsText(s), 1);
 }
 
 void WriteHolders(const TriageReport& r, TextWriter& out) {
@@ -164,9 +191,13 @@ void WriteHolders(const TriageReport& r, TextWriter& out) {
     return;
   }
   const DominatorsReport& d = *r.holders;
+  constexpr std::size_t kSuspects = 1;
+  for (std::size_t i = 0; i < (r.everything ? r.suspects.size() : std::min(r.suspects.size(), kSuspects)); ++i) WriteSuspect(r.suspects[i], d.bytes, out);
   Row(out, "holders", fmt::format("{} in use, {}", Counted(d.objects, "object"), Bytes(d.bytes)));
+  std::size_t shown = 0;
   for (const Dominator& row : d.rows) {
     if (row.depth != 0) continue;
+    if (!r.suspects.empty() && !r.everything && shown++ == kHoldersAmongMuch) break;
     const std::uint64_t percent = d.bytes == 0 ? 0 : row.retained * 100 / d.bytes;
     const std::string name = fmt::format("{}{}{}", row.type, row.name.empty() ? "" : " ", row.name);
     const std::string what = row.path.empty() ? fmt::format("{} at {:#x}", name, row.address) : fmt::format("{}: {}", name, row.path);
@@ -219,7 +250,9 @@ void WriteHoldersJson(const TriageReport& r, JsonWriter& json) {
     d.path.empty() ? json.Null() : json.String(d.path);
     json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  WriteSuspects(r.suspects, json);
+  json.EndObject();
 }
 
 }  // namespace
@@ -238,6 +271,7 @@ void WriteText(const Header& h, const TriageReport& r, TextWriter& out) {
                       h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty))),
           2, Style::kHeading);
   WriteCrash(h, r, out);
+  WriteDeadlocks(r, out);
   WriteStacks(r, out);
   WriteCollector(h, out);
   WriteLeaks(h, r, out);

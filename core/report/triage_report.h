@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/report/crash.h"
 #include "core/report/heap_report.h"
@@ -18,6 +19,7 @@ struct TriageReport {
   LeaksReport leaks;
   std::optional<DominatorsReport> holders;  // nullopt: could not be had
   std::string no_holders;                   // why
+  std::vector<Suspect> suspects;            // what keeps more than a fifth of what is in use, most first
   bool everything = false;                  // --limit 0
 };
 

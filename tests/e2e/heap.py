@@ -7,6 +7,7 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 """
 import csv
 import io
+import json
 import os
 import re
 import struct
@@ -28,6 +29,12 @@ def check_suspects(live):
         return ["no suspect piles up in the cache"]
     wrong = differ("parts", found[0]["pile"]["parts"] >= live.truth["entries"], True)
     wrong += differ("keywords", "__main__.Entry" in found[0]["keywords"], True)
+    contents = [{"type": "__main__.Entry", "objects": live.truth["entries"]}]
+    wrong += differ("classes among it", found[0]["contents"], contents)
+    in_triage = json.loads(process.pygc("-p", live.program.pid, "triage", "--format", "json").out)["result"]["holders"]["suspects"]
+    wrong += differ("the same in triage", [s["contents"] for s in in_triage if s["pile"] and s["pile"]["address"] == hex(live.truth["cache"])], [contents])
+    screen = process.pygc("-p", live.program.pid, "triage").out
+    wrong += [] if "suspect " in screen and "sys.modules['__main__'].CACHE" in screen and "{:,} __main__.Entry".format(live.truth["entries"]) in screen else ["triage names no suspect: " + screen[-600:]]
     said = live.ask("(%s) is CACHE" % (found[0]["expression"] or "None").replace("sys.", "__import__('sys').", 1))
     text = process.pygc("-p", live.program.pid, "heap").out
     return wrong + differ("expression %s" % found[0]["expression"], said, "True") + ([] if "Suspect 1" in text and "keywords:" in text else ["no prose: " + text[:300]])

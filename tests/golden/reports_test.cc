@@ -373,6 +373,7 @@ TEST_CASE("heap and dominators") {
   s.pile_parts = 800;
   s.path = s.expression = "sys.modules['app'].CACHE.data";
   s.keywords = {"app.Cache", "dict", "app.\x1b[2JNode"};
+  s.contents = {{"app.\x1b[2JNode", 800}, {"app.Leaf", 12345}};
   Suspect group;
   group.type = "app.Session";
   group.objects = 40;
@@ -451,7 +452,23 @@ TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one"
   deep.frame_count = 1002;
   deep.left_out_before = 1;
   deep.complete = false;
+  ResourceRow lock;
+  lock.kind = "lock";
+  lock.type = "_thread.lock";
+  lock.address = 0x7f0040;
+  lock.locked = true;
+  lock.holder = deep.thread_id = 0x7f00cc00;
+  lock.holder_native_id = deep.native_id = 4712;
+  lock.holder_place = "Bank.transfer() at /srv/app\x1b[2J.py:12";
+  lock.waiters = {4711};
+  main.waits_for = deep.waits_for = lock;
+  deep.waits_for->address = 0x7f0050;
+  deep.waits_for->holder = main.thread_id;
+  deep.waits_for->holder_native_id = 4711;
+  deep.waits_for->waiters = {4712};
   r.threads = {main, idle, deep};
+  r.deadlocks = {{0, 2}, {1}};
+  r.threads[1].waits_for = deep.waits_for;
   CheckGolden("stacks.txt", Text(h, r));
   JsonWriter json;
   BeginEnvelope(json, h);
@@ -488,7 +505,28 @@ TriageReport Crashed() {
   holders.top_count = 300;
   holders.rows = {{0, 0x7f0010, "dict", "", 232, 2100000, 20000, "sys.modules['app'].CACHE"}, {1, 0x7f0020, "list", "", 100, 2000000, 19000, ""}, {0, 0x7f0030, "module", "app", 72, 1000000, 9000, ""}};
   r.holders = holders;
+  Suspect s;
+  s.type = s.pile_type = "dict";
+  s.address = s.pile = 0x7f0010;
+  s.retained = s.pile_retained = 2100000;
+  s.pile_parts = 800;
+  s.path = s.expression = "sys.modules['app'].CACHE";
+  s.contents = {{"app.\x1b[2JNode", 800}, {"app.Leaf", 12345}};
+  r.suspects = {s};
   return r;
+}
+
+// What a thread waits for that another one holds.
+ResourceRow HeldLock(const std::string& place) {
+  ResourceRow lock;
+  lock.kind = "lock";
+  lock.type = "_thread.lock";
+  lock.address = 0x7f0040;
+  lock.locked = true;
+  lock.holder = 0x7f00aa00;
+  lock.holder_place = place;
+  lock.waiters = {1, 2, 3};
+  return lock;
 }
 
 TEST_CASE("triage: a crash with leaks") {
@@ -509,7 +547,12 @@ TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at mo
   for (StackFrame& f : r.stacks.threads[1].frames) f.file = "/srv/" + std::string(400, '\xc3') + ".py";
   r.stacks.threads[1].frames.resize(40, r.stacks.threads[1].frames[0]);
   r.stacks.threads[1].frame_count = 40;
+  r.stacks.threads[1].waits_for = HeldLock(std::string(300, 'l') + " " + std::string(300, 'l'));
   r.stacks.threads.resize(500, r.stacks.threads[1]);
+  r.stacks.deadlocks.resize(40, {1, 2, 3, 4, 5});
+  r.suspects[0].expression = std::string(50, 'e') + " " + std::string(400, 'e');
+  r.suspects[0].contents.resize(3, {std::string(300, 'c'), 5});
+  r.suspects.resize(5, r.suspects[0]);
   r.leaks.groups.clear();
   LeakGroup g = PipeHolders();
   for (CycleStep& s : g.cycle) s.type += std::string(200, 't');
