@@ -4,6 +4,7 @@
 
 #include "core/engine/inspector.h"
 #include "core/engine/labels.h"
+#include "core/engine/place.h"
 
 namespace pygc::engine {
 namespace {
@@ -60,7 +61,7 @@ report::CrashFacts FindCrash(const CommandInput& in, const report::StacksReport&
     out.fault = info.fault;
     out.sender = info.sender;
     out.sent_itself = info.sender != 0 && info.sender == process.pid;
-    if (info.fault) out.fault_place = DescribePlace(in, *info.fault);
+    if (info.fault) out.fault_place = DescribeAddress(in, *info.fault);
   }
   for (std::size_t i = 0; i < stacks.threads.size(); ++i) {
     const report::ThreadStackReport& t = stacks.threads[i];

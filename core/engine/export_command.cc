@@ -14,6 +14,7 @@
 #include "core/engine/export_input.h"
 #include "core/engine/inspector.h"
 #include "core/engine/lost_groups.h"
+#include "core/engine/place.h"
 #include "core/engine/sites.h"
 #include "core/engine/type_query.h"
 #include "core/graph/scc.h"
@@ -48,7 +49,7 @@ Result<std::vector<heap::NodeId>> Centres(const CommandInput& in, const Labels& 
   const std::string& query = in.request.arguments[0];
   if (const Result<Address> address = ParseAddress(query)) {
     const heap::NodeId n = in.heap.index.Find(*address);
-    if (n == heap::kNoNode) return Fail(ErrorCode::kUsage, "no object at {}: {}", query, DescribePlace(in, *address));
+    if (n == heap::kNoNode) return Fail(ErrorCode::kUsage, "no object at {}: {}", query, DescribeAddress(in, *address));
     return std::vector{n};
   }
   std::vector<heap::NodeId> objects = ObjectsOfType(in, labels, query);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/cpython/object_header.h"
+#include "core/engine/place.h"
 #include "core/engine/resources.h"
 #include "core/engine/sites.h"
 #include "core/report/finalizer_kind.h"
@@ -67,7 +68,7 @@ report::ObjectCard Inspector::CardOf(Address address) const {
   card.address = address;
   card.is_object = IsObject(address);
   if (!card.is_object) {
-    card.where = DescribePlace(in_, address);
+    card.where = DescribeAddress(in_, address);
     return card;
   }
   const objects::TypeFacts* const facts = FactsOf(address);

@@ -1,8 +1,12 @@
-// What lies at an address that is no object.
+#include "core/engine/place.h"
+
 #include <fmt/format.h>
 
 #include "core/analysis/referrers.h"
+#include "core/audit/malloc_heap.h"
+#include "core/audit/pymalloc_heap.h"
 #include "core/engine/inspector.h"
+#include "core/report/numbers.h"
 
 namespace pygc::engine {
 namespace {
@@ -19,7 +23,7 @@ std::string InsideObject(const CommandInput& in, Address address) {
   if (type == nullptr) return {};
   // sys.getsizeof counts what lies elsewhere too (items of a list), so only what the type itself describes is inside for sure.
   std::uint64_t bytes = type->basicsize > 0 ? static_cast<std::uint64_t>(type->basicsize) : 0;
-  if (type->itemsize > 0 || type->size_rule == objects::SizeRule::kStr) bytes = in.heap.size_bytes[n];
+  if ((type->itemsize > 0 && type->size_rule != objects::SizeRule::kType) || type->size_rule == objects::SizeRule::kStr) bytes = in.heap.size_bytes[n];
   if (offset >= bytes) return {};
   return fmt::format("inside {} {} at {:#x}, at +{}", std::string("aeiouAEIOU").find(type->name.empty() ? 'x' : type->name[0]) == std::string::npos ? "a" : "an", type->name,
                      object, offset);
@@ -29,6 +33,9 @@ std::string StackOfThread(const target::Process& process, Address address) {
   const target::Segment* const segment = process.memory.Find(address);
   for (const target::Thread& thread : process.threads) {
     if (!thread.has_registers || segment == nullptr || !segment->range.Contains(thread.stack_pointer())) continue;
+    // Other memory may lie right behind a stack, in the same mapping. That of a thread ends with what fs_base points to: glibc's struct pthread, at its top.
+    constexpr Address kThreadBytes = 4096;
+    if (thread.fs_base() > thread.stack_pointer() && segment->range.Contains(thread.fs_base()) && address >= thread.fs_base() + kThreadBytes) continue;
     const bool in_use = address + kRedZone >= thread.stack_pointer();
     return fmt::format("{} of thread {}", in_use ? "the stack" : "the unused part of the stack", thread.tid);
   }
@@ -46,7 +53,33 @@ std::string PlaceInModule(const target::Module& module, Address address) {
   return fmt::format("{}+{:#x}", name, link_time);
 }
 
+// The block of an allocator that the address lies in; empty where there is none that is known.
+std::string BlockAround(const CommandInput& in, Address address) {
+  const auto text = [&](const char* allocator, const AddressRange& block, bool in_use) {
+    return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
+  };
+  const audit::PymallocHeap pymalloc(in.reader.process(), in.reader.runtime(), in.request.limits);
+  if (const auto block = pymalloc.BlockAt(address)) return text("pymalloc", block->range, block->in_use);
+  for (const AddressRange& arena : pymalloc.arenas()) {
+    if (arena.Contains(address)) return fmt::format("an arena of pymalloc, in no block that was ever handed out, at +{:#x}", address - arena.begin);
+  }
+  std::string out;
+  audit::MallocHeap(in.reader.process(), pymalloc).ForEachChunk([&](AddressRange chunk, bool in_use) {
+    if (chunk.Contains(address)) out = text("malloc", chunk, in_use);
+  });
+  return out;
+}
+
+constexpr std::string_view kUnknownMemory = "memory between";
+
 }  // namespace
+
+std::string DescribeAddress(const CommandInput& in, Address address) {
+  std::string place = DescribePlace(in, address);
+  if (!place.starts_with(kUnknownMemory)) return place;
+  std::string block = BlockAround(in, address);
+  return block.empty() ? place : block;
+}
 
 std::string DescribePlace(const CommandInput& in, Address address) {
   const target::Process& process = in.reader.process();
@@ -58,7 +91,7 @@ std::string DescribePlace(const CommandInput& in, Address address) {
   const target::Segment* const segment = process.memory.Find(address);
   if (segment == nullptr) return "no memory of the process";
   if (std::string stack = StackOfThread(process, address); !stack.empty()) return stack;
-  return fmt::format("memory between {:#x} and {:#x} that is free or belongs to no object found", segment->range.begin, segment->range.end);
+  return fmt::format("{} {:#x} and {:#x} that is free or belongs to no object found", kUnknownMemory, segment->range.begin, segment->range.end);
 }
 
 }  // namespace pygc::engine

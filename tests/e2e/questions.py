@@ -534,6 +534,8 @@ def check_sites_export(subject):
         got = json.loads(process.pygc("-c", core, "sql", "--limit", "0", "--format", "json", query).out)["result"]["rows"]
         wrong += differ(query, got, rows[query])
     said = dict((int(a), frames) for a, frames in json.loads(subject.ask("json.dumps(tracebacks())")).items() if frames)
+    there = set(r[0] for r in connection.execute("select address from objects"))
+    said = dict((a, frames) for a, frames in said.items() if a in there)      # some dicts are made by the question
     for address, frames in sorted(said.items()):
         found = connection.execute("select t.file, t.line from objects o join allocations a on a.object_id = o.id join tracebacks t on t.id = a.traceback_id where o.address = ? order by t.depth", (address,))
         wrong += differ("traceback of %#x" % address, ["%s:%d" % tuple(r) for r in found], frames)
@@ -590,6 +592,23 @@ def check_resources_stacks(subject):
     if subject.interpreter.name.startswith("2.7"):
         got.pop(threads["wants held"], None), want.pop(threads["wants held"])
     return differ("who waits for what", dict((t, got.get(t)) for t in want), want)
+
+
+def check_resources_deadlock(subject):
+    """Two threads inside of `with` blocks of two locks wait for each other's: named in stacks and triage, with the place; conditions; nobody where acquire() was called."""
+    said, wrong = json.loads(subject.ask("deadlock()")), []
+    result = subject.report("stacks", "--limit", "0")[0]
+    threads = dict((t["thread_id"], t) for t in result["threads"])
+    for name, (thread, lock, holder, line) in sorted(said["waits"].items()):
+        got = threads[thread]["waits_for"] or {}
+        wrong += differ("%s waits for, held by" % name, [got.get("address"), got.get("holder")], [hex(lock), holder])
+        wrong += differ(name + ": place", (got.get("holder_place") or "").endswith(":%d" % line) if line else got.get("holder_place"), True if line else None)
+    circles = [sorted(result["threads"][i]["thread_id"] for i in circle) for circle in result["deadlocks"]]
+    wrong += differ("deadlocks", circles, [sorted(said["deadlock"])])
+    for command in ("stacks", "triage"):
+        text = " ".join(subject.run(command).out.split())
+        wrong += [] if "2 threads wait for each other" in text and "locked by thread" in text else ["%s says nothing of the deadlock: %s" % (command, text[:300])]
+    return wrong
 
 
 def check_resources_garbage(subject):
@@ -734,6 +753,62 @@ def check_crash_causes(subject):
     return wrong
 
 
+# ---- addresses that are no objects, and objects that are not easy (odd_questions.py)
+
+def where(subject, *addresses):
+    cards = subject.report("show", *[hex(a) for a in addresses], codes=(0, 2))[0]["objects"]
+    return [c.get("type") if c["is_object"] else c["where"] for c in cards]
+
+
+def check_odd_places(subject):
+    """Inside an object, a free block, a stack, a symbol, a chunk of malloc, nothing at all: each is named."""
+    truth, wrong = subject.truth, []
+    free_threaded = subject.interpreter.kind == "free-threaded"
+    inside, symbol, nowhere, used, *gone = where(subject, truth["small"] + 24, truth["symbol"] + 2, 0x10, truth["chunk"] + 40, *[a + 40 for a in truth["gone"]])
+    wrong += differ("+24", inside, "inside a __main__.Small at %#x, at +24" % truth["small"])
+    wrong += [] if re.search(r": Py_GetVersion\+0x2$", symbol) else ["symbol: %s" % symbol]
+    wrong += differ("0x10", nowhere, "no memory of the process")
+    wrong += [] if re.match(r"a block of 5,0\d\d bytes of malloc, in use, at \+40", used) else ["chunk of malloc: %s" % used]
+    wrong += [] if sum(bool(re.match(r"a free block of [\d,]+ bytes of malloc, at \+\d+", g)) for g in gone) >= 5 else ["free chunks: %s" % gone]
+    blocks = where(subject, *[a + 64 for a in truth["freed"]])
+    if not free_threaded:
+        wrong += [] if sum(bool(re.match(r"a free block of \d+ bytes of pymalloc, at \+\d+$", b)) for b in blocks) >= 5 else ["freed blocks: %s" % blocks]
+    stacks = [int(f["address"], 16) for t in subject.report("stacks", "--native")[0]["threads"] for f in t["native"]["frames"][:1]]
+    wrong += [] if stacks else ["no native frame"]
+    with open("/proc/%d/syscall" % subject.program.pid) as f:
+        pointer = f.read().split()
+    stack = where(subject, int(pointer[-2], 16) + 8)[0] if len(pointer) > 2 else "the stack of thread %d" % subject.program.pid
+    return wrong + differ("a stack", stack, "the stack of thread %d" % subject.program.pid)
+
+
+def check_odd_values(subject):
+    """A text of 100 MB, lists in lists, a list in itself: cut, said to be, and soon; no control character comes out."""
+    truth, wrong = subject.truth, []
+    for name in ("huge", "deep", "loop", "plain", "evil"):
+        for command in ("show", "referents", "path", "graph"):
+            ran = subject.run(command, hex(truth[name]), *(["--show-values"] if command == "show" else []))
+            wrong += differ("%s %s: exit" % (command, name), ran.code, 0)
+            wrong += [] if ran.seconds < 60 and len(ran.out) < 200000 else ["%s %s: %.0f s, %d characters" % (command, name, ran.seconds, len(ran.out))]
+            bad = [c for c in ran.out + ran.err if (ord(c) < 32 and c not in "\n\t") or ord(c) in (0x7f, 0x202e)]
+            wrong += ["%s %s: control characters %r" % (command, name, bad[:3])] if bad else []
+    huge, loop = (subject.report("show", hex(truth[n]))[0]["objects"][0] for n in ("huge", "loop"))
+    wrong += differ("length of the text", huge["details"].get("length"), "100000000") if "length" in huge.get("details", {}) else []
+    wrong += [] if "[...]" in loop["value"] else ["a list in itself: %s" % loop["value"]]
+    return wrong
+
+
+def check_odd_questions(subject):
+    """A type that is not there: the nearest names; an address that is no object: what lies there; numbers that are none, SQL that is none: one line and exit 2."""
+    wrong = []
+    for arguments, words, code in ((("path", "__main__.Smal"), "types with objects: __main__.Small", 0), (("path", "0x10"), "no memory of the process", 0), (("show", "0xzz"), "0xzz", 2),
+                                   (("referents", "-1"), "-1", 2), (("sql", "select * from object"), "no such table: object", 2), (("sql", "selct"), "syntax error", 2),
+                                   (("graph", "Nothing.At.All"), "Nothing.At.All", 2), (("expect", "--gone", "__main__.Smal"), "__main__.Small", 2)):
+        ran = subject.run(*arguments)
+        wrong += differ("%s: exit" % (arguments,), ran.code, code) + ([] if words in ran.out + ran.err else ["%s: %s" % (arguments, ran.tail())])
+        wrong += ["%s: %d lines" % (arguments, len(ran.err.splitlines()))] if code == 2 and ran.err.count("\n") > 1 else []
+    return wrong
+
+
 # question -> fixture, checks on every interpreter, checks on one
 QUESTIONS = {
     "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
@@ -743,16 +818,17 @@ QUESTIONS = {
     "devtools": ("expectations", (), (check_devtools,)),
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
     "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_sites_export, check_schemas), (check_sites_hosts,)),
-    "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_schemas), (check_resources_hosts,)),
+    "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_resources_deadlock, check_schemas), (check_resources_hosts,)),
     "native": ("native_stack", (check_native_merged, check_native_gdb, check_schemas, check_crash), (check_crash_causes,)),
     "native-hosts": ("native_stack", (), (check_native_hosts,)),
     "sites-off": ("allocation_sites off", (check_sites_off, check_schemas), ()),
+    "odd": ("odd_questions", (check_odd_places, check_odd_values, check_odd_questions, check_schemas), ()),
     "gc-debug": ("gc_debug", (check_gc_debug,), (check_gc_debug_hosts,)),
     "gc-debug-frozen": ("gc_debug frozen", (check_gc_debug,), ()),
 }
 
 
-FULL_ONLY = ("devtools", "native", "native-hosts", "sites-off")      # not in the quick run
+FULL_ONLY = ("devtools", "odd", "native", "native-hosts", "sites-off")      # not in the quick run
 ONE_IN_QUICK = ("sites", "resources")                    # there on one interpreter, without the debuggers
 SINCE_3_6 = ("asyncio", "sites")     # what 2.7 does not have
 
