@@ -6,6 +6,7 @@
 #include "core/audit/interpreter_roots.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/audit/reference_counter.h"
+#include "core/engine/deficit_sources.h"
 #include "core/engine/known_leaks.h"
 #include "core/heap/reference_audit.h"
 #include "core/objects/ownership.h"
@@ -24,6 +25,8 @@ struct AuditData {
   analysis::CountAudit judged;
   graph::NodeSet garbage;        // what the collector will find, or could not free
   std::vector<KnownLeak> known;  // taken out of `judged`
+  std::vector<analysis::CountFinding> in_flux;  // the same; see in_flux.h
+  std::vector<DeficitSource> deficit_sources;
   std::vector<analysis::LostStructure> lost;
 };
 

@@ -94,6 +94,7 @@ class RefcountsCommand {
       return off(a) > off(b);
     });
     Known();
+    report_.in_flux = CountRows(in_, labels_, in_.audit->in_flux);
     std::vector<report::RefcountFinding> rows = CountRows(in_, labels_, found);
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (in_.baseline != nullptr && i < rows.size() && in_.baseline->Has(report::RefcountFingerprint(rows[i]))) {
@@ -103,7 +104,21 @@ class RefcountsCommand {
       ++(found[i].kind == CountFindingKind::kDeficit ? report_.deficits : found[i].kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);
       if (i < rows.size() && report_.findings.size() < Limit()) report_.findings.push_back(std::move(rows[i]));
     }
+    DeficitTypes();
     if (in_.request.all) Explained();
+  }
+
+  void DeficitTypes() {
+    for (const DeficitSource& s : in_.audit->deficit_sources) {
+      report::DeficitType& type = report_.deficit_types.emplace_back();
+      type.type = s.type->name;
+      type.module = in_.heap.types[in_.heap.type[s.example]].module_file;
+      type.objects = s.objects.size();
+      type.references = s.references;
+      for (report::RefcountFinding& f : report_.findings) {
+        if (f.kind == std::string("deficit") && std::binary_search(s.objects.begin(), s.objects.end(), in_.heap.index.Find(f.object))) f.through = type.type;
+      }
+    }
   }
 
   void Known() {

@@ -18,6 +18,7 @@
 #include "core/cpython/object_header.h"
 #include "core/cpython/runtime.h"
 #include "core/engine/audit_data.h"
+#include "core/engine/in_flux.h"
 #include "core/engine/baseline.h"
 #include "core/engine/command.h"
 #include "core/engine/exit_status.h"
@@ -230,7 +231,9 @@ struct Session::Impl {
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
+      made.audit->in_flux = TakeInFlux(process, made.heap, made.audit->counts, made.audit->judged);
       made.audit->known = TakeKnownLeaks(input, Labels(own, request.redact), made.audit->judged, progress);
+      made.audit->deficit_sources = FindDeficitSources(own, made.heap, made.audit->judged.findings);
       made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
       made.audit_seconds = SecondsSince(start);
     }

@@ -7,6 +7,7 @@
 #include "core/audit/pymalloc_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/audit_data.h"
+#include "core/report/numbers.h"
 
 namespace pygc::engine {
 namespace {
@@ -19,6 +20,8 @@ using objects::TypeFacts;
 constexpr std::uint64_t kMaxInstances = 1000;    // of one type that are looked at
 constexpr std::uint64_t kMaxBody = 1u << 16;     // bytes of one
 constexpr std::size_t kMaxFaults = 1000;
+constexpr std::size_t kMaxCycle = 256;           // objects without tp_clear that are followed from one
+constexpr std::uint8_t kNotKnown = 2;
 
 struct Instances {
   NodeId first = heap::kNoNode;
@@ -44,6 +47,8 @@ class Checker {
       ++rules_.types;
       CheckVisitsType(t, *facts);
       CheckSlots(t, *facts);
+      CheckClears(t, *facts);
+      CheckVisitsOwned(t, *facts);
       CheckHolds(t);
       CheckUntracks(t);
     }
@@ -71,12 +76,7 @@ class Checker {
     });
   }
 
-  [[nodiscard]] bool OfInterpreter(std::uint32_t t) const {
-    const std::string& file = heap_.types[t].module_file;
-    const target::Process& process = in_.reader.process();
-    const std::uint32_t module = in_.reader.runtime().module_index;
-    return file.empty() || file.find("/lib-dynload/") != std::string::npos || (module < process.modules.size() && process.modules[module].path == file);
-  }
+  [[nodiscard]] bool OfInterpreter(std::uint32_t t) const { return IsOfInterpreter(in_.reader, heap_.types[t]); }
   void Add(std::uint32_t t, const char* rule, std::string what, const char* remedy, Address example) {
     if (rules_.faults.size() >= kMaxFaults) return;
     const std::string& file = heap_.types[t].module_file;
@@ -99,6 +99,52 @@ class Checker {
     if (f.tp_traverse == 0) {
       Add(t, "gc-has-traverse", "it has Py_TPFLAGS_HAVE_GC and no tp_traverse: what its instances hold is hidden from the collector", "give it a tp_traverse that visits every object it owns",
           heap_.AddressOf(instances_[t].first));
+    }
+  }
+
+  // A type whose instances cannot change need no tp_clear; others do where a cycle has nothing else that the collector can break. Told by its effect: an
+  // instance that leads back to itself through objects of types without tp_clear alone.
+  void CheckClears(std::uint32_t t, const TypeFacts& f) {
+    if (!f.have_gc || f.tp_traverse == 0 || OfInterpreter(t) || !IsWithoutClear(t)) return;
+    NodeId n = instances_[t].first;
+    for (std::uint64_t seen = 0; n < heap_.size() && seen < kMaxInstances; ++n) {
+      if (heap_.type[n] != t) continue;
+      ++seen;
+      if (!LeadsBack(n)) continue;
+      Add(t, "gc-has-clear", "it has Py_TPFLAGS_HAVE_GC and no tp_clear, and an instance is in a cycle in which nothing has one: the collector cannot break it",
+          "give it a tp_clear that gives up every reference through which a cycle can be made", heap_.AddressOf(n));
+      return;
+    }
+  }
+  [[nodiscard]] bool IsWithoutClear(std::uint32_t t) {
+    if (without_clear_.empty()) without_clear_.resize(heap_.types.size(), kNotKnown);
+    std::uint8_t& is = without_clear_[t];
+    if (is == kNotKnown) {
+      const Address type = heap_.types[t].address;
+      const bool known = type != 0 && layout_.Has(cpython::Field::PyTypeObject_tp_clear);
+      is = known && in_.reader.process().memory.ReadPointer(type + layout_.Offset(cpython::Field::PyTypeObject_tp_clear)).value_or(1) == 0;
+    }
+    return is == 1;
+  }
+  [[nodiscard]] bool LeadsBack(NodeId from) {
+    std::vector<NodeId> seen{from};
+    for (std::size_t next = 0; next < seen.size() && seen.size() < kMaxCycle; ++next) {
+      for (const NodeId to : heap_.graph.Successors(seen[next])) {
+        if (to == from) return true;
+        if (IsWithoutClear(heap_.type[to]) && std::find(seen.begin(), seen.end(), to) == seen.end() && seen.size() < kMaxCycle) seen.push_back(to);
+      }
+    }
+    return false;
+  }
+
+  // See deficit_sources.h: many deficits, one type.
+  void CheckVisitsOwned(std::uint32_t t, const TypeFacts& f) {
+    if (in_.audit == nullptr) return;
+    for (const DeficitSource& s : in_.audit->deficit_sources) {
+      if (s.type != &f) continue;
+      Add(t, "traverse-visits-owned",
+          fmt::format("its tp_traverse shows {} to {} whose counts have no room for them", report::Counted(s.references, "reference"), report::Counted(s.objects.size(), "object")),
+          "visit only what the instance holds a counted reference to, and keep that reference for as long", heap_.AddressOf(s.example));
     }
   }
 
@@ -155,6 +201,7 @@ class Checker {
   const cpython::Layout& layout_;
   const audit::PymallocHeap pools_;
   std::vector<Instances> instances_;  // by type record
+  std::vector<std::uint8_t> without_clear_;  // by type record: 0, 1, kNotKnown
   report::TypeRules rules_;
 };
 

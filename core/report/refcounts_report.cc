@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <string_view>
+
 #include "core/report/fingerprint.h"
 #include "core/report/numbers.h"
 
@@ -39,9 +42,18 @@ void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style
   if (f.possible > f.words.size() && !f.words.empty()) out.To(8).Line(fmt::format("… {} more", Counted(f.possible - f.words.size(), "word")), Style::kFaint);
 }
 
+constexpr std::uint64_t kShownOfType = 3;  // deficits of one type, in a text without --all
+
+void WriteDeficitType(const DeficitType& t, TextWriter& out) {
+  out.Line();
+  out.To(4).Add("type", Style::kBad).To(14).Add(t.type, Style::kName).Line(t.module.empty() ? "" : "  " + t.module);
+  out.To(8).Paragraph(fmt::format("its tp_traverse shows {} to {} below, more than their counts allow: it visits what it does not own, or its code gave up what it still uses. One cause, most likely",
+                                  Counted(t.references, "reference"), Counted(t.objects, "object")), 8);
+}
+
 void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
   json.Object().String("kind", f.kind).Hex("object", f.object).String("type", f.type).String("text", f.text);
-  json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible).Bool("freed", f.freed);
+  json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible).Bool("freed", f.freed).String("through", f.through);
   for (const auto& [key, list] : {std::pair{"holders", &f.holders}, std::pair{"words", &f.words}}) {
     json.Key(key).Array();
     for (const CountHolder& holder : *list) {
@@ -81,11 +93,21 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
   if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself or of what Cython and NumPy made, known and cited (--all)", Counted(r.known_count, "leak")));
+  if (!r.in_flux.empty()) out.To(4).Line(fmt::format("{} in flux: a running thread has the object in a register or on its stack{}", Counted(r.in_flux.size(), "difference"), r.all ? "" : " (--all)"));
   if (r.baseline_count > 0) out.To(4).Line(fmt::format("{} left out: the baseline has {}", Counted(r.baseline_count, "known finding"), r.baseline_count == 1 ? "it" : "them"));
-  for (const RefcountFinding& f : r.findings) WriteFinding(f, out);
+  for (const DeficitType& t : r.deficit_types) WriteDeficitType(t, out);
+  std::map<std::string_view, std::uint64_t> of_type;
+  for (const RefcountFinding& f : r.findings) {
+    if (f.through.empty() || r.all || of_type[f.through]++ < kShownOfType) WriteFinding(f, out);
+  }
+  for (const auto& [type, shown] : of_type) {
+    if (shown > kShownOfType) out.Line().Line(fmt::format("… {} more through {} (--all)", Counted(shown - kShownOfType, "deficit"), type));
+  }
   if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
   if (r.all) {
     for (const RefcountFinding& f : r.known) WriteFinding(f, out, Style::kPlain);
+    if (!r.in_flux.empty()) out.Line().Line("in flux", Style::kHeading);
+    for (const RefcountFinding& f : r.in_flux) WriteFinding(f, out, Style::kPlain);
     for (const RefcountFinding& f : r.explained_list) WriteFinding(f, out, Style::kPlain);
     if (r.explained > r.explained_list.size()) out.Line().Line(fmt::format("… {} more explained (--limit 0 for all)", Thousands(r.explained - r.explained_list.size())));
   }
@@ -101,11 +123,15 @@ void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   for (const NotAudited& n : r.not_audited) json.Object().String("reason", n.reason).Unsigned("objects", n.objects).EndObject();
   json.EndArray().Key("limits").Array();
   for (const std::string& l : r.limits) json.String(l);
+  json.EndArray().Key("deficit_types").Array();
+  for (const DeficitType& t : r.deficit_types) json.Object().String("type", t.type).String("module", t.module).Unsigned("objects", t.objects).Unsigned("references", t.references).EndObject();
   json.EndArray().Unsigned("searched_bytes", r.searched_bytes).Unsigned("allocated_blocks", r.blocks);
   json.Key("refcount_findings").Array();
   for (const RefcountFinding& f : r.findings) WriteFindingJson(f, json);
   json.EndArray().Key("known_leaks").Array();
   for (const RefcountFinding& f : r.known) WriteFindingJson(f, json);
+  json.EndArray().Key("in_flux").Array();
+  for (const RefcountFinding& f : r.in_flux) WriteFindingJson(f, json);
   json.EndArray().Key("explained_by_words");
   if (r.all) {
     json.Array();

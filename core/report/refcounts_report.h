@@ -25,6 +25,13 @@ struct RefcountFinding {
   std::vector<CountHolder> words;    // --all: where words lie that may be references
   std::string cause;                 // of a known leak: file, function, what it does
   bool freed = false;                // its memory was given back; type is empty where nothing is left to tell it
+  std::string through = {};          // DeficitType::type, or empty
+};
+
+/// A C type through whose tp_traverse several deficits come: one finding about the type, beside those of the objects.
+struct DeficitType {
+  std::string type, module;
+  std::uint64_t objects = 0, references = 0;
 };
 
 struct NotAudited {
@@ -39,9 +46,11 @@ struct RefcountsReport {
   std::uint64_t native_blocks = 0, native_unreached = 0;  // given out to C code; of these: nothing leads to them
   std::uint64_t deficits = 0, surpluses = 0, lost = 0;  // all of them
   std::vector<NotAudited> not_audited;
+  std::vector<DeficitType> deficit_types;
   std::vector<RefcountFinding> findings;   // at most as many as asked for
   std::vector<RefcountFinding> known;      // leaks of CPython itself that are known and cited: no findings
   std::uint64_t known_count = 0;
+  std::vector<RefcountFinding> in_flux;    // a running thread has the object in hand: no findings
   std::uint64_t baseline_count = 0;        // findings that --baseline left out
   bool all = false;
   std::vector<RefcountFinding> explained_list;  // --all

@@ -60,6 +60,13 @@ def check(target, truth):
             wrong.append("%s: a %s, not %s" % (function, f["kind"], kinds))
         elif f["kind"] == "deficit" and not f["holders"]:
             wrong.append("%s: nobody named who uses it" % function)
+    lent = [a for a, (function, kinds) in truth["wrong"].items() if function == "GreedyBox"]
+    types = result["deficit_types"]
+    if [(t["type"], t["objects"]) for t in types] != [("bugs.GreedyBox", len(lent))] or not types[0]["module"].endswith("bugs.so"):
+        wrong.append("deficits through one type: %s" % types)
+    through = [f["object"] for f in result["refcount_findings"] if f["through"] == "bugs.GreedyBox"]
+    if sorted(through) != sorted(lent):
+        wrong.append("deficits through bugs.GreedyBox: %s, not %s" % (through, lent))
     for address in truth["right"]:
         if address in found:
             wrong.append("right, and reported: %s" % found[address])
@@ -110,7 +117,7 @@ def check_types(target, truth):
         return ["verify --types: exit %s: %s" % (ran.code, ran.tail())]
     faults = json.loads(ran.out)["result"]["types"]["faults"]
     found = sorted((f["type"], f["rule"]) for f in faults)
-    expected = [("bugs.NoGcBox", "holds-objects-without-gc")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
+    expected = [("bugs.NoGcBox", "holds-objects-without-gc"), ("bugs.GreedyBox", "traverse-visits-owned"), ("bugs.ClearlessBox", "gc-has-clear")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
     wrong = [] if found == sorted(expected) else ["verify --types: %s, not %s" % (found, sorted(expected))]
     return wrong + ["verify --types: %s: no module or remedy" % f["type"] for f in faults if not f["module"].endswith("bugs.so") or not f["remedy"]]
 

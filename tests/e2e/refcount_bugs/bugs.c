@@ -158,6 +158,46 @@ static PyTypeObject BlindType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.
                                  .tp_new = PyType_GenericNew,
                                  .tp_free = PyObject_GC_Del};
 
+// Its content is lent to it: it is visited, and no count says so.
+static int greedy_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(((Box*)self)->content);
+  return 0;
+}
+static PyObject* greedy_set(PyObject* self, PyObject* value) {
+  ((Box*)self)->content = value;
+  Py_RETURN_NONE;
+}
+static int greedy_clear(PyObject* self) {
+  ((Box*)self)->content = NULL;
+  return 0;
+}
+static void greedy_dealloc(PyObject* self) {
+  PyObject_GC_UnTrack(self);
+  Py_TYPE(self)->tp_free(self);
+}
+static PyMethodDef greedy_methods[] = {{"set", greedy_set, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+static PyTypeObject GreedyType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.GreedyBox",
+                                  .tp_basicsize = sizeof(Box),
+                                  .tp_dealloc = greedy_dealloc,
+                                  .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                                  .tp_traverse = greedy_traverse,
+                                  .tp_clear = greedy_clear,
+                                  .tp_methods = greedy_methods,
+                                  .tp_alloc = PyType_GenericAlloc,
+                                  .tp_new = PyType_GenericNew,
+                                  .tp_free = PyObject_GC_Del};
+
+// What it holds can change, and the collector cannot make it give that up.
+static PyTypeObject ClearlessType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.ClearlessBox",
+                                     .tp_basicsize = sizeof(Box),
+                                     .tp_dealloc = box_dealloc,
+                                     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                                     .tp_traverse = greedy_traverse,
+                                     .tp_methods = box_methods,
+                                     .tp_alloc = PyType_GenericAlloc,
+                                     .tp_new = PyType_GenericNew,
+                                     .tp_free = PyObject_GC_Del};
+
 // Its content lies in memory of its own, two pointers away, and no traversal shows it.
 typedef struct {
   PyObject_HEAD
@@ -261,6 +301,10 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
 static int add_types(PyObject* module) {
   if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0 || PyType_Ready(&NativeType) < 0) return -1;
   if (add_heap_types(module) < 0) return -1;
+  if (PyType_Ready(&GreedyType) < 0 || PyType_Ready(&ClearlessType) < 0) return -1;
+  Py_INCREF(&GreedyType);
+  Py_INCREF(&ClearlessType);
+  if (PyModule_AddObject(module, "GreedyBox", (PyObject*)&GreedyType) < 0 || PyModule_AddObject(module, "ClearlessBox", (PyObject*)&ClearlessType) < 0) return -1;
   Py_INCREF(&NativeType);
   if (PyModule_AddObject(module, "NativeBox", (PyObject*)&NativeType) < 0) return -1;
   Py_INCREF(&BoxType);

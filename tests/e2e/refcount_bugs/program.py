@@ -22,6 +22,7 @@ class Victim(object):
 
 
 victims = {}
+LENT = 5  # to boxes that visit what they do not own
 
 
 def new(name):
@@ -57,6 +58,13 @@ def plant():
     v = new("borrowed_released")
     bugs.borrowed_released([v])
     note(v, "borrowed_released", "deficit")
+    for i in range(LENT):
+        v = new("lent %d" % i)
+        box = bugs.GreedyBox()
+        box.set(v)
+        victims["lent to %d" % i] = box
+        note(v, "GreedyBox", "deficit")
+    box = None
     v = new("state_replaced")
     bugs.state_replaced(v)
     note(v, "state_replaced", "surplus")
@@ -93,6 +101,9 @@ bugs.keep(right[0])
 bugs.kept_structure(right[4])
 bugs.borrowed_kept(right[5])
 bugs.immortal_released()
+clearless = [bugs.ClearlessBox() for _ in range(3)]
+clearless[0].set((clearless[1],))
+clearless[1].set(clearless[0])  # a cycle of a tuple and two of these; the third is in none
 boxes = [bugs.NoGcBox(), bugs.BlindBox(), bugs.NativeBox()]
 boxes[2].set(right[3])
 if hasattr(bugs, "ForgetfulBox"):
