@@ -63,7 +63,8 @@ std::vector<CountFinding> TakeInFlux(const target::Process& process, const heap:
     return false;
   };
   const auto is_in_flux = [&](const CountFinding& f) {
-    if (f.freed && (hand.died || (f.object != heap::kNoNode && counts.auditable[f.object] == heap::Auditable::kFreed))) return false;
+    if (f.kind == CountFindingKind::kDeficit && hand.died) return false;
+    if (f.freed && f.object != heap::kNoNode && counts.auditable[f.object] == heap::Auditable::kFreed) return false;
     if (f.freed && f.object == heap::kNoNode) return holder_in_hand(f.address);
     return hand.Has(f.address);
   };
