@@ -20,5 +20,7 @@ else()
   target_compile_definitions(pygc_options INTERFACE $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
 endif()
 target_compile_options(pygc_options INTERFACE -fstack-protector-strong)
-target_link_options(pygc_options INTERFACE $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-Wl,-z,relro,-z,now>)  # the LLDB plugin binds late: its host's version first
+target_link_options(pygc_options INTERFACE -Wl,-z,relro,-z,noexecstack)
+# The LLDB plugin binds late: its host's version comes first.
+target_link_options(pygc_options INTERFACE $<$<NOT:$<STREQUAL:$<TARGET_PROPERTY:TYPE>,MODULE_LIBRARY>>:-Wl,-z,now>)
 target_compile_definitions(pygc_options INTERFACE PYGC_VERSION="${PROJECT_VERSION}")
