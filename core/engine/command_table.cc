@@ -171,7 +171,8 @@ constexpr CommandRow kRows[] = {
      true,
      kLimit | kLocals | kValues,
      "Lists the threads that the interpreter knows, oldest first, each with the Python functions that it runs, the most recent call first, and the line that "
-     "each of them has reached; the lock that a thread waits for; of a crash the signal, the place and the objects at hand. With --locals also their variables, with "
+     "each of them has reached; the lock that a thread waits for and who holds it; threads that wait for each other; of a crash the signal, what was touched, the "
+     "place and the objects at hand. With --locals also their variables, with "
      "--show-values what these hold, with --native the functions of native code between them.",
      {"stacks", "stacks --locals --show-values"},
      {"what was every thread doing?", "and with which variables"}},
@@ -234,7 +235,8 @@ constexpr CommandRow kRows[] = {
      "SQL over the object graph",
      true,
      kLimit | kQuery | kCsv | kValues,
-     "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs, roots, refcount_findings) without writing them anywhere, and over "
+     "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs, roots, refcount_findings, and where tracemalloc was on allocations (object_id, address, "
+     "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over "
      "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
      "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
      "refs.dst are quick. Nothing can be written, attached or loaded.",
