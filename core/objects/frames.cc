@@ -303,8 +303,9 @@ std::uint64_t FrameReader::BlockDepth(const PythonFrame& frame) const {
 }
 
 std::vector<Address> FrameReader::EnteredBy(const PythonFrame& frame) const {
-  const std::uint64_t room = static_cast<std::uint64_t>(std::clamp<std::int64_t>(Signed(frame.code, Field::PyCodeObject_co_stacksize), 0, static_cast<std::int64_t>(kMaxStack)));
-  const std::uint64_t depth = std::min(BlockDepth(frame), room);
+  constexpr std::int64_t kMostBlocks = 256;  // values below the blocks; a compiler nests 20
+  const std::int64_t room = std::clamp<std::int64_t>(Signed(frame.code, Field::PyCodeObject_co_stacksize), 0, kMostBlocks);
+  const std::uint64_t depth = std::min(BlockDepth(frame), static_cast<std::uint64_t>(room));
   const Address first = FirstSlot(frame) + VariableNames(frame.code).size() * 8;
   std::vector<Address> out;
   std::string below;  // type of the value below

@@ -10,6 +10,7 @@ using cpython::Field;
 using Kind = Resource::Kind;
 
 constexpr std::size_t kMaxBases = 64;
+constexpr std::size_t kMostFrames = 1u << 16;     // of a thread that are looked at for with blocks
 constexpr Address kLargestStack = 1u << 20;       // bytes of a stack that are looked through for a lock
 constexpr std::uint64_t kFutexCall = 202;         // Linux, x86-64
 constexpr std::size_t kRdi = 14, kOrigRax = 15;   // of target::Thread::registers
@@ -158,11 +159,13 @@ Address ResourceReader::LockOf(Address manager) const {
 
 void ResourceReader::FindHolders() const {
   holders_.emplace();
+  Limits limits;
+  limits.max_frames = kMostFrames;
   const FrameReader& frames = attributes_.frames();
   for (const cpython::Interpreter& interpreter : reader_.runtime().interpreters) {
     for (const cpython::PyThread& thread : interpreter.threads) {
       bool waits = false;  // in Condition.wait(), which lets go of the lock of the block around it
-      for (const PythonFrame& frame : frames.StackOf(thread, Limits()).frames) {
+      for (const PythonFrame& frame : frames.StackOf(thread, limits).frames) {
         for (const Address manager : frames.EnteredBy(frame)) {
           const Address lock = LockOf(manager);
           if (lock != 0 && !waits) (*holders_)[lock].push_back({thread.thread_id, thread.native_thread_id, frame});
