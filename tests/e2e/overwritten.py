@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Memory that was overwritten: references of garbage that lead to no object any more, and whole pages, in copies of one core.
+
+usage: overwritten.py [-v] [--words N] [--pages N] [--interpreter VERSION]...     (without --interpreter: one of each series)
+
+Each trial changes one thing of a kernel's core of a process that knows its own truth: a word that was the address of an unreachable object becomes the
+address of no object (no memory; the stack; between two objects), or a page of the heap becomes zeroes, ones, noise or another page. Whatever
+was changed, pygc reports; what is called complete, without a warning that counts and references disagree, is the result of the untouched core; and no
+more is called unreachable than is. (A member that became NULL is a member that was deleted: nothing but the count of what it led to tells, and that is the
+audit's work.) The trials are the same every time, as far as the process lays out its memory alike.
+Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
+"""
+import collections
+import json
+import os
+import random
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE)
+from places import LEAKS, core_editor, interpreters, process  # noqa: E402
+
+PAGE = core_editor.PAGE
+COUNTS_DISAGREE = "more references than"
+JUNK = ["no memory", "the stack", "4 bytes on", "16 bytes on"]
+
+
+class Victim:
+    """A process, its core, and what pygc says of that."""
+
+    def __init__(self, interpreter):
+        self.program = process.Program(interpreter.path, "combined", twins=1)
+        self.truth = set(int(a) for a in self.program.truth["unreachable"])
+        self.core = core_editor.Core(self.program.kernel_core(self.program.twins[0], 0x33))
+        self.report = self.leaks()
+        if not self.report[1] or not self.report[1]["complete"] or self.report[1]["result"]["unreachable"] != len(self.truth):
+            raise process.CannotTest("the untouched core is not read right: %s" % self.report[2])
+        objects = sorted(set(int(a) for a in self.program.truth["tracked"]) | self.truth)
+        self.heap = [s for s in self.core.loads() if s.data and s.flags & 2 and any(s.address <= a < s.end for a in objects[::16] + sorted(self.truth))]
+        self.stack = max((s.address for s in self.core.loads() if s.data and s.flags & 2 and s.address < 1 << 47), default=0) + 64
+
+    def leaks(self):
+        path = os.path.join(self.program.folder, "overwritten")
+        self.core.write(path)
+        ran = process.pygc("-c", path, *LEAKS)
+        os.unlink(path)
+        return ran.code, json.loads(ran.out) if ran.code in (0, 1, 3) else None, ran.tail()
+
+    def words(self):
+        """(segment, offset, address) of all words that are the address of an unreachable object."""
+        found = []
+        for s in self.heap:
+            for i, (word,) in enumerate(struct.iter_unpack("<Q", memoryview(s.data)[:len(s.data) & ~7])):
+                if word in self.truth:
+                    found.append((s, 8 * i, word))
+        return found
+
+    def junk(self, kind, word):
+        return {"no memory": 0x4141414141414140, "the stack": self.stack, "4 bytes on": word + 4, "16 bytes on": word + 16}[kind]
+
+    def judge(self):
+        code, report, says = self.leaks()
+        if report is None:
+            return ["exit status %s: %s" % (code, says)], "none"
+        found, before = report["result"]["unreachable"], len(self.truth)
+        warned = any(COUNTS_DISAGREE in w for w in report["warnings"])
+        wrong = []
+        if found > before and not warned:
+            wrong.append("%d unreachable, more than the %d that are" % (found, before))
+        if report["complete"] and not warned and report["result"]["unreachable"] != before:
+            wrong.append("complete, with %d of %d unreachable objects" % (found, before))
+        if code == 3 and report["complete"] or code == 0 and not report["complete"]:
+            wrong.append("exit status %s with complete %s" % (code, report["complete"]))
+        if any(not m.get("reason") or m.get("remedy") is None for m in report["missing"]):
+            wrong.append("something missing without a reason: %s" % report["missing"])
+        return wrong, "partial" if not report["complete"] else "warned" if warned else "complete"
+
+
+def trials_of_words(victim, rng, count):
+    words = victim.words()
+    for s, at, word in rng.sample(words, min(count, len(words))):
+        for kind in JUNK:
+            old = bytes(s.data[at:at + 8])
+            s.data[at:at + 8] = struct.pack("<Q", victim.junk(kind, word))
+            yield "the reference at %#x to %#x: %s" % (s.address + at, word, kind)
+            s.data[at:at + 8] = old
+
+
+def trials_of_pages(victim, rng, count):
+    pages = [(s, at) for s in victim.heap for at in range(0, len(s.data) - PAGE + 1, PAGE) if any(s.data[at:at + PAGE])]
+    for s, at in rng.sample(pages, min(count, len(pages))):
+        other, place = rng.choice(pages)
+        for kind, data in (("zeroes", bytes(PAGE)), ("ones", b"\xff" * PAGE), ("noise", rng.getrandbits(8 * PAGE).to_bytes(PAGE, "little")),
+                           ("the page at %#x" % (other.address + place), bytes(other.data[place:place + PAGE]))):
+            old = bytes(s.data[at:at + PAGE])
+            s.data[at:at + PAGE] = data
+            yield "the page at %#x: %s" % (s.address + at, kind)
+            s.data[at:at + PAGE] = old
+
+
+def run(interpreter, words, pages, verbose):
+    passed = failed = 0
+    name = interpreter.version + ("t" if interpreter.kind == "free-threaded" else "")
+    victim = Victim(interpreter)
+    states = collections.Counter()
+    try:
+        rng = random.Random(1)
+        for trials in (trials_of_words(victim, rng, words), trials_of_pages(victim, rng, pages)):
+            for what in trials:
+                wrong, state = victim.judge()
+                states[state] += 1
+                passed, failed = passed + (not wrong), failed + bool(wrong)
+                if wrong or verbose:
+                    print("%s %s, %s%s" % ("FAILED" if wrong else "passed", name, what, "".join("\n    " + str(w)[:300] for w in wrong)))
+    finally:
+        victim.program.close()
+    print("%s: %s" % (name, ", ".join("%s %d" % s for s in sorted(states.items()))), flush=True)
+    return passed, failed
+
+
+def main():
+    arguments, versions, verbose, words, pages = sys.argv[1:], [], False, 20, 20
+    while arguments:
+        a = arguments.pop(0)
+        if a in ("-h", "--help"):
+            print(__doc__)
+            return 0
+        if a == "-v":
+            verbose = True
+        elif a == "--words":
+            words = int(arguments.pop(0))
+        elif a == "--pages":
+            pages = int(arguments.pop(0))
+        elif a == "--interpreter":
+            versions.append(arguments.pop(0))
+        else:
+            print(__doc__)
+            return 2
+    chosen, series = [], set()
+    for i in interpreters.discover():
+        name = i.version + ("t" if i.kind == "free-threaded" else "")
+        one = (i.kind, i.version.rsplit(".", 1)[0])
+        if i.kind not in ("default", "free-threaded") or (one in series and not versions):
+            continue
+        if not versions or any(name.startswith(v) for v in versions):
+            chosen.append(i)
+            series.add(one)
+    passed = failed = 0
+    for interpreter in chosen:
+        try:
+            p, f = run(interpreter, words, pages, verbose)
+        except (process.CannotTest, OSError) as e:
+            print("FAILED %s: %s" % (interpreter.path, e))
+            p, f = 0, 1
+        passed, failed = passed + p, failed + f
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
