@@ -35,13 +35,15 @@ cpython::Layout PoolLayout() {
 // Objects are numbers: object i has its PyGC_Head in block i of the one pool.
 class Strays {
  public:
-  Strays() {
+  // `cut`: bytes that the core has of the part that is lost.
+  explicit Strays(std::uint64_t cut = 0) {
     runtime.layout = PoolLayout();
     runtime.gc_head.pointer_mask = ~3ull;
     runtime.gc_head.finalized_bit = 1;
     runtime.gc_head.collecting_bit = 2;
     fake.Map(kHeap, kPoolBytes);
-    fake.AddMissing({kLost, kLost + 0x1000}, target::MissingReason::kTruncated);
+    if (cut > 0) fake.Map(kLost, cut);
+    fake.AddMissing({kLost + cut, kLost + 0x1000}, target::MissingReason::kTruncated);
     Pool(8, 0);
   }
   static Address Head(int i) { return kHeap + kFirst + static_cast<Address>(i) * kStride; }
@@ -110,6 +112,16 @@ TEST_CASE("an object without neighbours is found by the block that it fills") {
   s.Pool(8, Strays::Head(0), 1);  // a free block: what is left of an object in it
   s.Object(0, 0, kLost);
   CHECK(s.Text() == "; 0");
+}
+
+TEST_CASE("a neighbour whose head the end of the core cuts through, at whatever byte, is lost like one behind the end") {
+  constexpr std::uint64_t kHeads = 16 + 16;  // PyGC_Head, PyObject
+  for (std::uint64_t cut = 0; cut <= kHeads; ++cut) {
+    CAPTURE(cut);
+    Strays s(cut);
+    s.Object(0, kLost, kLost);
+    CHECK(s.Text() == (cut < kHeads ? "0; 1, by block 1" : "; 0"));  // a whole one is there, and does not lead back
+  }
 }
 
 TEST_CASE("a block speaks for nothing where its pool is not sound, or where memory that its object links to was never there") {
