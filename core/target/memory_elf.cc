@@ -81,6 +81,27 @@ std::optional<std::uint64_t> DynamicValue(const MemoryImage& memory, Address dyn
   return std::nullopt;
 }
 
+/// Tag and text of the entries of a dynamic section that are texts.
+std::vector<std::pair<std::int64_t, std::string>> DynamicTexts(const MemoryImage& memory, const MemoryElf& module) {
+  constexpr std::size_t kMaxTexts = 256, kMaxTextBytes = 4096;
+  std::vector<std::pair<std::int64_t, std::string>> out;
+  const auto& all = module.program_headers;
+  const auto p = std::find_if(all.begin(), all.end(), [](const elf::ProgramHeader& h) { return h.type == PT_DYNAMIC; });
+  if (p == all.end()) return out;
+  const Address dynamic = static_cast<std::uint64_t>(module.load_bias) + p->address;
+  const auto strings = DynamicValue(memory, dynamic, DT_STRTAB);
+  if (!strings) return out;
+  // glibc relocates d_ptr values in place, other dynamic linkers do not.
+  const Address table = module.extent.Contains(*strings) ? *strings : *strings + static_cast<std::uint64_t>(module.load_bias);
+  for (std::size_t i = 0; i < kMaxDynamicEntries && out.size() < kMaxTexts; ++i) {
+    const auto entry = memory.ReadValue<Elf64_Dyn>(dynamic + i * sizeof(Elf64_Dyn));
+    if (!entry || entry->d_tag == DT_NULL) break;
+    if (entry->d_tag != DT_NEEDED && entry->d_tag != DT_SONAME && entry->d_tag != DT_RUNPATH && entry->d_tag != DT_RPATH) continue;
+    if (auto text = memory.ReadCString(table + entry->d_un.d_val, kMaxTextBytes)) out.emplace_back(entry->d_tag, std::move(*text));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::optional<MemoryElf> ReadMemoryElf(const MemoryImage& memory, Address begin) {
@@ -111,16 +132,24 @@ std::optional<MemoryElf> PlaceElf(const elf::ElfFile& file, Address begin) {
 }
 
 std::string ReadSoname(const MemoryImage& memory, const MemoryElf& module) {
-  for (const elf::ProgramHeader& p : module.program_headers) {
-    if (p.type != PT_DYNAMIC) continue;
-    const Address dynamic = static_cast<std::uint64_t>(module.load_bias) + p.address;
-    const auto name = DynamicValue(memory, dynamic, DT_SONAME), strings = DynamicValue(memory, dynamic, DT_STRTAB);
-    if (!name || !strings) return {};
-    // glibc relocates d_ptr values in place, other dynamic linkers do not.
-    const Address table = module.extent.Contains(*strings) ? *strings : *strings + static_cast<std::uint64_t>(module.load_bias);
-    return memory.ReadCString(table + *name, 4096).value_or("");
+  for (const auto& [tag, text] : DynamicTexts(memory, module)) {
+    if (tag == DT_SONAME) return text;
   }
   return {};
+}
+
+NeededLibraries ReadNeeded(const MemoryImage& memory, const MemoryElf& module) {
+  NeededLibraries out;
+  for (const auto& [tag, text] : DynamicTexts(memory, module)) {
+    if (tag == DT_NEEDED) out.names.push_back(text);
+    if (tag != DT_RUNPATH && tag != DT_RPATH) continue;
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = std::min(text.find(':', at), text.size());
+      if (end > at) out.folders.push_back(text.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  return out;
 }
 
 bool IsProgram(const MemoryImage& memory, const MemoryElf& module) {

@@ -29,6 +29,12 @@ struct MemoryElf {
 /// The DT_SONAME in memory, or empty.
 [[nodiscard]] std::string ReadSoname(const MemoryImage& memory, const MemoryElf& module);
 
+/// The libraries that a module asks the dynamic linker for, and the folders that it names for them (DT_RUNPATH, DT_RPATH), as they stand in memory.
+struct NeededLibraries {
+  std::vector<std::string> names, folders;
+};
+[[nodiscard]] NeededLibraries ReadNeeded(const MemoryImage& memory, const MemoryElf& module);
+
 /// True for a program (fixed address, or PIE by its DT_FLAGS_1), as against a library; the C library can be run too, but is none.
 [[nodiscard]] bool IsProgram(const MemoryImage& memory, const MemoryElf& module);
 

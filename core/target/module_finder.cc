@@ -68,6 +68,7 @@ class Finder {
     if (link_map_.empty()) link_map_ = FromAnyProgram();
     FromLinkMap();
     FromSegmentStarts();
+    if (draft_.mappings.empty() && link_map_.empty()) FromWhatTheProgramNeeds();
     for (FoundModule& m : found_) {
       for (const FileMapping& mapping : m.mappings) m.module.ranges.push_back(mapping.range);
       Normalize(m.module.ranges);
@@ -187,10 +188,15 @@ class Finder {
     FoundModule found;
     found.module.path = path.empty() ? ReadSoname(memory_, *elf) : path;
     if (found.module.path == "linux-vdso.so.1") return;  // the kernel's own; it has no file
-    for (const elf::ProgramHeader& p : elf->program_headers) {
+    AddMappings(*elf, found);
+    TakeElf(found, std::move(*elf), true);
+    found_.push_back(std::move(found));
+  }
+  static void AddMappings(const MemoryElf& elf, FoundModule& found) {
+    for (const elf::ProgramHeader& p : elf.program_headers) {
       if (p.type != PT_LOAD || p.file_size == 0) continue;
       FileMapping m;
-      const Address at = static_cast<std::uint64_t>(elf->load_bias) + p.address;
+      const Address at = static_cast<std::uint64_t>(elf.load_bias) + p.address;
       m.range = {PageFloor(at), PageCeiling(at + p.file_size)};
       m.file_offset = PageFloor(p.file_offset);
       m.path = found.module.path;
@@ -201,8 +207,6 @@ class Finder {
       if (!m.range.empty()) found.mappings.push_back(std::move(m));
     }
     std::sort(found.mappings.begin(), found.mappings.end(), [](const FileMapping& a, const FileMapping& b) { return a.range.begin < b.range.begin; });
-    TakeElf(found, std::move(*elf), true);
-    found_.push_back(std::move(found));
   }
 
   /// Without an auxiliary vector, or where it names the dynamic linker (ld.so PROGRAM): the program is the one whose DT_DEBUG is set.
@@ -236,6 +240,81 @@ class Finder {
       if (std::any_of(draft_.mappings.begin(), draft_.mappings.end(), [&](const FileMapping& m) { return m.range.Contains(s.range.begin); })) continue;
       AddFromHeaders(s.range.begin, s.range.begin == main ? MainPath() : "");
     }
+  }
+
+  /// Nothing names files: a core of gcore that was cut, which has its notes at its end, and the list of the dynamic linker behind the libraries. The program
+  /// itself still says which libraries it needs and where they are. Those whose headers are there get the path of a file with their build-id; the library
+  /// that holds Python is looked for where the segments of the core lie as its parts do. What it really is, is verified as for every module.
+  void FromWhatTheProgramNeeds() {
+    const auto program = std::find_if(found_.begin(), found_.end(), [&](const FoundModule& m) { return m.elf && IsProgram(memory_, *m.elf); });
+    if (program == found_.end()) return;
+    const NeededLibraries needed = ReadNeeded(memory_, *program->elf);
+    std::vector<std::string> folders;
+    for (const std::string& folder : needed.folders) {
+      if (folder.starts_with('/')) folders.push_back(folder);  // not $ORIGIN: the program's own path is not known
+    }
+    folders.insert(folders.end(), {"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/usr/local/lib", "/lib64", "/usr/lib64", "/usr/lib"});
+    for (const std::string& name : needed.names) {
+      const bool is_there = std::any_of(found_.begin(), found_.end(), [&](const FoundModule& m) { return m.module.path == name; });
+      const bool is_python = name.find("python") != std::string::npos;
+      if (name.find('/') != std::string::npos || (!is_there && !is_python)) continue;
+      for (const std::string& folder : folders) {
+        if (Name(name, folder + "/" + name, is_python)) break;
+      }
+    }
+  }
+  /// True where `path` is the file of a module that is there, by its build-id, and has no path yet; or, where `may_be_placed`, of one whose first page is not.
+  bool Name(const std::string& name, const std::string& path, bool may_be_placed) {
+    FileMapping mapping;
+    mapping.path = path;
+    for (const auto& file : headers_(mapping)) {
+      for (FoundModule& known : found_) {
+        const bool nameless = known.module.path.empty() || known.module.path == name;
+        if (!nameless || known.module.build_id.empty() || file->build_id() != known.module.build_id) continue;
+        known.module.path = path;
+        for (FileMapping& m : known.mappings) m.path = path;
+        return true;
+      }
+      const auto placed = may_be_placed ? PlaceBySegments(*file) : std::nullopt;
+      if (!placed) continue;
+      FoundModule found;
+      found.module.path = path;
+      AddMappings(*placed, found);
+      TakeElf(found, *placed, false);
+      found_.push_back(std::move(found));
+      return true;
+    }
+    return false;
+  }
+  /// Where the segments of the core begin and end as the parts of the file do that are written to, and its first part is there: one place, or none.
+  [[nodiscard]] std::optional<MemoryElf> PlaceBySegments(const elf::ElfFile& file) const {
+    std::optional<MemoryElf> out;
+    for (const MappedRegion& r : draft_.regions) {
+      if (r.writable || !r.access_known || IsKnown(r.range.begin)) continue;
+      auto placed = PlaceElf(file, r.range.begin);
+      if (!placed || !FitsRegions(*placed)) continue;
+      if (out) return std::nullopt;
+      out = std::move(placed);
+    }
+    return out;
+  }
+  [[nodiscard]] bool FitsRegions(const MemoryElf& elf) const {
+    bool any = false;
+    const auto bias = static_cast<std::uint64_t>(elf.load_bias);
+    for (const elf::ProgramHeader& p : elf.program_headers) {
+      if (p.type != PT_LOAD || p.memory_size == 0) continue;
+      const AddressRange part = {bias + PageFloor(p.address), PageCeiling(bias + p.address + p.memory_size)};
+      const MappedRegion* region = regions_.Find(part.begin);
+      if ((p.flags & PF_W) == 0) {
+        if (region != nullptr && (region->writable || region->range.end > part.end)) return false;  // gcore leaves out what it can find in the file
+        continue;
+      }
+      any = true;
+      if (region == nullptr || region->range.begin != part.begin) return false;
+      while (region != nullptr && region->range.end < part.end) region = regions_.Find(region->range.end);
+      if (region == nullptr || !region->writable) return false;
+    }
+    return any;
   }
 
   [[nodiscard]] std::string MainPath() const {
