@@ -12,7 +12,7 @@
 namespace pygc::cpython {
 namespace {
 
-constexpr std::uint32_t kLoad = 1, kWritable = 2;  // PT_LOAD, PF_W
+constexpr std::uint32_t kLoad = 1, kDynamic = 2, kWritable = 2;  // PT_LOAD, PT_DYNAMIC, PF_W
 
 std::string_view BaseName(std::string_view path) {
   const std::size_t slash = path.rfind('/');
@@ -291,6 +291,38 @@ std::array<std::vector<const target::Module*>, 2> ModulesByLikelihood(const targ
   return groups;
 }
 
+// True where the file of `program` asks the dynamic linker for the library at `path`: the CPython that a program is linked with is its own; others were loaded.
+bool Needs(const elf::ElfFile& program, std::string_view path) {
+  constexpr std::uint64_t kNeeded = 1, kStrings = 5, kEntryBytes = 16;  // DT_NEEDED, DT_STRTAB
+  constexpr std::size_t kLongestName = 256;
+  for (const elf::ProgramHeader& p : program.program_headers()) {
+    if (p.type != kDynamic) continue;
+    const auto entries = program.BytesAt(p.address);
+    const std::uint64_t size = std::min<std::uint64_t>(entries.size(), p.file_size);
+    std::uint64_t strings = 0;
+    for (const bool names : {false, true}) {
+      for (std::uint64_t at = 0; at + kEntryBytes <= size; at += kEntryBytes) {
+        const auto tag = LoadUnchecked<std::uint64_t>(entries.data() + at), value = LoadUnchecked<std::uint64_t>(entries.data() + at + 8);
+        if (tag == 0) break;
+        if (!names && tag == kStrings) strings = value;
+        if (!names || tag != kNeeded || strings == 0) continue;
+        const auto text = program.BytesAt(strings + value);
+        const std::string_view name(reinterpret_cast<const char*>(text.data()), std::min(text.size(), kLongestName));
+        if (name.substr(0, name.find('\0')) == BaseName(path)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// What belongs to the main program first: it itself, then what it is linked with.
+void SortByProgram(const target::Process& process, std::vector<InterpreterSite>& sites) {
+  const auto program = std::find_if(process.modules.begin(), process.modules.end(),
+                                    [&](const target::Module& m) { return m.file && !process.executable.empty() && m.path == process.executable; });
+  if (program == process.modules.end()) return;
+  std::stable_partition(sites.begin(), sites.end(), [&](const InterpreterSite& s) { return s.module == &*program || Needs(*program->file, s.module->path); });
+}
+
 }  // namespace
 
 std::optional<Address> SymbolAddress(const target::Module& module, std::string_view name) {
@@ -356,16 +388,8 @@ std::vector<InterpreterSite> FindInterpreterSites(const target::Process& process
     }
     if (!sites.empty()) break;
   }
+  if (sites.size() > 1) SortByProgram(process, sites);
   return sites;
-}
-
-const target::Module* InterpreterModule(const target::Process& process) {
-  for (const auto& group : ModulesByLikelihood(process)) {
-    for (const target::Module* m : group) {
-      if (SymbolAddress(*m, "_PyRuntime") || SymbolAddress(*m, "_PyGC_generation0") || SymbolAddress(*m, "PyInterpreterState_Head")) return m;
-    }
-  }
-  return nullptr;
 }
 
 bool LacksFiles(const target::Process& process) {

@@ -31,9 +31,6 @@ struct InterpreterSite {
 /// Every site, the most likely first. Empty: see DescribeProgram.
 [[nodiscard]] std::vector<InterpreterSite> FindInterpreterSites(const target::Process& process);
 
-/// The first module whose symbols are those of an interpreter, without looking any further; nullptr where none.
-[[nodiscard]] const target::Module* InterpreterModule(const target::Process& process);
-
 /// Why nothing leads to the interpreters of `site`: which words of memory, read through `layout`, are missing. Empty where these are there, whatever they say.
 [[nodiscard]] std::string LostState(const target::Process& process, const Layout& layout, const InterpreterSite& site);
 

@@ -206,7 +206,8 @@ void CheckHexVersion(const target::Process& process, Runtime& runtime) {
 
 }  // namespace
 
-Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file) {
+Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file,
+                              std::span<const std::string> chosen_files) {
   std::vector<InterpreterSite> sites = FindInterpreterSites(process);
   if (sites.empty()) {
     if (process.core_bytes_present < process.core_bytes_expected && process.core_bytes_expected >> 48 == 0) {  // the interpreter may be in the part that is gone: no word on what the program is
@@ -218,23 +219,28 @@ Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limi
     return Fail(ErrorCode::kNotAnalysable, "{}{}", LacksFiles(process) ? "no CPython found: " : "not CPython: ", DescribeProgram(process));
   }
 
-  // Several images may carry an interpreter (an executable that embeds one, and a library that does too); the used one has interpreters.
+  // Several images may carry an interpreter (an executable that embeds one, and a library that does too); the used one has interpreters. Where several are
+  // used, the first stands for the main program (FindInterpreterSites), unless the user names another.
   std::optional<Attempt> best;
   std::optional<Error> first_error;
-  std::vector<std::string> unused;
+  std::vector<OtherRuntime> others;
+  const auto rank = [&](const Attempt& a) {
+    const bool chosen = std::find(chosen_files.begin(), chosen_files.end(), a.site.module->file_path) != chosen_files.end();
+    return (a.choice.fits ? 4 : 0) + (a.interpreters != 0 ? 2 : 0) + (chosen ? 1 : 0);
+  };
+  const auto leave = [&](const Attempt& a) {
+    if (a.interpreters != 0) others.push_back({a.site.version.text(), a.site.module->path});
+  };
   for (InterpreterSite& site : sites) {
     Result<Attempt> attempt = TrySite(process, std::move(site), limits, user_layout_file);
     if (!attempt) {
       if (!first_error) first_error = attempt.error();
-      continue;
+    } else if (!best || rank(*attempt) > rank(*best)) {
+      if (best) leave(*best);
+      best = std::move(*attempt);
+    } else {
+      leave(*attempt);
     }
-    const auto rank = [](const Attempt& a) { return (a.choice.fits ? 2 : 0) + (a.interpreters != 0 ? 1 : 0); };
-    const bool better = !best || rank(*attempt) > rank(*best);
-    if (best && rank(*attempt) == rank(*best) && attempt->interpreters != 0) {
-      unused.push_back(fmt::format("a second CPython {} with interpreters is in {}; only the one in {} is analysed", attempt->site.version.text(),
-                                   attempt->site.module->path, best->site.module->path));
-    }
-    if (better) best = std::move(*attempt);
   }
   if (!best) return tl::unexpected(*first_error);
 
@@ -250,7 +256,7 @@ Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limi
   runtime.explanation = std::move(best->site.explanation);
   runtime.explanation.insert(runtime.explanation.end(), best->choice.explanation.begin(), best->choice.explanation.end());
   runtime.warnings = std::move(best->choice.warnings);
-  runtime.warnings.insert(runtime.warnings.end(), unused.begin(), unused.end());
+  runtime.others = std::move(others);
   runtime.state_lost = std::move(best->state_lost);
   if (!runtime.state_lost.empty()) {
     runtime.explanation.push_back(fmt::format("interpreters not found: {} is missing", runtime.state_lost));
@@ -260,11 +266,6 @@ Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limi
   FindWellKnown(process, best->site, runtime);
   CheckHexVersion(process, runtime);
   return runtime;
-}
-
-std::optional<Address> FindInterpreterSymbol(const target::Process& process, std::string_view name) {
-  const target::Module* module = InterpreterModule(process);
-  return module == nullptr ? std::nullopt : SymbolAddress(*module, name);
 }
 
 std::optional<Address> FindInterpreterSymbol(const target::Process& process, const Runtime& runtime, std::string_view name) {

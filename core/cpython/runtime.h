@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,12 @@ enum class RefcountFormat : std::uint8_t {
   kBiased,      // free-threaded: ob_ref_local + (ob_ref_shared >> 2)
 };
 
+/// A CPython in the process that is initialised too and was not chosen.
+struct OtherRuntime {
+  std::string version_text;
+  std::string module_path;  // as the target names it
+};
+
 /// Everything known of the Python in a process.
 struct Runtime {
   Layout layout;
@@ -82,6 +89,7 @@ struct Runtime {
   std::vector<Interpreter> interpreters;      // the main one first, then by id
   std::vector<std::string> explanation;       // how each fact was found, for `status`
   std::vector<std::string> warnings;          // disagreements between sources, with both values and the chosen one
+  std::vector<OtherRuntime> others;           // initialised, and not analysed
   // Why the interpreters are not known: the memory that leads to them is missing. Then `interpreters` is empty, and version, layout and addresses of symbols
   // are all that is known. Empty where they were read.
   std::string state_lost;
@@ -93,13 +101,13 @@ struct Runtime {
 };
 
 /// Finds the CPython in `process`, chooses its layout and reads interpreters, collectors and threads. Where the memory of these is missing but the build is
-/// known by its file: a Runtime without interpreters, see Runtime::state_lost.
+/// known by its file: a Runtime without interpreters, see Runtime::state_lost. Of several that are initialised: the one whose module has a file in
+/// `chosen_files`, then the main program's, then the first.
 /// Errors: kNotAnalysable ("not CPython: ..." naming what it is; or nothing of the interpreter's state in it), kUnsupported.
-[[nodiscard]] Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file = {});
+[[nodiscard]] Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limits, const std::string& user_layout_file = {},
+                                            std::span<const std::string> chosen_files = {});
 
 /// Run-time address of a symbol of the interpreter's own module (libpython or the executable), by .symtab, .dynsym; nullopt where none.
-/// Where several modules carry a CPython this is the first one's; with a Runtime at hand give its module_index to the other form.
-[[nodiscard]] std::optional<Address> FindInterpreterSymbol(const target::Process& process, std::string_view name);
 [[nodiscard]] std::optional<Address> FindInterpreterSymbol(const target::Process& process, const Runtime& runtime, std::string_view name);
 
 }  // namespace pygc::cpython

@@ -372,7 +372,7 @@ void AddFileOptions(CLI::App& app, Grammar& g) {
       ->type_name("DIR")
       ->allow_extra_args(false)
       ->group(group);
-  app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part)")
+  app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part); of several CPythons this one is analysed")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false)
       ->group(group);

@@ -184,6 +184,13 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
   if (!runtime.state_lost.empty() && heap == nullptr) {
     h.missing.push_back({"the interpreters, their collectors and threads", runtime.state_lost + " is not in what is left of memory", "take the core again whole"});
   }
+  for (const cpython::OtherRuntime& other : runtime.others) {
+    const std::string name = other.module_path.substr(other.module_path.rfind('/') + 1);
+    h.missing.push_back({fmt::format("the CPython {} of {}", other.version_text, other.module_path),
+                         fmt::format("the process has several CPythons, and only the {} of {} is analysed", runtime.version_text,
+                                     runtime.module_index < process.modules.size() ? process.modules[runtime.module_index].path : "another module"),
+                         fmt::format("--module {}=FILE analyses it: give its file {}", name, other.module_path)});
+  }
   h.warnings = process.warnings;
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
   if (!runtime.layout_tried_on_real_process)

@@ -140,9 +140,13 @@ struct Session::Impl {
     if (!progress.Update("finding the interpreter", 0, 0)) return Fail(ErrorCode::kCancelled, "interrupted while finding the interpreter");
     const Clock::time_point start = Clock::now();
     const std::string& layout_file = index ? index->options().layout_file : request.target.layout_file;
-    Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, layout_file);
+    const target::OpenOptions& open = index ? index->options().open : request.target.open;
+    std::vector<std::string> chosen;  // of several CPythons the one whose file the user names
+    if (!open.executable.empty()) chosen.push_back(open.executable);
+    for (const auto& [name, file] : open.module_files) chosen.push_back(file);
+    Result<cpython::Runtime> found = cpython::LocateRuntime(process, limits, layout_file, chosen);
     if (!found && found.error().code == ErrorCode::kNotAnalysable && UseFileVerifiedByObjects()) {
-      found = cpython::LocateRuntime(process, limits, layout_file);
+      found = cpython::LocateRuntime(process, limits, layout_file, chosen);
     }
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));

@@ -37,7 +37,7 @@ ChosenThread ChooseThread(const target::Process& process, const cpython::Runtime
 // Where a process stopped outside Python code (in a system call, say) nothing is the current thread: the word that says which is NULL, and a tp_traverse
 // that asks for the current interpreter's state would read address 0. The collector only ever runs with a current thread, so the machine gives it one.
 // The words are found by running the accessors that return them.
-std::vector<machine::Preset> FindPresets(const target::Process& process, const std::shared_ptr<const machine::Linkage>& linkage, machine::MachineOptions options,
+std::vector<machine::Preset> FindPresets(const target::Process& process, const cpython::Runtime& runtime, const std::shared_ptr<const machine::Linkage>& linkage, machine::MachineOptions options,
                                          const ChosenThread& thread) {
   constexpr std::uint64_t kNullPage = 1u << 16;
   const auto last_null = [](const machine::ReadTrace& trace) -> Address {
@@ -46,7 +46,7 @@ std::vector<machine::Preset> FindPresets(const target::Process& process, const s
     return read.size == 8 && read.value == 0 && read.address % 8 == 0 ? read.address : 0;
   };
   const auto run = [&](std::string_view name, machine::ReadTrace& trace) -> std::optional<machine::RunOutcome> {
-    const std::optional<Address> function = cpython::FindInterpreterSymbol(process, name);
+    const std::optional<Address> function = cpython::FindInterpreterSymbol(process, runtime, name);
     if (!function) return std::nullopt;
     machine::TraverseMachine accessor(process, linkage, options);
     return accessor.RunFunction(*function, {}, &trace);
@@ -60,7 +60,7 @@ std::vector<machine::Preset> FindPresets(const target::Process& process, const s
     break;
   }
   if (options.presets.empty()) {  // 2.7: a static with a name, no accessor that takes NULL
-    const std::optional<Address> current = cpython::FindInterpreterSymbol(process, "_PyThreadState_Current");
+    const std::optional<Address> current = cpython::FindInterpreterSymbol(process, runtime, "_PyThreadState_Current");
     const Result<Address> value = current ? process.memory.ReadPointer(*current) : Result<Address>(1);
     if (value && *value == 0 && thread.tstate != 0) options.presets.push_back({*current, thread.tstate});
   }
@@ -172,7 +172,7 @@ MachineReader::MachineReader(const target::Process& process, const cpython::Runt
   const ChosenThread thread = ChooseThread(process, runtime);
   options_.fs_base = thread.fs_base;
   if (runtime.layout.Has(cpython::Field::PyObject_ob_type)) options_.ob_type_offset = runtime.layout.Offset(cpython::Field::PyObject_ob_type);
-  options_.presets = FindPresets(process, linkage_, options_, thread);
+  options_.presets = FindPresets(process, runtime, linkage_, options_, thread);
   options_.budget = std::make_shared<std::atomic<std::int64_t>>(options.total_steps);
   if (options.threads > 1) options_.max_decoded_instructions = std::max<std::size_t>(options_.max_decoded_instructions * 4 / options.threads, 1u << 16);
 }

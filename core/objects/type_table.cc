@@ -94,7 +94,7 @@ TypeTable::TypeTable(const target::Process& process, const cpython::Runtime& run
   table_.store(tables_.back().get(), std::memory_order_release);
 
   type_type_ = runtime.type_type;
-  if (type_type_ == 0) type_type_ = cpython::FindInterpreterSymbol(process, "PyType_Type").value_or(0);
+  if (type_type_ == 0) type_type_ = cpython::FindInterpreterSymbol(process, runtime, "PyType_Type").value_or(0);
   if (type_type_ == 0 && !runtime.interpreters.empty()) {  // the type of the type of any object, where that is a fixed point
     Address a = values_.TypeOf(runtime.interpreters.front().modules);
     for (int i = 0; i < 8 && a != 0 && values_.TypeOf(a) != a; ++i) a = values_.TypeOf(a);
@@ -430,7 +430,7 @@ void TypeTable::FindSubtypeTraverse() {
       subtype_traverse_ = address;
     }
   }
-  if (subtype_traverse_ == 0) subtype_traverse_ = cpython::FindInterpreterSymbol(*process_, "subtype_traverse").value_or(0);
+  if (subtype_traverse_ == 0) subtype_traverse_ = cpython::FindInterpreterSymbol(*process_, *runtime_, "subtype_traverse").value_or(0);
 }
 
 // ---- Readers ------------------------------------------------------------------------------------------------------------------------

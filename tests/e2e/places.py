@@ -321,10 +321,12 @@ def rows(place, thorough):
     yield "stripped, section headers too", lambda: stripped(place, False)
     if place.interpreter.shared:
         yield "embedded, two runtimes mapped", lambda: embedded(place)
+        yield "embedded, two runtimes used", lambda: both_used(place)
     yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0])(*elsewhere(place, "gone"))
     yield "files gone, all memory dumped", lambda: gone_but_whole(place)
     yield "cut at each percent", lambda: list(sweep(place, 0x33))
     yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
+    yield "core by gcore, cut", lambda: list(cut_gcore(place))
     yield "cut at each segment's edge", lambda: list(edges(place))
     yield "cut within a type object", lambda: list(in_types(place))
     yield "roots lost, objects there", lambda: roots_lost(place)
@@ -505,17 +507,19 @@ int main(int argc, char** argv) {
 """
 
 
+def library_of(interpreter):
+    folder = os.path.join(os.path.dirname(os.path.dirname(interpreter.executable)), "lib")
+    return next(os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.startswith("libpython") and ".so." in n)
+
+
 def embedded(place):
     """A C program with two libpythons mapped, of which it uses one."""
-    def library(interpreter):
-        folder = os.path.join(os.path.dirname(os.path.dirname(interpreter.executable)), "lib")
-        return next(os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.startswith("libpython") and ".so." in n)
     other = next(i for i in interpreters.discover() if i.kind == "default" and i.shared and i.version != place.interpreter.version)
     with open(place.path("embedding.c"), "w") as f:
         f.write(EMBEDDING)
     subprocess.run(["cc", "-o", place.path("embedding"), place.path("embedding.c"), "-ldl"], check=True)
     env = dict(os.environ, PYTHONHOME=os.path.dirname(os.path.dirname(place.interpreter.executable)))
-    child = subprocess.Popen([place.path("embedding"), library(place.interpreter), library(other)], stdout=subprocess.PIPE, env=env)
+    child = subprocess.Popen([place.path("embedding"), library_of(place.interpreter), library_of(other)], stdout=subprocess.PIPE, env=env)
     try:
         said = child.stdout.readline().decode().split()
         if not said or said[0] != "READY":
@@ -530,6 +534,85 @@ def embedded(place):
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+USES_BOTH = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    void *h = dlopen(argv[i], RTLD_NOW | RTLD_LOCAL);
+    char code[256];
+    if (!h) return puts(dlerror());
+    ((void (*)(int))dlsym(h, "Py_InitializeEx"))(0);
+    snprintf(code, sizeof code, "import gc\ngc.disable()\ngc.collect()\nclass C%d: pass\nfor i in range(%d):\n    a = C%d()\n    a.me = a\na = None\n", i, 100 * i, i);
+    ((int (*)(const char *))dlsym(h, "PyRun_SimpleString"))(code);
+  }
+  puts("READY");
+  fflush(stdout);
+  return pause();
+}
+"""
+
+
+def both_used(place):
+    """A C program that uses two libpythons: one is analysed, the other named as not analysed, and --module chooses."""
+    other = next((i for i in interpreters.discover() if i.kind == "default" and i.shared and i.version[:3] == "3.1" and i.version != place.interpreter.version), None)
+    if other is None or place.interpreter.version[0] == "2":
+        return []
+    with open(place.path("both.c"), "w") as f:
+        f.write(USES_BOTH)
+    subprocess.run(["cc", "-o", place.path("both"), place.path("both.c"), "-ldl"], check=True)
+    used = {i.version: library_of(i) for i in (place.interpreter, other)}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    child = subprocess.Popen([place.path("both")] + list(used.values()), stdout=subprocess.PIPE, env=env)
+    wrong, analysed = [], set()
+    try:
+        if child.stdout.readline() != b"READY\n":
+            raise process.CannotTest("the program did not start both")
+        for choice in [None] + list(used):
+            options = [] if choice is None else ["--module", "%s=%s" % (os.path.basename(used[choice]), used[choice])]
+            ran = process.pygc("-p", str(child.pid), *options, *LEAKS)
+            if ran.code not in (1, 3):
+                wrong.append("exit status %s: %s" % (ran.code, ran.tail()))
+                continue
+            report = json.loads(ran.out)
+            said = report["target"]["python"]
+            left = [library for version, library in used.items() if version != said]
+            if choice not in (None, said) or said not in used:
+                wrong.append("takes %s, not %s" % (said, choice))
+                continue
+            if report["complete"] or not any(left[0] in m["what"] and m["remedy"] for m in report["missing"]):
+                wrong.append("nothing said of %s: %s" % (left[0], report["missing"]))
+            number = 1 + list(used).index(said)
+            found = [g for g in report["result"]["groups"] if g["type"] == "__main__.C%d" % number]
+            if sum(g["objects"] for g in found) < 100 * number - 1 or any(g["type"] == "__main__.C%d" % (3 - number) for g in report["result"]["groups"]):
+                wrong.append("%s: %s" % (said, [(g["type"], g["objects"]) for g in report["result"]["groups"]]))
+        return wrong
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+def cut_gcore(place):
+    """gcore writes its notes last: a cut core of it names no file. As much is found as in a cut core of the kernel, and what is there of the interpreter is."""
+    path = place.path("cut-gcore")
+    copy_sparse(place.gcore, path)
+    size = os.path.getsize(path)
+    yield from shrink(place, path, [size * percent // 100 for percent in range(95, 0, -5)])
+    # Only the list of segments says where libpython was; the objects that lie before it are there.
+    core, own = core_editor.Core(place.gcore), os.path.realpath(place.interpreter.executable)
+    core.segments.sort(key=lambda s: s.kind == core_editor.PT_NOTE)
+    with open("/proc/%d/maps" % place.program.pid) as f:
+        first = min(int(line.split("-")[0], 16) for line in f if "libpython" in line or line.rstrip().endswith(own))
+    ends = [e for s, e in zip(core.segments, core.write(path)) if e and s.kind == core_editor.PT_LOAD and s.address < first] if place.interpreter.shared else []
+    if ends:
+        os.truncate(path, max(ends))
+        code, objects = place.tracked_in(path)
+        if code != 3 or len(objects) * 2 < len(place.tracked):
+            yield "without any byte of libpython: exit status %s, %d of %d objects" % (code, len(objects), len(place.tracked))
 
 
 def stripped(place, sections):
