@@ -19,13 +19,15 @@ constexpr unsigned kPieceShift = 14;  // ids in one piece of work
 // then is a thread, and no verdict depends on it.
 class ItemCounts {
  public:
-  ItemCounts(const target::MemoryImage& memory, const cpython::Layout& layout) : memory_(memory), size_(layout.Offset(Field::PyVarObject_ob_size)) {
+  ItemCounts(const target::MemoryImage& memory, const cpython::Layout& layout) : memory_(memory), size_(layout.Offset(Field::PyVarObject_ob_size)), list_items_(layout.Offset(Field::PyListObject_ob_item)), tuple_items_(layout.Offset(Field::PyTupleObject_ob_item)) {
     if (layout.Has(Field::PyDictObject_ma_used)) used_ = layout.Offset(Field::PyDictObject_ma_used);
     if (layout.Has(Field::PyDictObject_ma_values)) values_ = layout.Offset(Field::PyDictObject_ma_values);
   }
-  /// `found`: references that it holds. Only for list, tuple and dict themselves.
+  /// `found`: references that it holds. For list, tuple and dict themselves, and for subclasses of list and tuple.
   [[nodiscard]] bool AreMissing(Address object, const objects::TypeFacts& type, std::uint64_t found) const {
     if (type.reader == ReaderKind::kList || type.reader == ReaderKind::kTuple) return Count(object + size_) > found;
+    if (type.reader == ReaderKind::kInstance && type.base_reader == ReaderKind::kList) return HasNull(memory_.ReadPointer(object + list_items_).value_or(0), Count(object + size_));
+    if (type.reader == ReaderKind::kInstance && type.base_reader == ReaderKind::kTuple) return HasNull(object + tuple_items_, Count(object + size_));
     if (type.reader != ReaderKind::kDict || used_ == 0) return false;
     if (found == 0 && values_ != 0 && memory_.ReadPointer(object + values_).value_or(0) != 0) return false;  // the values inside an instance are the instance's
     const std::uint64_t used = Count(object + used_);
@@ -38,8 +40,21 @@ class ItemCounts {
     return count && *count > 0 ? static_cast<std::uint64_t>(*count) : 0;
   }
 
+  // Other references of a subclass, to its dict and its type, hide a missing one in the sum. No item of a list or tuple that stands is NULL.
+  [[nodiscard]] bool HasNull(Address items, std::uint64_t count) const {
+    if (items == 0 || count > kMostItems) return false;  // such a table is not read either, and that is said
+    const std::byte* const p = memory_.At(items, count * sizeof(Address));
+    if (p == nullptr) return false;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (LoadUnchecked<Address>(p + i * sizeof(Address)) == 0) return true;
+    }
+    return false;
+  }
+
+  static constexpr std::uint64_t kMostItems = std::uint64_t{1} << 40;
+
   const target::MemoryImage& memory_;
-  std::uint32_t size_, used_ = 0, values_ = 0;
+  std::uint32_t size_, list_items_, tuple_items_, used_ = 0, values_ = 0;
 };
 
 }  // namespace

@@ -255,6 +255,29 @@ TEST_CASE("a container without items that it counts is no whole container") {
   });
 }
 
+// What else a subclass refers to makes up for the missing item in the sum.
+TEST_CASE("a subclass of list or tuple without items that it counts is no whole container") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address text = python.Str("text"), model = python.List({text, text});
+    const Address rows = python.Class("app", "Rows", {.bases = {python.Builtin("list")}, .has_dict = true}), row = python.Class("app", "Row", {.bases = {python.Builtin("tuple")}});
+    const Address list = python.Instance(rows), tuple = python.Object(row, python.Get(row, Field::PyTypeObject_tp_basicsize) + 2 * 8, 2);
+    for (const Field f : {Field::PyListObject_ob_item, Field::PyListObject_allocated}) python.Put(list, f, python.Get(model, f));
+    python.Put(list, Field::PyVarObject_ob_size, 2);
+    const Address tuple_items = tuple + python.layout().Offset(Field::PyTupleObject_ob_item), list_items = python.Get(list, Field::PyListObject_ob_item);
+    python.fake().WriteWords(tuple_items, {text, text});
+    for (const Address a : {rows, row, list, tuple}) python.Track(a);
+    SilentProgress progress;
+    for (const std::uint64_t missing : {0, 1, 2}) {
+      if (missing > 0) python.fake().Write<std::uint64_t>(missing == 1 ? list_items : tuple_items + 8, 0);
+      Snapshot snapshot(python);
+      graph::NodeSet both(snapshot.heap.size());
+      both.Insert(snapshot.Node(list));
+      both.Insert(snapshot.Node(tuple));
+      CHECK(CheckReferences(snapshot.reader, both, Limits(), progress, snapshot.heap) == missing);
+    }
+  });
+}
+
 TEST_CASE("what a known root holds needs no second look") {
   OnEveryLayout([](PythonHeap& python) {
     const Address held = python.List({}), holder = python.List({held}), other = python.List({});
