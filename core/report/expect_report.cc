@@ -24,6 +24,7 @@ std::string Figure(const ExpectRow& row) {
   if (!row.type.empty() && !row.is_bytes && row.unreachable > 0) {
     text += row.in_use > 0 ? fmt::format(": {} in use, {} unreachable", Thousands(row.in_use), Thousands(row.unreachable)) : ", unreachable";
   }
+  if (row.is_bytes && row.unreachable > 0) text += fmt::format("; what {} unreachable of them keep{} does not count (pygc leaks)", Thousands(row.unreachable), row.unreachable == 1 ? "s" : "");
   return text;
 }
 
