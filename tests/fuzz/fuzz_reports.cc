@@ -97,6 +97,9 @@ void MakeFit(StacksReport& r) {
       for (std::size_t& n : f.python) n %= t.frame_count + 1;
     }
   }
+  for (std::vector<std::size_t>& deadlock : r.deadlocks) {
+    std::erase_if(deadlock, [&](std::size_t i) { return i >= r.threads.size() || !r.threads[i].waits_for; });
+  }
 }
 void MakeFit(CrashFacts& c, const StacksReport& stacks) {
   if (c.python_thread && stacks.threads.empty()) c.python_thread.reset();
