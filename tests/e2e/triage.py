@@ -214,8 +214,8 @@ def mixed(folder, cores):
     for name, number, findings in plan:
         for i in range(number):
             path = os.path.join(folder, "core.%s.%d" % (name, i))
-            if i == 1:      # one of each kind is packed, as systemd-coredump stores them
-                path += ".gz"
+            if i == 1:      # one of each kind is packed, under a name that says nothing of what it is
+                path = os.path.join(folder, "%s.gz" % name)
                 with open(cores[name], "rb") as f, gzip.open(path, "wb", 1) as out:
                     shutil.copyfileobj(f, out)
             else:
@@ -241,6 +241,8 @@ def mixed(folder, cores):
     for name in ("notes.txt", "libcore.so"):    # no cores, not looked at
         with open(os.path.join(folder, name), "w") as f:
             f.write("no core")
+    with gzip.open(os.path.join(folder, "log.gz"), "wb") as f:
+        f.write(b"no core")
     return expected
 
 
