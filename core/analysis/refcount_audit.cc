@@ -27,6 +27,10 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
   for (heap::NodeId n = 0; n < heap.size(); ++n) {
     ++result.by_reason[static_cast<std::size_t>(audit.auditable[n])];
     if (IsFreed(heap, audit, n)) {
+      if (audit.memory_lost) {
+        ++result.unverified;
+        continue;
+      }
       if (audit.known[n] > 0) result.findings.push_back({n, heap.AddressOf(n), CountFindingKind::kDeficit, 0, audit.known[n], audit.possible[n], true});
       continue;
     }
@@ -46,7 +50,7 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
       result.findings.push_back({n, heap.AddressOf(n), nothing_holds ? CountFindingKind::kLost : CountFindingKind::kSurplus, count, known, possible});
     }
   }
-  for (std::size_t i = 0, next = 0; i < audit.dangling.size(); i = next) {
+  for (std::size_t i = 0, next = 0; i < audit.dangling.size() && !audit.memory_lost; i = next) {
     while (next < audit.dangling.size() && audit.dangling[next].target == audit.dangling[i].target) ++next;
     result.findings.push_back({heap::kNoNode, audit.dangling[i].target, CountFindingKind::kDeficit, 0, static_cast<std::uint32_t>(next - i), 0, true});
   }

@@ -698,6 +698,7 @@ class Counter {
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
   Result<heap::ReferenceAudit> counts = Counter(input, limits, progress).Run();
   if (counts && snapshot::LostMemory(input.reader.process())) {
+    counts->memory_lost = true;
     counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
   }
   return counts;

@@ -57,6 +57,7 @@ struct ReferenceAudit {
   std::uint64_t native_blocks = 0;      // given out to C code: followed from real roots
   std::uint64_t native_unreached = 0;   // of these: nothing leads to them, so they hold nothing
   std::vector<std::string> native_doubts;  // why some native memory counts as held as a whole
+  bool memory_lost = false;                 // of the process is missing: what looks freed may be what is missing of the allocator's tables or of the object
   std::vector<std::string> surplus_doubts;  // why a count that is too high cannot be told from one that unread memory explains; empty: it can
   std::vector<std::string> allocator_damage;
 };
