@@ -170,6 +170,12 @@ TEST_CASE("what was freed and is still referred to is a deficit; what it referre
     REQUIRE(a.audit.dangling.size() == 1);
     CHECK(a.heap.AddressOf(a.audit.dangling[0].holder) == owner);
     CHECK(a.audit.dangling[0].place == "[1]");
+    // The same where memory is missing: then the object, or what says that its block is free, may be a part of that.
+    heap::ReferenceAudit partial = a.audit;
+    partial.memory_lost = true;
+    const analysis::CountAudit doubtful = analysis::JudgeCounts(a.heap, partial);
+    CHECK(doubtful.findings.empty());
+    CHECK(doubtful.unverified == a.judged.unverified + 1);
   });
 }
 
