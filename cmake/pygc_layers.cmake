@@ -20,6 +20,9 @@ function(pygc_layer_dependencies LAYER OUT)
   message(FATAL_ERROR "${LAYER} is not declared in core/layers.txt")
 endfunction()
 
+# Layers whose loops run over every object and word of a heap; the others check the bounds of the standard library's containers.
+set(PYGC_UNCHECKED_LAYERS core/graph core/heap core/disasm core/machine core/cpython core/objects core/snapshot core/audit core/analysis)
+
 # pygc_add_layer(core/base [LINK libs...] [INTERFACE_LINK libs...])
 # Sources: every *.cc of the folder. A folder without one becomes an interface library.
 function(pygc_add_layer LAYER)
@@ -39,6 +42,9 @@ function(pygc_add_layer LAYER)
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
     target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC pygc_options ${dependency_targets} ${ARG_INTERFACE_LINK} PRIVATE ${ARG_LINK})
+    if(NOT LAYER IN_LIST PYGC_UNCHECKED_LAYERS)
+      target_compile_definitions(${target} PRIVATE _GLIBCXX_ASSERTIONS)
+    endif()
     if(headers)
       target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}" FILES ${headers})
       set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)

@@ -4,7 +4,7 @@
 usage: check_hardening.py READELF FILE...      (FILE: the program, libpygc.so, the LLDB plugin)
 
 Each: position-independent, a stack that cannot be executed, no segment both writable and executable, relocations read-only after loading (the plugin: all but
-those that it binds late), no search path of the build, stack protector, checked string functions (_FORTIFY_SOURCE)."""
+those that it binds late), no search path of the build, stack protector, checked string functions (_FORTIFY_SOURCE), checked containers (_GLIBCXX_ASSERTIONS)."""
 import os
 import re
 import subprocess
@@ -30,7 +30,7 @@ def faults(readelf, path):
         yield "binds at once: it would fail in an LLDB of another version before it can say so"
     if re.search(r"\((RPATH|RUNPATH|TEXTREL)\)", said):
         yield "RPATH, RUNPATH or TEXTREL"
-    for symbol, what in (("__stack_chk_fail", "stack protector"), ("__[a-z]+_chk", "_FORTIFY_SOURCE")):
+    for symbol, what in (("__stack_chk_fail", "stack protector"), ("__[a-z]+_chk", "_FORTIFY_SOURCE"), (".*__glibcxx_assert_fail.*", "_GLIBCXX_ASSERTIONS")):
         if not re.search(r" UND %s(@|$)" % symbol, said, re.M):
             yield "no " + what
 
@@ -40,6 +40,10 @@ def main():
     wrong = [(path, fault) for path in paths for fault in faults(readelf, path)]
     for path, fault in wrong:
         print("%s: %s" % (os.path.basename(path), fault))
+    # The check itself must be able to fail: a file that nobody hardened.
+    if not list(faults(readelf, sys.executable)) and not list(faults(readelf, os.path.realpath("/proc/self/exe"))):
+        print("this Python passes too, which has no _GLIBCXX_ASSERTIONS: the check sees nothing")
+        return 1
     print("%d files, %d faults" % (len(paths), len(wrong)))
     return 1 if wrong or not paths else 0
 
