@@ -12,7 +12,7 @@ using heap::LinkKind;
 using heap::NodeId;
 
 constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free structures keep tags in the upper bits of a pointer
-constexpr std::uint64_t kProgressStep = 1u << 20;
+constexpr std::uint64_t kObjectsPerUpdate = 1u << 20;
 // Nodes ahead of the one in work whose type and offsets, and whose edges, are asked for.
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
 constexpr std::size_t kBatch = 1024;  // nodes that are looked at together
@@ -96,7 +96,7 @@ bool HeldMarker::Spread(Held as, ProgressSink& progress) {
     level_.assign(nodes_to_do_.end() - static_cast<std::ptrdiff_t>(n), nodes_to_do_.end());
     nodes_to_do_.resize(nodes_to_do_.size() - n);
     for (std::size_t i = 0; i < level_.size(); ++i) {
-      if (steps++ % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
+      if (steps++ % kObjectsPerUpdate == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
       if (i + kOffsetsAhead < level_.size()) {
         heap_.graph.PrefetchOffsets(level_[i + kOffsetsAhead]);
         __builtin_prefetch(&heap_.type[level_[i + kOffsetsAhead]]);
@@ -107,7 +107,7 @@ bool HeldMarker::Spread(Held as, ProgressSink& progress) {
     std::vector<BlockId> blocks;
     std::swap(blocks, blocks_to_do_);
     for (const BlockId b : blocks) {
-      if (steps++ % kProgressStep == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
+      if (steps++ % kObjectsPerUpdate == 0 && !progress.Update("following what is held", steps, heap_.size())) return false;
       ExpandBlock(b);
     }
   }

@@ -13,7 +13,7 @@ namespace {
 using heap::LostPart;
 using Item = LostPart::Item;
 
-constexpr std::size_t kMostSites = 3;             // of one group
+constexpr std::size_t kMostSitesOfGroup = 3;             // of one group
 constexpr std::uint64_t kMaxSearched = 1u << 20;  // bytes of an object's memory that are looked through for one pointer
 
 Address AddressOf(const CommandInput& in, const Item& item) { return item.object == heap::kNoNode ? item.memory.begin : in.heap.AddressOf(item.object); }
@@ -169,7 +169,7 @@ std::vector<report::LeakGroup> LostGroups(const CommandInput& in, const Labels& 
     g.held = Sorted(b.held);
     std::sort(b.heads.begin(), b.heads.end());
     g.name = labels.NamesOf(b.heads, g.type);
-    g.sites = SitesOf(in, b.heads, kMostSites);
+    g.sites = SitesOf(in, b.heads, kMostSitesOfGroup);
     if (b.heads.size() > max_addresses) b.heads.resize(max_addresses);
     g.addresses = std::move(b.heads);
     groups.push_back(std::move(g));

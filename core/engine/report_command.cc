@@ -12,7 +12,7 @@
 namespace pygc::engine {
 namespace {
 
-constexpr std::uint64_t kGroups = 100, kTypes = 500, kFrames = 100;
+constexpr std::uint64_t kGroups = 100, kMostTypes = 500, kFrames = 100;
 constexpr std::size_t kMemoryNodes = 1500, kPaths = 300;
 
 using heap::NodeId;
@@ -82,7 +82,7 @@ Outcome RunReport(const CommandInput& in) {
   page.overview.crash = FindCrash(in, page.overview.stacks);
   page.no_memory = "the objects could not be read";
   if (in.whole != nullptr) {
-    request.limit = kTypes;
+    request.limit = kMostTypes;
     if (Result<void> added = AddMemory(WithRequest(*in.whole, request), &page); !added) {
       page.no_memory = added.error().message;
       outcome.interrupted |= added.error().code == ErrorCode::kCancelled;

@@ -9,7 +9,7 @@ namespace pygc::graph {
 namespace {
 
 // How many nodes ahead of the one in work the offsets and the edges are asked for (performance.md: knee at 8-16 for one thread).
-constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
+constexpr std::size_t kOffsetsAhead = 16, kListsAhead = 8;
 constexpr std::size_t kPiece = 1u << 13;         // nodes of a level that a thread takes at once
 constexpr std::size_t kParallelFrom = 1u << 15;  // nodes of a level for which threads are worth their start
 
@@ -19,7 +19,7 @@ void Expand(const CsrGraph& graph, std::span<const NodeId> level, const Insert& 
   const std::size_t size = level.size();
   for (std::size_t i = 0; i < size; ++i) {
     if (i + kOffsetsAhead < size) graph.PrefetchOffsets(level[i + kOffsetsAhead]);
-    if (i + kEdgesAhead < size) graph.PrefetchEdges(level[i + kEdgesAhead]);
+    if (i + kListsAhead < size) graph.PrefetchEdges(level[i + kListsAhead]);
     for (const NodeId target : graph.Successors(level[i])) {
       if (insert(target)) found.push_back(target);
     }

@@ -18,8 +18,6 @@ namespace {
 constexpr std::size_t kMaxMro = 512, kMaxClassic = 256;
 constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 40;
 
-std::string_view LastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
-
 }  // namespace
 
 // Names as in <class 'NAME'>; those that changed stand twice.

@@ -7,12 +7,6 @@ namespace pygc::objects {
 
 using cpython::Field;
 
-namespace {
-
-std::string_view LastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
-
-}  // namespace
-
 void ReprWriter::Type(Address object, const TypeFacts&) {
   const TypeFacts* const self = t_.reader.Type(object);
   if (self == nullptr) return Unreadable();

@@ -18,8 +18,6 @@ namespace {
 
 std::uint8_t ByteOf(const std::byte* p, std::size_t i) { return static_cast<std::uint8_t>(p[i]); }
 
-std::string_view LastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
-
 // Decimal digits of a number given in digits of `bits` bits, lowest first. Quadratic, so callers bound the length.
 std::string DecimalDigits(const std::byte* digits, std::uint64_t count, unsigned bytes, unsigned bits) {
   constexpr std::uint64_t kBase = 1'000'000'000;

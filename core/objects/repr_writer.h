@@ -29,6 +29,9 @@ struct ReprTarget {
   [[nodiscard]] bool old() const noexcept { return style.python2; }
 };
 
+/// The name of a type without its module: "OrderedDict" of "collections.OrderedDict".
+inline std::string_view LastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+
 class ReprWriter {
  public:
   using Writer = void (ReprWriter::*)(Address, const TypeFacts&);

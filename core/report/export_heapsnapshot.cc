@@ -72,9 +72,9 @@ EdgeName NameOfLabel(const std::string& label, std::uint64_t position) {
   return {kProperty, label, 0};
 }
 
-class Writer {
+class SnapshotWriter {
  public:
-  Writer(const GraphInput& input, const ByteSink& sink, ProgressSink& progress) : in_(input), heap_(input.base.heap), sink_(sink), progress_(progress) {}
+  SnapshotWriter(const GraphInput& input, const ByteSink& sink, ProgressSink& progress) : in_(input), heap_(input.base.heap), sink_(sink), progress_(progress) {}
 
   Result<void> Run() {
     FindRootEdges();
@@ -216,6 +216,6 @@ class Writer {
 
 }  // namespace
 
-Result<void> WriteHeapSnapshot(const GraphInput& input, const ByteSink& sink, ProgressSink& progress) { return Writer(input, sink, progress).Run(); }
+Result<void> WriteHeapSnapshot(const GraphInput& input, const ByteSink& sink, ProgressSink& progress) { return SnapshotWriter(input, sink, progress).Run(); }
 
 }  // namespace pygc::report

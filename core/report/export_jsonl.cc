@@ -8,7 +8,7 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kBlockBytes = 1u << 16;
+constexpr std::size_t kWriteBytes = 1u << 16;
 
 template <typename T>
 void AddOptional(fmt::memory_buffer& out, const char* key, const std::optional<T>& value) {
@@ -51,7 +51,7 @@ bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush
     AddOptional(out, "size", o.size);
     fmt::format_to(std::back_inserter(out), ",\"interpreter\":null,\"refcount\":{},\"generation\":null,\"immortal\":false,\"tracked\":false,\"state\":\"lost\","
                    "\"finalizer\":null,\"finalized\":false,\"exact\":true,\"label\":\"exact\",\"refs\":[]}}\n", o.refcount);
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   for (std::size_t i = 0; input.roots != nullptr && i < input.roots->roots.size(); ++i) {
     const heap::Root& root = input.roots->roots[i];
@@ -59,16 +59,16 @@ bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush
     if (n == heap::kNoNode) continue;
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", n, heap::RootKindName(root.kind),
                    JsonString(heap::DescribeRoot(*input.roots, root)));
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   for (const ExportRoot& r : input.audit.roots) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", r.object, r.kind, JsonString(r.detail));
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   for (const ExportFinding& f : input.audit.findings) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"refcount_finding\",\"object\":{},\"kind\":\"{}\",\"recorded\":{},\"found\":{},\"evidence\":{}}}\n",
                    f.object, f.kind, f.recorded, f.found, JsonString(f.evidence));
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   return true;
 }
@@ -87,7 +87,7 @@ bool WriteAllocations(const ExportInput& input, fmt::memory_buffer& out, Flush&&
       between = ",";
     }
     fmt::format_to(std::back_inserter(out), "]}}\n");
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   for (const ExportBlock& b : all.blocks) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"allocation\"");
@@ -95,7 +95,7 @@ bool WriteAllocations(const ExportInput& input, fmt::memory_buffer& out, Flush&&
     fmt::format_to(std::back_inserter(out), ",\"address\":\"{:#x}\",\"bytes\":{},\"domain\":{}", b.address, b.bytes, b.domain);
     AddOptional(out, "traceback", id(b.traceback));
     fmt::format_to(std::back_inserter(out), "}}\n");
-    if (!flush(kBlockBytes)) return false;
+    if (!flush(kWriteBytes)) return false;
   }
   return true;
 }
@@ -115,7 +115,7 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
   for (std::size_t i = 0; i < h.types.size(); ++i) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", i, h.types[i].address,
                    JsonString(h.types[i].name));
-    if (!flush(kBlockBytes)) return {};
+    if (!flush(kWriteBytes)) return {};
   }
   bool reading = true, cancelled = false;
   h.index.ForEach(0, h.size(), [&](heap::NodeId n, Address address) {
@@ -137,10 +137,10 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     const auto successors = h.graph.Successors(n);
     for (std::size_t i = 0; i < successors.size() && reading; ++i) {
       fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", successors[i]);
-      reading = flush(kBlockBytes);
+      reading = flush(kWriteBytes);
     }
     fmt::format_to(std::back_inserter(out), "]}}\n");
-    reading = reading && flush(kBlockBytes);
+    reading = reading && flush(kWriteBytes);
   });
   if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");
   if (reading && WriteAudit(input, out, flush) && WriteAllocations(input, out, flush)) flush(1);

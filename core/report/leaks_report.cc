@@ -11,7 +11,7 @@ namespace pygc::report {
 namespace {
 
 constexpr std::uint64_t kShownTypes = 8;  // of what hangs on a group
-constexpr std::size_t kLabelColumn = 4, kStateColumn = 14, kTextColumn = 17;
+constexpr std::size_t kFirstColumn = 4, kStateColumn = 14, kTextColumn = 17;
 
 bool CollectorOn(const Header& header, std::int64_t interpreter) {
   const auto found =
@@ -100,7 +100,7 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
   }
 }
 
-void Label(TextWriter& out, std::string_view label) { out.To(kLabelColumn).Add(label, Style::kFaint).To(kTextColumn); }
+void Label(TextWriter& out, std::string_view label) { out.To(kFirstColumn).Add(label, Style::kFaint).To(kTextColumn); }
 
 // "1,204 file (open, 12.3 MB)": bytes where they are worth a word.
 std::string HeldText(const TypeCount& t) {
@@ -114,7 +114,7 @@ std::string HeldText(const TypeCount& t) {
 
 void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup& g, std::size_t number, std::uint64_t shown_types, TextWriter& out) {
   const bool definite = g.severity == Severity::kDefinite;
-  out.Add(fmt::format("#{}", number), Style::kHeading).To(kLabelColumn);
+  out.Add(fmt::format("#{}", number), Style::kHeading).To(kFirstColumn);
   out.Add(SeverityName(g.severity), definite ? Style::kBad : Style::kWaiting).To(kStateColumn);
   out.Add(g.reason == Reason::kLost ? "lost" : g.reason == Reason::kHiddenCycle ? "hidden" : g.reason == Reason::kFrozen ? "frozen" : g.uncollectable ? "uncollectable" : "collectable").To(30);
   out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);

@@ -38,9 +38,9 @@ bool IsWritableKey(std::string_view label) {
 }
 
 /// Builds the text step by step.
-class Writer {
+class PathWriter {
  public:
-  explicit Writer(const PathRoot& root) : valid_(!root.expression.empty()), in_cell_(root.through_cell), in_frame_(root.frame_object) {
+  explicit PathWriter(const PathRoot& root) : valid_(!root.expression.empty()), in_cell_(root.through_cell), in_frame_(root.frame_object) {
     text_ = valid_ ? root.expression : root.place.empty() ? fmt::format("<{}>", root.name) : fmt::format("<{} in {}>", root.name, root.place);
   }
 
@@ -124,7 +124,7 @@ class Writer {
 };
 
 std::string BuildText(const RootPath& path, bool* valid) {
-  Writer writer(path.root);
+  PathWriter writer(path.root);
   for (std::size_t i = 0; i + 1 < path.steps.size(); ++i) {
     writer.Add(path.steps[i]);
     // A variable that closures share: the frame refers to its cell, f_locals to the content.

@@ -13,7 +13,7 @@ using graph::NodeId;
 using cpython::Field;
 using objects::ReaderKind;
 
-constexpr unsigned kPieceShift = 14;  // ids in one piece of work
+constexpr unsigned kRangeShift = 14;  // ids in one piece of work
 
 // Items that a container counts and does not have: its table was overwritten with zeroes. While a container is being filled it looks the same; what holds it
 // then is a thread, and no verdict depends on it.
@@ -128,11 +128,11 @@ Result<std::uint64_t> CheckReferences(const objects::ObjectReader& reader, const
                                  std::none_of(heap.interpreters.begin(), heap.interpreters.end(), [](const heap::InterpreterRecord& i) { return i.collecting; });
   const ItemCounts items(reader.process().memory, reader.runtime().layout);
   const auto why_no_object = [&](Address to) { return all_tracked_known ? test.WhyNoUntrackedObject(to) : test.WhyNoObject(to); };
-  const std::size_t pieces = (std::size_t{heap.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
+  const std::size_t pieces = (std::size_t{heap.size()} + (std::size_t{1} << kRangeShift) - 1) >> kRangeShift;
   std::vector<Found> found(pieces);
   const auto check = [&](std::size_t piece, unsigned) {
-    const auto begin = static_cast<NodeId>(piece << kPieceShift);
-    const auto end = static_cast<NodeId>(std::min<std::uint64_t>((std::uint64_t{piece} + 1) << kPieceShift, heap.size()));
+    const auto begin = static_cast<NodeId>(piece << kRangeShift);
+    const auto end = static_cast<NodeId>(std::min<std::uint64_t>((std::uint64_t{piece} + 1) << kRangeShift, heap.size()));
     NodeId first = begin;
     while (first < end && !nodes.Contains(first)) ++first;
     objects::ReferentBuffer referents;
@@ -151,7 +151,7 @@ Result<std::uint64_t> CheckReferences(const objects::ObjectReader& reader, const
     });
     return true;
   };
-  const auto tick = [&](std::size_t done) { return progress.Update("checking references", done << kPieceShift, heap.size()); };
+  const auto tick = [&](std::size_t done) { return progress.Update("checking references", done << kRangeShift, heap.size()); };
   if (!ForEachPiece(pieces, ThreadCount(limits.threads, pieces), check, tick)) return Fail(ErrorCode::kCancelled, "stopped while checking references");
   std::uint64_t fresh = 0;
   for (const Found& f : found) {

@@ -10,7 +10,7 @@
 namespace pygc::target {
 namespace {
 
-constexpr std::uint64_t kChunk = 1u << 20;
+constexpr std::uint64_t kPiece = 1u << 20;
 
 class Fetch {
  public:
@@ -68,7 +68,7 @@ class Fetch {
       for (; i < end; ++i) {
         for (Address at = wanted[i].begin; at < wanted[i].end;) {
           if (!progress_.Update("fetching memory through the debugger", fetched, total)) return Fail(ErrorCode::kCancelled, "stopped while memory was fetched");
-          const std::uint64_t size = std::min(kChunk, wanted[i].end - at);
+          const std::uint64_t size = std::min(kPiece, wanted[i].end - at);
           const std::uint64_t n = FetchOne(at, host + (at - all.begin), size);
           AddSegment({at, at + n}, host + (at - all.begin), regions);
           fetched += n;
