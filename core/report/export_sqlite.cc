@@ -2,6 +2,7 @@
 #include <sqlite3.h>
 
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <string_view>
 
@@ -28,6 +29,7 @@ constexpr const char* kFast =
     "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536; BEGIN;";
 // Indexes after the rows: sorting once is several times faster than inserting into a tree.
 constexpr const char* kIndexes = "CREATE INDEX refs_src ON refs(src); CREATE INDEX refs_dst ON refs(dst);";
+constexpr int kOperationsBetweenLooks = 100000;  // of SQLite's machine; some ten milliseconds
 
 class Statement {
  public:
@@ -115,7 +117,12 @@ class Writer {
       if (Result<void> r = (this->*step)(); !r) return r;
     }
     if (!progress_.Update("writing indexes", 0, 0)) return Cancelled();
-    if (!Execute(kIndexes) || !Execute("COMMIT")) return Failed();
+    sqlite3_progress_handler(db_.get(), kOperationsBetweenLooks, &Writer::ShallStop, this);  // sorting the references of a large heap takes minutes
+    const bool indexed = Execute(kIndexes) && Execute("COMMIT");
+    sqlite3_progress_handler(db_.get(), 0, nullptr, nullptr);
+    if (thrown_) std::rethrow_exception(thrown_);
+    if (stopped_) return Cancelled();
+    if (!indexed) return Failed();
     if (sqlite3_close(db_.release()) != SQLITE_OK) return Fail(ErrorCode::kOutput, "cannot write the database: closing it failed");
     return {};
   }
@@ -126,6 +133,15 @@ class Writer {
     return Fail(ErrorCode::kOutput, "cannot write the database: {}", db_ ? sqlite3_errmsg(db_.get()) : "out of memory");
   }
   static tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "interrupted while the database was written"); }
+  static int ShallStop(void* self) noexcept {
+    Writer& writer = *static_cast<Writer*>(self);
+    try {
+      writer.stopped_ = !writer.progress_.Update("writing indexes", 0, 0);
+    } catch (...) {
+      writer.thrown_ = std::current_exception();
+    }
+    return writer.stopped_ || writer.thrown_ ? 1 : 0;
+  }
 
   Result<void> Meta() {
     Statement insert(db_.get(), "INSERT INTO meta VALUES(?,?)");
@@ -257,6 +273,8 @@ class Writer {
   const ExportInput& input_;
   ProgressSink& progress_;
   std::unique_ptr<sqlite3, Close> db_;
+  bool stopped_ = false;
+  std::exception_ptr thrown_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -125,6 +126,19 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
   }
   if (ftruncate(temporary->get(), static_cast<off_t>(size)) != 0) return Fail(ErrorCode::kHost, "{}: {}", name, std::strerror(errno));
   return MappedFile::FromDescriptor(temporary->get(), name, 0);
+}
+
+/// Whether every user of this machine may open the file: it and all folders that lead to it.
+bool IsOpenToEverybody(const std::string& path) {
+  struct stat s {};
+  char resolved[PATH_MAX];
+  if (realpath(path.c_str(), resolved) == nullptr || stat(resolved, &s) != 0 || (s.st_mode & S_IROTH) == 0) return false;
+  std::string folder = resolved;
+  do {
+    folder.resize(folder.rfind('/'));
+    if (stat(folder.empty() ? "/" : folder.c_str(), &s) != 0 || (s.st_mode & S_IXOTH) == 0) return false;
+  } while (!folder.empty());
+  return true;
 }
 
 tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byte> bytes, std::uint16_t type) {
@@ -373,6 +387,9 @@ Result<Process> OpenCore(const std::string& path, const OpenOptions& options, Pr
                 "{}: a core without the process's private memory, so without any object: coredump_filter lacked bit 0; set it before the next one: "
                 "echo 0x37 > /proc/PID/coredump_filter",
                 path);
+  }
+  if (path != "-" && IsOpenToEverybody(path)) {
+    draft.process.warnings.push_back(fmt::format("{} can be read by every user of this machine, with all that the process had in memory: chmod o-r it", path));
   }
   WarnAboutOverlaps(draft);
   WarnAboutLeftOut(**core, draft);

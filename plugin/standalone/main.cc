@@ -30,7 +30,7 @@ int RunWorker(const char* fd_word, const char* parent_word) {
   if (!worker::PrepareWorkerProcess(fd, std::atoi(parent_word))) return 0;
   worker::Channel channel(fd);
   static worker::EngineRunner& engine = *new worker::EngineRunner;  // never destroyed: the host waits, and the kernel takes back a large heap faster
-  return worker::Serve(channel, engine, worker::BuildVersion());
+  return worker::Serve(channel, engine, worker::BuildVersion(), &worker::StartWatchdog(fd));
 }
 
 // A standard descriptor that is closed would be given to the next file that is opened. Output to it fails, as it would have.

@@ -269,6 +269,8 @@ std::string WorkerClient::Reap(bool give_time) {
   const int number = WTERMSIG(status);
   const char* hint = "";
   if (number == SIGKILL) hint = " (by hand, or by the kernel for want of memory: see --max-memory)";
+  if (number == SIGXCPU) hint = " (it had computed for long and got no further: a bug, or the limit of processor time, ulimit -t)";
+  if (number == SIGALRM) hint = " (the time limit, --timeout, was over, and it did not stop by itself: a bug)";
   if (number == SIGBUS) hint = " (a file that it read was cut or its disk failed)";
   const char* name = sigabbrev_np(number);
   return fmt::format("was ended by signal {}{}{}", number, name != nullptr ? fmt::format(" SIG{}", name) : std::string(), hint);

@@ -13,6 +13,7 @@
 #include "core/engine/command_table.h"
 #include "core/target/open.h"
 #include "plugin/worker/client.h"
+#include "plugin/worker/core_owner.h"
 #include "plugin/worker/sandbox.h"
 #include "plugin/worker/self_test.h"
 
@@ -155,6 +156,22 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
   return served || served.error().code == ErrorCode::kCancelled ? std::move(served) : std::move(direct);
 }
 
+void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Request& command) {
+  const TargetDescription& t = request.target;
+  const engine::TargetChoice& c = command.target;
+  const std::string& core = t.route == TargetRoute::kCore ? t.path : c.core;
+  const bool is_core = t.route == TargetRoute::kCore || t.route == TargetRoute::kCommandLine;
+  if (!is_core || core.empty()) return;
+  NamedFiles named;
+  named.read = {c.open.executable, c.open.sysroot, c.layout_file, command.baseline, t.executable};
+  named.read.insert(named.read.end(), c.open.debug_directories.begin(), c.open.debug_directories.end());
+  for (const auto& [name, file] : c.open.module_files) named.read.push_back(file);
+  for (const auto& [name, file] : t.module_files) named.read.push_back(file);
+  if (command.command == "diff") named.read.insert(named.read.end(), command.arguments.begin(), command.arguments.end());
+  named.written = {command.output_file, command.save_file};
+  owner_warning_ = BecomeOwnerOf(core, named);
+}
+
 int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host) {
   LinkOutput output(host);
   const std::string key = KeyOf(request, command);
@@ -163,6 +180,7 @@ int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request
     session_.reset();  // before the next target is read: both together may not fit
     Result<target::Process> process = Open(request, command, host);
     if (!process) return engine::ReportError(process.error(), output);
+    if (!owner_warning_.empty()) process->warnings.push_back(owner_warning_);
     session_.emplace(std::move(*process), command.limits);
     if (index_) session_->UseIndex(index_);
     session_key_ = key;
@@ -191,6 +209,8 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
       const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
       return engine::WriteSelfTest(TestThisMachine(host), *command, facts, output);
     }
+    host.SetTimeout(command->timeout_seconds);
+    if (!is_confined_) TakeOwner(request, *command);
     if (!is_confined_) is_confined_ = Confine(Confinement::kWorker);
     return RunParsed(request, *command, host);
   } catch (const std::bad_alloc&) {

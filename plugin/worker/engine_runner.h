@@ -22,8 +22,12 @@ class EngineRunner final : public Engine {
   [[nodiscard]] Result<target::Process> OpenCoreFile(const std::string& path, const engine::Request& command, target::OpenOptions options, HostLink& host);
   [[nodiscard]] Result<target::Process> Open(const CommandRequest& request, const engine::Request& command, HostLink& host);
 
+  /// Once, before anything is opened and before Confine(): root becomes the owner of the core that `request` is about.
+  void TakeOwner(const CommandRequest& request, const engine::Request& command);
+
   bool is_confined_ = false;  // before the first target is opened
   bool cores_only_ = false;   // so that it can no longer read processes
+  std::string owner_warning_;  // where root reads another user's core as root
   std::string session_key_;  // what session_ was opened from
   std::shared_ptr<const engine::SavedIndex> index_;  // that Open() found in place of a core
   std::optional<engine::Session> session_;

@@ -1,7 +1,6 @@
 #include "plugin/worker/server.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -10,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <thread>
 
 namespace pygc::worker {
 namespace {
@@ -23,7 +21,9 @@ constexpr auto kPollEvery = std::chrono::milliseconds(20);
 
 void HostLink::Send(const Frame& frame) {
   if (gone_) return;
+  NoteRunning(false);  // a host that does not read on makes the worker wait
   if (!channel_.Send(frame)) gone_ = true;
+  NoteRunning(true);
 }
 
 void HostLink::Flush() {
@@ -33,6 +33,7 @@ void HostLink::Flush() {
 }
 
 bool HostLink::Out(std::string_view bytes) {
+  if (watchdog_ != nullptr) watchdog_->Note();
   out_ += bytes;
   if (out_.size() >= kOutBlockBytes) {
     Flush();
@@ -47,6 +48,7 @@ void HostLink::Err(std::string_view bytes) {
 }
 
 bool HostLink::Update(std::string_view stage, std::uint64_t done, std::uint64_t total) {
+  if (watchdog_ != nullptr) watchdog_->Note();
   const auto now = Clock::now();
   if (stage != stage_ || now >= next_progress_) {
     stage_ = stage;
@@ -78,7 +80,9 @@ void HostLink::Poll() {
 Result<Frame> HostLink::Await(MessageType type) {
   for (;;) {
     if (gone_) return Fail(ErrorCode::kHost, "the host is gone");
+    NoteRunning(false);
     Channel::Received received = channel_.Receive(-1);
+    NoteRunning(true);
     if (received.status == Channel::Status::kNothing) continue;
     if (received.status != Channel::Status::kFrame) {
       gone_ = true;
@@ -133,7 +137,7 @@ Result<std::size_t> HostLink::Read(Address from, std::span<std::byte> out) {
   return got;
 }
 
-int Serve(Channel& channel, Engine& engine, std::string_view version) {
+int Serve(Channel& channel, Engine& engine, std::string_view version, Watchdog* watchdog) {
   const auto receive = [&] {
     Channel::Received received;
     do received = channel.Receive(-1);
@@ -152,27 +156,15 @@ int Serve(Channel& channel, Engine& engine, std::string_view version) {
     if (received.frame.type == MessageType::kCancel || received.frame.type == MessageType::kOutputClosed) continue;
     const Result<CommandRequest> request = DecodeRequest(received.frame);
     if (!request) return 1;
-    HostLink host(channel);
+    HostLink host(channel, watchdog);
+    host.SetTimeout(0);
+    if (watchdog != nullptr) watchdog->Run(true);
     const int status = engine.Run(*request, host);
     host.Flush();
+    if (watchdog != nullptr) watchdog->Run(false);
     if (host.host_is_gone() || !channel.Send(EncodeDone(status))) return 0;
   }
 }
-
-namespace {
-
-// A loop that never asks its host does not notice that the host has died. Someone must: long after a loop that does ask would have ended.
-void EndWhenHostIsGone(int fd) {
-  std::thread([fd] {
-    pollfd p{fd, 0, 0};  // nothing but the hang-up
-    while (poll(&p, 1, -1) < 0 && errno == EINTR) {
-    }
-    std::this_thread::sleep_for(std::chrono::seconds(10));
-    _exit(1);
-  }).detach();
-}
-
-}  // namespace
 
 bool PrepareWorkerProcess(int fd, int parent) {
   if (parent != 0) {
@@ -193,8 +185,9 @@ bool PrepareWorkerProcess(int fd, int parent) {
     close(score);
   }
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  EndWhenHostIsGone(fd);
   return true;
 }
+
+Watchdog& StartWatchdog(int fd, SilenceLimits limits) { return *new Watchdog(fd, limits); }
 
 }  // namespace pygc::worker

@@ -12,13 +12,15 @@
 #include "core/base/result.h"
 #include "plugin/worker/channel.h"
 #include "plugin/worker/protocol.h"
+#include "plugin/worker/watchdog.h"
 
 namespace pygc::worker {
 
 /// The host as a command sees it. Calls come from one thread at a time.
 class HostLink final : public ProgressSink {
  public:
-  explicit HostLink(Channel& channel) : channel_(channel) {}
+  /// `watchdog` learns what the command does; nullptr: nobody watches.
+  explicit HostLink(Channel& channel, Watchdog* watchdog = nullptr) : channel_(channel), watchdog_(watchdog) {}
 
   /// Report text; kept back in blocks. False when nobody reads it any more.
   bool Out(std::string_view bytes);
@@ -34,6 +36,10 @@ class HostLink final : public ProgressSink {
   [[nodiscard]] bool was_cancelled() const noexcept { return cancelled_; }
   [[nodiscard]] bool host_is_gone() const noexcept { return gone_; }
   [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
+  /// The command is to end in so many seconds; it is ended from outside where it does not (0: it may take its time).
+  void SetTimeout(double seconds) noexcept {
+    if (watchdog_ != nullptr) watchdog_->SetTimeout(seconds);
+  }
   void Flush();
 
  private:
@@ -44,8 +50,12 @@ class HostLink final : public ProgressSink {
   void Note(const Frame& frame);
   /// Waits for a frame of `type`. Errors: kHost, kCancelled.
   [[nodiscard]] Result<Frame> Await(MessageType type);
+  void NoteRunning(bool runs) noexcept {
+    if (watchdog_ != nullptr) watchdog_->Run(runs);
+  }
 
   Channel& channel_;
+  Watchdog* watchdog_;
   std::string out_;
   std::string stage_;
   Clock::time_point next_progress_{}, next_poll_{};
@@ -63,11 +73,14 @@ class Engine {
 
 /// Serves `channel` until the host closes it. Returns the exit status of the worker process: 0, or 1 when the host was refused.
 /// `version`: what the greeting says; other than PYGC_VERSION only in tests.
-int Serve(Channel& channel, Engine& engine, std::string_view version);
+int Serve(Channel& channel, Engine& engine, std::string_view version, Watchdog* watchdog = nullptr);
 
 /// Makes this process fit for hostile input and for its host: no core dump of its own (it would hold the target's memory), no new privileges, no descriptor
 /// beside `fd` and 0 to 2, SIGINT and SIGPIPE ignored, first in line when memory runs out. `parent`: ends when that process does (0: only when the socket closes).
 /// Returns false when the parent is gone already.
 bool PrepareWorkerProcess(int fd, int parent);
+
+/// The watchdog of this process, which never ends: threads of a dying process may still report to it.
+Watchdog& StartWatchdog(int fd, SilenceLimits limits = {});
 
 }  // namespace pygc::worker

@@ -228,6 +228,32 @@ def other_user(w):
     return as_nobody(["-p", str(w.python.pid), "leaks"]) or SKIP + "not root: no other user to become"
 
 
+def core_of_another_user(w, out_mode, owner_of_report):
+    """Root reads it as its owner: what it writes belongs to that user; where that user may not write, it stays root and says so."""
+    if os.geteuid() != 0:
+        return SKIP + "not root: no other user's core to read"
+    core = w.path("core.other")
+    shutil.copy(w.full_core, core)
+    os.chown(core, 65534, 65534)
+    os.chmod(core, 0o600)
+    folder = w.path("out-%o" % out_mode)
+    os.mkdir(folder)
+    os.chmod(folder, out_mode)
+    report = os.path.join(folder, "x")
+    ran = process.pygc("-c", core, "status", "-o", report, timeout=HANG)
+    if os.stat(report).st_uid != owner_of_report:
+        raise AssertionError("the report belongs to user %d, not %d: %s" % (os.stat(report).st_uid, owner_of_report, ran.tail()))
+    with open(report) as f:
+        return process.Result(ran.code, f.read(), ran.err, ran.seconds)
+
+
+def core_for_everybody(w):
+    path = w.path("core.everybody")
+    shutil.copy(w.full_core, path)
+    os.chmod(path, 0o644)
+    return ["-c", path, "status"]
+
+
 def setuid_program(w):
     """A copy of pygc that runs as another user than the one who started it."""
     if os.geteuid() != 0:
@@ -531,6 +557,10 @@ def rows(w):
     yield "module file gone, but named by -e", {0, 1, 3}, "result", module_gone_and_named
     yield "module file of another build", {1, 3}, "(?i)build.?id", module_other_build
     yield "unreadable file", 5, "unreadable", unreadable
+    yield "core of another user, read by root", {0, 1, 3}, "^(?!(?s:.)*is read as root)", lambda w: core_of_another_user(w, 0o777, 65534)
+    yield "core of another user, read by root, who writes where that user may not", {0, 1, 3}, "belongs to user 65534 and is read as root", lambda w: core_of_another_user(w, 0o700, 0)
+    yield "core that everybody may read", {0, 1}, "can be read by every user", core_for_everybody
+    yield "core that its owner alone may read", {0, 1}, "^(?!(?s:.)*can be read by every user)", lambda w: leaks_on(w.full_core)
     yield "no such pid", 5, r"(?i)no (such )?process", no_such_pid
     yield "process of another user", 5, "(?i)ptrace|permi|root|sudo", other_user
     yield "pygc made setuid", 5, "setuid", setuid_program

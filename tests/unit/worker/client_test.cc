@@ -99,6 +99,25 @@ TEST_CASE("a worker that a signal ends: status 6, and one line with signal and s
   SUBCASE("and the next command on it says so instead of hanging") { CHECK(RunCommand(**worker, Ask({"echo"}), host) == 6); }
 }
 
+TEST_CASE("a worker that computes in silence is ended with one line, and one that outstays its time limit") {
+  RecordingHost host;
+  {
+    auto worker = StartFake("short-patience");
+    REQUIRE(worker);
+    CHECK(RunCommand(**worker, Ask({"spin"}), host) == 6);
+    CHECK(Has(host.err, "SIGXCPU (it had computed for long and got no further"));
+    CHECK(Has(host.err, "while spinning"));
+    CHECK(std::count(host.err.begin(), host.err.end(), '\n') == 1);
+  }
+  {
+    auto worker = StartFake("short-patience");
+    REQUIRE(worker);
+    RecordingHost late;
+    CHECK(RunCommand(**worker, Ask({"late"}), late) == 6);
+    CHECK(Has(late.err, "SIGALRM (the time limit, --timeout, was over"));
+  }
+}
+
 TEST_CASE("every deadly signal and a plain exit are told apart") {
   for (const int number : {SIGSEGV, SIGBUS, SIGABRT, SIGILL}) {
     auto worker = StartFake();

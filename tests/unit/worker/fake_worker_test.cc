@@ -56,6 +56,19 @@ class FakeEngine final : public Engine {
       host.Update("being deaf", 1, 2);
       for (;;) pause();
     }
+    if (what == "spin") {  // computes without end: from the first step on in silence, or (argument) telling its host all the time
+      for (std::uint64_t i = 0; host.Update("spinning", i, 0); ++i) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(argument.empty() ? 1000000 : 10);
+        while (std::chrono::steady_clock::now() < end) {
+        }
+      }
+      return 7;
+    }
+    if (what == "late") {  // hangs, without work, beyond a time limit
+      host.SetTimeout(0.1);
+      host.Update("being late", 1, 2);
+      for (;;) pause();
+    }
     if (what == "die") {
       host.Out("first half\n");
       host.Flush();
@@ -113,7 +126,9 @@ __attribute__((constructor)) void RunAsWorker(int argc, char** argv, char**) {
     for (;;) pause();
   }
   FakeEngine engine;
-  _exit(Serve(channel, engine, mode == "other-version" ? "9.9.9" : BuildVersion()));
+  SilenceLimits limits;
+  if (mode == "short-patience") limits = {0.3, 0.3, 50};
+  _exit(Serve(channel, engine, mode == "other-version" ? "9.9.9" : BuildVersion(), &StartWatchdog(fd, limits)));
 }
 
 }  // namespace

@@ -8,7 +8,6 @@ an lldb program; else lldb-N of the plugin's version. A host that is not here is
 """
 import glob
 import os
-import pty
 import re
 import select
 import shutil
@@ -18,6 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))), "support"))
+import terminal  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build")
 FAKE = os.path.join(BUILD, "bin", "unit_worker")
@@ -113,37 +115,6 @@ def in_gdb(*lines, env=None, program=()):
     text = run(argv + ["-ex", "echo ALIVE\\n"], env)
     check("ALIVE" in text, "gdb did not survive:\n" + text)
     return text
-
-
-class Terminal:
-    """A program on a terminal of its own, as a user has it."""
-
-    def __init__(self, argv, env=None):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvpe(argv[0], argv, env or environment())
-        self.text = ""
-
-    def wait_for(self, pattern, seconds=HANG):
-        end = time.monotonic() + seconds
-        while not re.search(pattern, self.text):
-            if time.monotonic() > end:
-                raise AssertionError("no %r within %d s in: %s" % (pattern, seconds, self.text[-1500:]))
-            if select.select([self.fd], [], [], 0.2)[0]:
-                try:
-                    self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
-                except OSError:
-                    raise AssertionError("the program ended: " + self.text[-1500:])
-        return self.text
-
-    def send(self, text):
-        self.text = ""
-        os.write(self.fd, text.encode())
-
-    def close(self):
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.fd)
 
 
 def children(pid):
@@ -261,7 +232,7 @@ def lldb_remote(w):
 
 
 def interrupt(argv, load, prompt, w):
-    t = Terminal(argv)
+    t = terminal.Terminal(argv, environment())
     try:
         t.wait_for(prompt)
         for line in load:
@@ -396,7 +367,7 @@ def alone_worker_problems(w):
 def alone_interrupt(w):
     """Ctrl-C: what is known and 130; twice: at once; and the progress line is wiped"""
     for command, presses, expected in (("loop", 1, "what is known"), ("deaf", 2, "was ended")):
-        t = Terminal([pygc(), "-c", "x", "status"], environment(PYGC_FAKE_COMMAND=command))
+        t = terminal.Terminal([pygc(), "-c", "x", "status"], environment(PYGC_FAKE_COMMAND=command))
         t.wait_for("turning  [0-9]+" if command == "loop" else "", 20)
         time.sleep(1)
         for _ in range(presses):
