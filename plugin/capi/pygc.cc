@@ -29,7 +29,7 @@ struct pygc_session {
   std::string host = "standalone";
   unsigned columns = 0;
   bool colours = false;
-  bool cancelled = false;
+  bool cancelled = false, killed = false;  // killed: it did not stop when it was asked to
   std::chrono::steady_clock::time_point kill_at{};  // where cancelled
   WorkerEvent event;  // keeps the bytes of the last one alive
 };
@@ -239,7 +239,7 @@ int pygc_run(pygc_session* session, size_t word_count, const char* const* words,
 
 int pygc_begin(pygc_session* session, size_t word_count, const char* const* words) {
   try {
-    session->cancelled = false;
+    session->cancelled = session->killed = false;
     return session->client->Begin(RequestOf(*session, word_count, words)) ? 0 : 6;
   } catch (const std::exception&) {
     return 6;
@@ -249,8 +249,12 @@ int pygc_begin(pygc_session* session, size_t word_count, const char* const* word
 void pygc_next(pygc_session* session, int timeout_ms, pygc_event* event) {
   *event = {};
   try {
-    if (session->cancelled && std::chrono::steady_clock::now() >= session->kill_at) session->client->Kill();
+    if (session->cancelled && std::chrono::steady_clock::now() >= session->kill_at) {
+      session->killed = true;
+      session->client->Kill();
+    }
     session->event = session->client->Next(timeout_ms);
+    if (session->killed && session->event.kind == WorkerEvent::Kind::kDied) session->event.text = "interrupted; the worker did not stop in time and was ended";
   } catch (const std::exception&) {
     session->client->Kill();
     session->event = {};
@@ -295,6 +299,7 @@ void pygc_reply(pygc_session* session, const void* bytes, size_t size) {
 
 void pygc_cancel(pygc_session* session, int now) {
   Quietly([&] {
+    session->killed = session->killed || now != 0;
     if (now != 0) session->client->Kill();
     else session->client->Cancel();
     if (!session->cancelled) session->kill_at = std::chrono::steady_clock::now() + std::chrono::seconds(5);

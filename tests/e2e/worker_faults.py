@@ -32,6 +32,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 
 HELLO, REQUEST, OUT, PROGRESS, DESCRIBE, READ, DONE = 1, 2, 16, 18, 19, 20, 21   # plugin/worker/protocol.h
+NAMES = {OUT: "the report", 17: "a warning", DESCRIBE: "the question what there is", READ: "a read of memory", DONE: "the end"}
 FROM_WORKER = "messages"   # in the folder of plans: how many a whole command has, and their stages
 
 
@@ -104,8 +105,10 @@ class Relay:
             if got is None:
                 raise Ended
             number = -1 if got[0] == HELLO else len(self.seen)
-            if got[0] != HELLO:
-                self.seen.append(got[1][4:4 + struct.unpack_from("<I", got[1])[0]].decode(errors="replace") if got[0] == PROGRESS else str(got[0]))
+            if got[0] == PROGRESS:
+                self.seen.append("`%s`" % got[1][4:4 + struct.unpack_from("<I", got[1])[0]].decode(errors="replace"))
+            elif got[0] != HELLO:
+                self.seen.append(NAMES.get(got[0], "message %d" % got[0]))
             if number == self.plan.get("at") or (got[0] == DONE and self.plan.get("at", -2) >= number):
                 plan, self.plan = self.plan, {}
                 getattr(self, plan["kind"])(plan.get("argument"), got)
@@ -238,7 +241,7 @@ KINDS += [("memory", None, "memory ran out|memory limit|cannot allocate|was ende
           ("payload", PROGRESS, NONSENSE), ("payload", DONE, NONSENSE), ("payload", READ, NONSENSE), ("unknown", 99, NONSENSE), ("unknown", HELLO, NONSENSE),
           ("read_all", None, NONSENSE), ("idle", int(signal.SIGKILL), "the report"), ("descriptors", None, "the report|descriptor|open files")]
 GREETING = [("signal", int(signal.SIGKILL)), ("bytes", None), ("cut", 0.5), ("huge", None)]   # in place of the first message of all
-REPORT = "(?i)unreachable|tracked objects"
+REPORT = r"objects\s+wait until"
 
 
 def plans(count, stages):
@@ -326,7 +329,7 @@ def try_host(name, core, expected, count, verbose):
         try:
             first = debugger.type("pygc leaks")
             if not re.search(REPORT, first):
-                return 0, ["%s: no report to begin with: %s" % (name, first[-500:])]
+                raise AssertionError("no report to begin with: " + repr(first[:700]))
             with open(os.path.join(folder, FROM_WORKER)) as f:
                 stages = json.load(f)
             worker = workers_of(debugger.terminal.pid)[0].split()[0]
@@ -348,7 +351,7 @@ def try_host(name, core, expected, count, verbose):
                     faults.append("the debugger does not answer")
                 passed += not faults
                 met[plan["kind"]] += 1
-                what = "%s: fault %d, %s %s at %s" % (name, number, plan["kind"], plan["argument"], where)
+                what = "%s: fault %d, %s %s%s at %s" % (name, number, plan["kind"], "" if plan["argument"] is None else " %s" % plan["argument"], where)
                 wrong += [what + ": " + f for f in faults]
                 if verbose or faults:
                     print(("FAILED  " if faults else "ok      ") + what + "".join(": " + f for f in faults), flush=True)
