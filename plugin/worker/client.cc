@@ -15,6 +15,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
 extern char** environ;
@@ -40,11 +41,6 @@ std::string OwnFile() {
   if (dladdr(reinterpret_cast<const void*>(&OwnFile), &info) == 0 || info.dli_fname == nullptr) return {};
   char resolved[PATH_MAX];
   return realpath(info.dli_fname, resolved) != nullptr ? resolved : info.dli_fname;
-}
-
-std::string Folder(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
 // A child process with `fd` as its descriptor kWorkerFd and nothing else of ours. posix_spawn: safe in a program with threads, no handler of ours runs.
@@ -100,7 +96,7 @@ Result<std::string> FindWorkerProgram(bool host_is_pygc) {
     return Fail(ErrorCode::kHost, "PYGC_WORKER is {}, which is not a program that can be run", OneSafeLine(named));
   }
   if (host_is_pygc) return std::string("/proc/self/exe");  // not its path: a build may have replaced the file since
-  const std::string folder = Folder(OwnFile());
+  const std::string folder = std::filesystem::path(OwnFile()).parent_path().string();
   for (const char* relative : {"/../bin/pygc", "/../../bin/pygc"})
     if (IsProgram(folder + relative)) return folder + relative;
   return Fail(ErrorCode::kHost, "cannot find pygc's worker: neither {0}/../bin/pygc nor {0}/../../bin/pygc is a program; set PYGC_WORKER to the path of pygc", OneSafeLine(folder));
