@@ -351,7 +351,7 @@ def try_host(name, core, expected, count, verbose):
                     faults.append("the debugger does not answer")
                 passed += not faults
                 met[plan["kind"]] += 1
-                what = "%s: fault %d, %s %s%s at %s" % (name, number, plan["kind"], "" if plan["argument"] is None else " %s" % plan["argument"], where)
+                what = "%s: fault %d, %s%s at %s" % (name, number, plan["kind"], "" if plan["argument"] is None else " %s" % plan["argument"], where)
                 wrong += [what + ": " + f for f in faults]
                 if verbose or faults:
                     print(("FAILED  " if faults else "ok      ") + what + "".join(": " + f for f in faults), flush=True)
