@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 
 #include "core/cpython/builtin_layouts.h"
 
@@ -109,14 +110,30 @@ bool SameSeries(std::string_view text, const BuildIdentity& build) {
          (head.find("\nflavor free-threaded") != std::string_view::npos) == build.flavor.free_threaded;
 }
 
+// The built-in layout of that number, read when it is first asked for: a process asks for the few of one series, again at every place that may be its runtime.
+// nullptr: its text does not hold together.
+const Layout* BuiltinLayout(std::size_t number) {
+  struct Memo {
+    std::once_flag once;
+    std::optional<Layout> layout;
+  };
+  static std::vector<Memo>& memos = *new std::vector<Memo>(BuiltinLayoutTexts().size());
+  Memo& memo = memos[number];
+  std::call_once(memo.once, [&] {
+    const LayoutText& t = BuiltinLayoutTexts()[number];
+    if (Result<Layout> parsed = ParseLayout(t.text, t.name)) memo.layout.emplace(std::move(*parsed));
+  });
+  return memo.layout ? &*memo.layout : nullptr;
+}
+
 std::vector<Candidate> Candidates(const BuildIdentity& build) {
   std::vector<Candidate> all;
-  for (const LayoutText& t : BuiltinLayoutTexts()) {
-    if (!SameSeries(t.text, build)) continue;
-    Result<Layout> parsed = ParseLayout(t.text, t.name);
-    if (!parsed || parsed->flavor.trace_refs != build.flavor.trace_refs) continue;
+  for (std::size_t i = 0; i < BuiltinLayoutTexts().size(); ++i) {
+    if (!SameSeries(BuiltinLayoutTexts()[i].text, build)) continue;
+    const Layout* parsed = BuiltinLayout(i);
+    if (parsed == nullptr || parsed->flavor.trace_refs != build.flavor.trace_refs) continue;
     Candidate c;
-    c.layout = std::move(*parsed);
+    c.layout = *parsed;
     const auto& ids = c.layout.build_ids;
     c.by_build_id = !build.build_id.empty() && std::find(ids.begin(), ids.end(), build.build_id) != ids.end();
     c.same_version = c.layout.version == build.version;

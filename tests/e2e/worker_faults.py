@@ -32,6 +32,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 
 HELLO, REQUEST, OUT, PROGRESS, DESCRIBE, READ, DONE = 1, 2, 16, 18, 19, 20, 21   # plugin/worker/protocol.h
+STOPPED = "stopped"         # in the same folder: a worker is, and somebody may type Ctrl-C
 NAMES = {OUT: "the report", 17: "a warning", DESCRIBE: "the question what there is", READ: "a read of memory", DONE: "the end"}
 FROM_WORKER = "messages"   # in the folder of plans: how many a whole command has, and their stages
 
@@ -142,6 +143,7 @@ class Relay:
     def stop(self, _, got):
         self.host.sendall(packed(*got))
         os.kill(self.pid, signal.SIGSTOP)
+        open(os.path.join(self.folder, STOPPED), "w").close()
         self.wait_for_end()
 
     def memory(self, _, got):
@@ -275,18 +277,36 @@ class Debugger:
             argv = [shutil.which("gdb"), "-nx", "-q", "-iex", "set style enabled off", "-iex", "set pagination off", "-iex", "set width 0"]
             self.prompt, self.ask, self.answer = r"\(gdb\) $", "print 6*7", r"= 42"
             opening = ["source " + os.path.join(os.path.dirname(plugin), "pygc_gdb.py"), "core-file " + core]
+        self.folder, self.lines = folder, 0
         self.terminal = terminal.Terminal(argv, env)
         self.terminal.wait_for(self.prompt)
         for line in opening:
             self.type(line)
 
     def type(self, line, ctrl_c=False):
-        """What it said until the prompt came back."""
+        """What it said to that. A prompt alone says little: one is drawn anew at times; so something is asked behind the line that no other line is answered with."""
         self.terminal.send(line + "\n")
         if ctrl_c:
-            time.sleep(1.5)
+            self.stop_when_stopped()
+        said = self.terminal.wait_for(r"(?s)\n.*" + self.prompt, 120)
+        self.lines += 1
+        if self.name == "lldb":
+            os.write(self.terminal.fd, b"no-such-command-%d\n" % self.lines)
+            end = r"error: 'no-such-command-%d' is not" % self.lines
+        else:
+            os.write(self.terminal.fd, b"echo the e\\156d of line %d\\n\n" % self.lines)
+            end = r"the end of line %d\b" % self.lines
+        said = re.split(end, self.terminal.wait_for(r"(?s)%s.*\n.*%s" % (end, self.prompt), 120))[0]
+        return said
+
+    def stop_when_stopped(self):
+        mark = os.path.join(self.folder, STOPPED)
+        end = time.monotonic() + 60
+        while not os.path.exists(mark) and time.monotonic() < end:
+            time.sleep(0.05)
+        if os.path.exists(mark):
+            os.unlink(mark)
             os.write(self.terminal.fd, b"\x03")
-        return self.terminal.wait_for(r"(?s)\n.*" + self.prompt, 120)
 
     def lives(self):
         return re.search(self.answer, self.type(self.ask)) is not None

@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   machine::MachineOptions options;
   if ((choice & 1) != 0) options.fs_base = kThread + 2048;
   options.shortcuts = (choice & 2) == 0;
-  options.max_steps = (choice & 0x38) == 0 ? 100'000 : 5000;  // a loop without end is the usual case: few of them take long
+  options.max_steps = (choice & 0x3F) == 0 ? 50'000 : 1000;  // a loop without end is the usual case: few of them take long
   if ((choice & 4) != 0) options.presets = {{kHeap + 256, kHeap + 512}};
   machine::TraverseMachine machine(process, options);
   const Address object = kHeap + (choice >> 3) * kObjectBytes;
