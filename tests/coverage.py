@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lines of core/ that the tests of a build with --coverage have run: after ctest, from the counters that lie beside the objects.
+"""Lines of core/ that the fast tests have run in a build with --coverage: after ctest and the quick end-to-end tests, from the counters that lie beside the objects.
 
 usage: coverage.py BUILD [--least PERCENT] [--show FILE]...      (FILE: lines of that source that nobody ran)
 
