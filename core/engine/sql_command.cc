@@ -5,6 +5,7 @@
 #include "core/engine/export_input.h"
 #include "core/engine/texts.h"
 #include "core/objects/frames.h"
+#include "core/report/numbers.h"
 #include "core/report/sql.h"
 
 namespace pygc::engine {
@@ -84,7 +85,13 @@ Result<Outcome> RunSql(const CommandInput& in) {
   if (!r) return tl::unexpected(r.error());
   Outcome outcome;
   outcome.interrupted = r->interrupted;
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in.request, in.header, *r, in.colour);
+  report::Header header = in.header;
+  if (r->interrupted) {
+    header.complete = false;
+    header.missing.push_back({"rows of the query", fmt::format("it was stopped before its end, with {}", r->rows.empty() ? "no row so far" : report::Counted(r->rows.size(), "row") + " so far"),
+                              "Give it more time (--timeout), or less to do (WHERE, LIMIT; a join by an id of the tables is fast)"});
+  }
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in.request, header, *r, in.colour);
   return outcome;
 }
 

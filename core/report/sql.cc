@@ -295,7 +295,11 @@ void WriteText(const Header& h, const SqlReport& r, TextWriter& out) {
   }
   table.Write(out, 2);
   out.Line();
-  out.To(2).Line(fmt::format("{}{}", Counted(r.rows.size(), "row"), r.cut ? ", and there are more (--limit 0 for all)" : ""), Style::kFaint);
+  if (r.interrupted) {
+    out.To(2).Line(fmt::format("stopped before the end of the query: {}", r.rows.empty() ? "no row was found until then, there may be some" : Counted(r.rows.size(), "row") + " until then, there may be more"), Style::kWaiting);
+  } else {
+    out.To(2).Line(fmt::format("{}{}", Counted(r.rows.size(), "row"), r.cut ? ", and there are more (--limit 0 for all)" : ""), Style::kFaint);
+  }
   WriteWarnings(out, h);
 }
 

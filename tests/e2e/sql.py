@@ -150,6 +150,12 @@ def check_endless(dump):
     started = time.time()
     ran = dump.run("sql", "with recursive r(n) as (values(1) union all select n + 1 from r) select max(n) from r", "--timeout", "1", timeout=60)
     wrong = explain.differ("exit status", ran.code, 3)
+    said = "stopped before the end of the query: no row was found until then"
+    wrong += [] if ran.out.startswith("PARTIAL: rows of the query") and said in ran.out and "0 rows" not in ran.out else ["does not say that it was stopped: " + ran.out[-200:]]
+    some = dump.run("sql", "with recursive r(n) as (values(1) union all select n + 1 from r) select n from r where n < 4", "--timeout", "1", "--format", "json", timeout=60)
+    report = json.loads(some.out)
+    wrong += explain.differ("what it had", (some.code, report["complete"], report["result"]["interrupted"], report["result"]["rows"]), (3, False, True, [[1], [2], [3]]))
+    wrong += [] if "with 3 rows so far" in report["missing"][0]["reason"] else ["missing: %s" % report["missing"]]
     return wrong + (["took %.0f s" % (time.time() - started)] if time.time() - started > 30 else [])
 
 
