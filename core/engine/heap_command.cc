@@ -295,8 +295,13 @@ Outcome RunHeap(const CommandInput& in) {
     if (duplicates) r.duplicates = std::move(*duplicates);
     outcome.interrupted = outcome.interrupted || !containers || !duplicates;
   }
-  if (in.request.memory) r.memory = MeasureMemory(in);
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in.request, in.header, r, in.colour);
+  report::Header header = in.header;
+  if (in.request.memory) {
+    r.memory = MeasureMemory(in);
+    const std::string zeroes = report::ZeroPagesText(*r.memory);
+    if (in.request.format == Format::kJson && !zeroes.empty()) header.warnings.push_back("memory: not counted: " + zeroes);
+  }
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in.request, header, r, in.colour);
   return outcome;
 }
 

@@ -66,12 +66,15 @@ void WriteDuplicates(const HeapReport& r, TextWriter& out) {
 void WriteMemory(const MemoryUse& m, TextWriter& out) {
   out.Line();
   out.Line(fmt::format("{} of memory", Bytes(m.bytes)), Style::kHeading);
-  out.To(2).Line(fmt::format("{} take {} of it, as sys.getsizeof() says", Counted(m.objects, "object"), Bytes(m.object_bytes)));
+  out.To(2).Line(fmt::format("{} take {}, as sys.getsizeof() says", Counted(m.objects, "object"), Bytes(m.object_bytes)));
+  if (const std::string zeroes = ZeroPagesText(m); !zeroes.empty()) out.To(2).Paragraph("not in it: " + zeroes, 2);
   out.Line();
   Table table;
-  table.right = {true, true, true, false};
-  table.rows.push_back({"bytes", "share", "count", "what"});
-  for (const MemoryPart& p : m.parts) table.rows.push_back({Bytes(p.bytes), Share(p.bytes, m.bytes), p.count ? Thousands(*p.count) : "", p.what});
+  table.right = {true, true, true, true, false};
+  table.rows.push_back({"bytes", "share", "zeroes", "count", "what"});
+  for (const MemoryPart& p : m.parts) {
+    table.rows.push_back({Bytes(p.bytes), Share(p.bytes, m.bytes), p.zero_bytes != 0 ? "+ " + Bytes(p.zero_bytes) : "", p.count ? Thousands(*p.count) : "", p.what});
+  }
   table.Write(out, 2);
   if (m.file_bytes > 0) out.To(2).Line(fmt::format("and {} of read-only pages of files", Bytes(m.file_bytes)), Style::kFaint);
   for (const std::string& note : m.notes) out.To(2).Line(note, Style::kFaint);
@@ -104,6 +107,7 @@ void WriteDuplicates(const std::vector<Duplicate>& duplicates, JsonWriter& json)
 void WriteMemory(const MemoryUse& m, JsonWriter& json) {
   json.Object().Unsigned("bytes", m.bytes).Unsigned("file_bytes", m.file_bytes).Unsigned("objects", m.objects).Unsigned("object_bytes", m.object_bytes).Key("parts").Array();
   for (const MemoryPart& p : m.parts) {
+    if (p.bytes == 0) continue;
     json.Object().String("what", p.what).Unsigned("bytes", p.bytes).Key("count");
     p.count ? json.Unsigned(*p.count) : json.Null();
     json.EndObject();
@@ -114,6 +118,13 @@ void WriteMemory(const MemoryUse& m, JsonWriter& json) {
 }
 
 }  // namespace
+
+std::string ZeroPagesText(const MemoryUse& m) {
+  std::string out;
+  if (m.zero_bytes != 0) out = fmt::format("{} in pages of zeroes: never touched, given back, or filled with zeroes (a core does not tell which)", Bytes(m.zero_bytes));
+  if (m.reserved_bytes != 0) out += fmt::format("{}{} of reserved address space, which nobody may use", out.empty() ? "" : ", and ", Bytes(m.reserved_bytes));
+  return out;
+}
 
 std::string ContentsText(const Suspect& s) {
   std::string out;

@@ -66,15 +66,19 @@ struct Duplicate {
   std::optional<std::string> value;  // of a str, where values are asked for; its beginning
 };
 
-/// Where the memory of the process went. Parts do not overlap; all bytes of the memory that is at hand are in exactly one.
+/// Where the memory of the process went. Parts do not overlap; all bytes of the memory that is at hand and of its pages of zeroes are in exactly one.
+/// A page of zeroes may have been reserved only, never touched, or filled with zeroes: a core does not tell. What of these is at hand depends on who wrote it,
+/// so they stand in the text and in a warning, not in the result of JSON.
 struct MemoryPart {
   std::string what;         // "pymalloc: blocks in use"
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0, zero_bytes = 0;  // in pages that hold something; in pages of zeroes
   std::optional<std::uint64_t> count;  // of blocks, chunks, ranges
 };
 struct MemoryUse {
   std::vector<MemoryPart> parts;
   std::uint64_t bytes = 0;                 // sum of the parts
+  std::uint64_t zero_bytes = 0;            // in pages of zeroes that could be written to
+  std::uint64_t reserved_bytes = 0;        // of zeroes that could not: address space without access
   std::uint64_t file_bytes = 0;            // memory that was read from files instead: not resident for sure, not in `bytes`
   std::uint64_t object_bytes = 0, objects = 0;  // all objects found, as sys.getsizeof() says them; they lie in the parts
   std::vector<std::string> notes;          // what could not be told apart
@@ -112,6 +116,9 @@ struct DominatorsReport {
   std::uint64_t top_count = 0;           // objects that nothing but a root dominates
   std::vector<Dominator> rows;           // depth first
 };
+
+/// "66.8 MB in pages of zeroes ...": what `bytes` leaves out; empty where it leaves out nothing.
+[[nodiscard]] std::string ZeroPagesText(const MemoryUse& use);
 
 void WriteText(const Header& header, const HeapReport& report, TextWriter& out);
 void WriteJson(const Header& header, const HeapReport& report, JsonWriter& json);

@@ -92,11 +92,31 @@ def loaded_bytes(core, pid):
         offset, count = struct.unpack_from("<Q", head, 32)[0], struct.unpack_from("<H", head, 56)[0]
         f.seek(offset)
         table = f.read(56 * count)
-    total = 0
-    for i in range(count):
-        kind, _, _, address, _, size = struct.unpack_from("<IIQQQQ", table, 56 * i)
-        if kind == 1 and address < 1 << 63 and not any(begin <= address < end for begin, end in of_files):
-            total += size
+        total, zeroes = 0, b"\0" * 4096
+        for i in range(count):
+            kind, _, offset, address, _, size = struct.unpack_from("<IIQQQQ", table, 56 * i)
+            if kind == 1 and address < 1 << 63 and not any(begin <= address < end for begin, end in of_files):
+                f.seek(offset)
+                total += sum(len(page) for page in iter(lambda: f.read(min(4096, size + offset - f.tell())), b"") if page != zeroes)
+    return total
+
+
+def touched_bytes(pid):
+    """What the kernel says is in memory, or swapped out, of pages of the process's own, without those of zeroes: /proc/PID/pagemap."""
+    total, zeroes = 0, b"\0" * 4096
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/pagemap" % pid, "rb") as pagemap, open("/proc/%d/mem" % pid, "rb", 0) as memory:
+        for line in maps:
+            begin, end = (int(a, 16) for a in line.split()[0].split("-"))
+            words = line.split()
+            if begin >= 1 << 63 or "[v" in line or (words[4] != "0" and words[1][1] == "-"):    # constants after relocation count as the file's
+                continue
+            pagemap.seek(begin // 4096 * 8)
+            entries = pagemap.read((end - begin) // 4096 * 8)
+            for i in range(len(entries) // 8):
+                entry = struct.unpack_from("<Q", entries, i * 8)[0]
+                if entry >> 62 and not entry >> 61 & 1:     # present or swapped, and no page of a file
+                    memory.seek(begin + i * 4096)
+                    total += 4096 * (memory.read(4096) != zeroes)
     return total
 
 
@@ -106,7 +126,14 @@ def check_memory(live):
     memory = live.report_of_core(core, "heap", "--memory")["memory"]
     parts = dict((p["what"], p["bytes"]) for p in memory["parts"])
     wrong = differ("sum of the parts", sum(parts.values()), memory["bytes"])
-    wrong += differ("bytes of the core's segments", memory["bytes"], loaded_bytes(core, live.program.pid))
+    wrong += differ("bytes of the core's segments in pages that hold something", memory["bytes"], loaded_bytes(core, live.program.pid))
+    # What the kernel counts, and pages of data that are as they were in the file: reserved address space is none of it.
+    touched = touched_bytes(live.program.pid)
+    wrong += [] if touched <= memory["bytes"] <= touched + parts.get("files: data of modules", 0) else ["%d bytes of memory, the kernel says %d" % (memory["bytes"], touched)]
+    said = process.pygc("-c", core, "heap", "--memory").out
+    wrong += [] if re.search(r"not in it: [\d.]+ MB in pages of zeroes", said) else ["the text does not say what was left out"]
+    of_live = live.report("heap", "--memory")["memory"]
+    wrong += differ("memory of the process itself", of_live, memory)
     with open(os.path.join(live.program.folder, "stderr"), errors="replace") as f:
         said = re.search(r"# bytes in allocated blocks\s*=\s*([\d,]+)", f.read())
     if said is None and "free-threading" in live.truth["version"]:      # it says how many blocks there are
