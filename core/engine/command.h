@@ -69,6 +69,7 @@ struct CommandInput {
   const Baseline* baseline = nullptr;                     // --baseline
   const CommandInput* whole = nullptr;                    // triage, report: the same with leaves; nullptr: could not be had
   SiteCache* sites = nullptr;                             // where objects were allocated
+  unsigned columns = 0;                                   // of the terminal that the text goes to; 0: none
 };
 
 /// The heap that diff compares with.

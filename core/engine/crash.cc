@@ -4,7 +4,9 @@
 
 #include "core/engine/inspector.h"
 #include "core/engine/labels.h"
+#include "core/engine/native_stacks.h"
 #include "core/engine/place.h"
+#include "core/report/fingerprint.h"
 
 namespace pygc::engine {
 namespace {
@@ -44,6 +46,7 @@ report::CrashFacts FindCrash(const CommandInput& in, const report::StacksReport&
   const target::Thread& thread = process.threads.front();
   if (is_core) out.signal = thread.signal;  // of a live process the one that its debugger stopped it with
   out.thread = thread.tid;
+  out.program = process.executable;
   if (is_core && thread.signal != 0 && thread.signal != kTrap && thread.signal != kStop) out.kind = report::CrashFacts::Kind::kSignal;
   if (thread.has_registers && thread.instruction_pointer() != 0) {
     const Address pc = thread.instruction_pointer();
@@ -71,6 +74,8 @@ report::CrashFacts FindCrash(const CommandInput& in, const report::StacksReport&
   // A debugger may not know where a thread's own memory is; where there is one of each there is no choice.
   const bool unknown = !out.python_thread && thread.has_registers && thread.fs_base() == 0;
   if (unknown && process.threads.size() == 1 && stacks.threads.size() == 1 && !stacks.threads[0].native_id) out.python_thread = 0;
+  const bool ran_python = out.python_thread && !stacks.threads[*out.python_thread].frames.empty();
+  if (out.kind == report::CrashFacts::Kind::kSignal && !ran_python) out.native = report::CrashFunctions(NativeStacks(in).Of(thread, {}));
   return out;
 }
 

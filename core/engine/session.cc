@@ -42,6 +42,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+unsigned Columns(const Request& request, const HostFacts& host) { return request.output_file.empty() ? host.columns : 0; }
+
 bool WantsColour(const Request& request, const HostFacts& host) {
   return request.output_file.empty() && (request.color == "always" || (request.color == "auto" && host.colour_terminal));
 }
@@ -115,7 +117,7 @@ struct Session::Impl {
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
     const CommandInput input{request, *(*analysed)->reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
-                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites};
+                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites, Columns(request, host)};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (IsExport(request)) return Export(input, output, progress);
     const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);

@@ -6,6 +6,7 @@
 #include "core/engine/crash.h"
 #include "core/engine/labels.h"
 #include "core/engine/native_stacks.h"
+#include "core/engine/program_code.h"
 #include "core/engine/resources.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
@@ -19,7 +20,7 @@ using cpython::Field;
 
 class StackFinder {
  public:
-  explicit StackFinder(const CommandInput& in) : in_(in), runtime_(in.reader.runtime()), frames_(in.reader), labels_(in.reader, in.request.redact), repr_(in.reader), resources_(in.reader) {}
+  explicit StackFinder(const CommandInput& in) : in_(in), runtime_(in.reader.runtime()), frames_(in.reader), program_(in.reader), labels_(in.reader, in.request.redact), repr_(in.reader), resources_(in.reader) {}
 
   report::StacksReport Run() {
     report::StacksReport r;
@@ -59,6 +60,7 @@ class StackFinder {
       const std::size_t at = i < out.left_out_before ? i : stack.frames.size() - limit + i;
       out.frames.push_back(FrameOf(stack.frames[at]));
     }
+    if (const std::optional<std::size_t> at = program_.InnermostOf(stack.frames, frames_)) out.of_program = FrameOf(stack.frames[*at]);
     return out;
   }
 
@@ -153,6 +155,7 @@ class StackFinder {
   const CommandInput& in_;
   const cpython::Runtime& runtime_;
   objects::FrameReader frames_;
+  ProgramCode program_;
   Labels labels_;
   objects::Repr repr_;
   objects::ResourceReader resources_;

@@ -21,6 +21,7 @@ Outcome RunTriage(const CommandInput& in) {
   LeaksFound leaks = FindLeaks(asked);
   report::TriageReport r;
   r.everything = request.limit == 0;
+  r.whole_lines = in.columns == 0;
   r.leaks = std::move(leaks.report);
   report::Header header = std::move(leaks.header);
   Outcome outcome = std::move(leaks.outcome);

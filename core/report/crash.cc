@@ -64,6 +64,14 @@ std::string FaultText(const CrashFacts& c) {
   return out;
 }
 
+std::string NativeChainText(const CrashFacts& c) {
+  std::string out;
+  for (const CrashFunction& f : c.native) {
+    out += fmt::format("{}{} ({})", out.empty() ? "" : " ← ", f.function.empty() ? "?" : f.function, f.module.empty() ? "no file" : f.module);
+  }
+  return out;
+}
+
 void WriteCrashAddress(const CrashFacts& c, JsonWriter& json) {
   json.Key("address");
   c.address ? json.Hex(*c.address) : json.Null();
@@ -77,6 +85,14 @@ void WriteCrashAddress(const CrashFacts& c, JsonWriter& json) {
   c.sender != 0 ? json.Integer(c.sender) : json.Null();
   json.Key("objects").Array();
   for (const CrashObject& o : c.objects) json.Object().String("where", o.where).Hex("address", o.address).String("type", o.type).EndObject();
+  json.EndArray().Key("native").Array();
+  for (const CrashFunction& f : c.native) {
+    json.Object().Key("function");
+    f.function.empty() ? json.Null() : json.String(f.function);
+    json.Key("module");
+    f.module.empty() ? json.Null() : json.String(f.module);
+    json.EndObject();
+  }
   json.EndArray();
 }
 

@@ -58,6 +58,27 @@ std::set<std::string> StepNames(const Cycle& cycle) {
 
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+bool IsVersionCharacter(char c) { return (c >= '0' && c <= '9') || c == '.'; }
+
+// "libc.so.6", "libc-2.31.so": libc. "_fast.cpython-312-x86_64-linux-gnu.so": _fast. "libpython3.12.so.1.0": libpython. "python3.12": python.
+std::string ModuleName(const std::string& path) {
+  std::string name = LastPart(path);
+  for (const char* const end : {".so", ".cpython-", ".abi3"}) {
+    if (const std::size_t at = name.find(end); at != std::string::npos && at > 0) name.erase(at);
+  }
+  std::size_t kept = name.size();
+  while (kept > 0 && IsVersionCharacter(name[kept - 1])) --kept;
+  const bool of_python = name.starts_with("python") || name.starts_with("libpython");
+  const bool of_library = kept > 0 && name[kept - 1] == '-';
+  if (kept > 0 && (of_python || of_library)) name.erase(kept - (of_library ? 1 : 0));
+  return name;
+}
+
+bool IsOfSystem(const std::string& module) {
+  const std::string name = ModuleName(module);
+  return name == "libc" || name == "libpthread" || name.starts_with("ld-linux") || name == "ld" || name.starts_with("linux-vdso") || name == "[vdso]";
+}
+
 }  // namespace
 
 std::string LeakFingerprint(const LeakGroup& g) {
@@ -78,11 +99,32 @@ std::string RefcountFingerprint(const RefcountFinding& f) {
 
 std::string ExpectationFingerprint(const std::string& assertion) { return Digest(fmt::format("expect{}{}", kSeparator, assertion)); }
 
-std::string CrashFingerprint(std::int32_t signal, const std::vector<StackFrame>& frames, const std::string& module) {
-  std::string text = fmt::format("crash{}{}", kSeparator, signal);
+std::string CrashFingerprint(const CrashFacts& c, const std::vector<StackFrame>& frames) {
+  const bool by_signal = c.kind == CrashFacts::Kind::kSignal;
+  std::string text = fmt::format("crash{}{}", kSeparator, by_signal ? c.signal : 0);
   for (std::size_t i = 0; i < std::min(frames.size(), kCrashFrames); ++i) text += fmt::format("{}{} {}", kSeparator, frames[i].qualified_name, LastPart(frames[i].file));
-  if (frames.empty()) text += kSeparator + LastPart(module);
+  if (frames.empty() && by_signal) {
+    text += fmt::format("{}native {}", kSeparator, ModuleName(c.program));
+    for (const CrashFunction& f : c.native) text += fmt::format("{}{} {}", kSeparator, f.function, ModuleName(f.module));
+    if (c.native.empty()) text += kSeparator + ModuleName(c.module);
+  } else if (frames.empty()) {
+    text += kSeparator + LastPart(c.module);
+  }
   return Digest(text);
+}
+
+std::vector<CrashFunction> CrashFunctions(const NativeStack& stack) {
+  std::vector<CrashFunction> of_program, all;
+  const auto add = [](std::vector<CrashFunction>& out, const CrashFunction& f) {
+    const bool again = !out.empty() && out.back().function == f.function && out.back().module == f.module;
+    if (!again && out.size() < kCrashFrames) out.push_back(f);
+  };
+  for (const NativeFrame& frame : stack.frames) {
+    const CrashFunction f = {frame.symbol.substr(0, frame.symbol.find('.')), LastPart(frame.module)};
+    add(all, f);
+    if (!IsOfSystem(f.module)) add(of_program, f);
+  }
+  return of_program.empty() ? all : of_program;
 }
 
 }  // namespace pygc::report

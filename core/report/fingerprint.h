@@ -21,9 +21,14 @@ namespace pygc::report {
 /// For an assertion of expect that is violated, as it was typed.
 [[nodiscard]] std::string ExpectationFingerprint(const std::string& assertion);
 
-/// For the signal and the innermost functions (at most kCrashFrames, with the last part of their file's path). `module`: the last part of the path of the
-/// library in which a thread without Python functions stood; only used for such.
-[[nodiscard]] std::string CrashFingerprint(std::int32_t signal, const std::vector<StackFrame>& frames, const std::string& module);
+/// For the signal and the innermost Python functions (at most kCrashFrames, with the last part of their file's path). Of a thread without Python functions for
+/// the program and its native functions instead, and where not even these are known for the library in which it stood; versions in the names of files do not
+/// count. Of a process that no signal ended for its Python functions alone.
+[[nodiscard]] std::string CrashFingerprint(const CrashFacts& crash, const std::vector<StackFrame>& frames);
 inline constexpr std::size_t kCrashFrames = 5;
+
+/// The native functions that tell one crash from another, at most kCrashFrames, innermost first: those of the C library and of the loader (raise, abort, _start)
+/// are in every chain and left out, unless there is nothing else; of a function that calls itself one.
+[[nodiscard]] std::vector<CrashFunction> CrashFunctions(const NativeStack& stack);
 
 }  // namespace pygc::report

@@ -72,9 +72,11 @@ class Page {
     out_.Text(c.place.empty() ? "." : ", in ").Text(c.place);
     if (const std::string fault = FaultText(c); !fault.empty()) out_.Markup("<br>").Text(c.fault ? "It touched " : "Cause: ").Text(fault);
     const std::vector<ThreadStackReport>& threads = report_.overview.stacks.threads;
-    if (c.python_thread && *c.python_thread < threads.size() && !threads[*c.python_thread].frames.empty()) {
-      const StackFrame& f = threads[*c.python_thread].frames.front();
-      out_.Markup("<br>Python had reached <code>").Text(FrameText(f)).Markup("</code>");
+    if (!c.native.empty()) out_.Markup("<br>It was called by <code>").Text(NativeChainText(c)).Markup("</code>");
+    const ThreadStackReport* const thread = c.python_thread && *c.python_thread < threads.size() ? &threads[*c.python_thread] : nullptr;
+    if (const StackFrame* const frame = thread != nullptr ? CrashFrame(*thread) : nullptr) {
+      out_.Markup("<br>Python had reached <code>").Text(FrameText(*frame)).Markup("</code>");
+      if (!InnermostText(*thread).empty()) out_.Markup(", and from there <code>").Text(FrameText(thread->frames.front())).Markup("</code>");
     }
     out_.Markup("</p>\n");
   }

@@ -51,6 +51,8 @@ void WriteMerged(TextWriter& out, const ThreadStackReport& t) {
   }
 }
 
+std::string PlaceText(const StackFrame& f) { return fmt::format("{}() at {}:{}", f.qualified_name, f.file, f.line < 0 ? "?" : std::to_string(f.line)); }
+
 void WriteCrash(TextWriter& out, const StacksReport& r) {
   const CrashFacts& c = *r.crash;
   out.Line().Line(CrashText(c), c.kind == CrashFacts::Kind::kSignal ? Style::kBad : Style::kPlain);
@@ -58,9 +60,10 @@ void WriteCrash(TextWriter& out, const StacksReport& r) {
   if (const std::string fault = FaultText(c); !fault.empty()) out.To(2).Add(c.fault ? "touched " : "cause ", Style::kFaint).Line(fault);
   if (c.kind != CrashFacts::Kind::kSignal) return;
   const ThreadStackReport* const thread = c.python_thread && *c.python_thread < r.threads.size() ? &r.threads[*c.python_thread] : nullptr;
-  if (thread != nullptr && !thread->frames.empty()) {
-    const StackFrame& f = thread->frames.front();
-    out.To(2).Add("Python ", Style::kFaint).Line(fmt::format("{}() at {}:{}", f.qualified_name, f.file, f.line < 0 ? "?" : std::to_string(f.line)), Style::kName);
+  if (!c.native.empty()) out.To(2).Add("called by ", Style::kFaint).Line(NativeChainText(c), Style::kName);
+  if (const StackFrame* const f = thread != nullptr ? CrashFrame(*thread) : nullptr) {
+    out.To(2).Add("Python ", Style::kFaint).Line(PlaceText(*f), Style::kName);
+    if (const std::string innermost = InnermostText(*thread); !innermost.empty()) out.To(2).Add("innermost ", Style::kFaint).Line(innermost);
   }
   for (const CrashObject& o : c.objects) out.To(2).Add("object ", Style::kFaint).Line(fmt::format("{} at {:#x} ({})", o.type, o.address, o.where));
 }
@@ -137,6 +140,15 @@ void WriteThread(JsonWriter& json, const ThreadStackReport& t, bool with_locals)
 }
 
 }  // namespace
+
+const StackFrame* CrashFrame(const ThreadStackReport& t) noexcept { return t.of_program ? &*t.of_program : t.frames.empty() ? nullptr : &t.frames.front(); }
+
+std::string InnermostText(const ThreadStackReport& t) {
+  if (!t.of_program || t.frames.empty()) return {};
+  const StackFrame& f = t.frames.front();
+  const bool same = f.qualified_name == t.of_program->qualified_name && f.file == t.of_program->file && f.line == t.of_program->line;
+  return same ? "" : PlaceText(f);
+}
 
 std::vector<std::string> DeadlockLines(const StacksReport& r, const std::vector<std::size_t>& deadlock) {
   std::vector<std::string> lines;

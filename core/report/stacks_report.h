@@ -51,6 +51,7 @@ struct ThreadStackReport {
   std::uint64_t frame_count = 0;
   std::uint64_t left_out_before = 0;        // index in `frames` where frame_count - frames.size() frames are left out
   std::vector<StackFrame> frames;           // the most recent call first
+  std::optional<StackFrame> of_program;     // the innermost one outside of the standard library and of installed packages; where all are in these, outside of the library
   std::optional<NativeStack> native;        // where asked for
 };
 
@@ -63,6 +64,11 @@ struct StacksReport {
 
 /// "thread 12 waits for the _thread.lock at 0x7f.., locked by thread 13, in a with block of ...": one line for each thread of a deadlock.
 [[nodiscard]] std::vector<std::string> DeadlockLines(const StacksReport& report, const std::vector<std::size_t>& deadlock);
+
+/// The frame that people look for in a crash: that of the program's own code, where there is none the innermost; nullptr: the thread ran no Python.
+[[nodiscard]] const StackFrame* CrashFrame(const ThreadStackReport& thread) noexcept;
+/// "string_at() at /usr/lib/python3.12/ctypes/__init__.py:519": the innermost frame where CrashFrame() is another one; empty otherwise.
+[[nodiscard]] std::string InnermostText(const ThreadStackReport& thread);
 
 void WriteText(const Header& header, const StacksReport& report, TextWriter& out);
 void WriteJson(const Header& header, const StacksReport& report, JsonWriter& json);

@@ -25,88 +25,101 @@ std::string Clipped(const std::string& raw, std::size_t width) {
   return safe.substr(0, bytes) + "…";
 }
 
-// Words in at most `most` lines up to the screen's edge, each starting at `column`.
-void Wrapped(TextWriter& out, std::size_t column, const std::string& raw, std::size_t most, Style style = Style::kPlain) {
-  std::vector<std::string> lines;
-  std::string rest = Printable(raw);
-  while (CodePoints(rest) > kScreenWidth - column && lines.size() + 1 < most) {
-    const std::string head = Clipped(rest, kScreenWidth - column + 1);
-    const std::size_t space = head.rfind(' ');
-    if (space == std::string::npos || space == 0) break;
-    lines.push_back(rest.substr(0, space));
-    rest.erase(0, space + 1);
-  }
-  lines.push_back(rest);
-  for (const std::string& line : lines) out.To(column).Line(Clipped(line, kScreenWidth - column), style);
-}
+// The lines of the report: on a screen each ends at its edge, elsewhere (a file, a log of CI) what is too long goes on in the next one and nothing is cut off.
+class Screen {
+ public:
+  Screen(TextWriter& out, bool whole) : out_(out), whole_(whole) {}
 
-void Row(TextWriter& out, const char* label, const std::string& text, Style style = Style::kPlain, std::size_t most = 2) {
-  out.Add(label, Style::kFaint);
-  Wrapped(out, kText, text, most, style);
-}
-
-// "f() at /srv/app.py:12" in `width` columns: of a long path the end.
-std::string PlaceOf(const StackFrame& f, std::size_t width) {
-  const std::string line = fmt::format(":{}", f.line < 0 ? "?" : std::to_string(f.line));
-  const std::string call = Clipped(f.qualified_name + "() at ", width - std::min(width / 2, std::size_t{30}));
-  const std::string file = Printable(f.file);
-  const std::size_t all = CodePoints(file), room = width - std::min(width, CodePoints(call) + line.size());
-  if (all <= room || room < 2) return call + file + line;
-  std::size_t at = 0;
-  for (std::size_t skipped = 0; at < file.size(); ++at) {
-    if ((static_cast<unsigned char>(file[at]) & 0xC0) != 0x80 && skipped++ == all - room + 1) break;
+  // Words in at most `most` lines up to the edge, the first at `column` of the line that was begun.
+  void Lines(std::size_t column, const std::string& raw, std::size_t most = 1, Style style = Style::kPlain) {
+    std::string rest = Printable(raw);
+    std::size_t indent = column;
+    for (std::size_t lines = 1; (whole_ || lines < most) && CodePoints(rest) > kScreenWidth - indent; ++lines) {
+      const std::string head = Clipped(rest, kScreenWidth - indent + 1);
+      std::size_t space = head.rfind(' ');
+      if (whole_ && (space == std::string::npos || space == 0)) space = rest.find(' ');  // a word longer than the line stays whole
+      if (space == std::string::npos || rest.find_first_not_of(' ') > space) break;
+      out_.To(indent).Line(rest.substr(0, rest.find_last_not_of(' ', space) + 1), style);
+      rest.erase(0, space + 1);
+      if (most == 1) indent = column + 2;
+    }
+    out_.To(indent).Line(whole_ ? rest : Clipped(rest, kScreenWidth - indent), style);
   }
-  return call + "…" + file.substr(at) + line;
-}
+  void Row(const char* label, const std::string& text, Style style = Style::kPlain, std::size_t most = 2) {
+    out_.Add(label, Style::kFaint);
+    Lines(kText, text, most, style);
+  }
+  [[nodiscard]] std::string Cut(const std::string& raw, std::size_t width) const { return whole_ ? Printable(raw) : Clipped(raw, width); }
+  // "f() at /srv/app.py:12" in `width` columns: of a long path the end.
+  [[nodiscard]] std::string PlaceOf(const StackFrame& f, std::size_t width) const {
+    const std::string line = fmt::format(":{}", f.line < 0 ? "?" : std::to_string(f.line));
+    if (whole_) return fmt::format("{}() at {}{}", f.qualified_name, f.file, line);
+    const std::string call = Clipped(f.qualified_name + "() at ", width - std::min(width / 2, std::size_t{30}));
+    const std::string file = Printable(f.file);
+    const std::size_t all = CodePoints(file), room = width - std::min(width, CodePoints(call) + line.size());
+    if (all <= room || room < 2) return call + file + line;
+    std::size_t at = 0;
+    for (std::size_t skipped = 0; at < file.size(); ++at) {
+      if ((static_cast<unsigned char>(file[at]) & 0xC0) != 0x80 && skipped++ == all - room + 1) break;
+    }
+    return call + "…" + file.substr(at) + line;
+  }
+
+ private:
+  TextWriter& out_;
+  bool whole_;
+};
 
 const ThreadStackReport* CrashedThread(const TriageReport& r) {
   return r.crash.python_thread && *r.crash.python_thread < r.stacks.threads.size() ? &r.stacks.threads[*r.crash.python_thread] : nullptr;
 }
 
-void WriteMissing(const Header& h, TextWriter& out) {
+void WriteMissing(const Header& h, Screen& out) {
   for (std::size_t i = 0; i < h.missing.size(); ++i) {
     if (i == kMostMissing && h.missing.size() > kMostMissing + 1) {
-      out.Line(fmt::format("PARTIAL: … {} more (pygc status lists them)", Counted(h.missing.size() - i, "reason")), Style::kBad);
+      out.Lines(0, fmt::format("PARTIAL: … {} more (pygc status lists them)", Counted(h.missing.size() - i, "reason")), 1, Style::kBad);
       return;
     }
     const Missing& m = h.missing[i];
-    Wrapped(out, 0, fmt::format("PARTIAL: {}{}{}{}{}", m.what, m.reason.empty() ? "" : ": ", m.reason, m.remedy.empty() ? "" : ". ", m.remedy), 2, Style::kBad);
+    out.Lines(0, fmt::format("PARTIAL: {}{}{}{}{}", m.what, m.reason.empty() ? "" : ": ", m.reason, m.remedy.empty() ? "" : ". ", m.remedy), 2, Style::kBad);
   }
-  if (!h.complete && h.missing.empty()) out.Line("PARTIAL: not everything could be read", Style::kBad);
+  if (!h.complete && h.missing.empty()) out.Lines(0, "PARTIAL: not everything could be read", 1, Style::kBad);
 }
 
-void WriteCrash(const Header& h, const TriageReport& r, TextWriter& out) {
+void WriteCrash(const Header& h, const TriageReport& r, Screen& out) {
   const CrashFacts& c = r.crash;
   const ThreadStackReport* const thread = CrashedThread(r);
   if (c.kind == CrashFacts::Kind::kLive) {
-    Row(out, "crash", "none: a live process");
+    out.Row("crash", "none: a live process");
     return;
   }
   if (c.kind == CrashFacts::Kind::kStopped) {
-    Row(out, "crash", "none: the process was running when a debugger or gcore took this core");
+    out.Row("crash", "none: the process was running when a debugger or gcore took this core");
   } else {
     const char* const meaning = SignalMeaning(c.signal);
-    Row(out, "crash", fmt::format("{}{}{}", SignalName(c.signal), c.thread != 0 ? fmt::format(" in thread {}", c.thread) : "", *meaning ? fmt::format(": {}", meaning) : ""), Style::kBad);
+    out.Row("crash", fmt::format("{}{}{}", SignalName(c.signal), c.thread != 0 ? fmt::format(" in thread {}", c.thread) : "", *meaning ? fmt::format(": {}", meaning) : ""), Style::kBad);
   }
-  if (const std::string fault = FaultText(c); !fault.empty()) Row(out, c.fault ? "touched" : "cause", fault, Style::kPlain, 1);
-  if (!c.place.empty()) Row(out, "in", c.place, Style::kPlain, 1);
-  if (thread != nullptr && !thread->frames.empty()) {
-    Row(out, "Python", PlaceOf(thread->frames.front(), kScreenWidth - kText), Style::kName);
+  if (const std::string fault = FaultText(c); !fault.empty()) out.Row(c.fault ? "touched" : "cause", fault);
+  if (!c.place.empty()) out.Row("in", c.place, Style::kPlain, 1);
+  if (!c.native.empty()) out.Row("called by", NativeChainText(c), Style::kName, 2);
+  if (const StackFrame* const frame = thread != nullptr ? CrashFrame(*thread) : nullptr) {
+    out.Row("Python", out.PlaceOf(*frame, kScreenWidth - kText), Style::kName);
+    if (!InnermostText(*thread).empty()) out.Row("innermost", out.PlaceOf(thread->frames.front(), kScreenWidth - kText));
   } else if (c.kind == CrashFacts::Kind::kSignal) {
-    Row(out, "Python", thread == nullptr    ? h.complete ? "that thread is none of Python's" : "that thread is none of those of Python's that could be read"
+    out.Row("Python", thread == nullptr    ? h.complete ? "that thread is none of Python's" : "that thread is none of those of Python's that could be read"
                        : thread->complete ? "that thread ran no Python function"
                                           : "the frames of that thread are in memory that is missing");
   }
 }
 
 // The thread that matters with some frames, of the others the innermost one.
-void WriteStacks(const TriageReport& r, TextWriter& out) {
+void WriteStacks(const TriageReport& r, Screen& out) {
   const std::vector<ThreadStackReport>& threads = r.stacks.threads;
   std::vector<std::size_t> order(threads.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   const std::size_t first = r.crash.python_thread.value_or(0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return (a == first) > (b == first); });
-  Row(out, "stacks", Counted(threads.size(), "thread"));
+  out.Row("stacks", Counted(threads.size(), "thread"));
   const bool said = !r.stacks.deadlocks.empty() && !r.everything;  // what the threads wait for
   const std::size_t shown = r.everything ? order.size() : std::min(order.size(), said ? kThreads - 1 : kThreads);
   for (std::size_t i = 0; i < shown; ++i) {
@@ -114,23 +127,23 @@ void WriteStacks(const TriageReport& r, TextWriter& out) {
     const std::string who = fmt::format("thread {}{}{}", t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id), t.holds_gil.value_or(false) ? ", holds the GIL" : "",
                                         t.complete || t.frames.empty() ? "" : ", chain of frames broken");
     const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i > 0 ? std::size_t{1} : said ? kFrames / 2 : kFrames);
-    out.To(2).Line(Clipped(fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), kScreenWidth - 2), Style::kHeading);
-    if (t.waits_for && !said) out.To(4).Line(Clipped(fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), kScreenWidth - 4), Style::kWaiting);
-    for (std::size_t f = 0; f < frames; ++f) out.To(4).Line(PlaceOf(t.frames[f], kScreenWidth - 4));
-    if (t.frame_count > frames && i == 0) out.To(4).Line(fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), Style::kFaint);
+    out.Lines(2, fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), 1, Style::kHeading);
+    if (t.waits_for && !said) out.Lines(4, fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), 1, Style::kWaiting);
+    for (std::size_t f = 0; f < frames; ++f) out.Lines(4, out.PlaceOf(t.frames[f], kScreenWidth - 4));
+    if (t.frame_count > frames && i == 0) out.Lines(4, fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), 1, Style::kFaint);
   }
-  if (order.size() > shown) out.To(2).Line(fmt::format("… {} more (pygc stacks)", Counted(order.size() - shown, "thread")), Style::kFaint);
+  if (order.size() > shown) out.Lines(2, fmt::format("… {} more (pygc stacks)", Counted(order.size() - shown, "thread")), 1, Style::kFaint);
 }
 
-void WriteDeadlocks(const TriageReport& r, TextWriter& out) {
+void WriteDeadlocks(const TriageReport& r, Screen& out) {
   constexpr std::size_t kMost = 1, kMostThreads = 2;
   const std::vector<std::vector<std::size_t>>& all = r.stacks.deadlocks;
   for (std::size_t i = 0; i < std::min(all.size(), kMost); ++i) {
-    Row(out, "deadlock", all[i].size() == 1 ? "a thread waits for a lock that it holds itself" : fmt::format("{} threads wait for each other", all[i].size()), Style::kBad);
+    out.Row("deadlock", all[i].size() == 1 ? "a thread waits for a lock that it holds itself" : fmt::format("{} threads wait for each other", all[i].size()), Style::kBad);
     const std::vector<std::string> lines = DeadlockLines(r.stacks, all[i]);
-    for (std::size_t k = 0; k < std::min(lines.size(), kMostThreads); ++k) Wrapped(out, 2, lines[k], 2);
+    for (std::size_t k = 0; k < std::min(lines.size(), kMostThreads); ++k) out.Lines(2, lines[k], 2);
   }
-  if (all.size() > kMost || (!all.empty() && all[0].size() > kMostThreads)) out.To(2).Line("… more (pygc stacks)", Style::kFaint);
+  if (all.size() > kMost || (!all.empty() && all[0].size() > kMostThreads)) out.Lines(2, "… more (pygc stacks)", 1, Style::kFaint);
 }
 
 std::string Joined(const std::vector<std::int64_t>& numbers) {
@@ -139,7 +152,7 @@ std::string Joined(const std::vector<std::int64_t>& numbers) {
   return out;
 }
 
-void WriteCollector(const Header& h, TextWriter& out) {
+void WriteCollector(const Header& h, Screen& out) {
   constexpr std::size_t kMost = 2;
   for (std::size_t i = 0; i < std::min(h.interpreters.size(), kMost); ++i) {
     const CollectorFacts& c = h.interpreters[i];
@@ -148,13 +161,13 @@ void WriteCollector(const Header& h, TextWriter& out) {
     if (c.collecting) text += fmt::format(", in a collection ({})", c.phase);
     if (!c.thresholds.empty()) text += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
     for (const std::string& flag : c.debug_flags) text += fmt::format(" · {}", flag);
-    Row(out, i == 0 ? "collector" : "", text, Style::kPlain, h.interpreters.size() > 1 ? 1 : 2);
+    out.Row(i == 0 ? "collector" : "", text, Style::kPlain, h.interpreters.size() > 1 ? 1 : 2);
   }
-  if (h.interpreters.size() > kMost) Row(out, "", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
+  if (h.interpreters.size() > kMost) out.Row("", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
 }
 
-void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
-  Row(out, "leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
+void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
+  out.Row("leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
   const bool crowded = (!r.stacks.deadlocks.empty() || !r.suspects.empty()) && !r.everything;
   const std::size_t shown = crowded ? std::min(r.leaks.groups.size(), kGroupsAmongMuch) : r.leaks.groups.size();
   for (std::size_t number = 0; number < shown;) {
@@ -162,38 +175,38 @@ void WriteLeaks(const Header& h, const TriageReport& r, TextWriter& out) {
     const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
     const std::string tail = fmt::format("  {}  {}", Bytes(g.bytes_with_held), SeverityName(g.severity));
     const std::string head = fmt::format("#{} {} × ", ++number, Thousands(g.count));
-    out.To(2).Line(fmt::format("{}{}{}", head, Clipped(name, kScreenWidth - 2 - CodePoints(head) - tail.size()), tail), g.severity == Severity::kDefinite ? Style::kBad : Style::kPlain);
+    out.Lines(2, fmt::format("{}{}{}", head, out.Cut(name, kScreenWidth - 2 - CodePoints(head) - tail.size()), tail), 1, g.severity == Severity::kDefinite ? Style::kBad : Style::kPlain);
     std::string words;
     for (const std::string& part : CycleParts(g.cycle)) words += fmt::format("{}{}", words.empty() ? "" : " → ", part);
-    if (!words.empty()) out.To(5).Line(Clipped(words, kScreenWidth - 5));
+    if (!words.empty()) out.Lines(5, words);
     const std::string fix = FixText(r.leaks, g);
-    if (!fix.empty() && number == 1) Wrapped(out, 5, "fix: " + fix, 2, Style::kFaint);
+    if (!fix.empty() && number == 1) out.Lines(5, "fix: " + fix, 2, Style::kFaint);
   }
-  if (r.leaks.group_count > shown) out.To(2).Line(fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - shown, "group")), Style::kFaint);
-  if (r.leaks.groups_known > 0) out.To(2).Line(fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), Style::kFaint);
+  if (r.leaks.group_count > shown) out.Lines(2, fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - shown, "group")), 1, Style::kFaint);
+  if (r.leaks.groups_known > 0) out.Lines(2, fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), 1, Style::kFaint);
 }
 
 // What keeps a large part of the heap, where it piles up, and what of the program lies there.
-void WriteSuspect(const Suspect& s, std::uint64_t all, TextWriter& out) {
+void WriteSuspect(const Suspect& s, std::uint64_t all, Screen& out) {
   const std::string share = fmt::format("{}, {} % of what is in use, ", Bytes(s.retained), all == 0 ? 0 : s.retained * 100 / all);
   const std::string words = s.pile != 0  ? fmt::format("in a {} with {}", s.pile_type, Counted(s.pile_parts, "object"))
                             : s.by_place ? fmt::format("from one place, in {}", Counted(s.objects, "part"))
                                          : fmt::format("in {} of type {}", Counted(s.objects, "object"), s.type);
-  Row(out, "suspect", share + words, Style::kBad, 1);
+  out.Row("suspect", share + words, Style::kBad, 1);
   const std::string& place = s.expression.empty() ? s.path : s.expression;
-  if (!place.empty()) Wrapped(out, kText, place, 2, Style::kName);
-  if (!s.contents.empty()) Wrapped(out, kText, "with " + ContentsText(s), 1);
+  if (!place.empty()) out.Lines(kText, place, 2, Style::kName);
+  if (!s.contents.empty()) out.Lines(kText, "with " + ContentsText(s), 1);
 }
 
-void WriteHolders(const TriageReport& r, TextWriter& out) {
+void WriteHolders(const TriageReport& r, Screen& out) {
   if (!r.holders) {
-    Row(out, "holders", "not known: " + r.no_holders);
+    out.Row("holders", "not known: " + r.no_holders);
     return;
   }
   const DominatorsReport& d = *r.holders;
   constexpr std::size_t kSuspects = 1;
   for (std::size_t i = 0; i < (r.everything ? r.suspects.size() : std::min(r.suspects.size(), kSuspects)); ++i) WriteSuspect(r.suspects[i], d.bytes, out);
-  Row(out, "holders", fmt::format("{} in use, {}", Counted(d.objects, "object"), Bytes(d.bytes)));
+  out.Row("holders", fmt::format("{} in use, {}", Counted(d.objects, "object"), Bytes(d.bytes)));
   std::size_t shown = 0;
   for (const Dominator& row : d.rows) {
     if (row.depth != 0) continue;
@@ -201,7 +214,7 @@ void WriteHolders(const TriageReport& r, TextWriter& out) {
     const std::uint64_t percent = d.bytes == 0 ? 0 : row.retained * 100 / d.bytes;
     const std::string name = fmt::format("{}{}{}", row.type, row.name.empty() ? "" : " ", row.name);
     const std::string what = row.path.empty() ? fmt::format("{} at {:#x}", name, row.address) : fmt::format("{}: {}", name, row.path);
-    out.To(2).Line(Clipped(fmt::format("{:>8} {:>3} %  {}", Bytes(row.retained), percent, what), kScreenWidth - 2));
+    out.Lines(2, fmt::format("{:>8} {:>3} %  {}", Bytes(row.retained), percent, what));
   }
 }
 
@@ -225,6 +238,12 @@ void WriteCrashJson(const TriageReport& r, JsonWriter& json) {
   json.Key("python");
   if (thread != nullptr && !thread->frames.empty()) {
     WriteFrameJson(json, thread->frames.front());
+  } else {
+    json.Null();
+  }
+  json.Key("program_frame");
+  if (const StackFrame* const frame = thread != nullptr ? CrashFrame(*thread) : nullptr) {
+    WriteFrameJson(json, *frame);
   } else {
     json.Null();
   }
@@ -260,13 +279,14 @@ void WriteHoldersJson(const TriageReport& r, JsonWriter& json) {
 std::string FingerprintOf(const TriageReport& r) {
   const ThreadStackReport* const thread = CrashedThread(r);
   static const std::vector<StackFrame> kNone;
-  return CrashFingerprint(r.crash.kind == CrashFacts::Kind::kSignal ? r.crash.signal : 0, thread != nullptr ? thread->frames : kNone, r.crash.module);
+  return CrashFingerprint(r.crash, thread != nullptr ? thread->frames : kNone);
 }
 
-void WriteText(const Header& h, const TriageReport& r, TextWriter& out) {
+void WriteText(const Header& h, const TriageReport& r, TextWriter& writer) {
+  Screen out(writer, r.whole_lines);
   WriteMissing(h, out);
   const std::string build = fmt::format("{}{}", h.target.build == "default" ? "" : " " + h.target.build, h.target.debug ? " debug" : "");
-  Wrapped(out, 0,
+  out.Lines(0,
           fmt::format("CPython {}{} · {} · {} · {}", h.target.python, build, TargetName(h.target), h.objects_read ? Counted(h.tracked, "object") + " tracked" : "objects not read",
                       h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty))),
           2, Style::kHeading);
@@ -277,7 +297,7 @@ void WriteText(const Header& h, const TriageReport& r, TextWriter& out) {
   WriteLeaks(h, r, out);
   WriteHolders(r, out);
   constexpr std::size_t kMostWarnings = 2;
-  for (std::size_t i = 0; i < std::min(h.warnings.size(), kMostWarnings); ++i) out.Line(Clipped("warning: " + h.warnings[i], kScreenWidth), Style::kWaiting);
+  for (std::size_t i = 0; i < std::min(h.warnings.size(), kMostWarnings); ++i) out.Lines(0, "warning: " + h.warnings[i], 1, Style::kWaiting);
 }
 
 void WriteJson(const Header& h, const TriageReport& r, JsonWriter& json) {

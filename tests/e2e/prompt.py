@@ -240,8 +240,10 @@ def test_narrow_terminal(core, folder):
         for line in narrow.split("\n"):
             if len(line) > 40 and len(line.split()) > 1:
                 raise AssertionError("%s: a line of %d: %r" % (words[0], len(line), line))
-        equal("words of %s" % words[0], narrow.split(), wide.split())
-        equal("%s on 200 columns" % words[0], on_terminal(200, arguments, folder).split(), wide.split())
+        of_wide_terminal = on_terminal(200, arguments, folder)
+        if words[0] != "triage":    # which keeps to one screen on a terminal
+            equal("%s on 200 columns" % words[0], of_wide_terminal.split(), wide.split())
+        equal("words of %s" % words[0], narrow.split(), of_wide_terminal.split())
 
 
 def test_hints(core, folder):

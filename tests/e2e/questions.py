@@ -715,6 +715,8 @@ def check_crash(subject):
     of_triage = json.loads(triage.out)["result"]["crash"]
     wrong += differ("triage", [of_triage[k] for k in ("address", "fault_address", "fault_place", "signal_code", "sender")],
                     [crash[k] for k in ("address", "fault_address", "fault_place", "signal_code", "sender")])
+    blamed = of_triage["program_frame"] or {}
+    wrong += differ("the program's line in triage", (blamed.get("function"), blamed.get("line")), ("crash", subject.truth["line"]))
     os.unlink(core)
     return wrong + check_schemas(subject)
 

@@ -24,6 +24,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import interpreters  # noqa: E402
 import process  # noqa: E402
+import prompt  # noqa: E402
 
 SCRIPT = os.path.join(process.ROOT, "scripts", "pygc-triage")
 SERVICE = os.path.join(HERE, "triage", "service.py")
@@ -115,13 +116,19 @@ def one_core(core, how, what):
     ran = process.pygc("-c", core, "triage")
     lines = ran.out.splitlines()
     check(ran.code == 0, "exit %s: %s" % (ran.code, ran.tail()))
-    check(len(lines) <= 50 and all(len(line) <= 80 for line in lines), "%d lines, longest %d" % (len(lines), max(map(len, lines))))
+    check(all(len(line) <= 80 or len(line.split()) <= 2 for line in lines) and "\u2026" not in ran.out.replace("\u2026 ", ""), "cut off, or too long, where there is no terminal: %s" % lines)
+    screen = prompt.on_terminal(80, ["-c", core, "triage"], os.path.dirname(core)).rstrip("\n").split("\n")
+    check(5 < len(screen) <= 50 and all(len(line) <= 80 for line in screen), "on a terminal: %d lines, longest %d" % (len(screen), max(map(len, screen))))
     report = json.loads(process.pygc("-c", core, "triage", "--format", "json").out)
     validate(report, "triage.1.schema.json")
     crash = report["result"]["crash"]
     wanted = {"null": ("signal", "SIGSEGV", "string_at"), "abort": ("signal", "SIGABRT", "by_abort"), "thread": ("signal", "SIGABRT", "by_abort"), "stopped": ("stopped", None, "main")}[how]
     got = (crash["kind"], crash["signal_name"], crash["python"] and crash["python"]["function"])
     check(got == wanted, "crash: %s, not %s" % (got, wanted))
+    blamed = crash["program_frame"]
+    wanted = {"null": "by_null", "abort": "by_abort", "thread": "by_abort", "stopped": "main"}[how]
+    check(blamed["function"] == wanted and blamed["file"].endswith("service.py"), "the program's own frame is %s, not %s" % (blamed, wanted))
+    check(wanted + "()" in ran.out and (how != "null" or "innermost  string_at() at" in ran.out), "no line for it: " + ran.out[:400])
     if how in ("abort", "thread"):
         line = crash["python"]["line"]
         with open(os.path.join(os.path.dirname(core), "service.py")) as f:
@@ -191,6 +198,68 @@ def wrong_counts(folder, interpreter):
             child.wait()
             child.stdin.close()
             child.stdout.close()
+
+
+# ---- crashes without a Python function
+
+NATIVE = """%(lines)s
+#include <pthread.h>
+#include <stdlib.h>
+static int %(name)s(int n) {
+  if (n > 3) abort();
+  return n + 1;
+}
+static int walk(int n) {
+  n = n %% 7 ? walk(n + 1) + 1 : %(name)s(n);
+  return n;
+}
+static void *run(void *ignored) {
+  walk(1);
+  return ignored;
+}
+void start(void) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, run, NULL);
+  pthread_join(thread, NULL);
+}
+"""
+
+
+def native_core(folder, interpreter, name, shift):
+    """A core of an abort in a thread that is none of Python's; the function that called abort is `name`, in a source moved down by `shift` lines and functions."""
+    if shutil.which("cc") is None:
+        raise process.CannotTest("there is no C compiler")
+    work = tempfile.mkdtemp(dir=folder)
+    with open(os.path.join(work, "work.c"), "w") as f:
+        f.write(NATIVE % {"name": name, "lines": "".join("int moved_%d(int n) { return n * %d; }\n" % (i, i) for i in range(shift))})
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-fno-optimize-sibling-calls", "-fno-inline", "-o", os.path.join(work, "libwork.so"), os.path.join(work, "work.c"), "-pthread"], check=True, timeout=60)
+    subprocess.run([interpreter, "-c", "import ctypes; ctypes.CDLL('./libwork.so').start()"], cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=limits, timeout=60)
+    cores = [n for n in os.listdir(work) if n.startswith("core")]
+    if not cores:
+        raise process.CannotTest("no core was written (kernel.core_pattern has to be a plain name)")
+    return os.path.join(work, cores[0])
+
+
+def native(folder, interpreter):
+    """Aborts in native threads: equal ones are one group over addresses and small changes of the source; another function is another group, and a baseline of the first does not hide it."""
+    same = [native_core(folder, interpreter, "on_timer", shift) for shift in (0, 0, 9)]
+    other = native_core(folder, interpreter, "flush_log", 0)
+    prints = []
+    for core in same + [other]:
+        crash = json.loads(process.pygc("-c", core, "triage", "--format", "json").out)["result"]["crash"]
+        functions = [f["function"] for f in crash["native"]]
+        check(crash["program_frame"] is None and functions[:3] == ["flush_log" if core == other else "on_timer", "walk", "run"], "the native functions: %s" % crash["native"])
+        check("walk (libwork.so) ← run (libwork.so)" in " ".join(process.pygc("-c", core, "triage").out.split()), "triage does not name them")
+        prints.append(crash["fingerprint"])
+    check(len(set(prints[:3])) == 1 and prints[3] != prints[0], "fingerprints: %s" % prints)
+    known, out = os.path.join(folder, "native.json"), os.path.join(folder, "native.jsonl")
+    check(run(same + ["--write-baseline", known, "--jsonl", out]).returncode == 1, "a crash that is new")
+    ran = run(same + [other, "--baseline", known])
+    said = ran.stdout.decode()
+    check(ran.returncode == 1 and said.count("NEW ") == 1 and "SIGABRT in flush_log() of libwork.so" in said, "the new crash behind a baseline: exit %d: %s" % (ran.returncode, said))
+    check(run(same + ["--baseline", known]).returncode == 0, "the known crash again")
+    for core in same + [other]:
+        shutil.rmtree(os.path.dirname(core))
 
 
 # ---- the script
@@ -301,7 +370,12 @@ def outputs(ran, names, rows, groups):
     junit = ElementTree.parse(names["junit"]).getroot()
     cases = junit.findall(".//testcase")
     check(len(cases) == len(rows) == int(junit.find("testsuite").get("tests")), "%d cases of %d" % (len(cases), len(rows)))
-    passed = [c.get("name") for c in cases if not list(c)]
+    passed = [c.get("name") for c in cases if c.find("failure") is None and c.find("error") is None and c.find("skipped") is None]
+    of_null = next(c for c in cases if c.get("name") == "core.null-tree.0")
+    check((of_null.get("file"), of_null.find("failure").text.splitlines()[1]) == ("service.py", "  at service.py:" + of_null.get("line")), "the place of a case: %s" % ElementTree.tostring(of_null))
+    said = of_null.find("system-out")
+    check(said is not None and said.text.startswith("pending 5 x __main__.Node"), "what is pending is not in JUnit: %s" % ElementTree.tostring(of_null))
+    check(any("file=service.py,line=%s,title=pygc%%3A crash/SIGSEGV" % of_null.get("line") in a for a in annotations), "annotations name no line of the program: %s" % annotations[:3])
     check(all(rows[n]["status"] == "analysed" for n in passed if n in rows) and len(passed) == 4, "passed: %s" % passed)
     with open(names["sarif"]) as f:
         sarif = json.load(f)
@@ -447,6 +521,7 @@ def main():
         made = attempt("50 mixed cores", fifty, folder, cores)
         if made:
             attempt("a baseline", with_baseline, *made)
+        attempt("crashes without a Python function", native, folder, of_many)
         attempt("wrong counts and a baseline", wrong_counts, folder, of_many)
         attempt("exit status", exits, folder, cores)
         attempt("a broken engine", broken_engine, folder, cores)

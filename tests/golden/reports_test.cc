@@ -389,7 +389,9 @@ TEST_CASE("heap and dominators") {
   r.duplicates = {{"str", 100, 9000, 8910, 40, 0x7f0040, "same\x1b[2J"}, {"tuple", 3, 192, 128, 2, 0x7f0050, std::nullopt}};
   r.duplicate_bytes = 9038;
   MemoryUse m;
-  m.parts = {{"pymalloc: blocks in use", 80000, 1500}, {"files: data of modules", 20000, std::nullopt}};
+  m.parts = {{"pymalloc: blocks in use", 80000, 0, 1500}, {"files: data of modules", 20000, 4096, std::nullopt}, {"stacks of threads", 0, 8192, 2}};
+  m.zero_bytes = 12288;
+  m.reserved_bytes = 67108864;
   m.bytes = 100000;
   m.file_bytes = 5000;
   m.object_bytes = 90000;
@@ -428,6 +430,12 @@ TEST_CASE("sql: every kind of value, more rows than shown") {
   r.rows = {{SqlValue::Text("app.\x1b[2JNode"), SqlValue::Integer(502), share, blob}, {SqlValue{}, SqlValue::Integer(-7), SqlValue{}, SqlValue{}}};
   r.cut = true;
   CheckGolden("sql.txt", Text(h, r));
+  SqlReport stopped = r;
+  stopped.interrupted = true;
+  stopped.cut = false;
+  CHECK(Text(h, stopped).find("\n  stopped before the end of the query: 2 rows until then, there may be more\n") != std::string::npos);
+  stopped.rows.clear();
+  CHECK(Text(h, stopped).find("\n  stopped before the end of the query: no row was found until then") != std::string::npos);
   JsonWriter json;
   BeginEnvelope(json, h);
   WriteJson(h, r, json);
@@ -572,6 +580,39 @@ TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at mo
     start = end + 1;
   }
   CHECK(lines <= 50);
+  // In a pipe nothing is cut off: lines end between words, and longer words stay whole.
+  r.whole_lines = true;
+  const std::string whole = Text(h, r);
+  for (const std::size_t length : {std::size_t{500}, std::size_t{200}}) CHECK(whole.find(std::string(length, length == 500 ? 'p' : 'q')) != std::string::npos);
+  CHECK(whole.find("/srv/" + std::string(10, '\xc3')) == std::string::npos);  // bytes of the target are escaped all the same
+  for (std::size_t start = 0; start < whole.size();) {
+    const std::size_t end = whole.find('\n', start);
+    const std::string line = whole.substr(start, end - start);
+    CHECK_MESSAGE((CodePoints(line) <= 80 || line.rfind(' ') + 1 < 14), line);  // one word, behind a label at most
+    start = end + 1;
+  }
+}
+
+TEST_CASE("triage: a crash in the standard library is told by the program's line, one without Python by its native functions") {
+  TriageReport r;
+  r.no_holders = "stopped while finding dominators";
+  r.crash.kind = CrashFacts::Kind::kSignal;
+  r.crash.signal = 11;
+  r.crash.python_thread = 0;
+  ThreadStackReport& t = r.stacks.threads.emplace_back();
+  t.frames = {{"string_at", "string_at", "/usr/lib/python3.12/ctypes/__init__.py", 519, {}, {}}, {"charge", "Card.charge", "/srv/shop/pay.py", 40, {}, {}}};
+  t.frame_count = t.left_out_before = 2;
+  t.of_program = t.frames[1];
+  CheckGolden("triage-library.txt", Text(Modern("triage"), r));
+  CheckGolden("triage-library.json", Json(Modern("triage"), r));
+  t.frames.clear();
+  t.of_program.reset();
+  t.frame_count = t.left_out_before = 0;
+  r.crash.place = "libc.so.6+0x8aeec";
+  r.crash.program = "/srv/shop/embed\x1b[2J";
+  r.crash.native = {{"on_\x1b[2Jtimer", "embed\x1b[2J"}, {"", "embed"}, {"main", ""}};
+  CheckGolden("triage-native.txt", Text(Modern("triage"), r));
+  CheckGolden("triage-native.json", Json(Modern("triage"), r));
 }
 
 TEST_CASE("triage: a core of gcore, nothing leaks, no holders; a live process") {

@@ -20,6 +20,34 @@ LeakGroup Tree(pygc::Address at, const std::string& item) {
   return g;
 }
 
+CrashFacts BySignal(std::int32_t signal, const std::string& module = "") {
+  CrashFacts c;
+  c.kind = CrashFacts::Kind::kSignal;
+  c.signal = signal;
+  c.module = module;
+  return c;
+}
+
+// Functions and files, innermost first.
+NativeStack Native(const std::vector<std::pair<std::string, std::string>>& functions) {
+  NativeStack stack;
+  for (const auto& [symbol, module] : functions) {
+    NativeFrame& f = stack.frames.emplace_back();
+    f.address = 0x7f0000 + stack.frames.size() * 64;
+    f.symbol = symbol;
+    f.module = module;
+    f.offset = 7;
+  }
+  return stack;
+}
+
+CrashFacts NativeCrash(const NativeStack& stack) {
+  CrashFacts c = BySignal(6, stack.frames[0].module);
+  c.program = "/srv/program";
+  c.native = CrashFunctions(stack);
+  return c;
+}
+
 }  // namespace
 
 TEST_CASE("a leak keeps its fingerprint: other addresses, counts, positions and keys") {
@@ -63,12 +91,42 @@ TEST_CASE("other leaks have other fingerprints: type, attribute, reason, common 
 TEST_CASE("a crash keeps its fingerprint over line shifts and folders, and has another in another function or by another signal") {
   const std::vector<StackFrame> frames = {{"f", "A.f", "/srv/one/app.py", 10, {}, {}}, {"main", "main", "/srv/one/app.py", 90, {}, {}}};
   std::vector<StackFrame> shifted = {{"f", "A.f", "/opt/two/app.py", 14, {}, {}}, {"main", "main", "/opt/two/app.py", 99, {}, {}}};
-  CHECK(CrashFingerprint(11, frames, "/lib/x.so") == CrashFingerprint(11, shifted, "/lib/y.so"));
-  CHECK(CrashFingerprint(6, frames, "") != CrashFingerprint(11, frames, ""));
+  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), frames) == CrashFingerprint(BySignal(11, "/lib/y.so"), shifted));
+  CHECK(CrashFingerprint(BySignal(6), frames) != CrashFingerprint(BySignal(11), frames));
   shifted[0].qualified_name = "A.g";
-  CHECK(CrashFingerprint(11, frames, "") != CrashFingerprint(11, shifted, ""));
-  CHECK(CrashFingerprint(11, {}, "/lib/x.so") == CrashFingerprint(11, {}, "/usr/lib/x.so"));
-  CHECK(CrashFingerprint(11, {}, "/lib/x.so") != CrashFingerprint(11, {}, "/lib/y.so"));
+  CHECK(CrashFingerprint(BySignal(11), frames) != CrashFingerprint(BySignal(11), shifted));
+  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), {}) == CrashFingerprint(BySignal(11, "/usr/lib/x.so"), {}));
+  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), {}) != CrashFingerprint(BySignal(11, "/lib/y.so"), {}));
+}
+
+TEST_CASE("a native crash is told by its functions, not by libc's abort: other addresses, offsets, versions of Python and of libraries are the same crash") {
+  const NativeStack one = Native({{"", "/lib/libc.so.6"}, {"abort", "/lib/libc.so.6"}, {"on_message.cold", "/srv/v1/server"}, {"main", "/srv/v1/server"}, {"_start", "/srv/v1/server"}});
+  NativeStack other = Native({{"raise", "/lib/libc-2.31.so"}, {"abort", "/lib/libc-2.31.so"}, {"on_message.part.0", "/srv/v2/server"}, {"main", "/srv/v2/server"}, {"_start", "/srv/v2/server"}});
+  for (NativeFrame& f : other.frames) {
+    f.address += 0x5000;
+    f.offset += 16;
+  }
+  const CrashFacts first = NativeCrash(one), second = NativeCrash(other);
+  CHECK(NativeChainText(first) == "on_message (server) ← main (server) ← _start (server)");
+  CHECK(CrashFingerprint(first, {}) == CrashFingerprint(second, {}));
+  other.frames[2].symbol = "on_timer";
+  CHECK(CrashFingerprint(NativeCrash(other), {}) != CrashFingerprint(first, {}));
+  other.frames[2].symbol = "on_message";
+  for (NativeFrame& f : other.frames) f.module += f.module.ends_with("server") ? "2" : "";
+  CHECK(CrashFingerprint(NativeCrash(other), {}) != CrashFingerprint(first, {}));
+  CrashFacts program = first;
+  program.program = "/srv/other";
+  CHECK(CrashFingerprint(program, {}) != CrashFingerprint(first, {}));
+  const NativeStack old = Native({{"dealloc", "/x/_fast.cpython-311-x86_64-linux-gnu.so"}, {"subtype_dealloc", "/lib/libpython3.11.so.1.0"}, {"main", "/usr/bin/python3.11"}});
+  const NativeStack next = Native({{"dealloc", "/y/_fast.cpython-312-x86_64-linux-gnu.so"}, {"subtype_dealloc", "/lib/libpython3.12.so.1.0"}, {"main", "/usr/bin/python3.12"}});
+  CHECK(CrashFingerprint(NativeCrash(old), {}) == CrashFingerprint(NativeCrash(next), {}));
+}
+
+TEST_CASE("functions of a native crash: recursion once, five at most, libc's own where there is nothing else, a stripped file by its name") {
+  CHECK(NativeChainText(NativeCrash(Native({{"walk", "/a"}, {"walk", "/a"}, {"walk", "/a"}, {"", "/a"}, {"", "/a"}, {"b", "/b"}, {"c", ""}, {"d", "/d"}, {"e", "/e"}}))) ==
+        "walk (a) ← ? (a) ← b (b) ← c (no file) ← d (d)");
+  CHECK(NativeChainText(NativeCrash(Native({{"raise", "/lib/libc.so.6"}, {"abort", "/lib/libc.so.6"}}))) == "raise (libc.so.6) ← abort (libc.so.6)");
+  CHECK(CrashFingerprint(NativeCrash(Native({{"", "/srv/a"}})), {}) != CrashFingerprint(NativeCrash(Native({{"", "/srv/b"}})), {}));
 }
 
 TEST_CASE("a wrong count keeps its fingerprint: other numbers and positions, the same places") {

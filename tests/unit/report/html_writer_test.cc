@@ -46,7 +46,7 @@ TEST_CASE("a page of hostile names has the markup of one with plain names") {
     g.finalizers = {{name, name, 1, 0}};
     g.addresses = {1};
     r.overview.leaks.groups = {g};
-    r.overview.crash = {CrashFacts::Kind::kSignal, 11, 1, name, name, 0, std::nullopt, pygc::Address{0x5000}, name, 1, 0, false, {}};
+    r.overview.crash = {CrashFacts::Kind::kSignal, 11, 1, name, name, name, {{name, name}}, 0, std::nullopt, pygc::Address{0x5000}, name, 1, 0, false, {}};
     ThreadStackReport t;
     t.frame_count = t.left_out_before = 1;
     t.frames = {{name, name, name, 1, {}, {}}};
