@@ -433,8 +433,52 @@ class _ObjectPrinters:
         return _ObjectPrinter(value, text) if text else None
 
 
+# Words for an address that are none yet: a variable, a register, a member of one, with casts: nothing that calls or writes.
+_EXPRESSION = re.compile(r"(?:\((?:struct )?[A-Za-z_][\w:]*\s*\**\)|[*&])*\$?[A-Za-z_]\w*(?:\[\d+\]|->[A-Za-z_]\w*|\.[A-Za-z_]\w*)*\Z|\$+\d*\Z")
+_TAKE_ADDRESSES = ("show", "value", "referents", "referrers")
+_TAKE_TYPES_TOO = ("path", "why", "graph", "export")    # a plain name is a type there
+_FLAGS = ("-q", "--quiet", "-h", "--help", "--redact", "--show-values", "--audit", "--trust-file", "--trust-anon-code")
+
+
+def _evaluated(text):
+    """The address that an expression of the selected frame has. Nothing runs in the process. Errors: gdb.error."""
+    may_call = gdb.parameter("may-call-functions")
+    gdb.execute("set may-call-functions off", to_string=True)
+    try:
+        value = gdb.parse_and_eval(text)
+        if value.is_optimized_out:
+            raise gdb.error("it was optimized out")
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF):
+            value = value.referenced_value()
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
+            if value.address is None:
+                raise gdb.error("it has no address")
+            value = value.address
+        return int(value) & 0xffffffffffffffff
+    finally:
+        gdb.execute("set may-call-functions %s" % ("on" if may_call else "off"), to_string=True)
+
+
+def _with_addresses(words):
+    """The words with expressions in place of addresses evaluated; what GDB does not know stays as it is, for the engine to say what is wrong with it."""
+    if not words or words[0] not in _TAKE_ADDRESSES + _TAKE_TYPES_TOO:
+        return words
+    out = words[:1]
+    for before, word in zip(words, words[1:]):
+        of_option = before.startswith("-") and before not in _FLAGS and "=" not in before
+        marked = word[:1] in "$(&" or "->" in word
+        if not of_option and _EXPRESSION.match(word) and (marked or words[0] in _TAKE_ADDRESSES):
+            try:
+                word = "0x%x" % _evaluated(word)
+            except (gdb.error, TypeError, ValueError) as e:
+                if marked:
+                    raise gdb.GdbError("pygc: %s: %s" % (word, e))
+        out.append(word)
+    return out
+
+
 def _invoke(words):
-    status, errors = _engines.run(words)
+    status, errors = _engines.run(_with_addresses(words))
     if status in (0, 1, 3):
         if errors:
             gdb.write(errors + "\n", gdb.STDERR)

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "core/engine/command_table.h"
+#include "plugin/lldb/expressions.h"
 #include "plugin/lldb/lldb_target.h"
 #include "plugin/worker/client.h"
 #include "plugin/worker/terminal_progress.h"
@@ -199,8 +200,9 @@ class PygcCommand final : public lldb::SBCommandPluginInterface {
     const std::unique_lock lock(workers_->mutex, std::try_to_lock);
     if (!lock) return Fails(result, "pygc: another pygc command is still running in this debugger");
     workers_->Forget(debugger);
-    const worker::CommandRequest request = MakeRequest(debugger, command_, words);
+    worker::CommandRequest request = MakeRequest(debugger, command_, words);
     lldb::SBProcess process = debugger.GetSelectedTarget().GetProcess();
+    request.words = WithAddresses(std::move(request.words), process.GetSelectedThread().GetSelectedFrame());
     const bool has_target = request.target.route != worker::TargetRoute::kNone;
     const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0);
     if (!client) return Fails(result, "pygc: " + client.error().message);

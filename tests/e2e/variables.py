@@ -125,6 +125,35 @@ def in_lldb(folder, interpreter):
         raise Wrong("%s: %s" % (e, (ran.out + ran.err)[-300:]))
 
 
+def expressions(folder, interpreter, host):
+    """A variable, a register, an expression where a command takes an address; what would call or write is refused, and nothing runs in the process."""
+    program, truth = write_program(folder), os.path.join(folder, "truth")
+    asked = ["value v", "value $rdi", "show v --limit 2", "referents v", "referrers $rdi --limit 1", "path $rdi", "value w", "value &v->ob_type->ob_base" if host == "GDB" else "value v->ob_type",
+             "value 'getpid()'", "value 'v=0'", "value nothing_of_this_name", "value v"]
+    script = os.path.join(folder, "commands")
+    lines = ["pygc " + a for a in asked]
+    if host == "GDB":
+        command = ["gdb", "-nx", "--batch", "-x", script, interpreter]
+        lines = ["set confirm off", "set pagination off", "set breakpoint pending on", "set startup-with-shell on", "set auto-load off", "source " + os.path.join(LIB, "pygc_gdb.py"), "break PyNumber_Divmod",
+                 "run %s %s >%s" % (program, truth, os.devnull)] + ["python\ntry:\n  gdb.execute(%r)\nexcept gdb.error as e:\n  print(e)\nend" % line for line in lines]
+    else:
+        if not LLDB or not os.path.exists(os.path.join(LIB, "pygc_lldb.so")):
+            raise process.CannotTest("no lldb, or no plugin built")
+        command = [LLDB, "-x", "--batch", "-o", "command source -e false " + script, interpreter]     # which goes on behind a command that is refused
+        lines = ["plugin load " + os.path.join(LIB, "pygc_lldb.so"), "breakpoint set -n PyNumber_Divmod",
+                 "process launch -o %s -- %s %s" % (os.devnull, program, truth)] + lines
+    with open(script, "w") as f:
+        f.write("\n".join(lines) + "\n")
+    ran = process.run(command, 240)
+    said = ran.out + ran.err
+    name, value = expected(folder)[0]
+    line = "%s %s" % (name, value)
+    check(len(re.findall("^" + re.escape(line) + "$", said, re.M)) == 3, "value v, value $rdi, value v again: %s" % said[-1500:])
+    check(said.count(" objects tracked") == 4 and "global 'values' of module __main__" in said and "[0] of list at" in said and re.search("^dict at 0x", said, re.M), "show, referents, referrers, path: %s" % said[-1500:])
+    check(re.search(r"^NoneType None$", said, re.M) and re.search(r"^type <class 'dict'>$", said, re.M), "value w, value of a member: %s" % said[-800:])
+    check("'getpid()'" in said and "'v=0'" in said and "nothing_of_this_name" in said, "what is no expression is not refused: %s" % said[-800:])
+
+
 class Adapter:
     """LLDB's debug adapter, spoken to as an editor does: https://microsoft.github.io/debug-adapter-protocol"""
 
@@ -218,7 +247,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="pygc-variables-")
     try:
         interpreter = with_debug_information(names)
-        rows = (("GDB", in_gdb, ()), ("GDB through gdbserver", in_gdb, (True,)), ("LLDB", in_lldb, ()), ("an editor's debug console", in_an_editor, ()))
+        rows = (("GDB", in_gdb, ()), ("GDB through gdbserver", in_gdb, (True,)), ("LLDB", in_lldb, ()), ("expressions in GDB", expressions, ("GDB",)), ("expressions in LLDB", expressions, ("LLDB",)), ("an editor's debug console", in_an_editor, ()))
         for name, function, more in rows:
             work = tempfile.mkdtemp(dir=folder)
             try:
@@ -232,7 +261,7 @@ def main():
             if verbose or state != "passed":
                 print("%s  %s%s" % (state, name, ": " + why if why else ""))
     except process.CannotTest as e:
-        counts["skipped"] += 4
+        counts["skipped"] += 6
         print("skipped  %s" % e)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
