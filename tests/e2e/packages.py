@@ -70,10 +70,37 @@ def fixture():
     return process.Program(sys.executable, "node_tree")
 
 
+def zsh_file(prefix):
+    """Debian's zsh looks for files of packages in vendor-completions below /usr/share, and below /usr/local/share in site-functions."""
+    return os.path.join("share", "zsh", "vendor-completions" if os.path.basename(prefix) == "usr" else "site-functions", "_pygc")
+
+
+def documents(prefix):
+    """Every link of an installed page leads to a file that is installed."""
+    top, links = os.path.join(prefix, "share", "doc", "pygc"), 0
+    for folder, _, names in os.walk(top):
+        for name in names:
+            if not name.endswith(".md"):
+                continue
+            with open(os.path.join(folder, name), encoding="utf-8") as f:
+                targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", f.read())
+            for target in targets:
+                check(os.path.exists(os.path.join(folder, target)), "%s links to %s" % (name, target))
+            links += len(targets)
+    check(links >= 10, "only %d links" % links)
+    for name, source in (("README.md",) * 2, ("SUPPORT.md",) * 2, ("CHANGELOG.md",) * 2, ("pages/gdb.md", "plugin/gdb/README.md"), ("pages/ci-core.md", "plugin/standalone/pages/ci-core.md"),
+                         ("pages/ARCHITECTURE.md", "core/ARCHITECTURE.md")):
+        texts = []
+        for path in (os.path.join(top, name), os.path.join(process.ROOT, source)):
+            with open(path, "rb") as f:
+                texts.append([line for line in f.read().split(b"\n") if b"](" not in line])
+        check(texts[0] == texts[1], "%s is not as in the sources" % name)
+
+
 def files(prefix, root=""):
     """What the contract names is there, and nothing of this machine's paths is in the texts."""
     wanted = ["bin/pygc", "bin/pygc-triage", "lib/pygc/libpygc.so", "lib/pygc/pygc_gdb.py", "include/pygc.h", "lib/cmake/pygc/pygc-config.cmake", "lib/pkgconfig/pygc.pc",
-              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", "share/zsh/vendor-completions/_pygc", "share/fish/vendor_completions.d/pygc.fish", "share/pygc/schema/leaks.1.schema.json", "share/pygc/ci/pytest_pygc.py", "share/doc/pygc/pages/first-ten-minutes.md", "share/doc/pygc/pages/how-it-works.md", "share/pygc/ci/kubernetes/fan-out.sh"]
+              "share/man/man1/pygc-triage.1", "share/man/man1/pygc.1", "share/bash-completion/completions/pygc", zsh_file(prefix), "share/fish/vendor_completions.d/pygc.fish", "share/pygc/schema/leaks.1.schema.json", "share/pygc/ci/pytest_pygc.py", "share/doc/pygc/pages/first-ten-minutes.md", "share/doc/pygc/pages/how-it-works.md", "share/pygc/ci/kubernetes/fan-out.sh"]
     if os.path.exists(os.path.join(BUILD, "lib", "pygc_lldb.so")):
         wanted.append("lib/pygc/pygc_lldb.so")
     missing = [w for w in wanted if not os.path.exists(os.path.join(prefix, w))]
@@ -170,8 +197,11 @@ def completion(prefix):
         ran = run("fish", "--no-config", "-c", "source %s/share/fish/vendor_completions.d/pygc.fish; complete -C 'pygc sta'" % prefix, env=path)
         check([line.split("\t")[0] for line in ran.stdout.decode().splitlines()] == ["stacks", "status"], "fish: " + said(ran))
     if shutil.which("zsh"):
-        ran = run("zsh", "-n", os.path.join(prefix, "share", "zsh", "vendor-completions", "_pygc"))
+        ran = run("zsh", "-n", os.path.join(prefix, zsh_file(prefix)))
         check(ran.returncode == 0, "zsh: " + said(ran))
+        searched = run("zsh", "-f", "-c", "print -l $fpath").stdout.decode().split()
+        for system in ("/usr/local", "/usr"):
+            check(os.path.join(system, os.path.dirname(zsh_file(system))) in searched, "zsh does not look for completions of %s there: %s" % (system, searched[:4]))
 
 
 def install(folder):
@@ -264,7 +294,7 @@ def main():
             print("FAILED  %s: %s: %s" % (name, type(e).__name__, str(e)[:600]))
 
     def everything(where, prefix):
-        for name, function, more in (("files", files, ()), ("the program", program, ()), ("GDB", in_gdb, ()), ("LLDB", in_lldb, ()), ("C programs", for_developers, (folder,)), ("manual", manual, ()), ("completion", completion, ())):
+        for name, function, more in (("files", files, ()), ("documents", documents, ()), ("the program", program, ()), ("GDB", in_gdb, ()), ("LLDB", in_lldb, ()), ("C programs", for_developers, (folder,)), ("manual", manual, ()), ("completion", completion, ())):
             attempt("%s: %s" % (where, name), function, prefix, *more)
 
     try:

@@ -1,0 +1,27 @@
+# Puts the documentation in DESTINATION (below the prefix): the pages lie together there, so links among them are made to fit.
+# Called while installing, with SOURCE (the tree), WORK (a folder to write in) and DESTINATION set.
+set(_pages "${SOURCE}/plugin/standalone/pages")
+file(GLOB _files "${_pages}/*.md")
+set(_places "README.md=${SOURCE}/README.md" "SUPPORT.md=${SOURCE}/SUPPORT.md" "CHANGELOG.md=${SOURCE}/CHANGELOG.md" "pages/gdb.md=${SOURCE}/plugin/gdb/README.md"
+  "pages/how-it-works.md=${SOURCE}/core/how-it-works.md" "pages/ARCHITECTURE.md=${SOURCE}/core/ARCHITECTURE.md")
+foreach(_file ${_files})
+  get_filename_component(_name "${_file}" NAME)
+  list(APPEND _places "pages/${_name}=${_file}")
+endforeach()
+foreach(_place ${_places})
+  string(REGEX MATCH "^([^=]*)=(.*)$" _all "${_place}")
+  set(_name "${CMAKE_MATCH_1}")
+  # As lines of bytes: nothing in the text means anything to CMake.
+  configure_file("${CMAKE_MATCH_2}" "${WORK}/${_name}" COPYONLY)
+  file(READ "${WORK}/${_name}" _text)
+  if(_name MATCHES "^pages/")
+    string(REPLACE "](../../../core/" "](" _text "${_text}")
+    string(REPLACE "](../../gdb/README.md" "](gdb.md" _text "${_text}")
+  else()
+    string(REPLACE "](plugin/standalone/pages/" "](pages/" _text "${_text}")
+    string(REPLACE "](plugin/gdb/README.md" "](pages/gdb.md" _text "${_text}")
+    string(REPLACE "](core/" "](pages/" _text "${_text}")
+  endif()
+  file(WRITE "${WORK}/${_name}" "${_text}")
+endforeach()
+file(INSTALL DESTINATION "${DESTINATION}" TYPE DIRECTORY FILES "${WORK}/" FILES_MATCHING PATTERN "*.md")
