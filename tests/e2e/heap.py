@@ -133,6 +133,9 @@ def check_memory(live):
     said = process.pygc("-c", core, "heap", "--memory").out
     wrong += [] if re.search(r"not in it: [\d.]+ MB in pages of zeroes", said) else ["the text does not say what was left out"]
     of_live = live.report("heap", "--memory")["memory"]
+    # libffi 3.5 maps a page of its code twice (trampolines): gcore leaves such pages out, and no module says that they were there.
+    twice = of_live.pop("file_bytes") - memory.pop("file_bytes")
+    wrong += [] if 0 <= twice <= 4 * 4096 else ["%d bytes of read-only files more in the process itself" % twice]
     wrong += differ("memory of the process itself", of_live, memory)
     with open(os.path.join(live.program.folder, "stderr"), errors="replace") as f:
         said = re.search(r"# bytes in allocated blocks\s*=\s*([\d,]+)", f.read())

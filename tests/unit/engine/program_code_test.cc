@@ -20,7 +20,7 @@ TEST_CASE("whose code a file is where the library's folder is not known: the usu
   CHECK(OriginOfFile("/usr/lib/python2.7/ctypes/__init__.py", "") == CodeOrigin::kStandardLibrary);
   CHECK(OriginOfFile("/usr/lib64/python3.13t/json/decoder.py", "") == CodeOrigin::kStandardLibrary);
   CHECK(OriginOfFile("/usr/lib/python3/x.py", "") == CodeOrigin::kProgram);
-  CHECK(OriginOfFile("/home/u/python3.12/app.py", "") == CodeOrigin::kProgram);
+  CHECK(OriginOfFile("/srv/python3.12/app.py", "") == CodeOrigin::kProgram);
   CHECK(OriginOfFile("/python", "") == CodeOrigin::kProgram);
   CHECK(OriginOfFile("", "") == CodeOrigin::kProgram);
 }
