@@ -17,6 +17,7 @@ struct Attempt {
   LayoutChoice choice;
   std::size_t interpreters = 0;
   std::string state_lost = {};  // see Runtime::state_lost
+  bool seen_to_fit = false;     // the process was read through the layout; choice.fits also where too much is missing to do that
 };
 
 std::string SiteBuildId(const InterpreterSite& site) {
@@ -40,11 +41,12 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
   Result<LayoutChoice> choice = ResolveLayout(build, process.memory, test, user_layout_file);
   if (!choice) return tl::unexpected(choice.error());
   if (!choice->fits && !located && !site.flavor.trace_refs && site.version < PythonVersion{3, 8, 0, 0, 0}) {
-    // Without a file nothing tells a Py_TRACE_REFS build (Debian's python2.7-dbg) from a release build but that nothing is found.
+    // Without a file nothing tells a Py_TRACE_REFS build (Debian's python2.7-dbg) from a release build but that its objects are found.
     InterpreterSite other = site;
     other.flavor.trace_refs = other.flavor.debug = true;
-    if (Result<Attempt> attempt = TrySite(process, std::move(other), limits, user_layout_file); attempt && attempt->choice.fits) return attempt;
+    if (Result<Attempt> attempt = TrySite(process, std::move(other), limits, user_layout_file); attempt && attempt->seen_to_fit) return attempt;
   }
+  const bool seen_to_fit = choice->fits;
   if (std::string lost = choice->fits ? std::string() : LostState(process, choice->layout, site); !lost.empty()) {
     return Attempt{std::move(site), std::move(*choice), 0, std::move(lost)};
   }
@@ -76,7 +78,7 @@ Result<Attempt> TrySite(const target::Process& process, InterpreterSite site, co
                                              choice->layout.name));
     }
   }
-  Attempt attempt{std::move(site), std::move(*choice), 0, {}};
+  Attempt attempt{std::move(site), std::move(*choice), 0, {}, seen_to_fit};
   attempt.interpreters = ListInterpreters(process.memory, attempt.choice.layout, attempt.site, limits).size();
   return attempt;
 }

@@ -90,6 +90,49 @@ MemoryImage::MemoryImage(std::vector<Segment> segments, std::vector<std::shared_
   ranges.reserve(segments_.size());
   for (const Segment& s : segments_) ranges.push_back(s.range);
   map_ = AddressMap(ranges);
+  SewSegments();
+}
+
+void MemoryImage::SewSegments() {
+  constexpr std::uint64_t kMostBytes = 32u << 20, kLongestReach = 1u << 20, kShortestReach = 512;
+  const auto apart = [&](std::size_t i) {
+    const Segment &a = segments_[i - 1], &b = segments_[i];
+    return a.range.end == b.range.begin && a.bytes + a.range.size() != b.bytes;
+  };
+  std::uint64_t count = 0;
+  for (std::size_t i = 1; i < segments_.size(); ++i) count += apart(i);
+  if (count == 0) return;
+  seam_reach_ = std::min(kLongestReach, kMostBytes / 2 / count);
+  if (seam_reach_ < kShortestReach) {  // a made file: so many borders are in no process
+    seam_reach_ = 0;
+    return;
+  }
+  seams_.reserve(count);
+  for (std::size_t i = 1; i < segments_.size(); ++i) {
+    if (!apart(i)) continue;
+    const Address border = segments_[i].range.begin;
+    Address begin = border, end = border;
+    for (std::size_t k = i; k-- > 0 && segments_[k].range.end == begin && border - begin < seam_reach_;) begin = segments_[k].range.begin;
+    for (std::size_t k = i; k < segments_.size() && segments_[k].range.begin == end && end - border < seam_reach_; ++k) end = segments_[k].range.end;
+    Seam seam{border, {std::max(begin, border - std::min(border, seam_reach_)), end - border < seam_reach_ ? end : border + seam_reach_}, {}};
+    seam.bytes.resize(seam.range.size());
+    const Result<std::size_t> n = Read(seam.range.begin, seam.bytes);
+    if (n && *n == seam.bytes.size()) seams_.push_back(std::move(seam));
+  }
+}
+
+const std::byte* MemoryImage::AcrossBorder(std::uint32_t segment, Address a, std::uint64_t size) const noexcept {
+  constexpr std::uint32_t kMostJoined = 16;  // segments of different kinds that one object or table spans
+  const Segment& first = segments_[segment];
+  Address end = first.range.end;
+  for (std::uint32_t i = segment + 1; i < segments_.size() && i <= segment + kMostJoined && segments_[i].range.begin == end; ++i) {
+    if (segments_[i].bytes != first.bytes + (end - first.range.begin)) break;
+    end = segments_[i].range.end;
+    if (size <= end - a) return first.bytes + (a - first.range.begin);
+  }
+  const auto seam = std::partition_point(seams_.begin(), seams_.end(), [&](const Seam& s) { return s.border < end; });
+  if (seam == seams_.end() || seam->border != end || !seam->range.Contains(a, size)) return nullptr;
+  return seam->bytes.data() + (a - seam->range.begin);
 }
 
 Result<std::size_t> MemoryImage::Read(Address from, std::span<std::byte> out) const {

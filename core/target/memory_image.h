@@ -67,13 +67,16 @@ class MemoryImage {
   /// memory are joined.
   MemoryImage(std::vector<Segment> segments, std::vector<std::shared_ptr<Backing>> backings);
 
-  /// Host bytes of [a, a + size), or nullptr when they are not all present in one segment. `size` may be 0. The hot path: a few nanoseconds.
+  /// Host bytes of [a, a + size), or nullptr when they are not all present. `size` may be 0. The hot path: a few nanoseconds. Across a border of two segments
+  /// whose bytes lie apart in this program (a core whose segments are in another order) it also is nullptr where more than SeamReach() bytes lie on one side.
   [[nodiscard]] const std::byte* At(Address a, std::uint64_t size) const noexcept {
     const std::uint32_t i = map_.Find(a);
     if (i == AddressMap::kNone) return nullptr;
     const Segment& s = segments_[i];
-    return size <= s.range.end - a ? s.bytes + (a - s.range.begin) : nullptr;
+    return size <= s.range.end - a ? s.bytes + (a - s.range.begin) : AcrossBorder(i, a, size);
   }
+  /// Bytes on either side of such a border that At() reaches; 0 where there is no such border.
+  [[nodiscard]] std::uint64_t SeamReach() const noexcept { return seam_reach_; }
 
   /// Copies [from, from + out.size()) across segment borders; returns the bytes copied before the first missing one.
   /// Errors: kFault when not one byte is there.
@@ -103,9 +106,21 @@ class MemoryImage {
   [[nodiscard]] const AddressMap& map() const noexcept { return map_; }
 
  private:
+  /// A copy of the bytes around the border of two segments that continue each other in address, not in host memory.
+  struct Seam {
+    Address border;
+    AddressRange range;
+    std::vector<std::byte> bytes;
+  };
+
+  [[nodiscard]] const std::byte* AcrossBorder(std::uint32_t segment, Address a, std::uint64_t size) const noexcept;
+  void SewSegments();
+
   std::vector<Segment> segments_;
   std::vector<std::shared_ptr<Backing>> backings_;
   AddressMap map_;
+  std::vector<Seam> seams_;  // by border
+  std::uint64_t seam_reach_ = 0;
 };
 
 }  // namespace pygc::target

@@ -155,13 +155,21 @@ def changed(place):
             f.write(data)
         ran = process.pygc("-c", path, *LEAKS)
         if ran.code in (0, 1) and json.loads(ran.out)["complete"]:
-            if good is False or process.result_bytes(ran.out) != place.whole:
+            if process.result_bytes(ran.out) != place.whole or (good is False and unpacked(name, path) != whole):
                 yield "%s: complete" % name
         elif good:
             yield "%s: not complete: exit status %s: %s" % (name, ran.code, ran.tail())
         elif ran.code not in (1, 3, 4) or (ran.code == 4 and len(ran.err.strip().splitlines()) != 1) or "unknown error" in ran.err + ran.out:
             yield "%s: exit status %s: %s" % (name, ran.code, ran.tail())
     os.unlink(path)
+
+
+def unpacked(name, path):
+    """What the format's own program makes of a file: a changed byte of lz4 may be another distance to the same bytes. None where it finds fault."""
+    program = {"gz": "gzip", "xz": "xz", "zst": "zstd", "lz4": "lz4"}[name.split(",")[0]]
+    with open(path, "rb") as f:
+        ran = subprocess.run([program, "-dc"], stdin=f, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return ran.stdout if ran.returncode == 0 else None
 
 
 def tool(command, data):
@@ -676,8 +684,15 @@ def many_segments(core):
 
 
 def gone_but_whole(place):
-    """With all memory in the core no file is needed."""
-    return same(place, "-c", place.edited("gone-whole", lambda c: c.change_note(core_editor.NT_FILE, below(b"/nowhere")), base=0x7F), *LEAKS)
+    """With all memory in the core no file is needed. Up to 3.6 what the collector counts of each generation is in a variable that only .symtab names: it is not told."""
+    core = place.edited("gone-whole", lambda c: c.change_note(core_editor.NT_FILE, below(b"/nowhere")), base=0x7F)
+    if not place.interpreter.version.startswith("3.6."):
+        return same(place, "-c", core, *LEAKS)
+    whole, gone = (json.loads(process.pygc("-c", c, *LEAKS).out) for c in (place.kernel[0x7F], core))
+    for generation in (g for i in whole["result"]["interpreters"] for g in i["generations"]):
+        for counter in ("collections", "collected", "uncollectable"):
+            del generation[counter]
+    return [] if gone["complete"] and gone["result"] == whole["result"] else ["another result than with the files, statistics of the collector apart"]
 
 
 def main():

@@ -44,13 +44,46 @@ TEST_CASE("segments of another kind stay apart, and Read crosses their border") 
   second.writable = true;
   const MemoryImage image({At(0x10000, std::span(bytes).first(0x1000)), second}, {});
   REQUIRE(image.segments().size() == 2);
-  CHECK(image.At(0x10FFC, 8) == nullptr);
+  CHECK(image.At(0x10FFC, 8) == bytes.data() + 0xFFC);  // in host memory they continue each other
   CHECK(image.ReadValue<std::uint64_t>(0x10FFC).value() == LoadUnchecked<std::uint64_t>(bytes.data() + 0xFFC));
   CHECK(image.ReadValue<std::uint64_t>(0x11FFC).error().code == ErrorCode::kFault);
   std::vector<std::byte> out(0x40);
   CHECK(image.Read(0x11FF0, out).value() == 0x10);
   CHECK(image.Read(0x12000, out).error().code == ErrorCode::kFault);
   CHECK(image.Read(0x12000, std::span(out).first(0)).value() == 0);
+}
+
+TEST_CASE("what spans a border of segments is one piece, whatever kind they are of and wherever their bytes lie") {
+  const auto low = Pattern(0x2000, 1), high = Pattern(0x2000, 5), top = Pattern(0x10, 9);
+  const std::span lows(low);
+  std::vector<Segment> segments = {At(0x30000, high), At(0x10000, lows.first(0x1000)), At(0x11000, lows.subspan(0x1000)), At(0x32000, top), At(0x12000, high)};
+  segments[2].writable = !segments[1].writable;  // not joined
+  const MemoryImage image(segments, {});
+  REQUIRE(image.segments().size() == 5);
+  CHECK(image.At(0x10FF8, 0x10) == low.data() + 0xFF8);
+  for (const Address begin : {0x10FF0, 0x11FF0, 0x31FF8})
+    for (const std::uint64_t size : {0x10, 0x18}) {
+      std::vector<std::byte> expected(size);
+      REQUIRE(image.Read(begin, expected) == size);
+      const std::byte* got = image.At(begin, size);
+      REQUIRE(got != nullptr);
+      CHECK(std::equal(expected.begin(), expected.end(), got));
+    }
+  CHECK(image.At(0x13FF8, 0x10) == nullptr);   // nothing follows
+  CHECK(image.At(0x32008, 0x10) == nullptr);
+  CHECK(image.At(0x31FF0, 0x21) == nullptr);
+  CHECK(image.At(0x10000, 0x4001) == nullptr);
+  REQUIRE(image.At(0x10000, 0x4000) != nullptr);  // four segments of three kinds of place
+}
+
+TEST_CASE("borders without number cost a bounded amount of memory") {
+  const auto bytes = Pattern(0x20000, 3);
+  std::vector<Segment> segments;
+  for (std::size_t i = 0; i < 0x10000; ++i) segments.push_back(At(0x100000 + i * 2, std::span(bytes).subspan(0x1FFFE - i * 2, 2)));
+  const MemoryImage image(segments, {});
+  CHECK(image.SeamReach() == 0);
+  CHECK(image.At(0x100000, 3) == nullptr);
+  CHECK(image.At(0x100000, 2) == bytes.data() + 0x1FFFE);
 }
 
 TEST_CASE("where segments overlap, the one that stands first in the vector wins") {
