@@ -1,6 +1,7 @@
 // What the threads have in their hands: the words in their registers and on the used part of their stacks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -10,6 +11,8 @@
 
 namespace pygc::snapshot {
 
+inline constexpr std::uint64_t kRedZone = 128;  // bytes below the stack pointer that a function may use (System V ABI, x86-64)
+
 struct UsedStack {
   AddressRange range;                       // from below the stack pointer (the red zone of x86-64) to where the thread's own memory ends
   const target::Thread* thread = nullptr;
@@ -18,6 +21,16 @@ struct UsedStack {
 /// The stacks of all threads with registers, rising, disjoint. A thread's control block lies at the top of its stack, and other mappings may follow
 /// without a gap; the main thread has its own elsewhere, and there the mapping ends the stack.
 [[nodiscard]] std::vector<UsedStack> UsedStacks(const target::Process& process);
+
+/// What the threads that run have in their registers and on the innermost part of their stacks: what they are just changing is among it. A thread in a system
+/// call changes nothing.
+struct WordsInHand {
+  std::vector<std::uint64_t> words;  // without tags in the low bits; sorted
+  bool any_registers = false;        // false: the image has none, so it cannot be told
+  bool died = false;                 // one of these threads had a signal that says that it did wrong itself
+  [[nodiscard]] bool Has(Address a) const { return a != 0 && std::binary_search(words.begin(), words.end(), a); }
+};
+[[nodiscard]] WordsInHand WordsOfRunningThreads(const target::Process& process);
 
 /// Calls `visit(word, thread)` for each register and each aligned word of the stacks, until it returns false.
 template <typename Visit>
