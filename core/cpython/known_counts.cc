@@ -17,7 +17,7 @@ constexpr Entry kEntries[] = {
     {V(3, 6), V(3, 8), {"module", "_warnings", "", 1, "Python/pylifecycle.c: the module that _PyWarnings_Init() returns is never released"}},
     {V(3, 6), V(3, 7), {"module", "builtins", "", 1, "Python/pylifecycle.c: the module that _PyBuiltin_Init() returns is never released"}},
     {V(3, 6), V(3, 8), {"module", "sys", "", 1, "Python/pylifecycle.c: the module that _PySys_Init() (3.8: _PySys_Create()) gives out is never released"}},
-    {V(3, 7), V(3, 8), {"str", "", "__main__", 1, "Python/_warnings.c, create_filter(): the module's name is put into the filter and not released"}},
+    {V(3, 7), V(3, 8), {"str", "", "__main__", kAnyNumber, "Python/_warnings.c, create_filter(): the module's name is put into the filter and not released, once for each interpreter that is made"}},
     {V(3, 6), V(3, 8), {"str", "", "importlib", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},
     {V(3, 6), V(3, 8), {"str", "", "_bootstrap", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},
     {V(2, 7), V(2, 7), {"long", "['SEM_VALUE_MAX']", "", 1, "Modules/_multiprocessing/multiprocessing.c, init_multiprocessing(): the value is put into a dict and not released"}},
