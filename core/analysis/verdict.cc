@@ -270,6 +270,22 @@ class VerdictBuilder {
     verdict_.held_by_unknown.Subtract(known);
     if (!targets.let_go.empty() && !targets.only_fewer_roots) upper = UpperBoundByItself();
     verdict_.unreachable_upper = upper.value_or(verdict_.unreachable);
+    WeighDeficits(std::move(held.roots));
+  }
+  // A count that is lower than the references to its object is wrong, by a bug or by damage, and was what told whether the object is held. From 3.8 on the
+  // collector keeps such an object, so what hangs on it alone is the difference to the upper bound; before, it may take it for unreachable.
+  void WeighDeficits(NodeSet roots) {
+    if (verdict_.negative_counts == 0) return;
+    bool found = false;
+    candidates_.ForEach([&](NodeId n) {
+      if (!replay_.HasDeficit(n)) return;
+      roots.Erase(n);
+      found = found || verdict_.unreachable_set.Contains(n);
+    });
+    if (found) verdict_.certainty = Certainty::kUnverifiable;
+    NodeSet reached = replay_.NothingReached(candidates_);
+    replay_.Reach(roots, reached);
+    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, reached.Complement().Count());
   }
   // Those of `held` that known roots hold, themselves or through objects that no collection looks at (frozen, immortal). `but`: approximate references
   // decide about these.
@@ -328,7 +344,7 @@ class VerdictBuilder {
     CountWhatIsBeingFreed();
     const heap::Coverage& coverage = heap_.coverage;
     const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0 || LostReferencesMatter();
-    if (partial || verdict_.unreachable_upper != verdict_.unreachable) verdict_.certainty = Certainty::kLowerBound;
+    if ((partial || verdict_.unreachable_upper != verdict_.unreachable) && verdict_.certainty == Certainty::kExact) verdict_.certainty = Certainty::kLowerBound;
   }
 
   // A reference that was not read makes its target look held from outside. Where its source is alive anyway that is what it is; otherwise the target,

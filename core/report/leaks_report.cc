@@ -283,7 +283,7 @@ namespace {
 std::string WhyNotExact(const Header& header) {
   const bool freeing = std::any_of(header.interpreters.begin(), header.interpreters.end(),
                                    [](const CollectorFacts& c) { return c.phase == "freeing" || c.phase == "between"; });
-  return freeing ? "the process was stopped while the collector was freeing them" : "some referents could only be guessed";
+  return freeing ? "the process was stopped while the collector was freeing them" : "some references could only be guessed, or are more than counts say";
 }
 }  // namespace
 
@@ -305,7 +305,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     if (!header.complete)
       return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
     if (header.certainty != Certainty::kExact && r.unreachable_upper == r.unreachable) {
-      return "no object is certainly unreachable; some may be, as part of the referents could not be read";
+      return "no object is certainly unreachable; some may be, as some references could not be read, or are more than counts say";
     }
     if (header.certainty != Certainty::kExact) {
       return fmt::format("no object is certainly unreachable; up to {} may be, as {}", Thousands(r.unreachable_upper), WhyNotExact(header));

@@ -142,9 +142,19 @@ TEST_CASE("more references than counted: the object stays from 3.8 on, and falls
   Verdict v = Replay(text);
   CHECK(text.Names(v.unreachable_set) == "none");
   CHECK(v.negative_counts == 1);
+  CHECK(v.certainty == Certainty::kLowerBound);
+  CHECK(v.unreachable_upper == 2);
   text.heap.deficit_stays_zero = true;
   v = Replay(text);
   CHECK(text.Names(v.unreachable_set) == "a b");
+  CHECK(v.certainty == Certainty::kUnverifiable);
+}
+
+TEST_CASE("a count that is too low of an object that others hold as well changes nothing") {
+  const Verdict v = Replay(ParseHeap("k:list refs=2 -> a, a\na:list refs=1\n"));
+  CHECK(v.negative_counts == 1);
+  CHECK(v.unreachable_upper == 0);
+  CHECK(v.certainty == Certainty::kExact);
 }
 
 TEST_CASE("an approximate reference that decides the verdict makes it a lower bound") {
