@@ -7,6 +7,7 @@
 //
 // Every object is marked in the index when it is met; meeting a mark again is a loop or a merge of two lists, and the list is cut there.
 #include <algorithm>
+#include <optional>
 
 #include "core/cpython/object_header.h"
 #include "core/snapshot/collection_phase.h"
@@ -221,7 +222,7 @@ class ListWalker {
         incomplete_ = true;
         return false;
       }
-      if (fault == LinkFault::kNull && current != list.head && check_back_links && IsHalfLinked(list, before, current)) {
+      if (fault == LinkFault::kNull && current != list.head && check_back_links && IsHalfLinked(list, before, current) && IsInHand(current)) {
         found_.index.Unmark(links_.ObjectOf(current));
         --stretch.count;
         if (wrong_back_links > 0 && links_.Previous(current) != before) --wrong_back_links;
@@ -235,11 +236,12 @@ class ListWalker {
       break;
     }
     Keep(list, stretch);
-    if (wrong_back_links == 1 && first_wrong == current && HasNoBackLinkYet(current) && IsHalfLinked(list, before, current)) {
+    const Address added = wrong_back_links == 1 && first_wrong == current && HasNoBackLinkYet(current) && IsHalfLinked(list, before, current) ? current : 0;
+    const Address gone = wrong_back_links == 1 && IsBeingUntracked(first_wrong) ? *links_.Previous(first_wrong) : 0;
+    if (added != 0 && IsInHand(added)) {
       InFlight(fmt::format("the object at {:#x} was just being added to {} when the process stopped; it is counted", links_.ObjectOf(current), ListName(list)));
-    } else if (wrong_back_links == 1 && IsBeingUntracked(first_wrong)) {
-      InFlight(fmt::format("the object at {:#x} was just being taken off {} when the process stopped; it is not counted",
-                       links_.ObjectOf(*links_.Previous(first_wrong)), ListName(list)));
+    } else if (gone != 0 && IsInHand(gone)) {
+      InFlight(fmt::format("the object at {:#x} was just being taken off {} when the process stopped; it is not counted", links_.ObjectOf(gone), ListName(list)));
     } else if (wrong_back_links > 0) {
       if (first_wrong == list.head) {
         Note(fmt::format("{}: _gc_prev of its head at {:#x} does not lead back", ListName(list), list.head));
@@ -247,7 +249,8 @@ class ListWalker {
         Note(fmt::format("{}: _gc_prev of {} object{} does not lead back, first at {:#x}", ListName(list), wrong_back_links, wrong_back_links == 1 ? "" : "s",
                          links_.ObjectOf(first_wrong)));
       }
-      incomplete_ = incomplete_ || wrong_back_links > gaps.size();
+      // Like that moment, and no thread is at it: a link was overwritten.
+      incomplete_ = incomplete_ || wrong_back_links > gaps.size() || gone != 0 || added != 0;
       for (const Gap& gap : gaps) FillGap(list, gap);
     }
     return true;
@@ -285,6 +288,12 @@ class ListWalker {
   [[nodiscard]] bool IsHalfLinked(const ObjectList& list, Address last, Address added) const {
     const std::optional<Address> tail = links_.Previous(list.head);
     return tail == last || tail == added;
+  }
+
+  // Whoever adds an object to a list or takes it off has it in a register, or near the end of its stack. Where the image has no registers it may be so.
+  [[nodiscard]] bool IsInHand(Address head) {
+    if (!in_hand_) in_hand_ = WordsOfRunningThreads(process_);
+    return !in_hand_->any_registers || in_hand_->Has(head) || in_hand_->Has(links_.ObjectOf(head));
   }
 
   // An untracked object's link back is 0 [3.8+]; older releases leave what was there.
@@ -513,6 +522,7 @@ class ListWalker {
   std::uint64_t steps_ = 0;
   cpython::ObjectHeaderReader header_{runtime_};
   std::vector<UsedStack> stacks_;  // only while a collection runs
+  std::optional<WordsInHand> in_hand_;
   bool collecting_ = false;
   bool cancelled_ = false, incomplete_ = false, needs_finer_ = false;
 };

@@ -311,6 +311,37 @@ TEST_CASE("an object that is just being untracked is recognised and not counted"
   CHECK(damaged.Text().find("note: generation 0 of interpreter 0: _gc_prev of 1 object does not lead back") != std::string::npos);
 }
 
+TEST_CASE("what looks like such a moment is one only where a thread has the object in hand") {
+  constexpr Address kThreadStack = 0x7ffd00000000;
+  for (const bool in_hand : {true, false}) {
+    CAPTURE(in_hand);
+    const auto thread = [&](Lists& lists, int object) {
+      lists.fake.Map(kThreadStack, 0x1000);
+      lists.fake.AddThread(1, kThreadStack + 0x700);
+      if (in_hand) lists.fake.base.threads.back().registers[14] = Lists::Head(object) + 16;
+    };
+    Lists untracked;
+    untracked.Generation(0, {1, 2, 3});
+    untracked.fake.WriteWords(Lists::Head(1), {Lists::Head(3)});
+    thread(untracked, 2);
+    CHECK(untracked.Text().starts_with(in_hand ? "gen 0: 1 3\nmoment: " : "gen 0: 1 2 3\nnote: "));
+    CHECK(untracked.Text().ends_with("incomplete\n") == !in_hand);
+    Lists tracked;
+    tracked.Generation(0, {1, 2, 3});
+    tracked.fake.WriteWords(Lists::Head(3) + 8, {0});
+    thread(tracked, 3);
+    CHECK(tracked.Text().starts_with(in_hand ? "gen 0: 1 2 3\nmoment: " : "gen 0: 1 2 3\nnote: "));
+    CHECK(tracked.Text().ends_with("incomplete\n") == !in_hand);
+    Lists half;
+    half.Generation(0, {1, 2});
+    half.fake.WriteWords(Lists::Head(2), {Lists::Head(3)});
+    half.fake.WriteWords(Lists::Head(3), {0, 0, 1, kSomeType});
+    thread(half, 3);
+    CHECK((half.Text().find("\nmoment: ") != std::string::npos) == in_hand);
+    CHECK((half.Text().find("\nnote: ") != std::string::npos) == !in_hand);
+  }
+}
+
 TEST_CASE("lists that are just being joined are whole at each of the stores") {
   // gc_list_merge(young, old): to_tail->next = first; first->prev = to_tail; last->next = to; to->prev = last; then young is emptied.
   for (int stores = 1; stores <= 4; ++stores) {
