@@ -150,6 +150,20 @@ report::ExportAudit AuditOf(const CommandInput& in) {
   return out;
 }
 
+// With these, what `roots` leads to is what is in use.
+Result<std::vector<report::ExportRoot>> HeldByCount(const CommandInput& in) {
+  const Result<const analysis::RootPaths*> paths = RootPathsOf(in, false);
+  if (!paths) return tl::unexpected(paths.error());
+  std::vector<report::ExportRoot> out;
+  for (std::size_t i = 0; i < (*paths)->starts.size(); ++i) {
+    if ((*paths)->root[i] != analysis::RootPaths::kCountOnly) continue;
+    const heap::NodeId n = (*paths)->starts[i];
+    const char* const why = in.heap.refcount[n] == heap::kImmortal ? "immortal, so nobody need hold it" : "its count is higher than the references found to it: who holds it is not known";
+    out.push_back({n, "count", why});
+  }
+  return out;
+}
+
 constexpr std::uint64_t kMaxFrames = 1u << 24;  // of all tracebacks together; tables that lead to each other in circles would have no end
 
 report::ExportAllocations AllocationsOf(const CommandInput& in, const std::vector<Address>& lost) {
@@ -193,6 +207,7 @@ report::ExportInput ExportInputOf(const CommandInput& in, EdgeLabels& labels) {
   std::vector<Address> lost;
   for (const report::ExportLostObject& o : input.audit.lost_objects) lost.push_back(o.address);
   input.allocations = [&in, lost] { return AllocationsOf(in, lost); };
+  input.held_by_count = [&in] { return HeldByCount(in); };
   return input;
 }
 

@@ -183,7 +183,7 @@ class Reader {
 
   Result<void> Roots() {
     // Without the words of native memory that an audit adds: they may be references, and no search for paths starts with them.
-    Rows rows(db_.get(), "SELECT object_id FROM roots WHERE kind NOT IN ('stack', 'register', 'native') AND NOT (kind = 'static' AND detail GLOB '*+0x[0-9a-f]*')");
+    Rows rows(db_.get(), "SELECT object_id FROM roots WHERE kind NOT IN ('stack', 'register', 'native', 'count') AND NOT (kind = 'static' AND detail GLOB '*+0x[0-9a-f]*')");
     while (rows.Next()) {
       const auto n = static_cast<std::uint64_t>(rows.Integer(0, -1));
       if (n >= out_.heap.size() && n < out_.heap.size() + passed_over_) continue;

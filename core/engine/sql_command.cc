@@ -44,6 +44,9 @@ std::vector<SqlRow> RootRows(const CommandInput& in, const report::ExportInput& 
     if (n == heap::kNoNode) continue;
     rows.push_back({SqlValue::Integer(n), SqlValue::Text(heap::RootKindName(root.kind)), SqlValue::Text(heap::DescribeRoot(*in.roots, root))});
   }
+  if (const Result<std::vector<report::ExportRoot>> held = graph.held_by_count(); held) {
+    for (const report::ExportRoot& r : *held) rows.push_back({SqlValue::Integer(r.object), SqlValue::Text(r.kind), SqlValue::Text(r.detail)});
+  }
   std::stable_sort(rows.begin(), rows.end(), [](const SqlRow& a, const SqlRow& b) { return a[0].integer < b[0].integer; });
   return rows;
 }

@@ -83,6 +83,8 @@ struct ExportInput {
   ExportAudit audit = {};
   /// Makes the rows of `allocations` and `tracebacks`; empty: there are none.
   std::function<ExportAllocations()> allocations = {};
+  /// Makes the rows of `roots` for objects in use that no known root leads to; empty: not asked for. Errors: kCancelled.
+  std::function<Result<std::vector<ExportRoot>>()> held_by_count = {};
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

@@ -41,9 +41,9 @@ std::string EnvelopeLine(const ExportInput& input) {
   return line + "\n";
 }
 
-// What the audit adds, behind the objects. False where nobody reads any more.
+// What the audit adds, behind the objects, and `held` among the roots. False where nobody reads any more.
 template <typename Flush>
-bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush) {
+bool WriteAudit(const ExportInput& input, const std::vector<ExportRoot>& held, fmt::memory_buffer& out, Flush&& flush) {
   std::uint64_t id = input.heap.size();
   for (const ExportLostObject& o : input.audit.lost_objects) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"object\",\"id\":{},\"address\":\"{:#x}\"", id++, o.address);
@@ -61,9 +61,11 @@ bool WriteAudit(const ExportInput& input, fmt::memory_buffer& out, Flush&& flush
                    JsonString(heap::DescribeRoot(*input.roots, root)));
     if (!flush(kWriteBytes)) return false;
   }
-  for (const ExportRoot& r : input.audit.roots) {
-    fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", r.object, r.kind, JsonString(r.detail));
-    if (!flush(kWriteBytes)) return false;
+  for (const std::vector<ExportRoot>* const roots : {&held, &input.audit.roots}) {
+    for (const ExportRoot& r : *roots) {
+      fmt::format_to(std::back_inserter(out), "{{\"record\":\"root\",\"object\":{},\"kind\":\"{}\",\"detail\":{}}}\n", r.object, r.kind, JsonString(r.detail));
+      if (!flush(kWriteBytes)) return false;
+    }
   }
   for (const ExportFinding& f : input.audit.findings) {
     fmt::format_to(std::back_inserter(out), "{{\"record\":\"refcount_finding\",\"object\":{},\"kind\":\"{}\",\"recorded\":{},\"found\":{},\"evidence\":{}}}\n",
@@ -143,7 +145,13 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     reading = reading && flush(kWriteBytes);
   });
   if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");
-  if (reading && WriteAudit(input, out, flush) && WriteAllocations(input, out, flush)) flush(1);
+  std::vector<ExportRoot> held;
+  if (reading && input.held_by_count) {
+    Result<std::vector<ExportRoot>> found = input.held_by_count();
+    if (!found) return tl::unexpected(found.error());
+    held = *std::move(found);
+  }
+  if (reading && WriteAudit(input, held, out, flush) && WriteAllocations(input, out, flush)) flush(1);
   return {};
 }
 

@@ -267,6 +267,12 @@ class Writer {
       const std::string detail = JsonSafe(heap::DescribeRoot(*input_.roots, root));
       if (!insert.Integer(1, n).Text(2, heap::RootKindName(root.kind)).Text(3, detail).Step()) return Failed();
     }
+    if (!input_.held_by_count) return {};
+    const Result<std::vector<ExportRoot>> held = input_.held_by_count();
+    if (!held) return tl::unexpected(held.error());
+    for (const ExportRoot& r : *held) {
+      if (!insert.Integer(1, r.object).Text(2, r.kind).Text(3, r.detail).Step()) return Failed();
+    }
     return {};
   }
 

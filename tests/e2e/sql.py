@@ -117,10 +117,15 @@ def check_frames(dump):
 
 
 def check_dominators(dump):
-    """What the top dominators retain is everything that is reached (heap.py checks single ones in a second way)."""
-    whole, tops = dump.sql("select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
-                           "select sum(retained_objects), sum(retained) from dominators where dominator_id is null")
-    return explain.differ("objects, bytes", tops["rows"], whole["rows"]) + ([] if whole["rows"][0][0] > 10000 else ["only %s objects" % whole["rows"]])
+    """What the top dominators retain is everything that is reached (heap.py checks single ones in a second way); the roots lead to all of it, and nothing
+    dominates a root."""
+    whole, tops, left, dominated = dump.sql(
+        "select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
+        "select sum(retained_objects), sum(retained) from dominators where dominator_id is null",
+        "with recursive r(id) as (select object_id from roots union select dst from refs join r on src = r.id) select count(*) from dominators where object_id not in (select id from r)",
+        "select count(*) from roots r join dominators d on d.object_id = r.object_id where d.dominator_id is not null")
+    wrong = explain.differ("objects that no root leads to", left["rows"], [[0]]) + explain.differ("roots that something dominates", dominated["rows"], [[0]])
+    return wrong + explain.differ("objects, bytes", tops["rows"], whole["rows"]) + ([] if whole["rows"][0][0] > 10000 else ["only %s objects" % whole["rows"]])
 
 
 def check_referrers(dump):
