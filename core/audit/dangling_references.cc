@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/audit/freed_memory.h"
+#include "core/snapshot/dangling_references.h"
 
 namespace pygc::audit {
 
@@ -17,13 +17,13 @@ constexpr NodeId kProgressStep = 65536;
 }  // namespace
 
 std::vector<heap::DanglingReference> FindDangling(const AuditInput& in, const std::vector<heap::Auditable>& counts, ProgressSink& progress) {
-  const FreedMemory freed(in.reader, in.blocks);
+  const snapshot::ReferentTest test(in.reader, [&in](Address a) { return in.blocks.IsFree(a); });
   std::vector<heap::DanglingReference> found;
   objects::ReferentBuffer referents;
   std::vector<objects::OwnedSlot> owned;
   std::vector<objects::LabelledReferent> labelled;
   bool stopped = false;
-  const auto dangles = [&](Address a) { return in.heap.index.Find(a) == heap::kNoNode && freed.WhyNoObject(a) != nullptr; };
+  const auto dangles = [&](Address a) { return in.heap.index.Find(a) == heap::kNoNode && test.WhyNoLiveObject(a) != nullptr; };
   const auto add = [&](Address target, NodeId holder, std::string place) {
     if (found.size() < kMaxDangling) found.push_back({target, holder, std::move(place)});
   };

@@ -11,7 +11,6 @@ using heap::kNoNode;
 using heap::LinkKind;
 using heap::NodeId;
 
-constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free structures keep tags in the upper bits of a pointer
 constexpr std::uint64_t kObjectsPerUpdate = 1u << 20;
 // Nodes ahead of the one in work whose type and offsets, and whose edges, are asked for.
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;

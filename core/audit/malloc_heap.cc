@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/audit/static_data.h"
+
 namespace pygc::audit {
 
 namespace {
@@ -126,8 +128,7 @@ void MallocHeap::FindState(MallocArea& area) {
   // into the heap.
   for (const target::Segment& s : process_->memory.segments()) {
     if (!s.writable || !s.readable || s.bytes == nullptr) continue;
-    const bool of_module = s.module != 0xFFFFFFFFu || process_->FindModule(s.range.begin) != nullptr || (s.range.begin > 0 && process_->FindModule(s.range.begin - 1) != nullptr);
-    if (!of_module) continue;
+    if (ModuleOfData(*process_, s.range.begin) == nullptr) continue;
     for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
       if (LoadUnchecked<std::uint64_t>(s.bytes + (a - s.range.begin)) != area.top || a < kTop) continue;
       const Address state = a - kTop;
@@ -157,7 +158,7 @@ std::optional<AddressRange> MallocHeap::ChunkAt(Address a) const {
     for (Address chunk = area.range.begin; chunk < area.range.end;) {
       const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
       if (bytes < kHead || bytes > area.range.end - chunk) break;
-      if (a < chunk + bytes) return AddressRange{chunk + kHead, chunk + bytes};
+      if (a < chunk + bytes + 8) return AddressRange{chunk + kHead, std::min(chunk + bytes + 8, area.range.end)};  // prev_size of the next one is this one's
       chunk += bytes;
     }
   }

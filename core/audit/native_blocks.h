@@ -16,6 +16,7 @@ namespace pygc::audit {
 
 using BlockId = std::uint32_t;
 inline constexpr BlockId kNoBlock = 0xFFFFFFFFu;
+inline constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;  // lock-free structures keep tags in the upper bits of a pointer
 
 /// All such blocks, numbered by address. Memory of no known allocator is in none of them.
 class NativeBlocks {

@@ -6,6 +6,8 @@
 #include <bit>
 #include <numeric>
 
+#include "core/audit/static_data.h"
+
 namespace pygc::audit {
 
 namespace {
@@ -126,9 +128,7 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
   std::uint64_t most = 0;
   for (const target::Segment& s : memory.segments()) {
     if (!s.writable || s.bytes == nullptr) continue;
-    const target::Module* const module = process_->FindModule(s.range.begin);
-    const bool behind = module == nullptr && s.range.begin > 0 && process_->FindModule(s.range.begin - 1) == &process_->modules[runtime_->module_index];
-    if (module != &process_->modules[runtime_->module_index] && !behind) continue;
+    if (ModuleOfData(*process_, s.range.begin) != &process_->modules[runtime_->module_index]) continue;
     for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
       const Address candidate = Word(s.bytes + (a - s.range.begin), 0);
       if (candidate % 16 != 0 || candidate < 4096 || memory.At(candidate, kInitialArenas * arena_size_) == nullptr) continue;

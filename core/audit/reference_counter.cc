@@ -16,7 +16,6 @@
 #include <span>
 
 #include "core/audit/dangling_references.h"
-#include "core/audit/freed_memory.h"
 #include "core/audit/held_marker.h"
 #include "core/audit/instance_plans.h"
 #include "core/audit/memory_cover.h"
@@ -26,7 +25,9 @@
 #include "core/audit/unreached_objects.h"
 #include "core/base/free_memory.h"
 #include "core/base/parallel.h"
+#include "core/snapshot/dangling_references.h"
 #include "core/snapshot/stray_objects.h"
+#include "core/snapshot/thread_words.h"
 
 namespace pygc::audit {
 
@@ -36,16 +37,15 @@ using heap::kNoNode;
 using heap::NodeId;
 using objects::OwnedSlot;
 using objects::TypeFacts;
+using snapshot::kRedZone;
 
 constexpr unsigned kPieceShift = 14;
 constexpr std::size_t kLookAhead = 8;    // objects between the first sight of a dict and its table
 constexpr std::size_t kEdgesAhead = 16;  // between the first sight of a reference and the count of its target
 constexpr std::size_t kKeyBatch = 512;
 constexpr std::size_t kAskedPiece = 1024;
-constexpr std::uint64_t kRedZone = 128;       // below the stack pointer, x86-64 ABI
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
-constexpr std::uint64_t kUserBits = (std::uint64_t{1} << 48) - 1;
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
 
@@ -95,6 +95,7 @@ class Counter {
     CloseUnused();
     if (!SeeObjects()) return Stopped();
     CloseTables();
+    CloseSlack();
     // With Py_TRACE_REFS lists lead from every object to every other, and objects that the snapshot does not have are not looked for: there all is held.
     if (!TracesReferences()) {
       const std::vector<OpenBlock> open = FindOpenBlocks(in_.blocks, in_.chunks, cover_, limits_.threads);
@@ -163,7 +164,7 @@ class Counter {
 
   void Classify() {
     const bool static_counts = in_.reader.runtime().refcount == cpython::RefcountFormat::kPlain;
-    const FreedMemory freed(in_.reader, in_.blocks);
+    const snapshot::ReferentTest referents(in_.reader);
     audit_.auditable.assign(heap_.size(), heap::Auditable::kYes);
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const std::uint32_t count = heap_.refcount[n];
@@ -180,7 +181,7 @@ class Counter {
       // Few counts can be the lower half of an address.
       if (count == heap::kSaturated || (!static_counts && (count == heap::kImmortal || (count != 0 && count % 8 == 0)))) {
         const std::byte* const p = memory_.At(a, in_.reader.runtime().layout.Size(cpython::Struct::PyObject));
-        if (p != nullptr && freed.HasLinkForCount(p)) is = heap::Auditable::kFreed;
+        if (p != nullptr && referents.HasLinkForCount(p)) is = heap::Auditable::kFreed;
       }
     });
   }
@@ -338,6 +339,12 @@ class Counter {
     body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
     body.end -= std::min(body.size(), body.size() % 8);
     return body;
+  }
+  // The last word of a malloc chunk lies in the head of the next one. Where all before it belongs to an object, it is room that nobody asked for.
+  void CloseSlack() {
+    in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+      if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
+    });
   }
   // Tables whose entries hold no count (2.7: but the dummies of removed ones do), and which are no objects of the snapshot where the collector does not track them.
   void CloseTables() {

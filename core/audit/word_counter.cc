@@ -4,17 +4,14 @@
 
 #include <algorithm>
 
-namespace pygc::audit {
+#include "core/snapshot/thread_words.h"
 
-namespace {
+namespace pygc::audit {
 
 using heap::kNoNode;
 using heap::NodeId;
 using heap::RootKind;
-
-constexpr std::uint64_t kRedZone = 128;  // below the stack pointer, x86-64 ABI
-
-}  // namespace
+using snapshot::kRedZone;
 
 void WordCounter::NumberUnreached() {
   if (audit_.unreached.empty()) return;
@@ -48,8 +45,7 @@ bool WordCounter::IsKnownSlot(Address slot) const {
 
 std::pair<RootKind, std::string> WordCounter::PlaceOf(Address slot) const {
   const target::Process& process = in_.reader.process();
-  const target::Module* module = process.FindModule(slot);
-  if (module == nullptr && statics_.Holds(slot)) module = process.FindModule(process.memory.Find(slot)->range.begin - 1);  // .bss
+  const target::Module* const module = ModuleOfData(process, slot);
   if (module != nullptr) {
     const std::string file = module->path.substr(module->path.rfind('/') + 1);
     const std::uint64_t linked = slot - static_cast<Address>(module->load_bias);

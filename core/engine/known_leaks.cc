@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/audit/reference_counter.h"
+#include "core/audit/static_data.h"
 #include "core/cpython/known_counts.h"
 
 namespace pygc::engine {
@@ -110,10 +111,7 @@ class Matcher {
   }
   // The module in whose static data the address lies.
   [[nodiscard]] const target::Module* ModuleOf(Address a) const {
-    const target::Process& process = in_.reader.process();
-    if (const target::Module* const module = process.FindModule(a)) return module;
-    const target::Segment* const s = process.memory.Find(a);
-    return s != nullptr && s->range.begin > 0 ? process.FindModule(s->range.begin - 1) : nullptr;  // .bss
+    return audit::ModuleOfData(in_.reader.process(), a);
   }
   [[nodiscard]] bool IsInterpreter(const target::Module& module) const {
     const std::uint32_t own = in_.reader.runtime().module_index;

@@ -24,6 +24,7 @@
 #include "core/engine/exit_status.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
+#include "core/engine/lost_references.h"
 #include "core/engine/old_heap.h"
 #include "core/engine/roots.h"
 #include "core/engine/saved_index.h"
@@ -239,6 +240,7 @@ struct Session::Impl {
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
       made.audit->in_flux = TakeInFlux(process, made.heap, made.audit->counts, made.audit->judged);
       made.audit->known = TakeKnownLeaks(input, Labels(own, request.redact), made.audit->judged, progress);
+      if (Result<void> doubted = SetAsideDoubtful(own, request.limits, progress, made.heap, made.audit->counts, made.audit->judged); !doubted) return tl::unexpected(doubted.error());
       made.audit->deficit_sources = FindDeficitSources(own, made.heap, made.audit->judged.findings);
       made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
       made.audit_seconds = SecondsSince(start);
@@ -248,9 +250,8 @@ struct Session::Impl {
   }
 
   // A reference that was lost makes what it led to look held from outside. So where it is not known who holds an object, and of what is unreachable, each
-  // reference is looked at; with leaves all were.
+  // reference is looked at.
   static Result<void> LookBehindVerdict(const objects::ObjectReader& reader, const Limits& limits, ProgressSink& progress, Analysis& made) {
-    if (made.heap.with_leaves) return {};
     graph::NodeSet doubtful = made.verdict.unreachable_set;
     doubtful.Unite(made.verdict.held_by_unknown);
     const Result<std::uint64_t> dangling = snapshot::CheckReferences(reader, doubtful, limits, progress, made.heap);

@@ -4,13 +4,13 @@
 #include <algorithm>
 
 #include "core/analysis/in_degree.h"
-#include "core/audit/freed_memory.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/command.h"
 #include "core/engine/type_rules.h"
 #include "core/report/numbers.h"
 #include "core/report/verify_report.h"
+#include "core/snapshot/dangling_references.h"
 #include "core/snapshot/stray_objects.h"
 #include "core/snapshot/traverse_check.h"
 
@@ -156,7 +156,7 @@ class VerifyCommand {
       return;
     }
     report::VerifyCheck& check = Add("references", "every reference of a tracked object leads to an object, and to none that was freed", 0);
-    const audit::FreedMemory freed(in_.reader, pools);
+    const snapshot::ReferentTest test(in_.reader, [&pools](Address a) { return pools.IsFree(a); });
     objects::ReferentBuffer referents;
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address object) {
       if (outcome_.interrupted || !heap_.IsTracked(n) || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0 || IsDying(n)) return;
@@ -169,10 +169,29 @@ class VerifyCommand {
       for (const Address to : referents) {
         ++check.checked;
         if (const NodeId target = heap_.index.Find(to); target != heap::kNoNode && heap_.IsTracked(target)) continue;  // looked at for itself
-        if (const char* const wrong = freed.WhyNoObject(to)) Found(check, fmt::format("{} refers to {:#x}, {}", ObjectText(n), to, wrong));
+        if (const char* const wrong = test.WhyNoLiveObject(to)) Found(check, fmt::format("{} refers to {:#x}, {}", ObjectText(n), to, wrong));
       }
     });
     if (outcome_.interrupted) report_.not_checked.push_back({"references", "stopped before all were checked"});
+    CheckMembers();
+  }
+
+  // What an object of its type always has, and what it counts itself.
+  void CheckMembers() {
+    graph::NodeSet tracked(heap_.size());
+    for (NodeId n = 0; n < heap_.size(); ++n) {
+      if (heap_.IsTracked(n)) tracked.Insert(n);
+    }
+    const Result<std::vector<snapshot::LostReferences>> lost = snapshot::FindLostReferences(in_.reader, heap_, tracked, in_.request.limits, in_.progress);
+    if (!lost) {
+      outcome_.interrupted = true;
+      report_.not_checked.push_back({"members", "stopped before all were checked"});
+      return;
+    }
+    report::VerifyCheck& check = Add("members", "no item that a container counts, and no field that is set once, is NULL", heap_.coverage.objects);
+    for (const snapshot::LostReferences& of : *lost) {
+      if (of.absent > 0) Found(check, fmt::format("{} lacks {} that it should have", ObjectText(of.node), report::Counted(of.absent, "member")));
+    }
   }
 
   void CompareReaders(report::Header& header) {

@@ -9,26 +9,29 @@ namespace {
 using cpython::Field;
 using F = KnownField;
 
-constexpr Field kAlways = Field::PyObject_ob_type;
+constexpr Field kAnyLayout = Field::PyObject_ob_type;
+constexpr Presence kUntilCleared = Presence::kUntilCleared;
+constexpr Presence kAlways = Presence::kAlways;
 
 // Field lists in the order of the traverse functions. CPython: the *_traverse functions of Objects/ and Modules/ [2.7, 3.6-3.15].
 
-constexpr F kFunction[] = {{Field::PyFunctionObject_func_code, "__code__"},
-                           {Field::PyFunctionObject_func_globals, "__globals__"},
+constexpr F kFunction[] = {{Field::PyFunctionObject_func_code, "__code__", kUntilCleared},
+                           {Field::PyFunctionObject_func_globals, "__globals__", kUntilCleared},
                            {Field::PyFunctionObject_func_builtins, "__builtins__"},
                            {Field::PyFunctionObject_func_module, "__module__"},
                            {Field::PyFunctionObject_func_defaults, "__defaults__"},
                            {Field::PyFunctionObject_func_kwdefaults, "__kwdefaults__"},
                            {Field::PyFunctionObject_func_doc, "__doc__"},
-                           {Field::PyFunctionObject_func_name, "__name__"},
+                           {Field::PyFunctionObject_func_name, "__name__", kUntilCleared},
                            {Field::PyFunctionObject_func_dict, "__dict__"},
                            {Field::PyFunctionObject_func_closure, "__closure__"},
                            {Field::PyFunctionObject_func_annotations, "__annotations__"},
                            {Field::PyFunctionObject_func_annotate, "__annotate__"},
                            {Field::PyFunctionObject_func_typeparams, "__type_params__"},
                            {Field::PyFunctionObject_func_qualname, "__qualname__"}};
-constexpr F kMethod[] = {{Field::PyMethodObject_im_func, "__func__"}, {Field::PyMethodObject_im_self, "__self__"}, {Field::PyMethodObject_im_class, "im_class"}};
-constexpr F kInstanceMethod[] = {{Field::PyInstanceMethodObject_func, "__func__"}};
+constexpr F kMethod[] = {{Field::PyMethodObject_im_func, "__func__", kUntilCleared}, {Field::PyMethodObject_im_self, "__self__", kUntilCleared}};
+constexpr F kOldMethod[] = {{Field::PyMethodObject_im_func, "__func__", kUntilCleared}, {Field::PyMethodObject_im_self, "__self__"}, {Field::PyMethodObject_im_class, "im_class"}};
+constexpr F kInstanceMethod[] = {{Field::PyInstanceMethodObject_func, "__func__", kUntilCleared}};
 constexpr F kCFunction[] = {{Field::PyCFunctionObject_m_self, "__self__"}, {Field::PyCFunctionObject_m_module, "__module__"}};
 constexpr F kCMethod[] = {
     {Field::PyCMethodObject_mm_class, "mm_class"}, {Field::PyCFunctionObject_m_self, "__self__"}, {Field::PyCFunctionObject_m_module, "__module__"}};
@@ -40,29 +43,29 @@ constexpr F kProperty[] = {{Field::propertyobject_prop_get, "fget"},
                            {Field::propertyobject_prop_name, "__name__"}};
 constexpr F kClassMethod[] = {{Field::classmethod_cm_callable, "__func__"}, {Field::classmethod_cm_dict, "__dict__"}};
 constexpr F kStaticMethod[] = {{Field::staticmethod_sm_callable, "__func__"}, {Field::staticmethod_sm_dict, "__dict__"}};
-constexpr F kDescriptor[] = {{Field::PyDescrObject_d_type, "__objclass__"}};
-constexpr F kMappingProxy[] = {{Field::mappingproxyobject_mapping, "mapping"}};
-constexpr F kMethodWrapper[] = {{Field::wrapperobject_descr, "descr"}, {Field::wrapperobject_self, "__self__"}};
+constexpr F kDescriptor[] = {{Field::PyDescrObject_d_type, "__objclass__", kUntilCleared}};
+constexpr F kMappingProxy[] = {{Field::mappingproxyobject_mapping, "mapping", kUntilCleared}};
+constexpr F kMethodWrapper[] = {{Field::wrapperobject_descr, "descr", kUntilCleared}, {Field::wrapperobject_self, "__self__", kUntilCleared}};
 constexpr F kSuper[] = {{Field::superobject_obj, "__self__"}, {Field::superobject_type, "__thisclass__"}, {Field::superobject_obj_type, "__self_class__"}};
-constexpr F kPartial[] = {{Field::partialobject_fn, "func"},
-                          {Field::partialobject_args, "args"},
-                          {Field::partialobject_kw, "keywords"},
+constexpr F kPartial[] = {{Field::partialobject_fn, "func", kUntilCleared},
+                          {Field::partialobject_args, "args", kUntilCleared},
+                          {Field::partialobject_kw, "keywords", kUntilCleared},
                           {Field::partialobject_dict, "__dict__"}};
 
 constexpr F kTypeObject[] = {{Field::PyTypeObject_tp_dict, "__dict__"}, {Field::PyTypeObject_tp_cache, "tp_cache"}, {Field::PyTypeObject_tp_mro, "__mro__"},
                              {Field::PyTypeObject_tp_bases, "__bases__"}, {Field::PyTypeObject_tp_base, "__base__"}, {Field::PyHeapTypeObject_ht_module, "ht_module"}};
 constexpr F kModuleFields[] = {{Field::PyModuleObject_md_dict, "__dict__"}};
 constexpr F kWeakref[] = {{Field::PyWeakReference_wr_callback, "__callback__"}};
-constexpr F kSlice[] = {{Field::PySliceObject_start, "start"}, {Field::PySliceObject_stop, "stop"}, {Field::PySliceObject_step, "step"}};
+constexpr F kSlice[] = {{Field::PySliceObject_start, "start", kUntilCleared}, {Field::PySliceObject_stop, "stop", kUntilCleared}, {Field::PySliceObject_step, "step", kUntilCleared}};
 constexpr F kMemoryView[] = {{Field::PyMemoryViewObject_mbuf, "mbuf"}};
 constexpr F kOldMemoryView[] = {{Field::PyMemoryViewObject_base, "base"}, {Field::PyMemoryViewObject_view_obj, "obj"}};
 constexpr F kManagedBuffer[] = {{Field::PyManagedBufferObject_master_obj, "obj"}};
 constexpr F kNamespace[] = {{Field::PyNamespaceObject_ns_dict, "__dict__"}};
 constexpr F kDefaultDict[] = {{Field::defdictobject_default_factory, "default_factory"}};
-constexpr F kDictView[] = {{Field::PyDictViewObject_dv_dict, "dict"}};
+constexpr F kDictView[] = {{Field::PyDictViewObject_dv_dict, "dict", kUntilCleared}};
 
-constexpr F kOldFrame[] = {{Field::PyFrameObject_f_back, "f_back"},         {Field::PyFrameObject_f_code, "f_code"},
-                           {Field::PyFrameObject_f_builtins, "f_builtins"}, {Field::PyFrameObject_f_globals, "f_globals"},
+constexpr F kOldFrame[] = {{Field::PyFrameObject_f_back, "f_back"},         {Field::PyFrameObject_f_code, "f_code", kAlways},
+                           {Field::PyFrameObject_f_builtins, "f_builtins", kAlways}, {Field::PyFrameObject_f_globals, "f_globals", kAlways},
                            {Field::PyFrameObject_f_locals, "f_locals"},     {Field::PyFrameObject_f_trace, "f_trace"},
                            {Field::PyFrameObject_f_exc_type, "f_exc_type"}, {Field::PyFrameObject_f_exc_value, "f_exc_value"},
                            {Field::PyFrameObject_f_exc_traceback, "f_exc_traceback"}};
@@ -73,31 +76,31 @@ constexpr F kFrameProxy[] = {{Field::PyFrameObject_f_back, "f_back"},
                              {Field::PyFrameObject_f_overwritten_fast_locals, "f_overwritten_fast_locals"}};
 constexpr F kOldGenerator[] = {{Field::PyGenObject_gi_frame, "gi_frame"},
                                {Field::PyGenObject_gi_code, "gi_code"},
-                               {Field::PyGenObject_gi_name, "__name__"},
-                               {Field::PyGenObject_gi_qualname, "__qualname__"},
+                               {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
+                               {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
                                {Field::PyGenObject_gi_exc_state_exc_type, "gi_exc_type"},
                                {Field::PyGenObject_gi_exc_state_exc_value, "gi_exc_value"},
                                {Field::PyGenObject_gi_exc_state_exc_traceback, "gi_exc_traceback"}};
 constexpr F kOldCoroutine[] = {{Field::PyGenObject_gi_frame, "cr_frame"},
                                {Field::PyGenObject_gi_code, "cr_code"},
-                               {Field::PyGenObject_gi_name, "__name__"},
-                               {Field::PyGenObject_gi_qualname, "__qualname__"},
+                               {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
+                               {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
                                {Field::PyGenObject_gi_exc_state_exc_type, "cr_exc_type"},
                                {Field::PyGenObject_gi_exc_state_exc_value, "cr_exc_value"},
                                {Field::PyGenObject_gi_exc_state_exc_traceback, "cr_exc_traceback"}};
 constexpr F kOldAsyncGenerator[] = {{Field::PyAsyncGenObject_ag_origin_or_finalizer, "ag_finalizer"},
                                     {Field::PyGenObject_gi_frame, "ag_frame"},
                                     {Field::PyGenObject_gi_code, "ag_code"},
-                                    {Field::PyGenObject_gi_name, "__name__"},
-                                    {Field::PyGenObject_gi_qualname, "__qualname__"},
+                                    {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
+                                    {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
                                     {Field::PyGenObject_gi_exc_state_exc_type, "ag_exc_type"},
                                     {Field::PyGenObject_gi_exc_state_exc_value, "ag_exc_value"},
                                     {Field::PyGenObject_gi_exc_state_exc_traceback, "ag_exc_traceback"}};
-constexpr F kGenerator[] = {{Field::PyGenObject_gi_code, "gi_code"}, {Field::PyGenObject_gi_name, "__name__"}, {Field::PyGenObject_gi_qualname, "__qualname__"}};
+constexpr F kGenerator[] = {{Field::PyGenObject_gi_code, "gi_code"}, {Field::PyGenObject_gi_name, "__name__", kUntilCleared}, {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared}};
 constexpr F kAsyncGenerator[] = {{Field::PyAsyncGenObject_ag_origin_or_finalizer, "ag_finalizer"},
                                  {Field::PyGenObject_gi_code, "ag_code"},
-                                 {Field::PyGenObject_gi_name, "__name__"},
-                                 {Field::PyGenObject_gi_qualname, "__qualname__"}};
+                                 {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
+                                 {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared}};
 constexpr F kTraceback[] = {{Field::PyTracebackObject_tb_next, "tb_next"}, {Field::PyTracebackObject_tb_frame, "tb_frame"}};
 
 // BaseException_traverse, which the other exceptions' functions end with.
@@ -140,10 +143,10 @@ constexpr F kExceptionGroup[] = {{Field::PyBaseExceptionGroupObject_msg, "messag
                                  PYGC_BASE_EXCEPTION};
 #undef PYGC_BASE_EXCEPTION
 
-constexpr F kClassicClass[] = {{Field::PyClassObject_cl_bases, "__bases__"},       {Field::PyClassObject_cl_dict, "__dict__"},
-                               {Field::PyClassObject_cl_name, "__name__"},         {Field::PyClassObject_cl_getattr, "__getattr__"},
+constexpr F kClassicClass[] = {{Field::PyClassObject_cl_bases, "__bases__", kUntilCleared},       {Field::PyClassObject_cl_dict, "__dict__", kUntilCleared},
+                               {Field::PyClassObject_cl_name, "__name__", kUntilCleared},         {Field::PyClassObject_cl_getattr, "__getattr__"},
                                {Field::PyClassObject_cl_setattr, "__setattr__"},   {Field::PyClassObject_cl_delattr, "__delattr__"}};
-constexpr F kClassicInstance[] = {{Field::PyInstanceObject_in_class, "__class__"}, {Field::PyInstanceObject_in_dict, "__dict__"}};
+constexpr F kClassicInstance[] = {{Field::PyInstanceObject_in_class, "__class__", kUntilCleared}, {Field::PyInstanceObject_in_dict, "__dict__", kUntilCleared}};
 
 constexpr F kSequenceIterator[] = {{Field::seqiterobject_it_seq, nullptr}};
 constexpr F kListIterator[] = {{Field::listiterobject_it_seq, nullptr}};
@@ -158,41 +161,41 @@ constexpr F kDictIterator[] = {{Field::dictiterobject_di_dict, nullptr}, {Field:
 constexpr F kOdictIterator[] = {
     {Field::odictiterobject_di_odict, nullptr}, {Field::odictiterobject_di_current, nullptr}, {Field::odictiterobject_di_result, nullptr}};
 constexpr F kDequeIterator[] = {{Field::dequeiterobject_deque, nullptr}};
-constexpr F kEnumerate[] = {{Field::enumobject_en_sit, nullptr}, {Field::enumobject_en_result, nullptr}, {Field::enumobject_en_longindex, nullptr}};
+constexpr F kEnumerate[] = {{Field::enumobject_en_sit, nullptr, kUntilCleared}, {Field::enumobject_en_result, nullptr}, {Field::enumobject_en_longindex, nullptr}};
 constexpr F kReversed[] = {{Field::reversedobject_seq, nullptr}};
-constexpr F kZip[] = {{Field::zipobject_ittuple, nullptr}, {Field::zipobject_result, nullptr}};
-constexpr F kMap[] = {{Field::mapobject_iters, nullptr}, {Field::mapobject_func, nullptr}};
-constexpr F kFilter[] = {{Field::filterobject_it, nullptr}, {Field::filterobject_func, nullptr}};
+constexpr F kZip[] = {{Field::zipobject_ittuple, nullptr, kUntilCleared}, {Field::zipobject_result, nullptr}};
+constexpr F kMap[] = {{Field::mapobject_iters, nullptr, kUntilCleared}, {Field::mapobject_func, nullptr, kUntilCleared}};
+constexpr F kFilter[] = {{Field::filterobject_it, nullptr, kUntilCleared}, {Field::filterobject_func, nullptr, kUntilCleared}};
 constexpr F kChain[] = {{Field::chainobject_source, nullptr}, {Field::chainobject_active, nullptr}};
 constexpr F kCount[] = {{Field::countobject_long_cnt, nullptr}, {Field::countobject_long_step, nullptr}};
 constexpr F kCycle[] = {{Field::cycleobject_it, nullptr}, {Field::cycleobject_saved, nullptr}};
-constexpr F kRepeat[] = {{Field::repeatobject_element, nullptr}};
-constexpr F kStarmap[] = {{Field::starmapobject_it, nullptr}, {Field::starmapobject_func, nullptr}};
-constexpr F kTakeWhile[] = {{Field::takewhileobject_it, nullptr}, {Field::takewhileobject_func, nullptr}};
-constexpr F kDropWhile[] = {{Field::dropwhileobject_it, nullptr}, {Field::dropwhileobject_func, nullptr}};
-constexpr F kFilterFalse[] = {{Field::filterfalseobject_it, nullptr}, {Field::filterfalseobject_func, nullptr}};
+constexpr F kRepeat[] = {{Field::repeatobject_element, nullptr, kUntilCleared}};
+constexpr F kStarmap[] = {{Field::starmapobject_it, nullptr, kUntilCleared}, {Field::starmapobject_func, nullptr, kUntilCleared}};
+constexpr F kTakeWhile[] = {{Field::takewhileobject_it, nullptr, kUntilCleared}, {Field::takewhileobject_func, nullptr, kUntilCleared}};
+constexpr F kDropWhile[] = {{Field::dropwhileobject_it, nullptr, kUntilCleared}, {Field::dropwhileobject_func, nullptr, kUntilCleared}};
+constexpr F kFilterFalse[] = {{Field::filterfalseobject_it, nullptr, kUntilCleared}, {Field::filterfalseobject_func, nullptr, kUntilCleared}};
 constexpr F kIslice[] = {{Field::isliceobject_it, nullptr}};
-constexpr F kGroupBy[] = {{Field::groupbyobject_it, nullptr},
-                          {Field::groupbyobject_keyfunc, nullptr},
+constexpr F kGroupBy[] = {{Field::groupbyobject_it, nullptr, kUntilCleared},
+                          {Field::groupbyobject_keyfunc, nullptr, kUntilCleared},
                           {Field::groupbyobject_tgtkey, nullptr},
                           {Field::groupbyobject_currkey, nullptr},
                           {Field::groupbyobject_currvalue, nullptr}};
-constexpr F kGrouper[] = {{Field::grouperobject_parent, nullptr}, {Field::grouperobject_tgtkey, nullptr}};
+constexpr F kGrouper[] = {{Field::grouperobject_parent, nullptr, kUntilCleared}, {Field::grouperobject_tgtkey, nullptr}};
 constexpr F kAccumulate[] = {{Field::accumulateobject_binop, nullptr},
-                             {Field::accumulateobject_it, nullptr},
+                             {Field::accumulateobject_it, nullptr, kUntilCleared},
                              {Field::accumulateobject_total, nullptr},
                              {Field::accumulateobject_initial, nullptr}};
-constexpr F kCompress[] = {{Field::compressobject_data, nullptr}, {Field::compressobject_selectors, nullptr}};
-constexpr F kProduct[] = {{Field::productobject_pools, nullptr}, {Field::productobject_result, nullptr}};
-constexpr F kCombinations[] = {{Field::combinationsobject_pool, nullptr}, {Field::combinationsobject_result, nullptr}};
-constexpr F kCombinationsWithReplacement[] = {{Field::cwrobject_pool, nullptr}, {Field::cwrobject_result, nullptr}};
-constexpr F kPermutations[] = {{Field::permutationsobject_pool, nullptr}, {Field::permutationsobject_result, nullptr}};
+constexpr F kCompress[] = {{Field::compressobject_data, nullptr, kUntilCleared}, {Field::compressobject_selectors, nullptr, kUntilCleared}};
+constexpr F kProduct[] = {{Field::productobject_pools, nullptr, kUntilCleared}, {Field::productobject_result, nullptr}};
+constexpr F kCombinations[] = {{Field::combinationsobject_pool, nullptr, kUntilCleared}, {Field::combinationsobject_result, nullptr}};
+constexpr F kCombinationsWithReplacement[] = {{Field::cwrobject_pool, nullptr, kUntilCleared}, {Field::cwrobject_result, nullptr}};
+constexpr F kPermutations[] = {{Field::permutationsobject_pool, nullptr, kUntilCleared}, {Field::permutationsobject_result, nullptr}};
 constexpr F kZipLongest[] = {
     {Field::ziplongestobject_ittuple, nullptr}, {Field::ziplongestobject_result, nullptr}, {Field::ziplongestobject_fillvalue, nullptr}};
 constexpr F kPairwise[] = {{Field::pairwiseobject_it, nullptr}, {Field::pairwiseobject_old, nullptr}, {Field::pairwiseobject_result, nullptr}};
 constexpr F kBatched[] = {{Field::batchedobject_it, nullptr}};
 constexpr F kTee[] = {{Field::teeobject_dataobj, nullptr}};
-constexpr F kGenericAlias[] = {{Field::gaobject_origin, "__origin__"}, {Field::gaobject_args, "__args__"}, {Field::gaobject_parameters, "__parameters__"}};
+constexpr F kGenericAlias[] = {{Field::gaobject_origin, "__origin__", kUntilCleared}, {Field::gaobject_args, "__args__", kUntilCleared}, {Field::gaobject_parameters, "__parameters__"}};
 constexpr F kUnion[] = {{Field::unionobject_args, "__args__"},
                         {Field::unionobject_hashable_args, "hashable_args"},
                         {Field::unionobject_unhashable_args, "unhashable_args"},
@@ -208,7 +211,7 @@ constexpr KnownType Fields(const char* symbol, const char* name, std::span<const
 constexpr KnownType Fields(const char* symbol, const char* name, std::span<const F> fields) {
   return {symbol, name, ReaderKind::kFields, ReaderKind::kNone, fields, fields[0].field, nullptr};
 }
-constexpr KnownType Reader(const char* symbol, const char* name, ReaderKind reader, std::span<const F> fields = {}, Field needs = kAlways,
+constexpr KnownType Reader(const char* symbol, const char* name, ReaderKind reader, std::span<const F> fields = {}, Field needs = kAnyLayout,
                            const char* module = nullptr) {
   return {symbol, name, reader, ReaderKind::kNone, fields, needs, module};
 }
@@ -238,7 +241,7 @@ constexpr KnownType kKnownTypes[] = {
     // Callables, descriptors
     Fields("PyFunction_Type", "function", kFunction),
     Fields("PyMethod_Type", "method", kMethod),
-    Fields("PyMethod_Type", "instancemethod", kMethod, Field::PyMethodObject_im_class),
+    Fields("PyMethod_Type", "instancemethod", kOldMethod, Field::PyMethodObject_im_class),
     Fields("PyInstanceMethod_Type", "instancemethod", kInstanceMethod),
     Fields("PyCFunction_Type", "builtin_function_or_method", kCFunction),
     Fields("PyCMethod_Type", "builtin_method", kCMethod),

@@ -11,10 +11,18 @@
 
 namespace pygc::objects {
 
+/// Whether a field of a live, complete object may be NULL. A wrong kOptional loses sight of damage; a wrong one of the others is a false alarm.
+enum class Presence : std::uint8_t {
+  kOptional,
+  kUntilCleared,  // never, as long as its type has no tp_clear: nothing takes it away before the object goes
+  kAlways,        // never, whatever its tp_clear does
+};
+
 /// One visited field; fields that a release does not have are left out.
 struct KnownField {
   cpython::Field field;
   const char* label;  // as Python code sees it where it does; nullptr: the C name
+  Presence presence = Presence::kOptional;
 };
 
 struct KnownType {

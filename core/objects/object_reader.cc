@@ -62,6 +62,12 @@ void ObjectReader::BorrowedReferents(Address object, const TypeFacts& type, Refe
   Visitor<BorrowedSink>(impl_->context, sink).StackSlots(object, type);
 }
 
+std::uint64_t ObjectReader::AbsentMembers(Address object, const TypeFacts& type) const {
+  AbsentSink sink;
+  Visitor<AbsentSink>(impl_->context, sink).Object(object, type);
+  return sink.count();
+}
+
 void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) const noexcept {
   const Offsets& o = impl_->offsets;
   const target::MemoryImage& memory = impl_->process->memory;

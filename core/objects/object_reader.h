@@ -74,6 +74,9 @@ class ObjectReader {
   /// Appends those of Referents() that hold no count: a suspended generator's or a frame object's stack slots that only borrow. The collector's visit_decref()
   /// passes over them, every other visitor sees them. CPython: _PyGC_VisitStackRef(), Include/internal/pycore_stackref.h [3.14+].
   void BorrowedReferents(Address object, const TypeFacts& type, ReferentBuffer& out) const;
+  /// How many members of the object are NULL that a live, complete object of its type always has: items that a container counts, keys of its entries,
+  /// attribute values that are counted, fields that nothing takes away (known_types.h). Half-made objects lack some too. 0 where the object cannot be read.
+  [[nodiscard]] std::uint64_t AbsentMembers(Address object, const TypeFacts& type) const;
   /// Asks the processor to load what Referents() will read outside of the object: items, tables, values. Reads the object's fixed part itself, so ask for
   /// that some objects earlier. For loops over many objects; changes nothing.
   void PrefetchReferents(Address object, const TypeFacts& type) const noexcept;

@@ -89,6 +89,8 @@ Offsets::Offsets(const Layout& layout) {
   values_embedded = at(Field::PyDictValues_embedded);
   values_valid = at(Field::PyDictValues_valid);
   values_array = layout.Has(Field::PyDictValues_values) ? layout.Offset(Field::PyDictValues_values) : 0;
+  // Before there was a field, the order of insertion lay before the struct, and the byte next to its end counts. CPython: new_values() [3.11, 3.12].
+  values_size = layout.Has(Field::PyDictValues_size) ? static_cast<std::int32_t>(layout.Offset(Field::PyDictValues_size)) : -2;
 
   deque_leftblock = at(Field::dequeobject_leftblock);
   deque_rightblock = at(Field::dequeobject_rightblock);

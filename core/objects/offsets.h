@@ -32,6 +32,7 @@ struct Offsets {
   std::uint32_t dk_refcnt, dk_size, dk_lookup, dk_log2_size, dk_log2_index_bytes, dk_kind, dk_usable, dk_nentries, dk_indices;
   std::uint32_t entry_size, entry_key, entry_value, unicode_entry_size, unicode_entry_key, unicode_entry_value;
   std::uint32_t values_capacity, values_embedded, values_valid, values_array;
+  std::int32_t values_size;  // of the byte that counts the values that are set, from the struct's beginning
   // deque, OrderedDict, tee, lru_cache
   std::uint32_t deque_leftblock, deque_rightblock, deque_leftindex, deque_rightindex, deque_len;
   std::uint32_t block_size, block_data, block_right, block_items;

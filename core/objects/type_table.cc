@@ -482,7 +482,7 @@ bool TypeTable::ApplyKnownType(const Raw& raw, TypeFacts& f) const {
               const std::string_view name = cpython::FieldName(field.field);
               label = name.data() + (name.find('.') == std::string_view::npos ? 0 : name.find('.') + 1);
             }
-            f.fields.push_back({layout.Offset(field.field), label});
+            f.fields.push_back({layout.Offset(field.field), label, field.presence == Presence::kAlways || (field.presence == Presence::kUntilCleared && !HasClear(r))});
             f.fixed_bytes = std::max(f.fixed_bytes, layout.Offset(field.field) + Offsets::kPointerBytes);
           }
           const std::string_view name = known.name;
@@ -500,6 +500,11 @@ bool TypeTable::ApplyKnownType(const Raw& raw, TypeFacts& f) const {
     if (r.tp_base == 0 || !ReadRaw(r.tp_base, r) || r.tp_traverse != raw.tp_traverse) return false;
   }
   return false;
+}
+
+bool TypeTable::HasClear(const Raw& raw) const {
+  const cpython::Layout& layout = runtime_->layout;
+  return !layout.Has(cpython::Field::PyTypeObject_tp_clear) || values_.Pointer(raw.address + layout.Offset(cpython::Field::PyTypeObject_tp_clear)) != 0;
 }
 
 bool TypeTable::ApplyStructSequence(const Raw& raw, TypeFacts& f) const {

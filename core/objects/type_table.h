@@ -97,6 +97,7 @@ enum class BodyKind : std::uint8_t {
 struct VisitedField {
   std::uint32_t offset = 0;
   const char* name = nullptr;  // as Python code sees it where it does ("__closure__"), else the C name; static text
+  bool always = false;         // never NULL in a live, complete object
 };
 
 /// What a type says of its instances. Filled once; immutable afterwards.
@@ -203,6 +204,7 @@ class TypeTable {
   void ReadInstance(const Raw& raw, TypeFacts& facts) const;
   void ReadSlots(const Raw& raw, TypeFacts& facts) const;
   bool ApplyKnownType(const Raw& raw, TypeFacts& facts) const;
+  [[nodiscard]] bool HasClear(const Raw& raw) const;
   bool ApplyStructSequence(const Raw& raw, TypeFacts& facts) const;
   [[nodiscard]] std::string RawName(const Raw& raw) const;
   [[nodiscard]] Address DictOf(const Raw& raw) const;

@@ -78,6 +78,30 @@ class BorrowedSink {
   ReferentBuffer* out_;
 };
 
+/// Counts what is not there: members that a live, complete object of its type always has, and that are NULL.
+class AbsentSink {
+ public:
+  static constexpr bool kLabels = false;
+  void Absent(std::uint64_t members) noexcept { count_ += members; }
+  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+  void Reserve(std::uint64_t) {}
+  void Put(Address) {}
+  void Field(Address, const char*) {}
+  void Item(Address a, std::uint64_t) { count_ += a == 0; }
+  void Key(Address a, std::uint64_t) { count_ += a == 0; }
+  void Value(Address, Address, std::uint64_t) {}
+  void Element(Address, std::uint64_t) {}
+  void Attribute(Address, Address, std::uint64_t) {}
+  void Slot(Address, Address) {}
+  void Local(Address, Address, std::uint64_t) {}
+  void Stack(Address, std::uint64_t) {}
+  void Type(Address) {}
+  void Unknown(Address, std::uint64_t) {}
+
+ private:
+  std::uint64_t count_ = 0;
+};
+
 /// Reads one object after the other into a sink.
 template <class Sink>
 class Visitor {
@@ -112,6 +136,8 @@ class Visitor {
   }
 
  private:
+  static constexpr bool kFindsAbsent = requires(Sink& s) { s.Absent(1); };
+
   template <typename T>
   static T Load(const std::byte* p, std::uint32_t offset) noexcept {
     return LoadUnchecked<T>(p + offset);
@@ -150,6 +176,7 @@ class Visitor {
   void Fields(const std::byte* p, const TypeFacts& owner) {
     for (const VisitedField& f : owner.fields) {
       const Address a = Pointer(p, f.offset);
+      if constexpr (kFindsAbsent) sink_->Absent(a == 0 && f.always);
       if constexpr (Sink::kLabels) {
         if (f.offset == o_->ob_type) {
           sink_->Type(a);
@@ -218,6 +245,7 @@ class Visitor {
     }
   }
   void StructSequence(Address object, const std::byte* p, const TypeFacts& owner) {
+    if constexpr (kFindsAbsent) return;  // C code may leave some out
     if (owner.visits_type) sink_->Type(Pointer(p, o_->ob_type));
     std::uint64_t n = owner.struct_sequence_fields;
     const std::byte* items = Words(object + o_->tuple_item, n);
@@ -231,6 +259,7 @@ class Visitor {
     if (!t->complete) Damaged();
     if (t->values) {
       if (t->embedded && o_->dict_skips_embedded) return;  // the instance visits them
+      if constexpr (kFindsAbsent) return CountAbsent(t->values, t->value_count, t->used);
       sink_->Reserve(t->value_count);
       for (std::uint64_t i = 0; i < t->value_count; ++i) {
         if constexpr (Sink::kLabels) {
@@ -253,6 +282,10 @@ class Visitor {
       const Address value = Pointer(e, value_at);
       if (value == 0) continue;
       ++used;
+      if constexpr (kFindsAbsent) {
+        sink_->Key(Pointer(e, key_at), i);  // visited or not, it is there
+        continue;
+      }
       if (keys_first) sink_->Key(Pointer(e, key_at), i);
       if constexpr (Sink::kLabels) {
         sink_->Value(value, Pointer(e, key_at), i);
@@ -356,6 +389,7 @@ class Visitor {
 
   void TeeData(Address object, const std::byte* p, const TypeFacts& owner) {
     // CPython: teedataobject_traverse() in Modules/itertoolsmodule.c.
+    if constexpr (kFindsAbsent) return;  // teedataobject_clear() leaves the number of items as it is
     Fields(p, owner);
     const std::byte* q = memory_->At(object, std::max(o_->tee_values + o_->tee_items * 8, o_->tee_nextlink + 8));
     if (!q) return Damaged();
@@ -436,6 +470,10 @@ class Visitor {
   void AttributeValues(Address values, std::uint64_t count, const TypeFacts& type) {
     const std::byte* v = Words(values, count);
     if (!v) return;
+    if constexpr (kFindsAbsent) {
+      const auto size = memory_->ReadValue<std::uint8_t>(values - o_->values_array + static_cast<Address>(std::int64_t{o_->values_size}));
+      return CountAbsent(v, count, size.value_or(0));
+    }
     if constexpr (Sink::kLabels) {
       const std::optional<DictTable> keys = c_->values->Keys(type.cached_keys);
       for (std::uint64_t i = 0; i < count; ++i) {
@@ -443,6 +481,14 @@ class Visitor {
       }
     } else {
       for (std::uint64_t i = 0; i < count; ++i) sink_->Put(LoadUnchecked<std::uint64_t>(v + i * 8));
+    }
+  }
+  /// Of `n` places at `values` at least `used` hold something.
+  void CountAbsent(const std::byte* values, std::uint64_t n, std::uint64_t used) {
+    if constexpr (kFindsAbsent) {
+      std::uint64_t found = 0;
+      for (std::uint64_t i = 0; i < n; ++i) found += LoadUnchecked<std::uint64_t>(values + i * 8) != 0;
+      if (found < used) sink_->Absent(used - found);
     }
   }
   /// dk_nentries of the type's shared keys.
@@ -681,10 +727,11 @@ class Visitor {
   // ---- types that are not known
 
   void Machine(Address object, const TypeFacts& type, const TypeFacts& owner) {
+    if constexpr (kFindsAbsent) return;  // nothing is known of its members
     ReferentQuality q = ReferentQuality::kUnknown;
     if constexpr (Sink::kLabels) {
       q = sink_->RunMachine(*c_->machine, owner, object);
-    } else {
+    } else if constexpr (!kFindsAbsent) {
       q = c_->machine->Run(owner, object, sink_->buffer(), nullptr);
     }
     quality_ = Worse(quality_, q);
@@ -693,6 +740,7 @@ class Visitor {
 
   /// What the unknown tp_traverse of `owner` may visit: only the part of the object that `owner` describes, the rest is subtype_traverse's.
   void Scan(Address object, const TypeFacts& type, const TypeFacts& owner) {
+    if constexpr (kFindsAbsent) return;
     quality_ = Worse(quality_, ReferentQuality::kApproximate);
     const std::byte* p = memory_->At(object, type.fixed_bytes);
     if (!p) return;

@@ -4,63 +4,21 @@
 #include <utility>
 
 #include "core/base/parallel.h"
+#include "core/snapshot/thread_words.h"
 
 namespace pygc::snapshot {
 namespace {
 
 using graph::NodeId;
 
-using cpython::Field;
-using objects::ReaderKind;
-
 constexpr unsigned kRangeShift = 14;  // ids in one piece of work
-
-// Items that a container counts and does not have: its table was overwritten with zeroes. While a container is being filled it looks the same; what holds it
-// then is a thread, and no verdict depends on it.
-class ItemCounts {
- public:
-  ItemCounts(const target::MemoryImage& memory, const cpython::Layout& layout) : memory_(memory), size_(layout.Offset(Field::PyVarObject_ob_size)), list_items_(layout.Offset(Field::PyListObject_ob_item)), tuple_items_(layout.Offset(Field::PyTupleObject_ob_item)) {
-    if (layout.Has(Field::PyDictObject_ma_used)) used_ = layout.Offset(Field::PyDictObject_ma_used);
-    if (layout.Has(Field::PyDictObject_ma_values)) values_ = layout.Offset(Field::PyDictObject_ma_values);
-  }
-  /// `found`: references that it holds. For list, tuple and dict themselves, and for subclasses of list and tuple.
-  [[nodiscard]] bool AreMissing(Address object, const objects::TypeFacts& type, std::uint64_t found) const {
-    if (type.reader == ReaderKind::kList || type.reader == ReaderKind::kTuple) return Count(object + size_) > found;
-    if (type.reader == ReaderKind::kInstance && type.base_reader == ReaderKind::kList) return HasNull(memory_.ReadPointer(object + list_items_).value_or(0), Count(object + size_));
-    if (type.reader == ReaderKind::kInstance && type.base_reader == ReaderKind::kTuple) return HasNull(object + tuple_items_, Count(object + size_));
-    if (type.reader != ReaderKind::kDict || used_ == 0) return false;
-    if (found == 0 && values_ != 0 && memory_.ReadPointer(object + values_).value_or(0) != 0) return false;  // the values inside an instance are the instance's
-    const std::uint64_t used = Count(object + used_);
-    return used != found && used * 2 != found;  // with keys or without
-  }
-
- private:
-  [[nodiscard]] std::uint64_t Count(Address at) const {
-    const auto count = memory_.ReadValue<std::int64_t>(at);
-    return count && *count > 0 ? static_cast<std::uint64_t>(*count) : 0;
-  }
-
-  // Other references of a subclass, to its dict and its type, hide a missing one in the sum. No item of a list or tuple that stands is NULL.
-  [[nodiscard]] bool HasNull(Address items, std::uint64_t count) const {
-    if (items == 0 || count > kMostItems) return false;  // such a table is not read either, and that is said
-    const std::byte* const p = memory_.At(items, count * sizeof(Address));
-    if (p == nullptr) return false;
-    for (std::uint64_t i = 0; i < count; ++i) {
-      if (LoadUnchecked<Address>(p + i * sizeof(Address)) == 0) return true;
-    }
-    return false;
-  }
-
-  static constexpr std::uint64_t kMostItems = std::uint64_t{1} << 40;
-
-  const target::MemoryImage& memory_;
-  std::uint32_t size_, list_items_, tuple_items_, used_ = 0, values_ = 0;
-};
+constexpr Address kLeastAlignment = 8;  // of any object
 
 }  // namespace
 
-ReferentTest::ReferentTest(const objects::ObjectReader& reader)
+ReferentTest::ReferentTest(const objects::ObjectReader& reader, std::function<bool(Address)> is_free)
     : reader_(reader),
+      is_free_(std::move(is_free)),
       format_(reader.runtime().gc_head),
       header_(reader.runtime()),
       refs_shift_(reader.runtime().layout.Value(cpython::Constant::GC_REFS_SHIFT)),
@@ -90,6 +48,22 @@ const char* ReferentTest::WhyNoObject(Address a) const {
   return reader_.Type(type) != nullptr || IsMissing(type) ? nullptr : "where no object is";
 }
 
+const char* ReferentTest::WhyNoLiveObject(Address a) const {
+  const std::byte* const p = reader_.process().memory.At(a, header_.size());
+  if (p != nullptr && is_free_ && is_free_(a)) return "in a block that was freed";
+  if (const char* const why = WhyNoObject(a); why != nullptr || p == nullptr) return why;
+  if (HasLinkForCount(p)) return "an object on a free list";
+  const bool biased = reader_.runtime().refcount == cpython::RefcountFormat::kBiased;
+  return (biased ? header_.HasLostLastReference(p) : header_.StoredCountIsZero(p)) ? "an object with ob_refcnt 0, which was freed" : nullptr;
+}
+
+bool ReferentTest::HasLinkForCount(const std::byte* object) const {
+  if (reader_.runtime().refcount == cpython::RefcountFormat::kBiased) return false;
+  // No count is as high as an address beyond 4 GiB. From 3.14 on the count has 32 bits, and the 16 above are its overflow, which no live object has.
+  const auto word = LoadUnchecked<std::uint64_t>(object + reader_.runtime().layout.Offset(cpython::Field::PyObject_ob_refcnt));
+  return word >> 32 != 0 && word >> 48 == 0 && word % 8 == 0 && reader_.process().memory.At(word, 8) != nullptr;
+}
+
 bool ReferentTest::IsUntracked(Address object) const {
   const std::byte* const p = reader_.process().memory.At(object - format_.size, format_.size);
   if (p == nullptr) return false;
@@ -113,23 +87,77 @@ std::uint64_t ReferentTest::Dangling(Address object, const objects::TypeFacts& t
   return static_cast<std::uint64_t>(std::count_if(referents.begin(), referents.end(), [this](Address to) { return WhyNoObject(to) != nullptr; }));
 }
 
-Result<std::uint64_t> CheckReferences(const objects::ObjectReader& reader, const graph::NodeSet& nodes, const Limits& limits, ProgressSink& progress,
-                                      heap::HeapSnapshot& heap) {
-  if (reader.process().LostMemory()) return 0;
+namespace {
+
+// What lacks members because it is not complete: a thread is just changing it, or is still making it, and then nothing else refers to it.
+class Unfinished {
+ public:
+  Unfinished(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap) : reader_(reader), heap_(heap) {}
+
+  void RemoveFrom(std::vector<NodeId>& nodes) const {
+    if (nodes.empty()) return;
+    const WordsInHand hand = WordsOfRunningThreads(reader_.process());
+    const graph::NodeSet referred = ReferredTo(nodes), on_stacks = OnStacks(nodes, hand.any_registers);
+    std::erase_if(nodes, [&](NodeId n) {
+      const bool changing = !hand.died && (hand.Has(heap_.AddressOf(n)) || hand.Has(HeadOf(n)));
+      return changing || (on_stacks.Contains(n) && !referred.Contains(n));
+    });
+  }
+
+ private:
+  [[nodiscard]] Address HeadOf(NodeId n) const { return heap_.AddressOf(n) - reader_.runtime().gc_head.size; }
+  [[nodiscard]] graph::NodeSet Set(const std::vector<NodeId>& nodes) const {
+    graph::NodeSet set(heap_.size());
+    for (const NodeId n : nodes) set.Insert(n);
+    return set;
+  }
+  [[nodiscard]] graph::NodeSet ReferredTo(const std::vector<NodeId>& nodes) const {
+    const graph::NodeSet asked = Set(nodes);
+    graph::NodeSet referred(heap_.size());
+    for (const graph::CsrGraph::Block& block : heap_.graph.blocks()) {
+      for (std::size_t i = 0; i + 1 < block.offsets.size(); ++i) {
+        for (std::uint32_t e = block.offsets[i]; e < block.offsets[i + 1]; ++e) {
+          if (asked.Contains(block.edges[e]) && block.edges[e] != block.first_node + static_cast<NodeId>(i)) referred.Insert(block.edges[e]);
+        }
+      }
+    }
+    return referred;
+  }
+  // `known`: without registers it is not, and any of them may be there.
+  [[nodiscard]] graph::NodeSet OnStacks(const std::vector<NodeId>& nodes, bool known) const {
+    const graph::NodeSet asked = Set(nodes);
+    if (!known) return asked;
+    graph::NodeSet found(heap_.size());
+    ForEachThreadWord(reader_.process(), UsedStacks(reader_.process()), [&](std::uint64_t word, const target::Thread&) {
+      for (const Address object : {Address{word}, Address{word} + reader_.runtime().gc_head.size}) {
+        if (const NodeId n = heap_.index.Find(object); n != heap::kNoNode && asked.Contains(n)) found.Insert(n);
+      }
+      return true;
+    });
+    return found;
+  }
+
+  const objects::ObjectReader& reader_;
+  const heap::HeapSnapshot& heap_;
+};
+
+}  // namespace
+
+Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap, const graph::NodeSet& nodes,
+                                                       const Limits& limits, ProgressSink& progress) {
+  std::vector<LostReferences> lost;
+  if (reader.process().LostMemory()) return lost;
   std::vector<const objects::TypeFacts*> facts;
   facts.reserve(heap.types.size());
   for (const heap::TypeRecord& t : heap.types) facts.push_back(t.address == 0 ? nullptr : reader.Type(t.address));
-  struct Found {
-    std::vector<NodeId> nodes;
-    std::uint64_t references = 0;
-  };
   const ReferentTest test(reader);
+  const auto any = [&](auto&& is) { return std::any_of(heap.interpreters.begin(), heap.interpreters.end(), is); };
   const bool all_tracked_known = !reader.runtime().layout.flavor.free_threaded && heap.coverage.lists_complete && heap.coverage.in_flight.empty() &&
-                                 std::none_of(heap.interpreters.begin(), heap.interpreters.end(), [](const heap::InterpreterRecord& i) { return i.collecting; });
-  const ItemCounts items(reader.process().memory, reader.runtime().layout);
+                                 !any([](const heap::InterpreterRecord& i) { return i.collecting; });
+  const bool frees = any([](const heap::InterpreterRecord& i) { return i.phase == heap::CollectionPhase::kFreeing || i.phase == heap::CollectionPhase::kBetween; });
   const auto why_no_object = [&](Address to) { return all_tracked_known ? test.WhyNoUntrackedObject(to) : test.WhyNoObject(to); };
   const std::size_t pieces = (std::size_t{heap.size()} + (std::size_t{1} << kRangeShift) - 1) >> kRangeShift;
-  std::vector<Found> found(pieces);
+  std::vector<std::vector<LostReferences>> found(pieces);
   const auto check = [&](std::size_t piece, unsigned) {
     const auto begin = static_cast<NodeId>(piece << kRangeShift);
     const auto end = static_cast<NodeId>(std::min<std::uint64_t>((std::uint64_t{piece} + 1) << kRangeShift, heap.size()));
@@ -140,28 +168,47 @@ Result<std::uint64_t> CheckReferences(const objects::ObjectReader& reader, const
       const objects::TypeFacts* const type = facts[heap.type[n]];
       const bool being_freed = heap.refcount[n] == 0;
       if (!nodes.Contains(n) || type == nullptr || being_freed || (heap.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
+      if (!heap.IsTracked(n) && !(type->have_gc && reader.IsGc(object, *type))) return;
       referents.clear();
       if (!objects::IsExact(reader.Referents(object, *type, referents))) return;
-      const auto dangling = items.AreMissing(object, *type, referents.size()) + std::count_if(referents.begin(), referents.end(), [&](Address to) {
-        return heap.index.Find(to) == heap::kNoNode && why_no_object(to) != nullptr;  // what is tracked was looked at for itself
-      });
-      if (dangling == 0 || std::binary_search(heap.incomplete.begin(), heap.incomplete.end(), n)) return;  // known already
-      found[piece].nodes.push_back(n);
-      found[piece].references += static_cast<std::uint64_t>(dangling);
+      LostReferences of{n, frees ? 0 : reader.AbsentMembers(object, *type), 0, 0};
+      for (const Address to : referents) {
+        if (heap.index.Find(to) != heap::kNoNode || why_no_object(to) == nullptr) continue;  // what is tracked was looked at for itself
+        ++(to % kLeastAlignment != 0 || reader.process().memory.Find(to) == nullptr ? of.astray : of.dangling);
+      }
+      if (of.Sum() > 0) found[piece].push_back(of);
     });
     return true;
   };
   const auto tick = [&](std::size_t done) { return progress.Update("checking references", done << kRangeShift, heap.size()); };
   if (!ForEachPiece(pieces, ThreadCount(limits.threads, pieces), check, tick)) return Fail(ErrorCode::kCancelled, "stopped while checking references");
-  std::uint64_t fresh = 0;
-  for (const Found& f : found) {
-    fresh += f.nodes.size();
-    heap.incomplete.insert(heap.incomplete.end(), f.nodes.begin(), f.nodes.end());
-    heap.coverage.dangling_references += f.references;
+  std::vector<NodeId> incomplete;
+  for (const std::vector<LostReferences>& f : found) lost.insert(lost.end(), f.begin(), f.end());
+  for (const LostReferences& of : lost) {
+    if (of.absent > 0) incomplete.push_back(of.node);
   }
-  heap.coverage.dangling_objects += fresh;
+  Unfinished(reader, heap).RemoveFrom(incomplete);
+  for (LostReferences& of : lost) {
+    if (!std::binary_search(incomplete.begin(), incomplete.end(), of.node)) of.absent = 0;
+  }
+  std::erase_if(lost, [](const LostReferences& of) { return of.Sum() == 0; });
+  return lost;
+}
+
+Result<std::uint64_t> CheckReferences(const objects::ObjectReader& reader, const graph::NodeSet& nodes, const Limits& limits, ProgressSink& progress,
+                                      heap::HeapSnapshot& heap) {
+  const Result<std::vector<LostReferences>> lost = FindLostReferences(reader, heap, nodes, limits, progress);
+  if (!lost) return tl::unexpected(lost.error());
+  std::vector<NodeId> fresh;
+  for (const LostReferences& of : *lost) {
+    if (std::binary_search(heap.incomplete.begin(), heap.incomplete.end(), of.node)) continue;  // known already
+    fresh.push_back(of.node);
+    heap.coverage.dangling_references += of.Sum();
+  }
+  heap.coverage.dangling_objects += fresh.size();
+  heap.incomplete.insert(heap.incomplete.end(), fresh.begin(), fresh.end());
   std::sort(heap.incomplete.begin(), heap.incomplete.end());
-  return fresh;
+  return std::uint64_t{fresh.size()};
 }
 
 }  // namespace pygc::snapshot

@@ -6,8 +6,9 @@ usage: overwritten.py [-v] [--words N] [--pages N] [--interpreter VERSION]...   
 Each trial changes one thing of a kernel's core of a process that knows its own truth: a word that was the address of an unreachable object becomes the
 address of no object (no memory; the stack; between two objects), or a page of the heap becomes zeroes, ones, noise or another page. Whatever
 was changed, pygc reports; what is called complete, without a warning that counts and references disagree, is the result of the untouched core; and no
-more is called unreachable than is. (A member that became NULL is a member that was deleted: nothing but the count of what it led to tells, and that is the
-audit's work.) The trials are the same every time, as far as the process lays out its memory alike.
+more is called unreachable than is. A second process holds garbage in places that are never NULL (items, slots of a deque, attributes, the self of a method,
+...): each becomes NULL, links between its objects lead past one, counts are one too low; nothing of that is called exact, and the audit of counts blames no
+C code for it. (Elsewhere a member that became NULL is a member that was deleted: nothing but the count of what it led to tells.) The trials are the same every time, as far as the process lays out its memory alike.
 Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import collections
@@ -30,8 +31,8 @@ JUNK = ["no memory", "the stack", "4 bytes on", "16 bytes on"]
 class Victim:
     """A process, its core, and what pygc says of that."""
 
-    def __init__(self, interpreter):
-        self.program = process.Program(interpreter.path, "combined", twins=1)
+    def __init__(self, interpreter, fixture="combined"):
+        self.program = process.Program(interpreter.path, fixture, twins=1)
         self.truth = set(int(a) for a in self.program.truth["unreachable"])
         self.core = core_editor.Core(self.program.kernel_core(self.program.twins[0], 0x33))
         self.report = self.leaks()
@@ -41,19 +42,19 @@ class Victim:
         self.heap = [s for s in self.core.loads() if s.data and s.flags & 2 and any(s.address <= a < s.end for a in objects[::16] + sorted(self.truth))]
         self.stack = max((s.address for s in self.core.loads() if s.data and s.flags & 2 and s.address < 1 << 47), default=0) + 64
 
-    def leaks(self):
+    def leaks(self, command=LEAKS):
         path = os.path.join(self.program.folder, "overwritten")
         self.core.write(path)
-        ran = process.pygc("-c", path, *LEAKS)
+        ran = process.pygc("-c", path, *command)
         os.unlink(path)
         return ran.code, json.loads(ran.out) if ran.code in (0, 1, 3) else None, ran.tail()
 
-    def words(self):
-        """(segment, offset, address) of all words that are the address of an unreachable object."""
-        found = []
+    def words(self, of=None):
+        """(segment, offset, address) of all words that are the address of an unreachable object, or of those of `of`."""
+        found, of = [], self.truth if of is None else of
         for s in self.heap:
             for i, (word,) in enumerate(struct.iter_unpack("<Q", memoryview(s.data)[:len(s.data) & ~7])):
-                if word in self.truth:
+                if word in of:
                     found.append((s, 8 * i, word))
         return found
 
@@ -67,11 +68,13 @@ class Victim:
         found, before = report["result"]["unreachable"], len(self.truth)
         warned = any(COUNTS_DISAGREE in w for w in report["warnings"])
         wrong = []
+        if found != before and report["result"]["certainty"] == "exact":
+            wrong.append("%d of %d unreachable objects, and the figure is called exact" % (found, before))
         if found > before and not warned:
             wrong.append("%d unreachable, more than the %d that are" % (found, before))
         if report["complete"] and not warned and report["result"]["unreachable"] != before:
             wrong.append("complete, with %d of %d unreachable objects" % (found, before))
-        if code == 3 and report["complete"] or code == 0 and not report["complete"]:
+        if code == 3 and report["complete"] and not warned or code == 0 and not report["complete"]:
             wrong.append("exit status %s with complete %s" % (code, report["complete"]))
         if any(not m.get("reason") or m.get("remedy") is None for m in report["missing"]):
             wrong.append("something missing without a reason: %s" % report["missing"])
@@ -100,9 +103,66 @@ def trials_of_pages(victim, rng, count):
             s.data[at:at + PAGE] = old
 
 
+def write(segment, at, word):
+    segment.data[at:at + 8] = struct.pack("<Q", word)
+
+
+def blames(victim, command):
+    """What the audit says of C code in a core in which a reference was overwritten: nothing, and not that it is sure."""
+    code, report, says = victim.leaks(command)
+    if report is None:
+        return ["%s: exit status %s: %s" % (command[0], code, says)]
+    rows = [f for f in report["result"].get("refcount_findings", []) if f["kind"] != "deficit"] or report["result"].get("lost", 0)
+    return (["%s: blames C code: %s" % (command[0], str(rows)[:200])] if rows else []) + (["%s: complete" % command[0]] if report["complete"] or code == 0 else [])
+
+
+def members(interpreter, name, verbose):
+    """(passed, failed) of the places that are never NULL, one kind after the other."""
+    passed = failed = 0
+    victim = Victim(interpreter, "members")
+    free_threaded = interpreter.kind == "free-threaded"
+    head = 0 if free_threaded else 32 if interpreter.version < "3.8" and not interpreter.version.startswith("3.1") else 16
+    try:
+        kinds = {t.split(".In_")[1]: int(a) for a, t in victim.program.truth["tracked"].items() if ".In_" in t and int(a) in victim.truth}
+        for kind, address in sorted(kinds.items()):
+            wrong, partial = [], 0
+            for s, at, word in victim.words({address}):
+                write(s, at, 0)
+                says, state = victim.judge()
+                wrong += says
+                if state == "partial":
+                    partial += 1
+                    if not free_threaded and partial == 2:
+                        wrong += blames(victim, ["refcounts", "--format", "json"]) + blames(victim, ["leaks", "--audit", "--format", "json"])
+                write(s, at, word)
+            if partial < 2:  # its own item, and the member
+                wrong.append("a member that became NULL is not missed")
+            segment = next(s for s in victim.heap if s.address <= address < s.end)
+            if not free_threaded:
+                at = address - segment.address - head
+                link, = struct.unpack_from("<Q", segment.data, at)
+                following = next((s for s in victim.heap if s.address <= link < s.end), None)
+                if following is not None:
+                    write(segment, at, struct.unpack_from("<Q", following.data, link - following.address)[0])
+                    wrong += ["its link leads past the next object: " + w for w in victim.judge()[0]]
+                    write(segment, at, link)
+                count, = struct.unpack_from("<I", segment.data, at + head)
+                struct.pack_into("<I", segment.data, at + head, count - 1)
+                wrong += ["its count is one too low: " + w for w in victim.judge()[0]]
+                struct.pack_into("<I", segment.data, at + head, count)
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            if wrong or verbose:
+                print("%s %s, held by %s%s" % ("FAILED" if wrong else "passed", name, kind, "".join("\n    " + str(w)[:300] for w in wrong)))
+    finally:
+        victim.program.close()
+    return passed, failed
+
+
 def run(interpreter, words, pages, verbose):
     passed = failed = 0
     name = interpreter.version + ("t" if interpreter.kind == "free-threaded" else "")
+    if words:
+        passed, failed = members(interpreter, name, verbose)
     victim = Victim(interpreter)
     states = collections.Counter()
     try:

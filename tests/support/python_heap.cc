@@ -1,5 +1,6 @@
 #include "tests/support/python_heap.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <stdexcept>
@@ -135,6 +136,7 @@ Address PythonHeap::Builtin(const std::string& name) {
       {"module", Struct::PyModuleObject, 0, nullptr, Constant::TPFLAGS_READY, "module_traverse"},
       {"function", Struct::PyFunctionObject, 0, nullptr, Constant::TPFLAGS_READY, "func_traverse"},
       {"cell", Struct::PyCellObject, 0, nullptr, Constant::TPFLAGS_READY, "cell_traverse"},
+      {"method", Struct::PyMethodObject, 0, nullptr, Constant::TPFLAGS_READY, "method_traverse"},
       {"frame", Struct::PyFrameObject, 8, nullptr, Constant::TPFLAGS_READY, "frame_traverse"},
       {"code", Struct::PyCodeObject, 0, nullptr, Constant::TPFLAGS_READY, nullptr},
       {"generator", Struct::PyGenObject, 8, nullptr, Constant::TPFLAGS_READY, "gen_traverse"},
@@ -414,23 +416,27 @@ void PythonHeap::SetDict(Address instance, Address type, Address dict) {
   fake_.Write<std::uint64_t>(instance + static_cast<Address>(offset), dict);
 }
 
-void PythonHeap::SetValues(Address instance, Address type, const std::vector<Address>& values) {
+Address PythonHeap::SetValues(Address instance, Address type, const std::vector<Address>& values) {
+  const auto used = static_cast<std::uint8_t>(values.size() - static_cast<std::size_t>(std::count(values.begin(), values.end(), Address{0})));
   if (layout_.Has(Constant::RULE_INLINE_VALUES_AT)) {
     const std::uint64_t at = layout_.Value(Constant::RULE_INLINE_VALUES_AT) == 2 ? Get(type, Field::PyTypeObject_tp_basicsize) : layout_.Size(Struct::PyObject);
     Put(instance + at, Field::PyDictValues_capacity, values.size());
+    Put(instance + at, Field::PyDictValues_size, used);
     Put(instance + at, Field::PyDictValues_valid, 1);
     Put(instance + at, Field::PyDictValues_embedded, 1);
     fake_.WriteWords(instance + at + layout_.Offset(Field::PyDictValues_values), values);
-    return;
+    return instance + at + layout_.Offset(Field::PyDictValues_values);
   }
   if (!layout_.Has(Constant::MANAGED_DICT_OFFSET)) throw std::logic_error("the release has no values outside of dicts");
   const Address array = Allocate(values.size() * 8 + 16) + 16;
   fake_.WriteWords(array, values);
+  fake_.Write<std::uint8_t>(array - 2, used);  // CPython: _PyDictValues_AddToInsertionOrder() [3.11, 3.12]
   if (layout_.Has(Constant::MANAGED_VALUES_OFFSET)) {
     fake_.Write<std::uint64_t>(instance + static_cast<Address>(layout_.Value(Constant::MANAGED_VALUES_OFFSET)), array);
   } else {
     fake_.Write<std::uint64_t>(instance + static_cast<Address>(layout_.Value(Constant::MANAGED_DICT_OFFSET)), array - 1);
   }
+  return array;
 }
 
 void PythonHeap::Track(Address object) {

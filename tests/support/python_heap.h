@@ -66,8 +66,8 @@ class PythonHeap {
   [[nodiscard]] std::uint64_t Get(Address object, cpython::Field field) const;
   void SetSlot(Address instance, Address type, const std::string& name, Address value);
   void SetDict(Address instance, Address type, Address dict);
-  /// Inline or separate values (3.11+); at most as many as the class has shared keys.
-  void SetValues(Address instance, Address type, const std::vector<Address>& values);
+  /// Inline or separate values (3.11+); at most as many as the class has shared keys. 0: no such attribute. Returns where the first one lies.
+  Address SetValues(Address instance, Address type, const std::vector<Address>& values);
 
   /// Links the object into the ring of generation 0.
   void Track(Address object);

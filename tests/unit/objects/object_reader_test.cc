@@ -320,6 +320,65 @@ TEST_CASE("a deque shows its items over several blocks") {
   });
 }
 
+// How many members the object lacks: as it is, and where `slot` holds 0.
+std::pair<std::uint64_t, std::uint64_t> Absent(PythonHeap& heap, Address object, Address slot) {
+  const auto count = [&] {
+    const auto r = Read(heap);
+    return r->reader.AbsentMembers(object, *r->TypeOf(object));
+  };
+  const std::uint64_t whole = count(), old = heap.fake().Read<std::uint64_t>(slot);
+  heap.fake().Write<std::uint64_t>(slot, 0);
+  const std::uint64_t damaged = count();
+  heap.fake().Write<std::uint64_t>(slot, old);
+  return {whole, damaged};
+}
+
+TEST_CASE("members that a complete object always has are missed where they are NULL") {
+  const std::pair<std::uint64_t, std::uint64_t> kMissed{0, 1}, kNotMissed{0, 0};
+  OnEveryLayout([&](PythonHeap& heap) {
+    const cpython::Layout& l = heap.layout();
+    const Address a = heap.Str("a"), b = heap.Str("b");
+    const Address list = heap.List({a, b}), tuple = heap.Tuple({a, b});
+    CHECK(Absent(heap, list, heap.Get(list, Field::PyListObject_ob_item) + 8) == kMissed);
+    CHECK(Absent(heap, tuple, tuple + l.Offset(Field::PyTupleObject_ob_item)) == kMissed);
+    if (!heap.old()) {
+      const Address method = heap.Object(heap.Builtin("method"), l.Size(Struct::PyMethodObject));
+      heap.Put(method, Field::PyMethodObject_im_func, a);
+      heap.Put(method, Field::PyMethodObject_im_self, b);
+      CHECK(Absent(heap, method, method + l.Offset(Field::PyMethodObject_im_func)) == kMissed);
+      CHECK(Absent(heap, method, method + l.Offset(Field::PyMethodObject_im_self)) == kMissed);
+    }
+    const Address cell = heap.Object(heap.Builtin("cell"), l.Size(Struct::PyCellObject));
+    heap.Put(cell, Field::PyCellObject_ob_ref, a);
+    CHECK(Absent(heap, cell, cell + l.Offset(Field::PyCellObject_ob_ref)) == kNotMissed);
+    const std::uint32_t items = l.Size(Struct::dequeblock) == 0 ? 0 : l.Width(Field::dequeblock_data) / 8;
+    if (items == 0) return;
+    const Address block = heap.Allocate(l.Size(Struct::dequeblock)), slots = block + l.Offset(Field::dequeblock_data);
+    heap.fake().WriteWords(slots + 8, {a, b, a});
+    const Address deque = heap.Object(heap.Builtin("collections.deque"), l.Size(Struct::dequeobject), 3);
+    heap.Put(deque, Field::dequeobject_leftblock, block);
+    heap.Put(deque, Field::dequeobject_rightblock, block);
+    heap.Put(deque, Field::dequeobject_leftindex, 1);
+    heap.Put(deque, Field::dequeobject_rightindex, 3);
+    if (l.Has(Field::dequeobject_len)) heap.Put(deque, Field::dequeobject_len, 3);
+    CHECK(Absent(heap, deque, slots + 16) == kMissed);
+    CHECK(Absent(heap, deque, slots + 32) == kNotMissed);  // behind the last item
+  });
+}
+
+TEST_CASE("attribute values that are counted are missed where they are NULL") {
+  OnEveryLayout([](PythonHeap& heap) {
+    const cpython::Layout& l = heap.layout();
+    if (!l.Has(Struct::PyDictValues)) return;
+    const Address a = heap.Str("a"), b = heap.Str("b");
+    const Address type = heap.Class("app", "Node", {.has_dict = true, .shared_keys = {"x", "y", "z"}});
+    const Address node = heap.Instance(type);
+    const Address values = heap.SetValues(node, type, {a, b, 0});
+    CHECK(Absent(heap, node, values + 8) == std::pair<std::uint64_t, std::uint64_t>(0, 1));
+    CHECK(Absent(heap, node, values + 16) == std::pair<std::uint64_t, std::uint64_t>(0, 0));  // no such attribute
+  });
+}
+
 TEST_CASE("an exception's subclass visits its __dict__ once, as BaseException does") {
   OnEveryLayout([](PythonHeap& heap) {
     const Address dict = heap.Dict({}), args = heap.Tuple({});

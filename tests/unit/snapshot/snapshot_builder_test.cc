@@ -278,6 +278,28 @@ TEST_CASE("a subclass of list or tuple without items that it counts is no whole 
   });
 }
 
+TEST_CASE("what a thread is just making lacks no member; what others refer to does") {
+  OnEveryLayout([](PythonHeap& python) {
+    constexpr Address kThreadStack = 0x7ffd00000000;
+    const Address made = python.Tuple({python.Int(1), python.Int(2)}), held = python.Tuple({python.Int(1), python.Int(2)}), holder = python.List({held});
+    for (const Address a : {made, held, holder}) python.Track(a);
+    for (const Address a : {made, held}) python.fake().Write<std::uint64_t>(a + python.layout().Offset(Field::PyTupleObject_ob_item) + 8, 0);
+    python.fake().Map(kThreadStack, 0x4000).WriteWords(kThreadStack + 0x3800, {made, held});  // in the middle of a call that it was made for
+    python.fake().AddThread(1, kThreadStack + 0x700);
+    SilentProgress progress;
+    for (const bool on_stack : {true, false}) {
+      if (!on_stack) python.fake().WriteWords(kThreadStack + 0x3800, {0, 0});
+      Snapshot snapshot(python);
+      graph::NodeSet all(snapshot.heap.size());
+      for (heap::NodeId n = 0; n < snapshot.heap.size(); ++n) all.Insert(n);
+      const auto lost = FindLostReferences(snapshot.reader, snapshot.heap, all, Limits(), progress);
+      REQUIRE(lost);
+      CHECK(lost->size() == (on_stack ? 1u : 2u));
+      CHECK(std::any_of(lost->begin(), lost->end(), [&](const LostReferences& of) { return of.node == snapshot.Node(held) && of.absent == 1; }));
+    }
+  });
+}
+
 TEST_CASE("what a known root holds needs no second look") {
   OnEveryLayout([](PythonHeap& python) {
     const Address held = python.List({}), holder = python.List({held}), other = python.List({});
