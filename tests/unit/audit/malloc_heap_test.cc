@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "core/audit/static_data.h"
 #include "tests/support/python_heap.h"
 
 namespace pygc::audit {
@@ -71,6 +72,32 @@ TEST_CASE("free chunks are those without PREV_INUSE behind them, in a thread cac
   Heap heap;
   CHECK(heap.Free() == std::vector<Address>{heap.cached, heap.fast, heap.free, heap.top});
   CHECK(heap.areas == 1);
+}
+
+TEST_CASE("the last word of a chunk, in the head of the next one, is its own") {
+  Heap heap;
+  const target::Process process = heap.python.Build();
+  const PymallocHeap pymalloc(process, heap.runtime, Limits());
+  const MallocHeap chunks(process, pymalloc);
+  const AddressRange memory{heap.used + 16, heap.cached + 8};
+  CHECK(chunks.ChunkAt(heap.used + 16) == memory);
+  CHECK(chunks.ChunkAt(heap.cached) == memory);
+  CHECK(chunks.ChunkAt(heap.cached + 16)->begin == heap.cached + 16);
+}
+
+TEST_CASE("anonymous memory is a module's data behind writable data whose end nobody knows, and not behind a file that is only read") {
+  constexpr Address kApp = 0x550000000000, kLocale = 0x560000000000;
+  test::FakeProcess fake;
+  const std::uint32_t app = fake.AddModule("/bin/app", {{kApp, kApp + 0x1000}}), locale = fake.AddModule("/usr/lib/locale/C.utf8/LC_CTYPE", {{kLocale, kLocale + 0x1000}});
+  fake.Map(kApp, 0x1000, "rw-", app).Map(kApp + 0x1000, 0x1000).Map(kLocale, 0x1000, "r--", locale).Map(kLocale + 0x1000, 0x1000);
+  target::Process process = fake.Build();
+  for (target::Module& m : process.modules) m.is_elf = false;
+  CHECK(ModuleOfData(process, kApp + 0x10) == &process.modules[app]);
+  CHECK(ModuleOfData(process, kApp + 0x1010) == &process.modules[app]);
+  CHECK(ModuleOfData(process, kLocale + 0x10) == &process.modules[locale]);
+  CHECK(ModuleOfData(process, kLocale + 0x1010) == nullptr);
+  process.modules[app].is_elf = true;  // its headers say where .bss ends
+  CHECK(ModuleOfData(process, kApp + 0x1010) == nullptr);
 }
 
 TEST_CASE("a free chunk that does not repeat its size counts as used; so does a cache that contradicts itself") {
