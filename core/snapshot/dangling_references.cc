@@ -97,7 +97,8 @@ class Unfinished {
   void RemoveFrom(std::vector<NodeId>& nodes) const {
     if (nodes.empty()) return;
     const WordsInHand hand = WordsOfRunningThreads(reader_.process());
-    const graph::NodeSet referred = ReferredTo(nodes), on_stacks = OnStacks(nodes, hand.any_registers);
+    if (!hand.any_registers) return;  // it cannot be told
+    const graph::NodeSet referred = ReferredTo(nodes), on_stacks = OnStacks(nodes);
     std::erase_if(nodes, [&](NodeId n) {
       const bool changing = !hand.died && (hand.Has(heap_.AddressOf(n)) || hand.Has(HeadOf(n)));
       return changing || (on_stacks.Contains(n) && !referred.Contains(n));
@@ -123,10 +124,8 @@ class Unfinished {
     }
     return referred;
   }
-  // `known`: without registers it is not, and any of them may be there.
-  [[nodiscard]] graph::NodeSet OnStacks(const std::vector<NodeId>& nodes, bool known) const {
+  [[nodiscard]] graph::NodeSet OnStacks(const std::vector<NodeId>& nodes) const {
     const graph::NodeSet asked = Set(nodes);
-    if (!known) return asked;
     graph::NodeSet found(heap_.size());
     ForEachThreadWord(reader_.process(), UsedStacks(reader_.process()), [&](std::uint64_t word, const target::Thread&) {
       for (const Address object : {Address{word}, Address{word} + reader_.runtime().gc_head.size}) {
