@@ -86,7 +86,7 @@ TEST_CASE("a range of a hundred terabytes and a range in every 4 GiB cost little
   CHECK(std::clock() - start < 2 * CLOCKS_PER_SEC);
 }
 
-TEST_CASE("a million lookups take milliseconds, with many ranges in one chunk too") {
+TEST_CASE("a million lookups take no longer than by bisection, with many ranges in one chunk too") {
   std::vector<AddressRange> ranges;  // 4 KiB mappings with holes: the worst that a page table allows
   for (Address i = 0; i < 60000; ++i) ranges.push_back({0x7F0000000000 + i * 0x2000, 0x7F0000000000 + i * 0x2000 + 0x1000});
   const AddressMap map(ranges);
@@ -100,7 +100,15 @@ TEST_CASE("a million lookups take milliseconds, with many ranges in one chunk to
   const std::uint64_t expected = static_cast<std::uint64_t>(std::count_if(probes.begin(), probes.end(), [](Address a) { return (a & 0x1000) == 0; }));
   CHECK(found == expected);
   MESSAGE("ns for each lookup among 60,000 small ranges: ", took * 1e9 / static_cast<double>(probes.size()));
-  CHECK(took < 1.0);  // generous: sanitizers and loaded machines
+  // Against what everybody would take instead, in the same build on the same machine: an instrumented build is fifty times as slow at both.
+  const std::clock_t bisection = std::clock();
+  std::uint64_t also = 0;
+  for (const Address a : probes) {
+    const auto above = std::upper_bound(ranges.begin(), ranges.end(), a, [](Address x, const AddressRange& r) { return x < r.begin; });
+    also += above != ranges.begin() && std::prev(above)->Contains(a);
+  }
+  CHECK(also == expected);
+  CHECK(took < 2 * static_cast<double>(std::clock() - bisection) / CLOCKS_PER_SEC);
 }
 
 }  // namespace pygc
