@@ -3,8 +3,8 @@
 
 usage: valgrind.py [--runs N] [NAME...]      (NAME: only these unit tests, or `cores`)
 
-Every unit_* of $PYGC_BUILD/bin, without its cases of millions of objects (an emulator takes an hour for each and sees nothing new in them), but unit_machine (which runs millions of instructions of its own making) and unit_worker (whose children leave valgrind), then
-core_storm with N (30) damaged cores of a small heap each of 2.7 and 3.13. Fails on an invalid read or write, a use of what was never written, a definite leak.
+Every unit_* of $PYGC_BUILD/bin, without its cases of millions of objects (an emulator takes an hour for each and sees nothing new in them), but unit_machine (which
+runs millions of instructions of its own making) and unit_worker (whose children leave valgrind), then core_storm with N (30) damaged cores of a small heap each of 2.7 and 3.13. Fails on an invalid read or write, a use of what was never written, a definite leak.
 Last line: N passed, N failed, N skipped."""
 import argparse
 import glob
