@@ -51,6 +51,9 @@ class SizeReader {
         if (o_.co_nlocalsplus == kNoField || Unsigned(p_, o_.co_extra) != 0) return std::nullopt;
         return (base + Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize) + 7) & ~std::uint64_t{7};
       }
+      case SizeRule::kDecimal: return Decimal();
+      case SizeRule::kArray: return Array();
+      case SizeRule::kBytesIO: return BytesIO();
     }
     return std::nullopt;
   }
@@ -65,6 +68,47 @@ class SizeReader {
     std::uint64_t size = static_cast<std::uint64_t>(type_.basicsize);
     if (type_.itemsize > 0) size += Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize);  // wraps as the sum of signed ones would
     return size;
+  }
+
+  // CPython: dec___sizeof__(), Modules/_decimal/_decimal.c: hash, then mpd_t, the same since 3.3: flags, exp, digits, len, alloc, data. Words of a number that does
+  // not fit in the object itself are its own, unless the flags say that they are static, shared or constant.
+  std::optional<std::uint64_t> Decimal() const {
+    constexpr std::uint64_t kNumber = 8, kAllocated = 32, kWordBytes = 8, kMostWords = std::uint64_t{1} << 40;
+    constexpr std::uint8_t kNotOwned = 0xE0;
+    const std::byte* const number = At(object_ + o_.object_size + kNumber, kAllocated + 8);
+    if (number == nullptr) return std::nullopt;
+    const auto base = static_cast<std::uint64_t>(type_.basicsize);
+    if ((LoadUnchecked<std::uint8_t>(number) & kNotOwned) != 0) return base;
+    const std::uint64_t words = Unsigned(number, kAllocated);
+    return words > kMostWords ? std::nullopt : std::optional(base + words * kWordBytes);
+  }
+
+  // CPython: array_array___sizeof___impl(), Modules/arraymodule.c: behind the head of a variable object ob_item, allocated, ob_descr, which starts with the type
+  // code and itemsize; the same since 2.7.
+  std::optional<std::uint64_t> Array() const {
+    constexpr std::uint64_t kAllocated = 8, kDescription = 16, kItemSize = 4, kLargestItem = 64, kMostItems = std::uint64_t{1} << 48;
+    const std::byte* const fields = At(object_ + o_.ob_size + 8, kDescription + 8);
+    const std::byte* const item = fields == nullptr ? nullptr : At(Unsigned(fields, kDescription) + kItemSize, 4);
+    if (item == nullptr) return std::nullopt;
+    const std::uint64_t allocated = Unsigned(fields, kAllocated), item_bytes = LoadUnchecked<std::uint32_t>(item);
+    if (allocated > kMostItems || item_bytes > kLargestItem) return std::nullopt;
+    return static_cast<std::uint64_t>(type_.basicsize) + allocated * item_bytes;
+  }
+
+  // CPython: bytesio_sizeof() or _io_BytesIO___sizeof___impl(), Modules/_io/bytesio.c: the buffer counts where nobody else has it. 3.5+: buf, a bytes object;
+  // 2.7: buf, pos, string_size, buf_size.
+  std::optional<std::uint64_t> BytesIO() const {
+    constexpr std::uint64_t kOldBufferSize = 24;
+    const auto base = static_cast<std::uint64_t>(type_.basicsize);
+    const std::byte* const fields = At(object_ + o_.object_size, kOldBufferSize + 8);
+    if (fields == nullptr) return std::nullopt;
+    if (o_.dict_old) return base + Unsigned(fields, kOldBufferSize);
+    const Address buffer = Unsigned(fields, 0);
+    if (buffer == 0) return base;
+    const std::byte* const bytes = At(buffer, o_.ob_size + 8);
+    if (bytes == nullptr) return std::nullopt;
+    const bool shared = cpython::ObjectHeaderReader(impl_.runtime).Refcount(bytes) > 1;
+    return shared ? base : base + o_.bytes_data + 1 + Unsigned(bytes, o_.ob_size);
   }
 
   /// CPython: _PyDict_KeysSize() in Objects/dictobject.c.

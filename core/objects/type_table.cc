@@ -717,8 +717,14 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       {"async_generator", SizeRule::kGenerator}, {"collections.deque", SizeRule::kDeque}, {"collections.OrderedDict", SizeRule::kOrderedDict},
       {"int", SizeRule::kInt},          {"long", SizeRule::kInt},            {"str", SizeRule::kStr},
       {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict},
-      {"code", SizeRule::kCode}};
+      {"code", SizeRule::kCode},        {"decimal.Decimal", SizeRule::kDecimal}, {"array.array", SizeRule::kArray}, {"_io.BytesIO", SizeRule::kBytesIO}};
   f.size_rule = SizeRule::kUnknown;
+  const auto choose = [&](const std::string& name) {
+    for (const Named& rule : kRules) {
+      if (name == rule.name) f.size_rule = rule.rule;
+    }
+    if (o_->dict_old && name == "str") f.size_rule = SizeRule::kBytes;
+  };
   if (!f.is_heap_type && raw.tp_mro == 0 && raw.tp_base == 0) {
     // A static type of 2.7 that was never made ready, which sys.getsizeof does: then it is a child of object with what its method table says.
     const cpython::Layout& layout = runtime_->layout;
@@ -728,17 +734,12 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       const Address name = values_.Pointer(method + layout.Offset(Field::PyMethodDef_ml_name));
       if (name == 0) break;
       const Result<std::string> text = process_->memory.ReadCString(name, 16);
+      if (text && *text == "__sizeof__") choose(RawName(raw));
       if (!text || *text == "__sizeof__") return;
     }
     f.size_rule = SizeRule::kObject;
     return;
   }
-  const auto choose = [&](const std::string& name) {
-    for (const Named& rule : kRules) {
-      if (name == rule.name) f.size_rule = rule.rule;
-    }
-    if (o_->dict_old && name == "str") f.size_rule = SizeRule::kBytes;
-  };
   const auto is_there = [&](Address object) { return object == 0 || process_->memory.At(object, o_->object_size) != nullptr; };
   if (!is_there(raw.tp_mro)) {  // of a part: what the interpreter's own types define is known without their dicts
     if (!f.is_heap_type) choose(RawName(raw));

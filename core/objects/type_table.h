@@ -69,6 +69,9 @@ enum class SizeRule : std::uint8_t {
   kBytes,       // 2.7 str
   kByteArray,
   kCode,        // 3.11+
+  kDecimal,
+  kArray,
+  kBytesIO,
 };
 
 /// What an instance owns beside what its tp_traverse visits, and whether that accounts for every word of its memory. For the audit of counts.

@@ -72,6 +72,8 @@ def check_rows(live):
     lost = live.report("heap", "--state", "unreachable", "--type", "__main__.Lost")
     wrong += differ("unreachable objects", (lost["objects"], lost["unreachable"]), (live.truth["lost"],) * 2)
     wrong += differ("reachable ones", live.report("heap", "--state", "reachable", "--type", "__main__.Lost")["objects"], 0)
+    cards = live.report("show", *[hex(address) for address, _ in live.truth["sized"]])["objects"]
+    wrong += differ("sizes of Decimals, arrays, BytesIOs", [c["size"] for c in cards], [size for _, size in live.truth["sized"]])
     large = live.report("heap", "--min-size", "1M", "--type", "bytearray")["types"]
     wrong += differ("large bytearrays", [(r["objects"], r["bytes"]) for r in large], [(1, live.truth["large"])])
     ran = process.pygc("-p", live.program.pid, "heap", "--limit", "0", "--format", "csv")
@@ -131,7 +133,7 @@ def check_memory(live):
     touched = touched_bytes(live.program.pid)
     wrong += [] if touched <= memory["bytes"] <= touched + parts.get("files: data of modules", 0) else ["%d bytes of memory, the kernel says %d" % (memory["bytes"], touched)]
     said = process.pygc("-c", core, "heap", "--memory").out
-    wrong += [] if re.search(r"not in it: [\d.]+ MB in pages of zeroes", said) else ["the text does not say what was left out"]
+    wrong += [] if re.search(r"not in it: [\d.]+ [MG]B in pages of zeroes", said) else ["the text does not say what was left out"]
     of_live = live.report("heap", "--memory")["memory"]
     # libffi 3.5 maps a page of its code twice (trampolines): gcore leaves such pages out, and no module says that they were there.
     twice = of_live.pop("file_bytes") - memory.pop("file_bytes")
