@@ -102,16 +102,6 @@ std::string Fix(const LeaksReport& report, const LeakGroup& g) {
 
 void Label(TextWriter& out, std::string_view label) { out.To(kFirstColumn).Add(label, Style::kFaint).To(kTextColumn); }
 
-// "1,204 file (open, 12.3 MB)": bytes where they are worth a word.
-std::string HeldText(const TypeCount& t) {
-  constexpr std::uint64_t kWorthSaying = 100000;
-  std::string note = t.note, fds;
-  for (const std::int32_t fd : t.fds) fds += fmt::format("{}{}", fds.empty() ? ": fd " : ", ", fd);
-  note += fds;
-  if (t.bytes >= kWorthSaying) note += fmt::format("{}{}", note.empty() ? "" : ", ", Bytes(t.bytes));
-  return fmt::format("{} {}{}", Thousands(t.objects), t.type, note.empty() ? "" : fmt::format(" ({})", note));
-}
-
 void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup& g, std::size_t number, std::uint64_t shown_types, TextWriter& out) {
   const bool definite = g.severity == Severity::kDefinite;
   out.Add(fmt::format("#{}", number), Style::kHeading).To(kFirstColumn);
@@ -181,7 +171,7 @@ void WriteGroup(const Header& header, const LeaksReport& report, const LeakGroup
   if (!g.sites.empty()) {
     Label(out, "allocated at");
     std::vector<std::string> parts;
-    for (const AllocationSite& site : g.sites) parts.push_back(g.count == 1 ? site.place : fmt::format("{} ({})", site.place, Thousands(site.objects)));
+    for (const AllocationSite& site : g.sites) parts.push_back(SiteText(g, site));
     out.Flow(parts, ", ", kTextColumn);
   }
   if (header.interpreters.size() > 1) {
@@ -278,6 +268,19 @@ void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<F
 }
 
 std::string FixText(const LeaksReport& report, const LeakGroup& group) { return Fix(report, group); }
+std::string BecauseText(const Header& header, const LeaksReport& report, const LeakGroup& group) { return Because(header, report, group); }
+
+// Bytes where they are worth a word.
+std::string HeldText(const TypeCount& t) {
+  constexpr std::uint64_t kWorthSaying = 100000;
+  std::string note = t.note, fds;
+  for (const std::int32_t fd : t.fds) fds += fmt::format("{}{}", fds.empty() ? ": fd " : ", ", fd);
+  note += fds;
+  if (t.bytes >= kWorthSaying) note += fmt::format("{}{}", note.empty() ? "" : ", ", Bytes(t.bytes));
+  return fmt::format("{} {}{}", Thousands(t.objects), t.type, note.empty() ? "" : fmt::format(" ({})", note));
+}
+
+std::string SiteText(const LeakGroup& group, const AllocationSite& site) { return group.count == 1 ? site.place : fmt::format("{} ({})", site.place, Thousands(site.objects)); }
 
 namespace {
 std::string WhyNotExact(const Header& header) {

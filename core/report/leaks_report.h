@@ -97,6 +97,12 @@ void WriteFinalizers(JsonWriter& json, std::string_view key, const std::vector<F
 
 /// What would undo the group; empty where there is nothing to say.
 [[nodiscard]] std::string FixText(const LeaksReport& report, const LeakGroup& group);
+/// Why it is not freed, in a sentence.
+[[nodiscard]] std::string BecauseText(const Header& header, const LeaksReport& report, const LeakGroup& group);
+/// "1,204 file (open: fd 3, 4, 12.3 MB)": objects of one type.
+[[nodiscard]] std::string HeldText(const TypeCount& count);
+/// "app.py:12 (20)": a line that allocated objects of the group.
+[[nodiscard]] std::string SiteText(const LeakGroup& group, const AllocationSite& site);
 /// The verdict in one sentence.
 [[nodiscard]] std::string VerdictText(const Header& header, const LeaksReport& report);
 

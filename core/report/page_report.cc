@@ -9,7 +9,7 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kShownHolders = 20;
+constexpr std::size_t kShownHolders = 20, kShownTypes = 8;
 
 class Page {
  public:
@@ -100,6 +100,26 @@ class Page {
   void Row(const char* label, const std::string& text) {
     if (!text.empty()) out_.Markup("<dt>").Text(label).Markup("</dt><dd>").Text(text).Markup("</dd>");
   }
+  // What stands between two backticks is code.
+  void Sentence(const char* label, std::string_view text) {
+    if (text.empty()) return;
+    out_.Markup("<dt>").Text(label).Markup("</dt><dd>");
+    for (bool code = false; !text.empty(); code = !code) {
+      const std::size_t tick = text.find('`');
+      const bool closed = tick != std::string_view::npos;
+      if (code && closed) out_.Markup("<code>").Text(text.substr(0, tick)).Markup("</code>");
+      if (code && !closed) out_.Text("`");
+      if (!code || !closed) out_.Text(text.substr(0, tick));
+      text.remove_prefix(closed ? tick + 1 : text.size());
+    }
+    out_.Markup("</dd>");
+  }
+  template <typename Rows, typename TextOf>
+  static std::string Joined(const Rows& rows, std::size_t most, TextOf&& text_of) {
+    std::string out;
+    for (std::size_t i = 0; i < std::min<std::size_t>(rows.size(), most); ++i) out += (out.empty() ? "" : ", ") + text_of(rows[i]);
+    return rows.size() > most ? fmt::format("{}, … {} more", out, Thousands(rows.size() - most)) : out;
+  }
 
   void Group(const LeaksReport& leaks, const LeakGroup& g, std::size_t index) {
     index == 0 ? out_.Markup("<details open><summary>") : out_.Markup("<details><summary>");
@@ -109,23 +129,21 @@ class Page {
     std::string cycle;
     for (const std::string& part : CycleParts(g.cycle, 0)) cycle += (cycle.empty() ? "" : " → ") + part;
     Row("cycle", cycle);
-    Row("why", ReasonName(g.reason));
-    Row("fix", FixText(leaks, g));
-    Row("hangs on it", Types(g.held));
+    if (g.cycle.empty() && g.members.size() > 1) Row("objects", Joined(g.members, kShownTypes, HeldText));
+    Sentence("because", BecauseText(header_, leaks, g));
+    Sentence("fix", FixText(leaks, g));
+    Row("hangs on it", Joined(g.held, kShownTypes, HeldText));
     std::string finalizers;
     for (const FinalizerCount& f : g.finalizers) finalizers += fmt::format("{}{} {} of {}: {} not run, {} run", finalizers.empty() ? "" : ", ", f.pending + f.run, f.kind, f.type, f.pending, f.run);
     Row("finalizer", finalizers);
+    const std::vector<std::pair<std::string, std::uint64_t>> generations(g.generations.begin(), g.generations.end());
+    Row("generation", Joined(generations, kShownTypes, [&](const auto& row) { return generations.size() == 1 ? row.first : fmt::format("{} in {}", Thousands(row.second), row.first); }));
+    Row("allocated at", Joined(g.sites, kShownTypes, [&](const AllocationSite& site) { return SiteText(g, site); }));
     std::string addresses;
     for (std::size_t i = 0; i < std::min<std::size_t>(g.addresses.size(), 10); ++i) addresses += fmt::format("{}{:#x}", addresses.empty() ? "" : "  ", g.addresses[i]);
     Row("address", addresses);
     out_.Markup("</dl><div data-group=\"").Number(index).Markup("\"></div></details>\n");
   }
-  static std::string Types(const std::vector<TypeCount>& types) {
-    std::string out;
-    for (const TypeCount& t : types) out += fmt::format("{}{} {}{}", out.empty() ? "" : ", ", Thousands(t.objects), t.type, t.note.empty() ? "" : fmt::format(" ({})", t.note));
-    return out;
-  }
-
   void Memory() {
     out_.Markup("<h2 id=\"memory\">Who holds the memory</h2>\n");
     if (report_.memory.empty()) {

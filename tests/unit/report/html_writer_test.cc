@@ -66,3 +66,23 @@ TEST_CASE("a page of hostile names has the markup of one with plain names") {
   CHECK(hostile.find("alert(1)</") == std::string::npos);
   for (const char c : hostile) CHECK((c == '\n' || static_cast<unsigned char>(c) >= 0x20));
 }
+
+TEST_CASE("the page says of a group what the terminal says, and sets code as code") {
+  Header h;
+  PageReport r;
+  LeakGroup g;
+  g.type = "app.Order";
+  g.count = 2;
+  g.objects = 4;
+  g.cycle = {{"app.Order", "", 1, EdgeKind::kAttribute, ".me", "me", 0}};
+  g.held = {{"socket.socket", 2, 300000, "open"}};
+  g.held[0].fds = {3, 4};
+  g.generations = {{"0", 4}};
+  g.sites = {{"app.py:12", 2}};
+  r.overview.leaks.groups = {g};
+  const std::string page = WritePage(h, r);
+  CHECK(page.find("<dt>because</dt><dd>" + BecauseText(h, r.overview.leaks, g)) != std::string::npos);
+  CHECK(page.find("<dt>fix</dt><dd><code>self.me</code> is the object itself") != std::string::npos);
+  CHECK(page.find("<dt>hangs on it</dt><dd>2 socket.socket (open: fd 3, 4, 300 kB)</dd>") != std::string::npos);
+  CHECK(page.find("<dt>allocated at</dt><dd>app.py:12 (2)</dd>") != std::string::npos);
+}
