@@ -281,7 +281,9 @@ void AddSummaries(lldb::SBDebugger& debugger, const std::shared_ptr<Workers>& wo
 
 bool AddCommands(lldb::SBDebugger debugger) {
   lldb::SBCommandInterpreter interpreter = debugger.GetCommandInterpreter();
-  lldb::SBCommand pygc = interpreter.AddMultiwordCommand("pygc", "Find leaks in the selected CPython process or core: pygc leaks, pygc status, ...");
+  lldb::SBCommand pygc = interpreter.AddMultiwordCommand("pygc", "Find leaks in the selected CPython process or core: pygc leaks, pygc status, ... Where an address is asked for, a variable or register of the selected frame "
+                                                           "will do ($rdi). No settings of its own: use-color and term-width hold for its output, `type category disable pygc` leaves variables as they "
+                                                           "were, PYGC_WORKER in the environment names another engine.");
   if (!pygc.IsValid()) return false;
   const auto workers = std::make_shared<Workers>();
   // LLDB owns each command object and deletes it with the debugger.

@@ -2,7 +2,7 @@
 # Called while installing, with SOURCE (the tree), WORK (a folder to write in) and DESTINATION set.
 set(_pages "${SOURCE}/plugin/standalone/pages")
 file(GLOB _files "${_pages}/*.md")
-set(_places "README.md=${SOURCE}/README.md" "SUPPORT.md=${SOURCE}/SUPPORT.md" "CHANGELOG.md=${SOURCE}/CHANGELOG.md" "pages/gdb.md=${SOURCE}/plugin/gdb/README.md"
+set(_places "README.md=${SOURCE}/README.md" "SUPPORT.md=${SOURCE}/SUPPORT.md" "CHANGELOG.md=${SOURCE}/CHANGELOG.md" "pages/gdb.md=${SOURCE}/plugin/gdb/README.md" "pages/lldb.md=${SOURCE}/plugin/lldb/README.md"
   "pages/how-it-works.md=${SOURCE}/core/how-it-works.md" "pages/ARCHITECTURE.md=${SOURCE}/core/ARCHITECTURE.md")
 foreach(_file ${_files})
   get_filename_component(_name "${_file}" NAME)
@@ -20,6 +20,7 @@ foreach(_place ${_places})
   else()
     string(REPLACE "](plugin/standalone/pages/" "](pages/" _text "${_text}")
     string(REPLACE "](plugin/gdb/README.md" "](pages/gdb.md" _text "${_text}")
+    string(REPLACE "](plugin/lldb/README.md" "](pages/lldb.md" _text "${_text}")
     string(REPLACE "](core/" "](pages/" _text "${_text}")
   endif()
   file(WRITE "${WORK}/${_name}" "${_text}")

@@ -30,7 +30,7 @@ import process  # noqa: E402
 
 PAGES = ["plugin/standalone/pages/first-ten-minutes.md", "plugin/standalone/pages/service-leaks.md", "plugin/standalone/pages/ci-core.md",
          "plugin/standalone/pages/c-extension.md", "plugin/gdb/README.md", "core/how-it-works.md"]
-LINKED = PAGES + ["README.md", "SUPPORT.md"]
+LINKED = PAGES + ["plugin/lldb/README.md", "README.md", "SUPPORT.md"]
 SECONDS = 180
 MASKS = [(r"0x[0-9a-f]{5,}", "ADDRESS"), (r"\bpid \d+", "pid N"), (r"\b(core|early|late|shop)\.\d+", r"\1.N"), (r"thread \d+", "thread N"), (r"/tmp/[^ ]*/", "/TMP/"),
          (r"\b\d[\d,.]* (B|bytes|kB|MB|GB)\b", "SIZE"), (r"\[\d+\]", "[N]"), (r"\d[\d,]* unchanged, \d+ changed", "N unchanged"), (r"\d+ gone", "N gone"), (r"\d+ objects are kept", "N objects are kept"), (r"\d[\d,]* objects (now|in use)", "N objects"), (r"counts [\d/]+", "counts N"), (r"thresholds [\d/]+", "thresholds N"), (r"CPython \d[\d.]*", "CPython N"),
