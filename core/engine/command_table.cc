@@ -1,5 +1,4 @@
-// The grammar, once, as a table; CLI11 does the parsing. A row is a command of the contract; one without `can_run` is known by name only, so that
-// asking for it says "not in this version" instead of "unknown", and no stub pretends to answer.
+// The grammar, once, as a table; CLI11 does the parsing. A row is a command of the contract.
 #include "core/engine/command_table.h"
 
 #include <fmt/format.h>
@@ -46,7 +45,6 @@ enum Takes : unsigned {
 
 struct CommandRow {
   std::string_view name, summary;
-  bool can_run = false;
   unsigned takes = 0;
   std::string_view description;  // one or more whole sentences, for --help
   std::string_view example_arguments[2];
@@ -57,7 +55,6 @@ struct CommandRow {
 constexpr CommandRow kRows[] = {
     {"status",
      "which interpreter, its collector, and how complete the data is",
-     true,
      kLimit,
      "Says which CPython it is and how that was found, what each interpreter's collector is doing (generations, counts, thresholds, flags), how many "
      "objects are "
@@ -66,7 +63,6 @@ constexpr CommandRow kRows[] = {
      {"the collector's state, and what is missing from the core", "the same for a script"}},
     {"leaks",
      "what can never be freed and what waits for the collector, grouped, with one cycle each",
-     true,
      kLimit | kFilter | kFailOn | kBaseline | kAudit | kGcDebug,
      "Replays the collector's verdict: every object that a full collection would find unreachable now, and everything in gc.garbage. Equal "
      "structures are one group, "
@@ -76,7 +72,6 @@ constexpr CommandRow kRows[] = {
      {"the ten largest groups", "every group that holds an object of a type of package app, with all addresses"}},
     {"cycles",
      "reference cycles: unreachable ones, and reachable ones that would leak",
-     true,
      kLimit | kFilter,
      "Lists strongly connected components, in which every object reaches every other: first those that nothing reaches any more, then those still in "
      "use.",
@@ -84,14 +79,12 @@ constexpr CommandRow kRows[] = {
      {"the largest components of both kinds", "all components that hold an object of such a type"}},
     {"garbage",
      "what lies in gc.garbage and why it is stuck",
-     true,
      kLimit | kFilter | kFailOn,
      "Lists the items of gc.garbage by type with the reason why they are there: a legacy finalizer, gc.DEBUG_SAVEALL, or put there by hand.",
      {"garbage", "garbage --limit 0 --format json"},
      {"the items by type, and why", "every item, for a script"}},
     {"finalizers",
      "objects with finalizers: pending, run, in cycles, order undefined",
-     true,
      kLimit | kFilter,
      "Lists objects that run code when they die (__del__, tp_finalize, tp_del): whether it has run, whether the object is unreachable, and where a "
      "cycle leaves the "
@@ -100,7 +93,6 @@ constexpr CommandRow kRows[] = {
      {"by type, unreachable ones first", "only types of package app, for a script"}},
     {"refcounts",
      "audit: objects whose count and found references disagree",
-     true,
      kLimit | kFilter | kFailOn | kAll | kBaseline,
      "Counts every reference to every object, tracked or not, from the objects, the interpreter's own structures and all native memory, and compares with "
      "ob_refcnt. A deficit: more references than the count, known exactly. A surplus: a count that not even every word of memory that may be a reference "
@@ -109,7 +101,6 @@ constexpr CommandRow kRows[] = {
      {"wrong counts, deficits first", "all of them, for a script"}},
     {"heap",
      "histogram by type: count, shallow bytes, retained bytes",
-     true,
      kLimit | kFilter | kCsv | kValues | kHeapSections,
      "Counts the objects of every type, with their bytes as sys.getsizeof() says them and the bytes that they keep alive one by one (by dominators, nothing "
      "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them. Names "
@@ -119,15 +110,14 @@ constexpr CommandRow kRows[] = {
      {"where is the memory, and what of it is not used?", "which lines made these objects?"}},
     {"show",
      "one object: type, value, counts, fields, holders",
-     true,
      kLimit | kAddresses | kValues,
      "Shows what lies at each address: the object's type, its value as repr() would print it (read from memory: nothing runs in the process), reference "
-     "count, generation, finalizer, what it refers to and what holds it, each reference with its place. Where no object lies it says what does.",
+     "count, generation, finalizer, what it refers to and what holds it, each reference with its place. Where no object lies it says what does. In a debugger a "
+     "variable, a member or a register of the selected frame will do for an address, here and in the commands below: show op, show $rdi.",
      {"show 0x7f12ab34cd50", "show --limit 0 --format json 139716871310672"},
      {"one object", "nothing cut off, for a script; addresses may be decimal, as id() prints them"}},
     {"value",
      "one line an object: type and value, at once",
-     true,
      kAddresses,
      "Prints the type and the value of each address as repr() would, cut to a line; where no object lies it says what does (with --quiet nothing). Needs no object graph, so it answers "
      "at once: what debuggers show beside a variable of type PyObject *.",
@@ -135,14 +125,12 @@ constexpr CommandRow kRows[] = {
      {"what is it?", "several, for a script"}},
     {"referents",
      "what an object refers to, each reference with its place",
-     true,
      kLimit | kAddress | kValues,
      "Lists the direct referents of an object, as gc.get_referents() does, with the place of each reference: .attr, ['key'], [3], .__closure__, local x.",
      {"referents 0x7f12ab34cd50", "referents 0x7f12ab34cd50 --limit 0 --show-values"},
      {"the first ten", "all of them, with their values"}},
     {"referrers",
      "what refers to an object, each reference with its place",
-     true,
      kLimit | kAddress | kValues,
      "Lists everything that holds a reference to an object: other objects, as gc.get_referrers() does, with the place of the reference, and the variables of "
      "running functions, thread states and the interpreter itself.",
@@ -150,7 +138,6 @@ constexpr CommandRow kRows[] = {
      {"the first ten", "all of them, for a script"}},
     {"path",
      "why an object, or all of a type, is alive: shortest paths from roots",
-     true,
      kLimit | kTarget,
      "Shows the shortest paths by which an object is held: from the variables of running functions, modules, thread states and the interpreter itself, as Python "
      "expressions where they can be written, and names the place where it is stuck. For a type (a name or GLOB) the paths to all of its objects, as one "
@@ -160,7 +147,6 @@ constexpr CommandRow kRows[] = {
      "why"},
     {"dominators",
      "who retains how much: the dominator tree, largest first",
-     true,
      kLimit,
      "Lists the objects that alone keep the most bytes alive: what would be freed if the object were gone. Below each of them the largest parts of what it "
      "keeps. An object that is reached in two ways belongs to where the ways part.",
@@ -168,17 +154,15 @@ constexpr CommandRow kRows[] = {
      {"the ten largest", "every object that only a root holds, for a script"}},
     {"stacks",
      "the Python stack of every thread, with file, line and function",
-     true,
      kLimit | kLocals | kValues,
      "Lists the threads that the interpreter knows, oldest first, each with the Python functions that it runs, the most recent call first, and the line that "
      "each of them has reached; the lock that a thread waits for and who holds it; threads that wait for each other; of a crash the signal, what was touched, the "
      "place and the objects at hand. With --locals also their variables, with "
-     "--show-values what these hold, with --native the functions of native code between them.",
+     "--show-values these and what they hold, with --native the functions of native code between them.",
      {"stacks", "stacks --locals --show-values"},
      {"what was every thread doing?", "and with which variables"}},
     {"asyncio",
      "tasks as a tree: what each one awaits, and where it hangs",
-     true,
      kLimit,
      "Lists every task of asyncio that is not done, below the task that waits for it (await, gather, wait, TaskGroup), each with its chain of coroutines, file and "
      "line, down to the future that it waits for. Tasks of every event loop, C and Python ones, whether a loop runs or not.",
@@ -186,7 +170,6 @@ constexpr CommandRow kRows[] = {
      {"what is every task waiting for?", "all of them, for a script"}},
     {"verify",
      "the heap's own consistency: generation lists, types, counts",
-     true,
      kLimit | kFailOn | kTraverse,
      "Checks what has to hold in every heap: the collector's lists are whole and lead back, every object has a type, no count is lower than the "
      "references found, gc.garbage holds objects. Says what was checked and what was not. With --traverse also reads every object in two "
@@ -197,7 +180,6 @@ constexpr CommandRow kRows[] = {
      {"is the heap damaged?", "do both readers agree on every object? For a script"}},
     {"diff",
      "what grew since another core or saved export, by type and by holder",
-     true,
      kLimit | kFilter | kOld,
      "Compares with OLD, another core or a database of export --format sqlite: by type, and, where both are of one process, object by object (address, type, size, "
      "references and content) and by holder: whose part of the heap grew, with a path to it. Says so where OLD is of another process or program; then only types are "
@@ -206,7 +188,6 @@ constexpr CommandRow kRows[] = {
      {"what grew since the older core?", "against a saved export, types of package app"}},
     {"expect",
      "assertions for scripts: what must be gone, how many objects and bytes at most",
-     true,
      kLimit | kFailOn | kExpect | kBaseline,
      "Checks what a process must look like, several assertions at once. Exit 1 where one is violated, with the shortest path that keeps what should be gone; 3 "
      "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB. Objects that wait for the "
@@ -215,7 +196,6 @@ constexpr CommandRow kRows[] = {
      {"no session is left, and no garbage waits", "limits on a type's objects and on what they alone keep alive, for a script"}},
     {"export",
      "the object graph for other tools: SQLite, JSON lines, Graphviz, Chrome's developer tools",
-     true,
      kExportFile,
      "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears "
      "under its name "
@@ -225,7 +205,6 @@ constexpr CommandRow kRows[] = {
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
     {"graph",
      "a drawing of what is around an object, for Graphviz (export --format dot)",
-     true,
      kDrawing,
      "Writes what refers to an object and what it refers to, a few references far, as a DOT file: cycles red, each reference with its place, each object with its "
      "count and size, and what holds it from outside. For a type its objects; without either what cannot be freed and what waits for the collector.",
@@ -233,7 +212,6 @@ constexpr CommandRow kRows[] = {
      {"then: dot -Tsvg node.dot > node.svg", "all sessions and what is within two references of them, to standard output"}},
     {"sql",
      "SQL over the object graph",
-     true,
      kLimit | kQuery | kCsv | kValues,
      "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs, roots, refcount_findings, and where tracemalloc was on allocations (object_id, address, "
      "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over "
@@ -245,7 +223,6 @@ constexpr CommandRow kRows[] = {
      {"the five types with the most bytes", "everything that refers to an object, for a spreadsheet"}},
     {"report",
      "one self-contained HTML page: leaks with drawn cycles, who holds the memory, types, stacks",
-     true,
      kPage | kAudit,
      "Writes one page that opens from disk without a network: the verdict in words, every kind of leak with its cycle drawn, a treemap of who keeps what alive, "
      "the histogram with search, paths, Python stacks, and what is missing. Its text is readable without scripts.",
@@ -253,7 +230,6 @@ constexpr CommandRow kRows[] = {
      {"then open report.html in a browser", "without the keys of containers"}},
     {"triage",
      "one screen for one core: what crashed, Python stacks, collector, leaks, top holders",
-     true,
      kLimit | kFailOn | kBaseline | kShowAll | kAudit,
      "Says on one screen what crashed (signal, thread, the Python line it had reached), what the other threads ran, what the collector was doing, what "
      "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given. "
@@ -262,7 +238,6 @@ constexpr CommandRow kRows[] = {
      {"what happened to this process?", "the same for a script, exit 1 where something can never be freed"}},
     {"self-test",
      "what works on this machine, and what to change",
-     true,
      0,
      "Needs no target. Starts each CPython on the PATH with a planted cycle and reads it live, loads the plugin into each debugger, and looks at what decides "
      "whether cores are written and what they hold: limits, kernel.core_pattern, coredump_filter, ptrace rules.",
@@ -278,7 +253,7 @@ const CommandRow* FindRow(std::string_view name) {
 std::string CommandList() {
   std::string out;
   for (const CommandRow& row : kRows) {
-    if (row.can_run) out += fmt::format("{}{}", out.empty() ? "" : ", ", row.name);
+    out += fmt::format("{}{}", out.empty() ? "" : ", ", row.name);
   }
   return out;
 }
@@ -542,7 +517,7 @@ std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
   }
   AddCommonOptions(g->app, *g);
   for (const CommandRow& row : kRows) {
-    if (row.can_run) AddCommand(*g, row);
+    AddCommand(*g, row);
   }
   return g;
 }
@@ -687,7 +662,7 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
   }
   std::vector<std::string> names;
   for (const CommandRow& row : kRows) {
-    if (row.can_run) names.emplace_back(row.name);
+    names.emplace_back(row.name);
   }
   const std::string_view nearest = Nearest(word, names);
   return error(fmt::format(
@@ -754,6 +729,7 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     r.command = command->get_name();
     if ((r.command == "stacks" || r.command == "asyncio") && command->count("--limit") == 0) r.limit = kUsualFrames;
     if (r.command == "triage" && command->count("--limit") == 0) r.limit = kScreenRows;
+    if (r.command == "stacks" && r.show_values) r.locals = true;  // the values are those of the variables
     if (r.command == "sql" && command->count("--limit") == 0) r.limit = kUsualQueryRows;
   }
   r.color = g.raw.color;
@@ -837,7 +813,7 @@ std::span<const CommandSummary> Commands() {
   static const std::vector<CommandSummary> commands = [] {
     std::vector<CommandSummary> out;
     for (const CommandRow& row : kRows) {
-      if (row.can_run) out.push_back({row.name, row.summary});
+      out.push_back({row.name, row.summary});
     }
     return out;
   }();

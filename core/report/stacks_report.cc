@@ -74,7 +74,7 @@ void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_inter
   if (t.holds_gil && *t.holds_gil) out.Add(", holds the GIL");
   if (t.signal != 0) out.Add(fmt::format(", signal {}", t.signal), Style::kBad);
   out.Line(t.frame_count != 0 ? ", the most recent call first" : t.complete ? ": runs no Python" : ": its frames are in memory that is missing");
-  if (t.waits_for) out.To(4).Line(fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), Style::kWaiting);
+  if (t.waits_for) out.To(4).Line(AwaitedText(t), Style::kWaiting);
   if (t.native && !t.native->frames.empty()) {
     WriteMerged(out, t);
     if (!t.complete) out.To(4).Line("the chain of frames could not be followed further", Style::kBad);
@@ -148,6 +148,13 @@ std::string InnermostText(const ThreadStackReport& t) {
   const StackFrame& f = t.frames.front();
   const bool same = f.qualified_name == t.of_program->qualified_name && f.file == t.of_program->file && f.line == t.of_program->line;
   return same ? "" : PlaceText(f);
+}
+
+std::string AwaitedText(const ThreadStackReport& t) {
+  ResourceRow lock = *t.waits_for;
+  const bool alone = lock.waiters.size() == 1;
+  std::erase_if(lock.waiters, [&](std::uint64_t id) { return t.native_id ? id == *t.native_id : alone; });  // that it waits itself is said
+  return fmt::format("waits for the {} at {:#x}: {}", lock.type, lock.address, ResourceText(lock));
 }
 
 std::vector<std::string> DeadlockLines(const StacksReport& r, const std::vector<std::size_t>& deadlock) {

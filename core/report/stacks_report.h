@@ -62,6 +62,8 @@ struct StacksReport {
   std::vector<std::vector<std::size_t>> deadlocks;  // each: threads by number, each of which waits for a lock that the next one holds, the last for one of the first
 };
 
+/// "waits for the _thread.lock at 0x7f..: locked by thread 13", and who else waits. Only of a thread that waits.
+[[nodiscard]] std::string AwaitedText(const ThreadStackReport& thread);
 /// "thread 12 waits for the _thread.lock at 0x7f.., locked by thread 13, in a with block of ...": one line for each thread of a deadlock.
 [[nodiscard]] std::vector<std::string> DeadlockLines(const StacksReport& report, const std::vector<std::size_t>& deadlock);
 

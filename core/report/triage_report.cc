@@ -128,7 +128,7 @@ void WriteStacks(const TriageReport& r, Screen& out) {
                                         t.complete || t.frames.empty() ? "" : ", chain of frames broken");
     const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i > 0 ? std::size_t{1} : said ? kFrames / 2 : kFrames);
     out.Lines(2, fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), 1, Style::kHeading);
-    if (t.waits_for && !said) out.Lines(4, fmt::format("waits for the {} at {:#x}: {}", t.waits_for->type, t.waits_for->address, ResourceText(*t.waits_for)), 1, Style::kWaiting);
+    if (t.waits_for && !said) out.Lines(4, AwaitedText(t), 1, Style::kWaiting);
     for (std::size_t f = 0; f < frames; ++f) out.Lines(4, out.PlaceOf(t.frames[f], kScreenWidth - 4));
     if (t.frame_count > frames && i == 0) out.Lines(4, fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), 1, Style::kFaint);
   }

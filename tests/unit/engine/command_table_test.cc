@@ -200,6 +200,11 @@ TEST_CASE("triage: findings decide the exit status only where --fail-on is given
   CHECK(Parse("-c x report -o r.html")->output_file == "r.html");
 }
 
+TEST_CASE("stacks: values are those of variables, so asking for them asks for these") {
+  CHECK(Parse("-c core stacks --show-values")->locals);
+  CHECK_FALSE(Parse("-c core stacks")->locals);
+}
+
 TEST_CASE("inside a debugger the target options are refused by name") {
   CHECK(Parse("leaks", false).has_value());
   CHECK(Contains(Complaint("leaks -p 7", false), "belongs to the standalone program"));
