@@ -175,7 +175,6 @@ std::optional<PythonFrame> FrameReader::Interpreter(Address at) const {
   const std::int64_t owner = Signed(at, Field::PyInterpreterFrame_owner);
   frame.is_python = !layout_.Has(Constant::FRAME_OWNER_ENTRY) || owner < layout_.Value(Constant::FRAME_OWNER_ENTRY);
   if (!frame.is_python) return frame;
-  frame.owned_by_generator = owner == layout_.Value(Constant::FRAME_OWNED_BY_GENERATOR, -1);
   frame.code = Strong(Pointer(at, Field::PyInterpreterFrame_f_executable));
   frame.function = Strong(Pointer(at, Field::PyInterpreterFrame_f_funcobj));
   frame.frame_object = Pointer(at, Field::PyInterpreterFrame_frame_obj);

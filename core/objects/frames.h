@@ -24,7 +24,6 @@ struct PythonFrame {
   std::int64_t line = -1;    // that runs; -1: not known
   Address previous = 0;      // as `address`
   bool is_python = true;     // false: the interpreter's own frame at the border to C code (3.12+)
-  bool owned_by_generator = false;
   bool is_entry = false;     // in a thread's stack: the last one that one call of the interpreter's loop runs
   Address entry = 0;         // of such a one: the interpreter's own frame behind it, on the C stack of that call (3.12+)
 };

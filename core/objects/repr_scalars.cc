@@ -310,7 +310,10 @@ void ReprWriter::TimeZone(Address object, const TypeFacts& type) {
 }
 
 // CPython: PyDecObject, Modules/_decimal/_decimal.c: hash, then mpd_t: flags, exp, digits, len, alloc, data in words of 19 decimal digits.
-void ReprWriter::Decimal(Address object, const TypeFacts&) {
+// A class written in Python (Lib/decimal.py of 2.7, Lib/_pydecimal.py) has the name too, and four slots: it is smaller.
+void ReprWriter::Decimal(Address object, const TypeFacts& type) {
+  constexpr std::int64_t kNumberBytes = 48, kOwnWords = 32;
+  if (type.basicsize < static_cast<std::int64_t>(t_.offsets.object_size + kHashBytes) + kNumberBytes + kOwnWords) return UnknownRepr(object, type);
   constexpr std::uint8_t kNegative = 1, kInfinity = 2, kNan = 4, kSignalling = 8;
   constexpr std::uint32_t kDigitsPerWord = 19;
   const std::byte* const p = Bytes(object + t_.offsets.object_size + kHashBytes, 48);

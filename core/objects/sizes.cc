@@ -73,11 +73,12 @@ class SizeReader {
   // CPython: dec___sizeof__(), Modules/_decimal/_decimal.c: hash, then mpd_t, the same since 3.3: flags, exp, digits, len, alloc, data. Words of a number that does
   // not fit in the object itself are its own, unless the flags say that they are static, shared or constant.
   std::optional<std::uint64_t> Decimal() const {
-    constexpr std::uint64_t kNumber = 8, kAllocated = 32, kWordBytes = 8, kMostWords = std::uint64_t{1} << 40;
+    constexpr std::uint64_t kNumber = 8, kAllocated = 32, kWordBytes = 8, kMostWords = std::uint64_t{1} << 40, kOwnWords = 32;
     constexpr std::uint8_t kNotOwned = 0xE0;
     const std::byte* const number = At(object_ + o_.object_size + kNumber, kAllocated + 8);
     if (number == nullptr) return std::nullopt;
     const auto base = static_cast<std::uint64_t>(type_.basicsize);
+    if (base < o_.object_size + kNumber + kAllocated + 16 + kOwnWords) return base;  // the class written in Python has slots
     if ((LoadUnchecked<std::uint8_t>(number) & kNotOwned) != 0) return base;
     const std::uint64_t words = Unsigned(number, kAllocated);
     return words > kMostWords ? std::nullopt : std::optional(base + words * kWordBytes);

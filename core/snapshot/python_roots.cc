@@ -112,7 +112,8 @@ class Finder {
     return fmt::format("thread {}", thread.native_thread_id ? *thread.native_thread_id : thread.thread_id);
   }
 
-  // Frames that are objects keep their variables themselves, and each is held by the function that runs it. From 3.11 on each variable is a root.
+  // Frames that are objects keep their variables themselves, and each is held by the function that runs it. From 3.11 on each variable is a root, also of a
+  // generator that runs: its frame says nothing of how high its stack is while it does, so that gen_traverse() does not visit it (Objects/genobject.c [3.11-3.13]).
   void Frames(const cpython::PyThread& thread) {
     const objects::ThreadStack stack = frames_.StackOf(thread, limits_);
     if (!stack.complete) set_.notes.push_back(fmt::format("frames of {}: the chain could not be followed to its end", ThreadName(thread)));
@@ -124,7 +125,7 @@ class Finder {
         Add(frame.address, RootKind::kFrame, place, "the frame", "", heap::Root::Shape::kFrameObject);
         continue;
       }
-      if (!frame.owned_by_generator) FrameSlots(frame, place);  // else the generator holds them
+      FrameSlots(frame, place);
     }
   }
   void FrameSlots(const objects::PythonFrame& frame, std::uint32_t place) {
