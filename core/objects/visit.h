@@ -54,12 +54,10 @@ class AddressSink {
   ReferentBuffer* out_;
 };
 
-/// Stores only the references of stack slots that hold no count. CPython: _PyGC_VisitStackRef() [3.14+] hides these from visit_decref().
-class BorrowedSink {
+/// Passes over everything: what the sinks below, which want one kind of thing, do with the rest.
+class SilentSink {
  public:
   static constexpr bool kLabels = false;
-  explicit BorrowedSink(ReferentBuffer& out) noexcept : out_(&out) {}
-  void Borrowed(Address a) { out_->push_back(a); }
   void Reserve(std::uint64_t) {}
   void Put(Address) {}
   void Field(Address, const char*) {}
@@ -73,30 +71,25 @@ class BorrowedSink {
   void Stack(Address, std::uint64_t) {}
   void Type(Address) {}
   void Unknown(Address, std::uint64_t) {}
+};
+
+/// Stores only the references of stack slots that hold no count. CPython: _PyGC_VisitStackRef() [3.14+] hides these from visit_decref().
+class BorrowedSink : public SilentSink {
+ public:
+  explicit BorrowedSink(ReferentBuffer& out) noexcept : out_(&out) {}
+  void Borrowed(Address a) { out_->push_back(a); }
 
  private:
   ReferentBuffer* out_;
 };
 
 /// Counts what is not there: members that a live, complete object of its type always has, and that are NULL.
-class AbsentSink {
+class AbsentSink : public SilentSink {
  public:
-  static constexpr bool kLabels = false;
   void Absent(std::uint64_t members) noexcept { count_ += members; }
-  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
-  void Reserve(std::uint64_t) {}
-  void Put(Address) {}
-  void Field(Address, const char*) {}
   void Item(Address a, std::uint64_t) { count_ += a == 0; }
   void Key(Address a, std::uint64_t) { count_ += a == 0; }
-  void Value(Address, Address, std::uint64_t) {}
-  void Element(Address, std::uint64_t) {}
-  void Attribute(Address, Address, std::uint64_t) {}
-  void Slot(Address, Address) {}
-  void Local(Address, Address, std::uint64_t) {}
-  void Stack(Address, std::uint64_t) {}
-  void Type(Address) {}
-  void Unknown(Address, std::uint64_t) {}
+  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
 
  private:
   std::uint64_t count_ = 0;
