@@ -70,7 +70,7 @@ void HeldMarker::Expand(NodeId n) {
     type_marked_[type] = 1;
     if (type_node_[type] != kNoNode) Hold(type_node_[type]);
   }
-  for (const NodeId to : heap_.graph.Successors(n)) Hold(to);
+  for (const NodeId to : heap_.Visited(n)) Hold(to);
   for (const HiddenLink& l : LinksOf(n)) {
     if (l.kind != LinkKind::kBlock) {
       Hold(l.to);
@@ -161,7 +161,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
   std::sort(object_blocks.begin(), object_blocks.end());
   // A leaf hangs on lost objects where these explain all of its count.
   for (const NodeId n : objects) {
-    for (const NodeId to : heap_.graph.Successors(n)) see(to);
+    for (const NodeId to : heap_.Visited(n)) see(to);
     for (const HiddenLink& l : LinksOf(n)) {
       if (l.kind != LinkKind::kBlock) see(l.to);
     }
@@ -202,7 +202,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
     part.link.push_back(LinkKind::kBlock);
   };
   for (const NodeId n : objects) {
-    for (const NodeId to : heap_.graph.Successors(n)) to_object(to, LinkKind::kVisited);
+    for (const NodeId to : heap_.Visited(n)) to_object(to, LinkKind::kVisited);
     for (const HiddenLink& l : LinksOf(n)) {
       if (l.kind == LinkKind::kBlock) {
         to_block(l.to);

@@ -398,8 +398,14 @@ class Counter {
           };
           const NodeId* const edges = block.edges.data();
           const std::size_t last = block.edges.size();
+          // Where the graph has them, references that no traversal shows are counted below, with all others of their kind.
+          auto beside = std::partition_point(heap_.owns_beside.begin(), heap_.owns_beside.end(), [&](const heap::OwnedBeside& o) { return o.node < block.first_node; });
+          const auto beside_of = [&](NodeId n) {
+            while (beside != heap_.owns_beside.end() && beside->node < n) ++beside;
+            return beside != heap_.owns_beside.end() && beside->node == n ? beside->references : 0;
+          };
           for (std::size_t k = 0; k < nodes; ++k) {
-            const std::uint32_t begin = block.offsets[k], end = block.offsets[k + 1];
+            const std::uint32_t begin = block.offsets[k], end = block.offsets[k + 1] - beside_of(block.first_node + static_cast<NodeId>(k));
             if (begin == end || !is_source(block.first_node + static_cast<NodeId>(k))) continue;
             // A module's traversal may show what it keeps for reuse. CPython: module_traverse(), Modules/_asynciomodule.c [3.12].
             const TypeFacts* const type = FactsOf(block.first_node + static_cast<NodeId>(k));
@@ -747,7 +753,7 @@ std::vector<std::vector<Holder>> FindHolders(const AuditInput& in, std::span<con
     const heap::TypeRecord& record = in.heap.types[in.heap.type[n]];
     const TypeFacts* const type = record.address != 0 ? in.reader.Type(record.address) : nullptr;
     if (type == nullptr) return;
-    const std::span<const NodeId> visited = in.heap.graph.Successors(n);
+    const std::span<const NodeId> visited = in.heap.Visited(n);
     if (std::any_of(visited.begin(), visited.end(), [&](NodeId to) { return slot_of(to) != nullptr; })) {
       labelled.clear();
       in.reader.LabelledReferents(a, *type, labelled);

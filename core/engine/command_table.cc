@@ -126,7 +126,8 @@ constexpr CommandRow kRows[] = {
     {"referents",
      "what an object refers to, each reference with its place",
      kLimit | kAddress | kValues,
-     "Lists the direct referents of an object, as gc.get_referents() does, with the place of each reference: .attr, ['key'], [3], .__closure__, local x.",
+     "Lists the direct referents of an object, as gc.get_referents() does, with the place of each reference: .attr, ['key'], [3], .__closure__, local x. Behind "
+     "these what it holds beside, and no tp_traverse visits: key 'name' of a dict whose keys are all str, .co_consts of code.",
      {"referents 0x7f12ab34cd50", "referents 0x7f12ab34cd50 --limit 0 --show-values"},
      {"the first ten", "all of them, with their values"}},
     {"referrers",
@@ -213,8 +214,9 @@ constexpr CommandRow kRows[] = {
     {"sql",
      "SQL over the object graph",
      kLimit | kQuery | kCsv | kValues,
-     "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs, roots, refcount_findings, and where tracemalloc was on allocations (object_id, address, "
-     "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over "
+     "Runs one SELECT over the tables of the SQLite export (meta, types, objects, refs (src, dst, label: what tp_traverse visits), owned_refs (the same columns: what objects "
+     "hold beside, as keys of dicts and constants of code), roots, refcount_findings, and where tracemalloc was on allocations (object_id, address, "
+     "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over all_refs (refs and owned_refs), "
      "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
      "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
      "refs.dst are quick. Nothing can be written, attached or loaded.",

@@ -189,7 +189,8 @@ class Comparison {
   // The same size, referents at the same addresses, and, of what refers to nothing, the same bytes behind its header where OLD still has them.
   [[nodiscard]] bool IsUnchanged(NodeId n, NodeId m) const {
     if (new_heap_.KnownSize(n) != old_heap_.KnownSize(m)) return false;
-    const auto now = new_heap_.graph.Successors(n), then = old_heap_.graph.Successors(m);
+    const bool whole = !new_heap_.owns_beside.empty() && !old_heap_.owns_beside.empty();  // an export of an earlier pygc has what traversals visit alone
+    const auto now = whole ? new_heap_.graph.Successors(n) : new_heap_.Visited(n), then = whole ? old_heap_.graph.Successors(m) : old_heap_.Visited(m);
     if (now.size() != then.size()) return false;
     for (std::size_t i = 0; i < now.size(); ++i) {
       if (same_[now[i]] != then[i]) return false;

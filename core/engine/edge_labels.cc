@@ -1,5 +1,7 @@
 #include "core/engine/edge_labels.h"
 
+#include <algorithm>
+
 #include "core/report/escape.h"
 
 namespace pygc::engine {
@@ -30,12 +32,36 @@ void EdgeLabels::Of(heap::NodeId node, std::vector<std::string>& labels) {
   if (successors.empty() || type == nullptr) return;
   referents_.clear();
   reader_.LabelledReferents(heap_.AddressOf(node), *type, referents_);
-  // Both lists are in the order of tp_traverse; the graph leaves out what is no object.
-  std::size_t edge = 0;
-  for (const objects::LabelledReferent& r : referents_) {
-    if (edge == successors.size()) return;
-    if (heap_.index.Find(r.referent) == successors[edge]) labels[edge++] = TextOf(r);
+  // Both lists are in the same order; the graph leaves out what is no object.
+  const auto name = [&](std::size_t edge, std::size_t end) {
+    for (const objects::LabelledReferent& r : referents_) {
+      if (edge == end) return;
+      if (heap_.index.Find(r.referent) == successors[edge]) labels[edge++] = TextOf(r);
+    }
+  };
+  const std::size_t visited = successors.size() - heap_.OwnsBeside(node);
+  name(0, visited);
+  if (visited == successors.size()) return;
+  referents_.clear();
+  OwnedBeside(node, referents_);
+  name(visited, successors.size());
+}
+
+void EdgeLabels::OwnedBeside(heap::NodeId node, std::vector<objects::LabelledReferent>& out, const objects::ReferentFilter& filter) const {
+  const std::uint32_t count = heap_.OwnsBeside(node);
+  const Address type_address = heap_.types[heap_.type[node]].address;
+  const objects::TypeFacts* const type = count == 0 || type_address == 0 ? nullptr : reader_.Type(type_address);
+  if (type == nullptr) return;
+  // The names that dicts share are the class's, and of one dict where no class has them any more.
+  const Address object = heap_.AddressOf(node);
+  bool shares = type->body == objects::BodyKind::kTypeObject;
+  if (!shares && ownership_.SharedKeys(object, *type) != 0) {
+    std::vector<objects::OwnedSlot> own;
+    ownership_.NotVisited(object, *type, own);
+    const auto found = std::count_if(own.begin(), own.end(), [&](const objects::OwnedSlot& slot) { return heap_.index.Find(slot.referent) != heap::kNoNode; });
+    shares = count > static_cast<std::uint64_t>(found);
   }
+  ownership_.LabelledNotVisited(object, *type, shares, out, filter);
 }
 
 }  // namespace pygc::engine

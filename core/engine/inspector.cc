@@ -159,13 +159,24 @@ std::vector<report::ReferenceRow> Inspector::Referents(Address object, std::uint
   std::vector<report::ReferenceRow> rows;
   *count = 0;
   const objects::TypeFacts* const facts = FactsOf(object);
-  if (facts == nullptr || !(facts->have_gc && in_.reader.IsGc(object, *facts))) return rows;
-  objects::ReferentBuffer all;
-  in_.reader.Referents(object, *facts, all);
-  *count = all.size();
+  if (facts == nullptr) return rows;
   std::vector<objects::LabelledReferent> labelled;
-  in_.reader.LabelledReferents(object, *facts, labelled, {0, {}, static_cast<std::size_t>(std::min<std::uint64_t>(max, *count))});
-  for (const objects::LabelledReferent& r : labelled) rows.push_back(RowOf(r.referent, edges_.TextOf(r)));
+  if (facts->have_gc && in_.reader.IsGc(object, *facts)) {
+    objects::ReferentBuffer all;
+    in_.reader.Referents(object, *facts, all);
+    *count = all.size();
+    in_.reader.LabelledReferents(object, *facts, labelled, {0, {}, static_cast<std::size_t>(std::min<std::uint64_t>(max, *count))});
+    for (const objects::LabelledReferent& r : labelled) rows.push_back(RowOf(r.referent, edges_.TextOf(r)));
+  }
+  if (const heap::NodeId node = in_.heap.index.Find(object); node != heap::kNoNode) {
+    labelled.clear();
+    edges_.OwnedBeside(node, labelled);
+    *count += labelled.size();
+    for (std::size_t i = 0; i < labelled.size() && rows.size() < max; ++i) {
+      rows.push_back(RowOf(labelled[i].referent, edges_.TextOf(labelled[i])));
+      rows.back().visited = false;
+    }
+  }
   return rows;
 }
 
@@ -174,8 +185,11 @@ void Inspector::AppendReferrer(Address object, const analysis::Referrer& referre
   const objects::TypeFacts* const facts = FactsOf(from);
   std::vector<objects::LabelledReferent> labelled;
   if (facts != nullptr) in_.reader.LabelledReferents(from, *facts, labelled, {object, {}, referrer.references});
+  const std::size_t visited = labelled.size();
+  if (visited < referrer.references) edges_.OwnedBeside(referrer.node, labelled, {object, {}, referrer.references - visited});
   for (std::uint32_t i = 0; i < referrer.references && rows.size() < max; ++i) {
     rows.push_back(RowOf(from, i < labelled.size() ? edges_.TextOf(labelled[i]) : ""));
+    rows.back().visited = i < visited;
   }
 }
 

@@ -22,7 +22,7 @@ class Inspector {
 
   /// Type, value, counts and states of what lies at `address`; without references.
   [[nodiscard]] report::ObjectCard CardOf(Address address) const;
-  /// The referents in the order of tp_traverse, at most `max`; `count` becomes the number of all.
+  /// The referents in the order of tp_traverse, then what it owns beside, at most `max`; `count` becomes the number of all.
   [[nodiscard]] std::vector<report::ReferenceRow> Referents(Address object, std::uint64_t max, std::uint64_t* count) const;
   /// What refers to it: objects by address, each of their references one row, then roots; at most `max`.
   [[nodiscard]] std::vector<report::ReferenceRow> Referrers(Address object, std::uint64_t max, std::uint64_t* count) const;

@@ -179,6 +179,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   // All places in a list or tuple say the same: one is enough, and there may be millions.
   const bool is_sequence = facts->reader == objects::ReaderKind::kList || facts->reader == objects::ReaderKind::kTuple;
   reader_.LabelledReferents(from, *facts, referents, {to, {}, is_sequence ? 1 : ~std::size_t{0}});
+  if (referents.empty()) ownership_.LabelledNotVisited(from, *facts, true, referents, {to, {}, 1});
   const LabelledReferent* best = nullptr;
   for (const LabelledReferent& r : referents) {
     if (r.referent == to && (best == nullptr || Preference(r.kind) < Preference(best->kind))) best = &r;
@@ -187,9 +188,11 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   step.kind = KindOf(*best);
   step.label = reader_.LabelText(*best);
   switch (best->kind) {
+    case SlotKind::kDictKey:  // no key that leads to it
+      if (report::CodePoints(reader_.Text(best->key, kMaxKey + 1).value_or("")) > kMaxKey) step.label = fmt::format("key '{}…'", reader_.Text(best->key, kMaxKey).value_or(""));
+      break;
     case SlotKind::kAttribute:
     case SlotKind::kDictValue:
-    case SlotKind::kDictKey:
     case SlotKind::kLocal:
       if (best->key != 0) step.key = reader_.Text(best->key, kMaxKey + 1).value_or("");
       if (report::CodePoints(step.key) > kMaxKey) {
@@ -235,7 +238,7 @@ void Labels::HideKeys(report::Cycle& steps) const {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const report::CycleStep& before = steps[(i + steps.size() - 1) % steps.size()];
     if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__" || IsModuleNamespace(reader_, steps[i].address)) continue;
-    steps[i].label = "['…']";
+    steps[i].label = steps[i].label.starts_with("key ") ? "key …" : "['…']";
     steps[i].key.clear();
   }
 }

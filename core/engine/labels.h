@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/objects/object_reader.h"
+#include "core/objects/ownership.h"
 #include "core/report/cycle_text.h"
 
 namespace pygc::engine {
@@ -15,7 +16,7 @@ namespace pygc::engine {
 class Labels {
  public:
   /// `redact`: keys of containers are hidden, attribute names stay (they are part of the program, not of its data).
-  Labels(const objects::ObjectReader& reader, bool redact) : reader_(reader), redact_(redact) {}
+  Labels(const objects::ObjectReader& reader, bool redact) : reader_(reader), ownership_(reader, nullptr), redact_(redact) {}
 
   /// The type that a report shows for the object: "app.Node", "dict"; the class for classic instances [2.7]. `otherwise` where it cannot be read.
   [[nodiscard]] std::string TypeName(Address object, const std::string& otherwise = "(unreadable)") const;
@@ -43,6 +44,7 @@ class Labels {
   [[nodiscard]] const cpython::Layout& layout() const { return reader_.runtime().layout; }
 
   const objects::ObjectReader& reader_;
+  const objects::Ownership ownership_;
   bool redact_;
 };
 

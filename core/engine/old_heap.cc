@@ -63,7 +63,7 @@ class Reader {
     if (opened != SQLITE_OK) return Fail(ErrorCode::kUsage, "cannot open {}: {}", path_, db_ ? sqlite3_errmsg(db_.get()) : "out of memory");
     sqlite3_exec(db_.get(), "PRAGMA trusted_schema=OFF; PRAGMA query_only=ON;", nullptr, nullptr, nullptr);
     if (!HasTables()) return Bad("it is a database, but not one that pygc's export wrote");
-    for (const auto& step : {&Reader::Meta, &Reader::Types, &Reader::Objects, &Reader::References, &Reader::Roots, &Reader::Sites}) {
+    for (const auto& step : {&Reader::Meta, &Reader::Types, &Reader::Objects, &Reader::References, &Reader::OwnedReferences, &Reader::Roots, &Reader::Sites}) {
       if (Result<void> r = (this->*step)(); !r) return tl::unexpected(r.error());
     }
     return std::move(out_);
@@ -169,6 +169,35 @@ class Reader {
     }
     if (!rows.good()) return Bad(sqlite3_errmsg(db_.get()));
     for (; source < n; ++source) EndNode(blocks, source);
+    out_.heap.graph = graph::CsrGraph(std::move(blocks));
+    return {};
+  }
+  // Those that no traversal visits, behind the others of their objects. Exports that were written before there was such a table stand without them.
+  Result<void> OwnedReferences() {
+    Rows tables(db_.get(), "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'owned_refs' AND sql NOT LIKE '%virtual%'");
+    if (!tables.Next() || tables.Integer(0) != 1) return {};
+    const NodeId n = out_.heap.size();
+    Rows rows(db_.get(), "SELECT src, dst FROM owned_refs ORDER BY rowid");
+    std::vector<heap::OwnedBeside>& counts = out_.heap.owns_beside;
+    std::vector<NodeId> targets;
+    while (rows.Next()) {
+      if (targets.size() % kProgressStep == 0 && !progress_.Update("reading the saved export", targets.size(), 0)) return Stopped();
+      const auto from = static_cast<std::uint64_t>(rows.Integer(0, -1)), to = static_cast<std::uint64_t>(rows.Integer(1, -1));
+      if (from >= n || to >= n || (!counts.empty() && from < counts.back().node)) return Bad("a reference leads from or to nowhere, or is out of order");
+      if (counts.empty() || counts.back().node != from) counts.push_back({static_cast<NodeId>(from), 0});
+      ++counts.back().references;
+      targets.push_back(static_cast<NodeId>(to));
+      if (targets.size() >= 0xFFFFFFF0u) return Bad("it has too many references of few objects");
+    }
+    if (!rows.good()) return Bad(sqlite3_errmsg(db_.get()));
+    std::vector<graph::CsrGraph::Block> blocks = out_.heap.graph.TakeBlocks();
+    std::size_t row = 0, at = 0;
+    for (graph::CsrGraph::Block& block : blocks) {
+      const std::size_t first = row, start = at;
+      for (; row < counts.size() && counts[row].node < block.first_node + (block.offsets.size() - 1); ++row) at += counts[row].references;
+      if (block.edges.size() + (at - start) >= 0xFFFFFFF0u) return Bad("it has too many references of few objects");
+      heap::AppendOwned(std::span(counts).subspan(first, row - first), std::span(targets).subspan(start, at - start), block);
+    }
     out_.heap.graph = graph::CsrGraph(std::move(blocks));
     return {};
   }

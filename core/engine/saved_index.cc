@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 3;
+constexpr std::uint32_t kFormat = 4;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -39,7 +39,7 @@ constexpr std::uint64_t kSampleBytes = 4096, kSamples = 64;
 constexpr std::uint64_t kMostObjects = 0xFFFFFFF0u;
 
 // Sections of a snapshot; the second snapshot's have kEverything added.
-enum SectionId : std::uint32_t { kSmall = 1, kRefcounts, kTypes, kFlags, kInterpreters, kSizes, kStates, kPages, kOffsets, kEdges, kLargeSizes };
+enum SectionId : std::uint32_t { kSmall = 1, kRefcounts, kTypes, kFlags, kInterpreters, kSizes, kStates, kPages, kOffsets, kEdges, kLargeSizes, kOwnsBeside };
 constexpr std::uint32_t kEverything = 100;
 
 struct FixedHead {
@@ -266,6 +266,7 @@ class IndexWriter {
     for (const auto& [node, bytes] : h.size_bytes.large()) large.Put(node).Put(bytes);
     Keep(base + kLargeSizes, std::string(large.text()));
     Column(base + kStates, s.verdict.state);
+    Column(base + kOwnsBeside, h.owns_beside);
     std::string pages;
     h.index.ForEachPage([&](std::uint64_t page, std::span<const std::uint64_t> words) {
       pages.append(reinterpret_cast<const char*>(&page), sizeof page);
@@ -716,7 +717,17 @@ class IndexReader {
     }
     if (edge_words > 0 && largest >= count) return false;
     out_.heap.graph = graph::CsrGraph(std::move(blocks));
-    return out_.heap.graph.node_count() == count;
+    return out_.heap.graph.node_count() == count && OwnedFit();
+  }
+  // Rising, and of no node more than it has.
+  bool OwnedFit() {
+    if (!Column(kOwnsBeside, out_.heap.owns_beside)) return false;
+    NodeId least = 0;
+    for (const heap::OwnedBeside& o : out_.heap.owns_beside) {
+      if (o.node < least || !IsNode(o.node) || o.references > out_.heap.graph.Successors(o.node).size()) return false;
+      least = o.node + 1;
+    }
+    return true;
   }
   bool FillBlocks(const SavedIndex::Section& whole, std::vector<graph::CsrGraph::Block>& blocks, bool offsets) {
     Checksum sum;

@@ -36,6 +36,7 @@
 #include "core/report/output_file.h"
 #include "core/report/text_writer.h"
 #include "core/snapshot/dangling_references.h"
+#include "core/snapshot/owned_references.h"
 #include "core/snapshot/snapshot_builder.h"
 
 namespace pygc::engine {
@@ -213,9 +214,12 @@ struct Session::Impl {
     }
     options.limits = request.limits;
     Clock::time_point start = Clock::now();
+    std::optional<objects::Ownership> ownership;
+    if (options.with_leaves && !with_audit) options.ownership = &ownership.emplace(own, machine.get());
     if (with_audit) {
       made.audit = std::make_unique<AuditData>(own, machine.get(), request.limits);
       options.ownership = &made.audit->ownership;
+      options.follow_inexact = false;
       for (const audit::RootReference& r : made.audit->roots.references) options.roots.push_back(r.referent);
     }
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(own, options, progress);
@@ -244,6 +248,11 @@ struct Session::Impl {
       made.audit->deficit_sources = FindDeficitSources(own, made.heap, made.audit->judged.findings);
       made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
       made.audit_seconds = SecondsSince(start);
+    }
+    if (options.with_leaves && sizes) {  // whoever asks for sizes asks who holds what
+      start = Clock::now();
+      if (Result<void> added = snapshot::AddOwnedReferences(own, *options.ownership, request.limits, progress, made.heap); !added) return tl::unexpected(added.error());
+      made.snapshot_seconds += SecondsSince(start);
     }
     slot.emplace(std::move(made));
     return &*slot;

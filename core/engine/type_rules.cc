@@ -129,7 +129,7 @@ class Checker {
   [[nodiscard]] bool LeadsBack(NodeId from) {
     std::vector<NodeId> seen{from};
     for (std::size_t next = 0; next < seen.size() && seen.size() < kMaxCycle; ++next) {
-      for (const NodeId to : heap_.graph.Successors(seen[next])) {
+      for (const NodeId to : heap_.Visited(seen[next])) {
         if (to == from) return true;
         if (IsWithoutClear(heap_.type[to]) && std::find(seen.begin(), seen.end(), to) == seen.end() && seen.size() < kMaxCycle) seen.push_back(to);
       }

@@ -100,7 +100,7 @@ class VerifyCommand {
     std::uint64_t checked = 0;
     for (NodeId n = 0; n < count; ++n) {
       if (heap_.flags[n] & (heap::kApproximate | heap::kFault)) continue;
-      for (const NodeId to : heap_.graph.Successors(n)) found.Add(to);
+      for (const NodeId to : heap_.Visited(n)) found.Add(to);
     }
     for (const auto& [from, to] : heap_.borrowed) {
       if (!(heap_.flags[from] & (heap::kApproximate | heap::kFault))) found.Remove(to);

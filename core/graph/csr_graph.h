@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace pygc::graph {
@@ -37,6 +38,12 @@ class CsrGraph {
     return {b.edges.data() + b.offsets[i], b.edges.data() + b.offsets[i + 1]};
   }
   [[nodiscard]] std::span<const Block> blocks() const noexcept { return blocks_; }
+  /// Gives the blocks away, to make another graph of them; this one is empty then.
+  [[nodiscard]] std::vector<Block> TakeBlocks() noexcept {
+    std::vector<Block> blocks = std::move(blocks_);
+    *this = CsrGraph();
+    return blocks;
+  }
   /// Number of all edges of nodes before `node`: with the position among its Successors, the index of an edge in a column of edges.
   [[nodiscard]] std::uint64_t FirstEdge(NodeId node) const noexcept {
     const std::size_t b = BlockOf(node);

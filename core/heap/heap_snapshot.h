@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -87,6 +88,16 @@ struct Coverage {
   std::vector<std::string> in_flight;
 };
 
+/// How many references of a node no tp_traverse visits.
+struct OwnedBeside {
+  NodeId node = kNoNode;
+  std::uint32_t references = 0;
+};
+
+/// Appends `targets` to the rows of `block`: to each of `counts` (rising, nodes of the block) as many as it says, in order. Their number and that of the block's
+/// own fit 32 bits together.
+void AppendOwned(std::span<const OwnedBeside> counts, std::span<const NodeId> targets, graph::CsrGraph::Block& block);
+
 /// The heap. Columns have one entry for each node; nodes are in address order.
 struct HeapSnapshot {
   ObjectIndex index;
@@ -95,13 +106,17 @@ struct HeapSnapshot {
   std::vector<std::uint8_t> flags;        // ObjectFlags
   std::vector<std::uint8_t> interpreter;  // index into interpreters; empty when there is one; 0xFF: shared or not known
   SizeColumn size_bytes;                  // as sys.getsizeof; only where with_leaves; kUnknownSize where it cannot be known
-  graph::CsrGraph graph;                  // references that tp_traverse visits, source to referent, between nodes
+  // References, source to referent, between nodes: what tp_traverse visits, in its order. Where `owns_beside` is not empty, behind these what the object owns
+  // beside. The collector knows nothing of that: the verdict is made before it is added (snapshot/owned_references.h).
+  graph::CsrGraph graph;
   std::vector<TypeRecord> types;
   std::vector<InterpreterRecord> interpreters;
   Coverage coverage;
   // Edges (source, target) that hold no count: stack slots of suspended generators and of frames that only borrow. In `graph` too; once for each such edge,
   // by source. The collector does not subtract them, but follows them. CPython: _PyGC_VisitStackRef() [3.14+].
   std::vector<std::pair<NodeId, NodeId>> borrowed;
+  // How many references at the end of each row of `graph` no tp_traverse visits, for those that have any (rising by node): keys of dicts, constants of code.
+  std::vector<OwnedBeside> owns_beside;
   bool with_leaves = false;  // nodes include untracked objects and leaves (str, int, ...)
   // What the collector does when it finds more references to an object than its count says: up to 3.7 its copy of the count stays at zero (the object
   // can be found unreachable), later it wraps round (the object stays). CPython: visit_decref(), Modules/gcmodule.c [2.7-3.7]; gc_decref() [3.8+].
@@ -124,6 +139,16 @@ struct HeapSnapshot {
   [[nodiscard]] std::uint8_t QualityOf(NodeId n) const noexcept {
     const auto at = std::lower_bound(quality.begin(), quality.end(), std::pair<NodeId, std::uint8_t>(n, 0));
     return at != quality.end() && at->first == n ? at->second : std::uint8_t{0};
+  }
+  /// The references of the node that its tp_traverse visits. O(log of the number of nodes that own more).
+  [[nodiscard]] std::span<const NodeId> Visited(NodeId n) const noexcept {
+    const std::span<const NodeId> all = graph.Successors(n);
+    return all.first(all.size() - OwnsBeside(n));
+  }
+  /// How many references the node owns beside these: the last ones among its successors.
+  [[nodiscard]] std::uint32_t OwnsBeside(NodeId n) const noexcept {
+    const auto at = std::lower_bound(owns_beside.begin(), owns_beside.end(), n, [](const OwnedBeside& o, NodeId node) { return o.node < node; });
+    return at != owns_beside.end() && at->node == n ? at->references : 0;
   }
   /// 0 where it is not known.
   [[nodiscard]] std::uint64_t KnownSize(NodeId n) const noexcept {

@@ -3,6 +3,8 @@
 #include "core/objects/traverse_interpreter.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 
 namespace pygc::objects {
 
@@ -12,6 +14,14 @@ using cpython::Constant;
 using cpython::Field;
 
 constexpr std::uint64_t kMaxNodes = std::uint64_t{1} << 32;  // of a linked list; rings are met earlier, see Brent's algorithm below
+
+constexpr std::size_t kMaxNameText = 64;  // code points of a name in a label
+
+// Python code can ask the owner for it under this name, and gets the very object.
+bool IsAttributeOf(std::string_view field) {
+  constexpr std::string_view kNotThese[] = {"co_code", "co_varnames", "co_freevars", "co_cellvars", "co_localsplusnames", "co_localspluskinds"};  // made anew in some releases
+  return field == "__dict__" || (field.starts_with("co_") && std::find(std::begin(kNotThese), std::end(kNotThese), field) == std::end(kNotThese));
+}
 
 std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
 
@@ -173,9 +183,9 @@ bool Ownership::VisitsOwnType(Address object, const TypeFacts& type) const {
     case ReaderKind::kNone: return false;
     case ReaderKind::kStructSequence: return t->visits_type;
     case ReaderKind::kMachine: {
-      if (machine_ == nullptr) return true;
       const int known = t->visits_own_type.load(std::memory_order_relaxed);
       if (known != 0) return known == 1;
+      if (machine_ == nullptr) return true;
       std::vector<Address> referents;
       std::vector<SlotOrigin> slots;
       if (!IsExact(machine_->Run(*t, object, referents, &slots))) return true;
@@ -185,6 +195,37 @@ bool Ownership::VisitsOwnType(Address object, const TypeFacts& type) const {
     }
     case ReaderKind::kScan: return true;
     default: return std::any_of(t->fields.begin(), t->fields.end(), [&](const VisitedField& f) { return f.offset == o_.ob_type; });
+  }
+}
+
+void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool with_shared_keys, std::vector<LabelledReferent>& out, const ReferentFilter& filter) const {
+  std::vector<OwnedSlot> owned;
+  NotVisited(object, type, owned);
+  const std::size_t own = owned.size(), end = filter.max > ~out.size() ? ~std::size_t{0} : out.size() + filter.max;
+  if (with_shared_keys) {
+    if (const Address keys = SharedKeys(object, type)) KeysOf(keys, owned);
+  }
+  const bool is_dict = type.body == BodyKind::kDict;
+  for (std::size_t i = 0; i < owned.size() && out.size() < end; ++i) {
+    const OwnedSlot& slot = owned[i];
+    if (filter.only != 0 && slot.referent != filter.only) continue;
+    LabelledReferent r;
+    r.referent = slot.referent;
+    if (i >= own) {
+      r.text = "attribute name " + values_.Text(slot.referent, kMaxNameText).value_or("?");
+    } else if (is_dict && slot.slot != object + o_.ob_type) {
+      r.kind = SlotKind::kDictKey;
+      r.key = slot.referent;
+    } else if (slot.slot == object + o_.ob_type) {
+      r.kind = SlotKind::kType;
+      r.name = "__class__";
+    } else if (IsAttributeOf(slot.name)) {
+      r.kind = SlotKind::kField;
+      r.name = slot.name;
+    } else {
+      r.text = slot.name;
+    }
+    if (!filter.kind || r.kind == *filter.kind) out.push_back(std::move(r));
   }
 }
 

@@ -1,6 +1,6 @@
 // What objects own beyond what their tp_traverse visits, and where their memory lies: the other half of a reference count. A traverse function leaves out
 // what can be in no cycle (names, keys of dicts, code objects' constants), and some visit what they hold no count to.
-// For the audit of counts; the collector's verdict needs none of this.
+// For the audit of counts, and for who holds what; the collector's verdict needs none of this.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,8 @@ class Ownership {
   /// Appends the references that the object owns and its tp_traverse does not visit, ob_type of an instance of a heap type among them. Not those of a key
   /// table that several dicts share: see SharedKeys().
   void NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
+  /// The same with the places as reports write them, and behind them, where `with_shared_keys`, those of the key table that the object has together with others.
+  void LabelledNotVisited(Address object, const TypeFacts& type, bool with_shared_keys, std::vector<LabelledReferent>& out, const ReferentFilter& filter = {}) const;
   /// True where a text owns another object: the encoded form of a unicode. CPython: PyUnicodeObject.defenc [2.7].
   [[nodiscard]] bool TextOwns() const noexcept { return o_.old_unicode_defenc != kNoField; }
   /// Appends referents that tp_traverse visits although the object holds no count for them. CPython: lru_cache_tp_traverse() visits the type of each link
@@ -54,6 +56,11 @@ class Ownership {
     bool buffers = true;     // Buffers() or SharedKeys() may
   };
   [[nodiscard]] OfAll OfInstances(const TypeFacts& type) const;
+  /// True where NotVisited() or SharedKeys() may name something for an instance of the type.
+  [[nodiscard]] bool MayOwnMore(const TypeFacts& type) const {
+    const OfAll all = OfInstances(type);
+    return all.owns_type || all.owns_more || type.body == BodyKind::kDict;
+  }
 
   /// True when the type's tp_traverse shows the object's own type; also where that cannot be told.
   [[nodiscard]] bool VisitsOwnType(Address object, const TypeFacts& type) const;

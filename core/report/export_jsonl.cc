@@ -137,8 +137,9 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
                    row.immortal, row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized,
                    row.exact, row.label);
     const auto successors = h.graph.Successors(n);
+    const std::size_t first_beside = successors.size() - h.OwnsBeside(n);
     for (std::size_t i = 0; i < successors.size() && reading; ++i) {
-      fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", successors[i]);
+      fmt::format_to(std::back_inserter(out), "{}{}", i == first_beside ? "],\"owned_refs\":[" : i == 0 ? "" : ",", successors[i]);
       reading = flush(kWriteBytes);
     }
     fmt::format_to(std::back_inserter(out), "]}}\n");

@@ -40,6 +40,8 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
 
 std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& input) {
   const Header& h = input.header;
+  std::uint64_t beside = 0;
+  for (const heap::OwnedBeside& o : input.heap.owns_beside) beside += o.references;
   return {{"schema_version", "1"},
           {"pygc_version", PYGC_VERSION},
           {"python_version", h.target.python},
@@ -53,7 +55,8 @@ std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& i
           {"target_pid", h.target.pid == 0 ? "" : std::to_string(h.target.pid)},
           {"objects", std::to_string(input.heap.size() + input.audit.lost_objects.size())},
           {"tracked", std::to_string(h.tracked)},
-          {"references", std::to_string(input.heap.graph.edge_count())},
+          {"references", std::to_string(input.heap.graph.edge_count() - beside)},
+          {"owned_references", std::to_string(beside)},
           {"unreachable", std::to_string(input.verdict.unreachable)},
           {"uncollectable", std::to_string(input.verdict.uncollectable)}};
 }

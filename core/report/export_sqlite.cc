@@ -18,6 +18,7 @@ CREATE TABLE types(id INTEGER PRIMARY KEY, address INTEGER, name TEXT);
 CREATE TABLE objects(id INTEGER PRIMARY KEY, address INTEGER UNIQUE, interpreter INTEGER, type_id INTEGER REFERENCES types(id), size INTEGER,
   refcount INTEGER, immortal INTEGER, tracked INTEGER, generation INTEGER, state TEXT, finalizer TEXT, finalized INTEGER, exact INTEGER, label TEXT);
 CREATE TABLE refs(src INTEGER, dst INTEGER, label TEXT);
+CREATE TABLE owned_refs(src INTEGER, dst INTEGER, label TEXT);
 CREATE TABLE roots(object_id INTEGER, kind TEXT, detail TEXT);
 CREATE TABLE refcount_findings(object_id INTEGER, kind TEXT, recorded INTEGER, found INTEGER, evidence TEXT);
 CREATE TABLE allocations(object_id INTEGER, address INTEGER, bytes INTEGER, domain INTEGER, traceback_id INTEGER);
@@ -28,7 +29,7 @@ CREATE TABLE tracebacks(id INTEGER, depth INTEGER, file TEXT, line INTEGER);
 constexpr const char* kFast =
     "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536; BEGIN;";
 // Indexes after the rows: sorting once is several times faster than inserting into a tree.
-constexpr const char* kIndexes = "CREATE INDEX refs_src ON refs(src); CREATE INDEX refs_dst ON refs(dst);";
+constexpr const char* kIndexes = "CREATE INDEX refs_src ON refs(src); CREATE INDEX refs_dst ON refs(dst); CREATE INDEX owned_refs_src ON owned_refs(src); CREATE INDEX owned_refs_dst ON owned_refs(dst);";
 constexpr int kOperationsBetweenLooks = 100000;  // of SQLite's machine; some ten milliseconds
 
 class Statement {
@@ -240,8 +241,9 @@ class Writer {
     return {};
   }
 
+  // What traversals visit, and what objects own beside.
   Result<void> References() {
-    Statement insert(db_.get(), "INSERT INTO refs VALUES(?,?,?)");
+    Statement visited(db_.get(), "INSERT INTO refs VALUES(?,?,?)"), beside(db_.get(), "INSERT INTO owned_refs VALUES(?,?,?)");
     const heap::HeapSnapshot& h = input_.heap;
     std::vector<std::string> labels;
     for (heap::NodeId n = 0; n < h.size(); ++n) {
@@ -249,8 +251,10 @@ class Writer {
       const auto successors = h.graph.Successors(n);
       if (input_.edge_labels && !successors.empty()) input_.edge_labels(n, labels);
       labels.resize(successors.size());
+      const std::size_t first_beside = successors.size() - h.OwnsBeside(n);
       for (std::size_t i = 0; i < successors.size(); ++i) {
         labels[i] = JsonSafe(labels[i]);
+        Statement& insert = i < first_beside ? visited : beside;
         if (!insert.Integer(1, n).Integer(2, successors[i]).Text(3, labels[i], true).Step()) return Failed();
       }
       labels.clear();

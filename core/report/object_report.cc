@@ -114,6 +114,7 @@ void WriteRows(JsonWriter& json, std::string_view key, const std::vector<Referen
     WriteText(json, "name", row.name);
     WriteText(json, "label", row.label);
     WriteOptional(json, "size", row.size);
+    json.Bool("visited", row.visited);
     if (!row.value.empty()) json.String("value", row.value);
     json.EndObject();
   }

@@ -19,6 +19,7 @@ struct ReferenceRow {
   std::string label;             // ".attr", "['key']", "[3]", "local x"; raw; empty: not known
   std::string value;             // of the other object, where values are shown
   std::optional<std::uint64_t> size;  // bytes of the other object
+  bool visited = true;           // gc.get_referents() names it; false: the owner holds it, and its tp_traverse does not show that
 };
 
 /// What is known of the object at an address; also of an address where none lies.

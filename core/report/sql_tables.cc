@@ -372,14 +372,15 @@ class ObjectsTable {
   std::vector<Lookup> lookups_;
 };
 
+// References: those that traversals visit, or those that objects own beside (`beside`).
 class RefsTable {
  public:
-  explicit RefsTable(const SqlSources& sources) : sources_(sources), input_(sources.graph), graph_(sources.graph.heap.graph) {
-    const double degree = static_cast<double>(graph_.edge_count()) / (static_cast<double>(graph_.node_count()) + 1) + 1;
+  RefsTable(const SqlSources& sources, bool beside) : sources_(sources), input_(sources.graph), heap_(sources.graph.heap), graph_(sources.graph.heap.graph), beside_(beside) {
+    const double degree = AllRows() / (static_cast<double>(graph_.node_count()) + 1) + 1;
     lookups_ = {Lookup{0, kBySource, false, degree}, Lookup{1, kByTarget, false, degree * 1.5}};
   }
   [[nodiscard]] const char* Declaration() const { return "CREATE TABLE x(src INTEGER, dst INTEGER, label TEXT)"; }
-  [[nodiscard]] double AllRows() const { return static_cast<double>(graph_.edge_count()); }
+  [[nodiscard]] double AllRows() const { return beside_ ? static_cast<double>(heap_.owns_beside.size()) * 4 : static_cast<double>(graph_.edge_count()); }
   [[nodiscard]] std::span<const Lookup> Lookups() const { return lookups_; }
   [[nodiscard]] std::span<const int> RisingColumns() const { return kRising; }
 
@@ -394,10 +395,12 @@ class RefsTable {
       }
       walk.node = static_cast<NodeId>(*key);
       walk.end = reverse_->Successors(walk.node).size();
+      SkipOthers(walk);
     } else if (walk.plan == kBySource) {
       walk.node = static_cast<NodeId>(*key);
-      walk.at = graph_.FirstEdge(walk.node);
-      walk.end = walk.at + graph_.Successors(walk.node).size();
+      const auto [begin, end] = EdgesOf(walk.node);
+      walk.at = begin;
+      walk.end = end;
     } else {
       walk.end = graph_.edge_count();
       SkipEmpty(walk);
@@ -407,6 +410,7 @@ class RefsTable {
   void Next(Walk& walk) const {
     ++walk.at;
     if (walk.plan == kAll) SkipEmpty(walk);
+    if (walk.plan == kByTarget) SkipOthers(walk);
   }
   [[nodiscard]] std::uint64_t RowId(const Walk& walk) const {
     const Edge edge = EdgeOf(walk);
@@ -433,9 +437,37 @@ class RefsTable {
     std::size_t position = 0;
   };
 
-  // On to the node that has edge `at`.
+  // The node's edges that are rows of this table.
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> EdgesOf(NodeId n) const {
+    const std::uint64_t begin = graph_.FirstEdge(n), end = begin + graph_.Successors(n).size(), first_beside = end - heap_.OwnsBeside(n);
+    return beside_ ? std::pair(first_beside, end) : std::pair(begin, first_beside);
+  }
+  // On to the node that has edge `at`, or to the next edge that is a row.
   void SkipEmpty(Walk& walk) const {
-    while (walk.at < walk.end && walk.at >= graph_.FirstEdge(walk.node) + graph_.Successors(walk.node).size()) ++walk.node;
+    while (walk.at < walk.end) {
+      const auto [begin, end] = EdgesOf(walk.node);
+      walk.at = std::max(walk.at, begin);
+      if (walk.at < end) return;
+      const NodeId next = NextSource(walk.node);
+      if (next >= graph_.node_count()) {
+        walk.at = walk.end;
+        return;
+      }
+      walk.node = next;
+    }
+  }
+  [[nodiscard]] NodeId NextSource(NodeId n) const {
+    if (!beside_) return n + 1;
+    const auto after = std::upper_bound(heap_.owns_beside.begin(), heap_.owns_beside.end(), n, [](NodeId node, const heap::OwnedBeside& o) { return node < o.node; });
+    return after == heap_.owns_beside.end() ? graph_.node_count() : after->node;
+  }
+  void SkipOthers(Walk& walk) const {
+    for (; walk.at < walk.end; ++walk.at) {
+      const Edge edge = EdgeOf(walk);
+      const auto [begin, end] = EdgesOf(edge.source);
+      const std::uint64_t at = graph_.FirstEdge(edge.source) + edge.position;
+      if (at >= begin && at < end) return;
+    }
   }
   [[nodiscard]] Edge EdgeOf(const Walk& walk) const {
     if (walk.plan != kByTarget) return {walk.node, static_cast<std::size_t>(walk.at - graph_.FirstEdge(walk.node))};
@@ -454,7 +486,9 @@ class RefsTable {
 
   const SqlSources& sources_;
   const ExportInput& input_;
+  const heap::HeapSnapshot& heap_;
   const graph::CsrGraph& graph_;
+  const bool beside_;
   const graph::CsrGraph* reverse_ = nullptr;
   NodeId labelled_ = heap::kNoNode;
   std::vector<std::string> labels_;
@@ -631,8 +665,9 @@ std::vector<SqlRow> TypeRows(const ExportInput& input) {
 }
 
 constexpr const char* kViews =
+    "CREATE VIEW all_refs AS SELECT src, dst, label FROM refs UNION ALL SELECT src, dst, label FROM owned_refs;"
     "CREATE VIEW referrers AS SELECT r.dst AS object_id, r.src AS referrer_id, o.address AS referrer_address, t.name AS referrer_type, r.label AS label "
-    "FROM refs r JOIN objects o ON o.id = r.src JOIN types t ON t.id = o.type_id;";
+    "FROM all_refs r JOIN objects o ON o.id = r.src JOIN types t ON t.id = o.type_id;";
 
 }  // namespace
 
@@ -645,7 +680,8 @@ struct SqlTables::Impl {
         frames_declaration(std::string("CREATE TABLE x(") + kFrameColumns + ")"),
         frames(frames_declaration.c_str(), sources.frames, false, false),
         objects(sources),
-        refs(sources),
+        refs(sources, false),
+        owned_refs(sources, true),
         dominators(sources),
         strings(sources),
         get_allocations([this, &sources]() -> const ExportAllocations& {
@@ -661,7 +697,7 @@ struct SqlTables::Impl {
   std::string frames_declaration;
   ListTable frames;
   ObjectsTable objects;
-  RefsTable refs;
+  RefsTable refs, owned_refs;
   DominatorsTable dominators;
   StringsTable strings;
   std::optional<ExportAllocations> made_;
@@ -681,6 +717,7 @@ int SqlTables::Register(sqlite3* db) {
   }
   if (const int code = Module<ObjectsTable>::Register(db, "objects", &impl_->objects); code != SQLITE_OK) return code;
   if (const int code = Module<RefsTable>::Register(db, "refs", &impl_->refs); code != SQLITE_OK) return code;
+  if (const int code = Module<RefsTable>::Register(db, "owned_refs", &impl_->owned_refs); code != SQLITE_OK) return code;
   if (const int code = Module<DominatorsTable>::Register(db, "dominators", &impl_->dominators); code != SQLITE_OK) return code;
   if (const int code = Module<StringsTable>::Register(db, "strings", &impl_->strings); code != SQLITE_OK) return code;
   if (const int code = Module<AllocationsTable>::Register(db, "allocations", &impl_->allocations); code != SQLITE_OK) return code;

@@ -253,10 +253,19 @@ class Builder {
     std::vector<Reference> reached;
     objects::ReferentBuffer referents;
     std::vector<objects::OwnedSlot> owned;
+    std::vector<std::uint8_t> owns_more;  // by TypeFacts::id: 1 no, 2 yes, 0 not asked
     Address last_keys = 0;
     std::uint64_t steps = 0;
     ProgressSink* tick = nullptr;  // set where no other thread reports
   };
+  // True when an object of the type may own references that no traversal shows.
+  [[nodiscard]] bool MayOwnMore(const TypeFacts& type, Closure& c) const {
+    if (options_.ownership == nullptr) return false;
+    if (type.id >= c.owns_more.size()) c.owns_more.resize(std::size_t{type.id} + 64);
+    std::uint8_t& known = c.owns_more[type.id];
+    if (known == 0) known = options_.ownership->MayOwnMore(type) ? 2 : 1;
+    return known == 2;
+  }
   void Reach(Address r, Closure& c) {
     if (const std::uint64_t number = c.numbers.Of(r); number != heap::ObjectIndex::kNoNumber) Reach(r, number, c);
   }
@@ -264,7 +273,7 @@ class Builder {
     if (found_.index.IsNumberMarkedShared(number)) return;
     const TypeFacts* const of = TypeAt(r);
     if (of == nullptr || !found_.index.MarkNumberShared(number)) return;
-    if (HasReferents(r, *of, false) || OwnsMore(*of)) c.work.push_back(r);
+    if (HasReferents(r, *of, false) || MayOwnMore(*of, c)) c.work.push_back(r);
   }
   // Reads the objects one after the other, the memory of those that follow asked for in advance, and reaches for their referents in batches.
   bool Expand(std::span<const Address> objects, bool tracked, References& store, Closure& c) {
@@ -290,7 +299,7 @@ class Builder {
     c.referents.clear();
     const bool visited = tracked || options_.ownership == nullptr || HasReferents(object, type, false);
     const ReferentQuality quality = visited ? reader_.Referents(object, type, c.referents) : ReferentQuality::kExact;
-    const bool follow = options_.ownership == nullptr || objects::IsExact(quality);
+    const bool follow = options_.follow_inexact || objects::IsExact(quality);
     const bool stores = stores_.load(std::memory_order_relaxed);
     for (const Address r : c.referents) {
       const std::uint64_t number = c.numbers.Of(r);
@@ -307,7 +316,7 @@ class Builder {
       // LIMIT: max_edges_. Then they are decoded once more, up to there.
       if (edges_.fetch_add(c.referents.size(), std::memory_order_relaxed) + c.referents.size() >= max_edges_ || store.edges.size() >= kNoPlace / 2) stores_ = false;
     }
-    if (options_.ownership == nullptr) return;
+    if (!MayOwnMore(type, c)) return;
     c.owned.clear();
     options_.ownership->NotVisited(object, type, c.owned);
     if (const Address keys = options_.ownership->SharedKeys(object, type); keys != 0 && keys != c.last_keys) {
@@ -349,11 +358,6 @@ class Builder {
     malloc_trim(0);  // many blocks of all threads: the allocator would keep their pages, and what follows comes in large blocks of its own
 #endif
   }
-  // True when the object may own references although no traversal shows any.
-  [[nodiscard]] bool OwnsMore(const TypeFacts& type) const {
-    return options_.ownership != nullptr && (type.is_heap_type || (type.body != objects::BodyKind::kClosed && (type.body != objects::BodyKind::kText || options_.ownership->TextOwns())));
-  }
-
   bool ReadHeaders() {
     const NodeId count = found_.index.size();
     heap_.refcount.resize(count);

@@ -16,8 +16,9 @@ namespace pygc::snapshot {
 
 struct SnapshotOptions {
   bool with_leaves = false;  // also every object that is reached from tracked ones: untracked containers and leaves, with sizes (export)
-  // with_leaves: follow what objects own beside what they visit, from `roots` and static types too; references that are not exactly known are not followed.
+  // with_leaves: follow what objects own beside what they visit, from `roots` and static types too; nullptr: what is visited alone.
   const objects::Ownership* ownership = nullptr;
+  bool follow_inexact = true;  // with_leaves: follow references that are not exactly known too
   bool sizes = true;  // with_leaves: fill the size column
   std::vector<Address> roots = {};  // with_leaves: objects that are held from outside of the heap; they and what they reach are nodes too
   // with_leaves: more of them, as far as the types that the reader has met by then tell; asked again until nothing new turns up. May be empty.

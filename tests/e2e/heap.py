@@ -164,7 +164,7 @@ def check_retained(live):
 
     tree = rows("select d.object_id, d.dominator_id, d.retained, d.retained_objects, o.size from dominators d join objects o on o.id = d.object_id")
     successors = {}
-    for source, target in rows("select src, dst from refs"):
+    for source, target in rows("select src, dst from all_refs"):
         successors.setdefault(source, []).append(target)
     size = dict((r[0], r[4] or 0) for r in tree)
     tops = [r[0] for r in tree if r[1] is None]

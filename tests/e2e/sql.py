@@ -25,6 +25,9 @@ QUERIES = """
 select * from types order by id
 select id, address, interpreter, type_id, size, refcount, immortal, tracked, generation, state, finalizer, finalized, exact, label from objects order by id
 select src, dst, label from refs order by rowid
+select src, dst, label from owned_refs order by rowid
+select src, label from owned_refs where dst in (select dst from owned_refs group by dst order by count(*), dst limit 200) order by dst, rowid
+select dst, label from owned_refs where src in (select src from owned_refs group by src order by count(*) desc, src limit 20) order by src, rowid
 select key, value from meta where key not in ('audited') order by key
 select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc, 1 limit 20
 select state, count(*) from objects group by 1 order by 1
@@ -122,7 +125,7 @@ def check_dominators(dump):
     whole, tops, left, dominated = dump.sql(
         "select count(*), sum(o.size) from dominators d join objects o on o.id = d.object_id",
         "select sum(retained_objects), sum(retained) from dominators where dominator_id is null",
-        "with recursive r(id) as (select object_id from roots union select dst from refs join r on src = r.id) select count(*) from dominators where object_id not in (select id from r)",
+        "with recursive r(id) as (select object_id from roots union select dst from all_refs join r on src = r.id) select count(*) from dominators where object_id not in (select id from r)",
         "select count(*) from roots r join dominators d on d.object_id = r.object_id where d.dominator_id is not null "
         "and r.kind not in ('stack', 'register', 'native') and not (r.kind = 'static' and r.detail glob '*+0x[0-9a-f]*')")    # words, which may be references
     wrong = explain.differ("objects that no root leads to", left["rows"], [[0]]) + explain.differ("roots that something dominates", dominated["rows"], [[0]])
