@@ -28,7 +28,7 @@ std::uint64_t MallocHeap::Word(Address a) const noexcept {
   return p != nullptr ? LoadUnchecked<std::uint64_t>(p) : 0;
 }
 
-MallocHeap::MallocHeap(const target::Process& process, const PymallocHeap& pymalloc) : process_(&process), pymalloc_(&pymalloc) {
+MallocHeap::MallocHeap(const target::Process& process) : process_(&process) {
   FindThreadArenas();
   FindMainArena();
   FindMapped();

@@ -15,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include "core/audit/pymalloc_heap.h"
 #include "core/base/address.h"
 #include "core/target/process.h"
 
@@ -34,7 +33,7 @@ struct MallocArea {
 
 class MallocHeap {
  public:
-  MallocHeap(const target::Process& process, const PymallocHeap& pymalloc);
+  explicit MallocHeap(const target::Process& process);
 
   [[nodiscard]] const std::vector<MallocArea>& areas() const noexcept { return areas_; }
   /// Chunks that are mappings of their own, heads included; sorted.
@@ -63,7 +62,6 @@ class MallocHeap {
   [[nodiscard]] bool Holds(Address chunk) const noexcept;
 
   const target::Process* process_;
-  const PymallocHeap* pymalloc_;
   std::vector<MallocArea> areas_;   // sorted
   std::vector<AddressRange> mapped_;  // chunks that are mappings of their own, heads included; sorted
   std::vector<std::string> doubts_;

@@ -9,25 +9,26 @@ namespace pygc::audit {
 namespace {
 
 constexpr std::size_t kPoolsAPiece = 256;
+constexpr std::uint64_t kMallocSlack = 31;  // sizes are rounded to 16 bytes, and the smallest chunk has 24
 
 // Old releases align to 8 bytes: the first 16 of such a block may be its neighbour's.
 bool BeginsOpen(const MemoryCover& cover, Address begin) { return !cover.IsClosed(begin) || (begin % 16 != 0 && !cover.IsClosed(begin + 8)); }
 
 }  // namespace
 
-std::vector<OpenBlock> FindOpenBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads) {
-  const std::vector<PymallocPool>& pools = blocks.pools();
+std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads) {
+  const std::vector<BlockPool>& pools = blocks.pools();
   const std::size_t pieces = (pools.size() + kPoolsAPiece - 1) / kPoolsAPiece;
   std::vector<std::vector<OpenBlock>> of_piece(pieces);
   ForEachPiece(
       pieces, ThreadCount(threads, pieces),
       [&](std::size_t piece, unsigned) {
         for (std::size_t i = piece * kPoolsAPiece; i < std::min(pools.size(), (piece + 1) * kPoolsAPiece); ++i) {
-          const PymallocPool& pool = pools[i];
+          const BlockPool& pool = pools[i];
           if (pool.damaged) continue;
           Address begin = pool.first;
           for (std::uint32_t b = 0; b < pool.count; ++b, begin += pool.block_bytes) {
-            if (BeginsOpen(cover, begin) && blocks.InUse(pool, b)) of_piece[piece].push_back({{begin, begin + pool.block_bytes}, true});
+            if (BeginsOpen(cover, begin) && blocks.InUse(pool, b)) of_piece[piece].push_back({{begin, begin + pool.block_bytes}, pool.slack, pool.use != BlockUse::kBuffers});
           }
         }
         return true;
@@ -39,7 +40,7 @@ std::vector<OpenBlock> FindOpenBlocks(const PymallocHeap& blocks, const MallocHe
   chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
     if (!in_use || memory.empty() || !BeginsOpen(cover, memory.begin)) return;
     const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
-    if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, false});
+    if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, kMallocSlack, true});
   });
   return open;
 }

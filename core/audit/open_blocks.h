@@ -3,19 +3,20 @@
 
 #include <vector>
 
+#include "core/audit/block_heap.h"
 #include "core/audit/malloc_heap.h"
 #include "core/audit/memory_cover.h"
-#include "core/audit/pymalloc_heap.h"
 
 namespace pygc::audit {
 
 struct OpenBlock {
   AddressRange range;        // what its owner may write
-  bool of_pymalloc = false;  // otherwise a chunk of malloc; none in which pymalloc has an arena
+  std::uint64_t slack = 0;   // bytes at most by which it is larger than what was asked for
+  bool has_objects = true;   // false: nobody takes objects from its allocator
 };
 
 /// Blocks whose beginning `cover` has open, after everything that belongs to objects was closed. Nothing of damaged pools. By allocator, then by address
-/// where the allocator's own lists are.
-[[nodiscard]] std::vector<OpenBlock> FindOpenBlocks(const PymallocHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads);
+/// where the allocator's own lists are; no chunk of malloc in which CPython's allocator has an arena.
+[[nodiscard]] std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads);
 
 }  // namespace pygc::audit

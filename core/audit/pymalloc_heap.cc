@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
 #include "core/audit/static_data.h"
 
@@ -16,28 +15,54 @@ using cpython::Constant;
 using cpython::Field;
 using cpython::Struct;
 
-constexpr std::size_t kMaxDamageLines = 64;
 constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
 constexpr std::uint64_t kInitialArenas = 16;       // INITIAL_ARENA_OBJECTS
 
 std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
 std::uint32_t Half(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint32_t>(p + offset); }
 
-}  // namespace
+class PymallocReader {
+ public:
+  PymallocReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits)
+      : process_(process),
+        runtime_(runtime),
+        max_arenas_(std::min<std::uint64_t>(limits.max_objects, 1u << 24)),
+        arena_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ARENA_BYTES))),
+        pool_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_POOL_BYTES))),
+        alignment_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ALIGNMENT, 16))) {}
 
-PymallocHeap::PymallocHeap(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits)
-    : process_(&process),
-      runtime_(&runtime),
-      max_arenas_(std::min<std::uint64_t>(limits.max_objects, 1u << 24)),
-      arena_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ARENA_BYTES))),
-      pool_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_POOL_BYTES))),
-      alignment_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ALIGNMENT, 16))) {
-  const cpython::Layout& layout = runtime.layout;
-  if (layout.flavor.free_threaded || arena_bytes_ == 0 || pool_bytes_ == 0 || alignment_ == 0 || !layout.Has(Struct::arena_object) || !layout.Has(Struct::pool_header)) return;
+  BlockHeap::Parts Read();
+
+ private:
+  [[nodiscard]] bool FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const;
+  /// How many arenas an array of `count` arena_objects would name; 0 where it cannot be one.
+  [[nodiscard]] std::uint64_t LooksLikeArenas(Address array, std::uint64_t count) const;
+  void ReadArenas(Address array, std::uint64_t count);
+  void ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools);
+  /// False where the pool's header is damaged.
+  bool ReadPool(Address pool, Address arena);
+  bool FollowFree(BlockPool& pool, Address head);
+  void Damaged(std::string what) {
+    if (damage_count_++ < kMaxDamageLines) parts_.damage.push_back(std::move(what));
+  }
+
+  const target::Process& process_;
+  const cpython::Runtime& runtime_;
+  std::uint64_t max_arenas_;
+  std::uint32_t arena_bytes_, pool_bytes_, alignment_, overhead_ = 0;
+  std::uint32_t arena_size_ = 0;
+  BlockHeap::Parts parts_;
+  std::uint64_t damage_count_ = 0;
+};
+
+BlockHeap::Parts PymallocReader::Read() {
+  const cpython::Layout& layout = runtime_.layout;
+  parts_.allocator = "pymalloc";
+  if (layout.flavor.free_threaded || arena_bytes_ == 0 || pool_bytes_ == 0 || alignment_ == 0 || !layout.Has(Struct::arena_object) || !layout.Has(Struct::pool_header)) return std::move(parts_);
   arena_size_ = layout.Size(Struct::arena_object);
   overhead_ = (layout.Size(Struct::pool_header) + alignment_ - 1) / alignment_ * alignment_;
-  if (arena_size_ < 32 || overhead_ >= pool_bytes_ || !std::has_single_bit(pool_bytes_)) return;
-  pool_shift_ = static_cast<unsigned>(std::countr_zero(pool_bytes_));
+  if (arena_size_ < 32 || overhead_ >= pool_bytes_ || !std::has_single_bit(pool_bytes_)) return std::move(parts_);
+  parts_.place_shift = static_cast<unsigned>(std::countr_zero(pool_bytes_));
   std::vector<Address> seen;
   const auto read = [&](const cpython::Interpreter* interpreter) {
     Address array = 0;
@@ -47,62 +72,16 @@ PymallocHeap::PymallocHeap(const target::Process& process, const cpython::Runtim
     ReadArenas(array, count);
   };
   if (layout.Has(Struct::obmalloc_state)) {
-    for (const cpython::Interpreter& i : runtime.interpreters) read(&i);
+    for (const cpython::Interpreter& i : runtime_.interpreters) read(&i);
   } else {
     read(nullptr);
   }
-  // Arenas in address order, each with its row of pools.
-  std::vector<std::uint32_t> order(arenas_.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return arenas_[a].begin < arenas_[b].begin; });
-  std::vector<AddressRange> sorted;
-  std::vector<std::uint32_t> first;
-  for (const std::uint32_t i : order) {
-    if (!sorted.empty() && arenas_[i].begin < sorted.back().end) {
-      Damaged(fmt::format("the arenas at {:#x} and {:#x} overlap", sorted.back().begin, arenas_[i].begin));
-      continue;
-    }
-    sorted.push_back(arenas_[i]);
-    first.push_back(first_pool_[i]);
-  }
-  arenas_ = std::move(sorted);
-  first_pool_ = std::move(first);
-  MapPools();
+  return std::move(parts_);
 }
 
-void PymallocHeap::MapPools() {
-  std::vector<AddressRange> runs;
-  for (const AddressRange& arena : arenas_) {
-    if (!runs.empty() && arena.begin <= runs.back().end) {
-      runs.back().end = arena.end;
-    } else {
-      runs.push_back(arena);
-    }
-  }
-  std::uint64_t places = 0;
-  for (const AddressRange& run : runs) {
-    first_place_.push_back(places);
-    places += ((run.end - 1) >> pool_shift_) - (run.begin >> pool_shift_) + 1;
-  }
-  runs_ = AddressMap(runs);
-  pool_at_.assign(places, kNoPool);
-  for (std::size_t i = 0; i < arenas_.size(); ++i) {
-    for (std::uint32_t p = 0; p < arena_bytes_ / pool_bytes_; ++p) {
-      const std::uint32_t index = pool_of_place_[first_pool_[i] + p];
-      if (index >= kDamagedPool) continue;
-      const std::uint32_t run = runs_.Find(pools_[index].address);
-      if (run != AddressMap::kNone) pool_at_[first_place_[run] + (pools_[index].address >> pool_shift_) - (runs[run].begin >> pool_shift_)] = index;
-    }
-  }
-}
-
-void PymallocHeap::Damaged(std::string what) {
-  if (damage_count_++ < kMaxDamageLines) damage_.push_back(std::move(what));
-}
-
-bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const {
-  const target::MemoryImage& memory = process_->memory;
-  const cpython::Layout& layout = runtime_->layout;
+bool PymallocReader::FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const {
+  const target::MemoryImage& memory = process_.memory;
+  const cpython::Layout& layout = runtime_.layout;
   if (interpreter != nullptr) {
     Address state = interpreter->address + layout.Offset(Field::PyInterpreterState_obmalloc);
     if (layout.Value(Constant::OBMALLOC_IS_POINTER) != 0) state = memory.ReadPointer(state).value_or(0);
@@ -113,8 +92,8 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
     count = *max;
     return LooksLikeArenas(array, count) != 0;
   }
-  const std::optional<Address> arenas = cpython::FindInterpreterSymbol(*process_, *runtime_, "arenas");
-  const std::optional<Address> max = cpython::FindInterpreterSymbol(*process_, *runtime_, "maxarenas");
+  const std::optional<Address> arenas = cpython::FindInterpreterSymbol(process_, runtime_, "arenas");
+  const std::optional<Address> max = cpython::FindInterpreterSymbol(process_, runtime_, "maxarenas");
   if (arenas && max) {
     array = memory.ReadPointer(*arenas).value_or(0);
     count = memory.ReadValue<std::uint32_t>(*max).value_or(0);
@@ -124,11 +103,11 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
   // stands in a static nearby; the array doubles, so powers of two times 16 are tried from the largest down. A wrong yes would need a foreign array in
   // which every element is unused or a plausible arena; a wrong no makes all of that memory possible references. Other statics lead into the middle of the
   // array (usable_arenas, unused_arena_objects): the one from which most arenas are seen is its beginning.
-  if (runtime_->module_index >= process_->modules.size()) return false;
+  if (runtime_.module_index >= process_.modules.size()) return false;
   std::uint64_t most = 0;
   for (const target::Segment& s : memory.segments()) {
     if (!s.writable || s.bytes == nullptr) continue;
-    if (ModuleOfData(*process_, s.range.begin) != &process_->modules[runtime_->module_index]) continue;
+    if (ModuleOfData(process_, s.range.begin) != &process_.modules[runtime_.module_index]) continue;
     for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
       const Address candidate = Word(s.bytes + (a - s.range.begin), 0);
       if (candidate % 16 != 0 || candidate < 4096 || memory.At(candidate, kInitialArenas * arena_size_) == nullptr) continue;
@@ -144,10 +123,10 @@ bool PymallocHeap::FindArenas(Address& array, std::uint64_t& count, const cpytho
   return most > 0;
 }
 
-std::uint64_t PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) const {
+std::uint64_t PymallocReader::LooksLikeArenas(Address array, std::uint64_t count) const {
   if (count == 0 || count > max_arenas_) return 0;  // LIMIT: max_objects, 2^24
-  const target::MemoryImage& memory = process_->memory;
-  const cpython::Layout& layout = runtime_->layout;
+  const target::MemoryImage& memory = process_.memory;
+  const cpython::Layout& layout = runtime_.layout;
   const std::byte* p = memory.At(array, count * arena_size_);
   if (p == nullptr) return 0;
   const std::uint32_t address = layout.Offset(Field::arena_object_address), next = layout.Offset(Field::arena_object_pool_address);
@@ -166,9 +145,9 @@ std::uint64_t PymallocHeap::LooksLikeArenas(Address array, std::uint64_t count) 
   return used;
 }
 
-void PymallocHeap::ReadArenas(Address array, std::uint64_t count) {
-  const cpython::Layout& layout = runtime_->layout;
-  const std::byte* p = process_->memory.At(array, count * arena_size_);
+void PymallocReader::ReadArenas(Address array, std::uint64_t count) {
+  const cpython::Layout& layout = runtime_.layout;
+  const std::byte* p = process_.memory.At(array, count * arena_size_);
   for (std::uint64_t i = 0; p != nullptr && i < count; ++i, p += arena_size_) {
     const Address base = Word(p, layout.Offset(Field::arena_object_address));
     if (base == 0) continue;
@@ -177,31 +156,26 @@ void PymallocHeap::ReadArenas(Address array, std::uint64_t count) {
   }
 }
 
-void PymallocHeap::ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools) {
+void PymallocReader::ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools) {
   const Address first = (base + pool_bytes_ - 1) / pool_bytes_ * pool_bytes_;
-  const std::uint32_t places = arena_bytes_ / pool_bytes_;
-  arenas_.push_back({base, base + arena_bytes_});
-  first_pool_.push_back(static_cast<std::uint32_t>(pool_of_place_.size()));
-  pool_of_place_.resize(pool_of_place_.size() + places, kNoPool);
-  std::uint32_t* const row = pool_of_place_.data() + pool_of_place_.size() - places;
+  parts_.arenas.push_back({base, base + arena_bytes_});
   std::uint32_t unused = total_pools;
   for (std::uint32_t i = 0; i < total_pools && first + std::uint64_t{i} * pool_bytes_ < pool_address; ++i) {
-    const std::size_t before = pools_.size();
-    if (!ReadPool(first + std::uint64_t{i} * pool_bytes_, base)) {
-      row[i] = kDamagedPool;
+    const Address pool = first + std::uint64_t{i} * pool_bytes_;
+    const std::size_t before = parts_.pools.size();
+    if (!ReadPool(pool, base)) {
+      parts_.damaged.push_back({pool, pool + pool_bytes_});
       --unused;
-      continue;
+    } else if (parts_.pools.size() != before) {
+      --unused;
     }
-    if (pools_.size() == before) continue;
-    row[i] = static_cast<std::uint32_t>(before);
-    --unused;
   }
   if (unused != free_pools) Damaged(fmt::format("the arena at {:#x} counts {} free pools, {} were found", base, free_pools, unused));
 }
 
-bool PymallocHeap::ReadPool(Address pool, Address arena) {
-  const cpython::Layout& layout = runtime_->layout;
-  const std::byte* p = process_->memory.At(pool, pool_bytes_);
+bool PymallocReader::ReadPool(Address pool, Address arena) {
+  const cpython::Layout& layout = runtime_.layout;
+  const std::byte* p = process_.memory.At(pool, pool_bytes_);
   if (p == nullptr) {
     Damaged(fmt::format("the pool at {:#x} of the arena at {:#x} cannot be read", pool, arena));
     return false;
@@ -215,40 +189,41 @@ bool PymallocHeap::ReadPool(Address pool, Address arena) {
     return false;
   }
   const std::uint32_t next = Half(p, layout.Offset(Field::pool_header_nextoffset));
-  PymallocPool result;
-  result.address = pool;
+  BlockPool result;
+  result.memory = {pool, pool + pool_bytes_};
   result.first = pool + overhead_;
-  result.block_bytes = static_cast<std::uint32_t>(block_bytes);
+  result.block_bytes = block_bytes;
+  result.slack = alignment_ - 1;
   if (next < overhead_ || (next - overhead_) % block_bytes != 0 || next > pool_bytes_ + block_bytes) {
     Damaged(fmt::format("the pool at {:#x} has nextoffset {}, which is no border of blocks of {} bytes", pool, next, block_bytes));
     return false;
   }
   result.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(next - overhead_, pool_bytes_ - overhead_) / block_bytes);
-  result.first_bit = free_.size() * 64;
-  free_.resize(free_.size() + (result.count + 63) / 64, 0);
+  result.first_bit = parts_.free.size() * 64;
+  parts_.free.resize(parts_.free.size() + (result.count + 63) / 64, 0);
   if (!FollowFree(result, Word(p, layout.Offset(Field::pool_header_freeblock)))) {
     result.damaged = true;
-    std::fill(free_.begin() + static_cast<std::ptrdiff_t>(result.first_bit / 64), free_.end(), 0);
+    std::fill(parts_.free.begin() + static_cast<std::ptrdiff_t>(result.first_bit / 64), parts_.free.end(), 0);
     result.in_use = result.count;
     Damaged(fmt::format("the list of free blocks of the pool at {:#x} leads out of its blocks or loops", pool));
   } else if (result.in_use != used) {
     Damaged(fmt::format("the pool at {:#x} counts {} blocks in use, {} were found", pool, used, result.in_use));
   }
-  pools_.push_back(result);
+  parts_.pools.push_back(result);
   return true;
 }
 
-bool PymallocHeap::FollowFree(PymallocPool& pool, Address head) {
+bool PymallocReader::FollowFree(BlockPool& pool, Address head) {
   std::uint32_t free = 0;
   for (Address a = head; a != 0; ++free) {
     if (free >= pool.count || a < pool.first || (a - pool.first) % pool.block_bytes != 0) return false;
     const std::uint64_t index = (a - pool.first) / pool.block_bytes;
     if (index >= pool.count) return false;
-    std::uint64_t& bits = free_[(pool.first_bit + index) >> 6];
+    std::uint64_t& bits = parts_.free[(pool.first_bit + index) >> 6];
     const std::uint64_t bit = std::uint64_t{1} << ((pool.first_bit + index) & 63);
     if (bits & bit) return false;
     bits |= bit;
-    const std::byte* p = process_->memory.At(a, 8);
+    const std::byte* p = process_.memory.At(a, 8);
     if (p == nullptr) return false;
     a = Word(p, 0);
   }
@@ -256,41 +231,10 @@ bool PymallocHeap::FollowFree(PymallocPool& pool, Address head) {
   return true;
 }
 
-std::uint64_t PymallocHeap::blocks_in_use() const noexcept {
-  return std::accumulate(pools_.begin(), pools_.end(), std::uint64_t{0}, [](std::uint64_t n, const PymallocPool& p) { return n + p.in_use; });
-}
+}  // namespace
 
-bool PymallocHeap::Cursor::Enter(Address a) noexcept {
-  const std::optional<Block> block = heap_->BlockAt(a);
-  if (!block) return false;
-  const PymallocPool& pool = heap_->pools_[block->pool];
-  pool_ = &pool;
-  block_bytes_ = pool.block_bytes;
-  blocks_ = {pool.first, pool.first + std::uint64_t{pool.count} * pool.block_bytes};
-  return true;
-}
-
-bool PymallocHeap::IsFree(Address a) const noexcept {
-  const std::uint32_t run = runs_.Find(a);
-  if (run == AddressMap::kNone) return false;
-  const std::uint32_t index = pool_at_[first_place_[run] + (a >> pool_shift_) - (runs_.ranges()[run].begin >> pool_shift_)];
-  if (index == kNoPool) return true;
-  if (index == kDamagedPool || pools_[index].damaged) return false;
-  const std::optional<Block> block = BlockAt(a);
-  return !block || !block->in_use;
-}
-
-std::optional<PymallocHeap::Block> PymallocHeap::BlockAt(Address a) const noexcept {
-  const std::uint32_t run = runs_.Find(a);
-  if (run == AddressMap::kNone) return std::nullopt;
-  const std::uint32_t index = pool_at_[first_place_[run] + (a >> pool_shift_) - (runs_.ranges()[run].begin >> pool_shift_)];
-  if (index >= kDamagedPool) return std::nullopt;
-  const PymallocPool& pool = pools_[index];
-  if (a < pool.first) return std::nullopt;
-  const std::uint32_t block = static_cast<std::uint32_t>(a - pool.first) / pool.block_bytes;  // inside of one pool: 32 bits divide faster
-  if (block >= pool.count) return std::nullopt;
-  const Address begin = pool.first + block * pool.block_bytes;
-  return Block{{begin, begin + pool.block_bytes}, InUse(pool, static_cast<std::uint32_t>(block)), index, static_cast<std::uint32_t>(block)};
+BlockHeap ReadPymalloc(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits) {
+  return BlockHeap(PymallocReader(process, runtime, limits).Read());
 }
 
 }  // namespace pygc::audit

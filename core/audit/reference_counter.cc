@@ -15,6 +15,7 @@
 #include <mutex>
 #include <span>
 
+#include "core/audit/count_state.h"
 #include "core/audit/dangling_references.h"
 #include "core/audit/held_marker.h"
 #include "core/audit/instance_plans.h"
@@ -72,6 +73,7 @@ class Counter {
         memory_(in.reader.process().memory),
         limits_(limits),
         progress_(progress),
+        state_(in.reader.process(), in.reader.runtime(), limits),
         statics_(in.reader.process(), in.blocks),
         words_(in, statics_, audit_),
         cover_(memory_),
@@ -173,8 +175,10 @@ class Counter {
         is = heap::Auditable::kUnreadable;
       } else if (count == heap::kImmortal) {
         is = heap::Auditable::kImmortalCount;
-      } else if (count == 0) {
+      } else if (count == 0 && !state_.LivesWithout(a)) {
         is = heap::Auditable::kNoCount;
+      } else if (!state_.IsSettled(a)) {
+        is = heap::Auditable::kUnsettled;
       } else if (static_counts && IsStatic(a)) {
         is = heap::Auditable::kStatic;
       }
@@ -205,7 +209,9 @@ class Counter {
       const Address bottom = std::max(s->range.begin, top > kMaxDeadStack ? top - kMaxDeadStack : 0);
       if (bottom < top) cover_.CloseInside({bottom, top});
     }
-    for (const AddressRange& r : in_.roots.closed) cover_.CloseInside(r);
+    for (const std::vector<AddressRange>* known : {&in_.roots.closed, &state_.queues()}) {
+      for (const AddressRange& r : *known) cover_.CloseInside(r);
+    }
   }
   // Frames that have returned lie above the top of the thread's stack of frames. CPython: _PyThreadState_PushFrame(), Python/pystate.c [3.11+].
   void CloseDeadFrames() {
@@ -220,7 +226,7 @@ class Counter {
     }
   }
   void Close(AddressRange range) {
-    if (const std::optional<PymallocHeap::Block> block = in_.blocks.BlockAt(range.begin)) {
+    if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(range.begin)) {
       cover_.Close(block->range);  // whatever the structure says: a block has one owner
     } else {
       cover_.Close(range);
@@ -230,7 +236,7 @@ class Counter {
   bool SeeObjects() {
     return EachPiece("closing the memory of objects", [this](NodeId begin, NodeId end, Scratch& s) {
       MemoryCloser closer(cover_);
-      PymallocHeap::Cursor blocks(in_.blocks);
+      BlockHeap::Cursor blocks(in_.blocks);
       std::array<std::pair<NodeId, Address>, kLookAhead> ahead{};
       std::size_t seen = 0;
       heap_.index.ForEach(begin, end, [&](NodeId n, Address a) {
@@ -243,7 +249,7 @@ class Counter {
       CountKeys(s, 0);
     });
   }
-  void SeeObject(NodeId n, Address a, PymallocHeap::Cursor& blocks, MemoryCloser& closer, Scratch& s) {
+  void SeeObject(NodeId n, Address a, BlockHeap::Cursor& blocks, MemoryCloser& closer, Scratch& s) {
     const InstancePlan& plan = plans_[heap_.type[n]];
     if (plan.type == nullptr) return;
     if (const AddressRange block = blocks.BlockAt(a - plan.head_bytes); !block.empty()) {
@@ -492,7 +498,7 @@ class Counter {
   // Words of the object's own memory that are not the places of its known references.
   void SearchBody(NodeId n, Address a, const TypeFacts& type, bool exact, Scratch& s) {
     AddressRange body = in_.ownership.Body(a, type);
-    if (const std::optional<PymallocHeap::Block> block = in_.blocks.BlockAt(body.begin)) body = block->range;
+    if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(body.begin)) body = block->range;
     body.begin = (body.begin + 7) & ~Address{7};
     body.end = std::min(body.end, body.begin + kMaxOpenBody);
     const target::Segment* const segment = memory_.Find(body.begin);
@@ -693,6 +699,7 @@ class Counter {
   const target::MemoryImage& memory_;
   const Limits& limits_;
   ProgressSink& progress_;
+  CountState state_;
   StaticData statics_;
   WordCounter words_;
   MemoryCover cover_;
@@ -707,6 +714,10 @@ class Counter {
 };
 
 }  // namespace
+
+bool CanCount(const cpython::Runtime& runtime) {
+  return runtime.refcount != cpython::RefcountFormat::kBiased || runtime.layout.Value(cpython::Constant::REF_DEFERRED) == 0;
+}
 
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
   Result<heap::ReferenceAudit> counts = Counter(input, limits, progress).Run();

@@ -14,6 +14,10 @@
 
 namespace pygc::audit {
 
+/// False where part of a count lies in places that are not among those read: free-threaded builds whose frames and threads have references that no object
+/// counts. CPython: _Py_REF_DEFERRED [3.14t+].
+[[nodiscard]] bool CanCount(const cpython::Runtime& runtime);
+
 /// Errors: kCancelled.
 [[nodiscard]] Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress);
 

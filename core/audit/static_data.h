@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/block_heap.h"
 #include "core/base/address.h"
 #include "core/target/process.h"
 
@@ -24,7 +24,7 @@ namespace pygc::audit {
 
 class StaticData {
  public:
-  StaticData(const target::Process& process, const PymallocHeap& blocks) : memory_(&process.memory), blocks_(&blocks) {
+  StaticData(const target::Process& process, const BlockHeap& blocks) : memory_(&process.memory), blocks_(&blocks) {
     for (const target::Segment& s : memory_->segments()) end_.push_back(EndOf(process, s));
   }
   [[nodiscard]] bool Holds(Address a) const {
@@ -43,7 +43,7 @@ class StaticData {
   }
 
   const target::MemoryImage* memory_;
-  const PymallocHeap* blocks_;
+  const BlockHeap* blocks_;
   std::vector<Address> end_;  // by segment: where static data end, its beginning where it has none
 };
 

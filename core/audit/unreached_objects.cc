@@ -32,7 +32,7 @@ class Finder {
         referents_(reader),
         debug_header_(static_cast<std::uint32_t>(layout_.Value(Constant::DEBUG_ALLOC_HEADER_BYTES, 16))) {}
 
-  /// `block`: what its owner may write. `exact`: its size says how much was asked for, up to 15 bytes (or the 24 that malloc rounds up to).
+  /// `block`: what its owner may write. `slack`: see OpenBlock.
   void Look(AddressRange block, std::uint64_t slack) {
     AddressRange asked = block;
     if (HasDebugHeader(block, asked)) slack = 0;
@@ -174,7 +174,7 @@ std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& re
                                                  std::span<const OpenBlock> open, const MemoryCover& cover) {
   Finder finder(reader, ownership, heap);
   for (const OpenBlock& b : open) {
-    if (b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.of_pymalloc ? 15 : 31);
+    if (b.has_objects && b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.slack);
   }
   return finder.Take();
 }

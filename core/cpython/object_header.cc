@@ -11,6 +11,7 @@ ObjectHeaderReader::ObjectHeaderReader(const Runtime& runtime) noexcept
       local_offset_(runtime.layout.Offset(Field::PyObject_ob_ref_local)),
       shared_offset_(runtime.layout.Offset(Field::PyObject_ob_ref_shared)),
       gc_bits_offset_(runtime.layout.Offset(Field::PyObject_ob_gc_bits)),
+      tid_offset_(runtime.layout.Offset(Field::PyObject_ob_tid)),
       gc_bits_deferred_(static_cast<std::uint8_t>(runtime.layout.Value(Constant::GC_BITS_DEFERRED))),
       shared_shift_(static_cast<std::uint8_t>(runtime.layout.Value(Constant::REF_SHARED_SHIFT, 2) & 63)),
       deferred_bias_(runtime.layout.Value(Constant::REF_DEFERRED) + runtime.layout.Value(Constant::RULE_DEFERRED_HOLDS_ONE)) {}

@@ -44,22 +44,30 @@ class ObjectHeaderReader {
   }
   /// True for an object whose two counts were put together: its owner is gone, or gave it up (free-threaded).
   [[nodiscard]] bool IsMerged(const std::byte* object) const noexcept {
-    constexpr std::uint64_t kFlags = 3, kMerged = 3;  // _Py_REF_MERGED
-    return (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kFlags) == kMerged;
+    constexpr std::uint64_t kMerged = 3;  // _Py_REF_MERGED
+    return (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kSharedFlags) == kMerged;
   }
+  /// True for an object that waits in its owner's queue for its counts to be put together, and (3.13t) for every deferred one (free-threaded).
+  [[nodiscard]] bool IsQueued(const std::byte* object) const noexcept {
+    constexpr std::uint64_t kQueued = 2;  // _Py_REF_QUEUED
+    return (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kSharedFlags) == kQueued;
+  }
+  /// True for an object that a thread has counts of its own for. Not while a collection runs, which uses the place (free-threaded).
+  [[nodiscard]] bool HasOwner(const std::byte* object) const noexcept { return LoadUnchecked<std::uint64_t>(object + tid_offset_) != 0; }
   /// True for an object of a free-threaded build that its last owner has just let go of: nothing is left of its two counts, no share of it is counted
   /// elsewhere (deferred), and it waits in no queue, where the collector would find it as garbage.
   [[nodiscard]] bool HasLostLastReference(const std::byte* object) const noexcept {
-    constexpr std::uint64_t kFlags = 3, kQueued = 2;  // _Py_REF_QUEUED
-    return StoredCountIsZero(object) && !IsDeferred(object) && (LoadUnchecked<std::uint64_t>(object + shared_offset_) & kFlags) != kQueued;
+    return StoredCountIsZero(object) && !IsDeferred(object) && !IsQueued(object);
   }
   [[nodiscard]] Address Type(const std::byte* object) const noexcept { return LoadUnchecked<std::uint64_t>(object + type_offset_); }
   /// Bytes of PyObject.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
 
  private:
+  static constexpr std::uint64_t kSharedFlags = 3;  // _Py_REF_SHARED_FLAG_MASK
+
   RefcountFormat format_;
-  std::uint32_t refcnt_offset_, type_offset_, size_, local_offset_ = 0, shared_offset_ = 0, gc_bits_offset_ = 0;
+  std::uint32_t refcnt_offset_, type_offset_, size_, local_offset_ = 0, shared_offset_ = 0, gc_bits_offset_ = 0, tid_offset_ = 0;
   std::uint8_t gc_bits_deferred_ = 0, shared_shift_ = 2;
   std::int64_t deferred_bias_ = 0;  // what a deferred object's count has too much (free-threaded)
 };

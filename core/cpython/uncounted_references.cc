@@ -63,29 +63,40 @@ class Reader {
         Note(fmt::format("a queue of objects to merge is damaged at {:#x}: some counts are one too high", chunk));
         return;
       }
+      const Address objects = chunk + layout_.Offset(Field::PyObjectStackChunk_objs);
+      out_.queues.push_back({chunk, objects + room * kWord});
       for (std::uint64_t i = 0; i < *n && Spend(); ++i) {
-        Add(memory_.ReadPointer(chunk + layout_.Offset(Field::PyObjectStackChunk_objs) + i * kWord).value_or(0), -1);
+        Add(memory_.ReadPointer(objects + i * kWord).value_or(0), -1);
       }
       chunk = *previous;
     }
   }
 
-  // Entries with the low bit are references to give back, the others memory to free. CPython: free_work_item(), Objects/obmalloc.c.
+  // From 3.14 on entries with the low bit are references to give back; all others are memory to free. CPython: free_work_item(), Objects/obmalloc.c.
   void ReadDelayed(Address head) {
-    if (layout_.Value(Constant::RULE_DELAYED_FREE_HOLDS_ONE) == 0 || !layout_.Has(Struct::mem_work_chunk)) return;
+    if (!layout_.Has(Struct::mem_work_chunk)) return;
+    const bool holds_one = layout_.Value(Constant::RULE_DELAYED_FREE_HOLDS_ONE) != 0;
     const std::uint64_t room = layout_.Width(Field::mem_work_chunk_array) / (2 * kWord);
     std::unordered_set<Address> seen;
     auto node = memory_.ReadPointer(head);
+    if (node && *node == 0) return;  // not set up yet
     while (node && *node != head) {
       const Address chunk = *node - layout_.Offset(Field::mem_work_chunk_node);
       const auto from = objects_.Get(chunk, Field::mem_work_chunk_rd_idx), to = objects_.Get(chunk, Field::mem_work_chunk_wr_idx);
       if (!from || !to || *from > *to || *to > room || !seen.insert(chunk).second) {
-        Note(fmt::format("the queue of delayed decrements at {:#x} is damaged at {:#x}: some counts are one too high", head, chunk));
+        if (holds_one) Note(fmt::format("the queue of delayed decrements at {:#x} is damaged at {:#x}: some counts are one too high", head, chunk));
         return;
       }
+      const Address items = chunk + layout_.Offset(Field::mem_work_chunk_array);
+      out_.queues.push_back({chunk, items + room * 2 * kWord});
       for (std::uint64_t i = *from; i < *to && Spend(); ++i) {
-        const auto word = memory_.ReadPointer(chunk + layout_.Offset(Field::mem_work_chunk_array) + i * 2 * kWord);
-        if (word && (*word & 1)) Add(*word - 1, -1);
+        const auto word = memory_.ReadPointer(items + i * 2 * kWord);
+        if (!word) continue;
+        if (holds_one && (*word & 1)) {
+          Add(*word - 1, -1);
+        } else {
+          out_.freed.push_back(*word & ~std::uint64_t{1});
+        }
       }
       node = memory_.ReadPointer(*node);
     }

@@ -20,12 +20,14 @@ struct CountChange {
 
 struct UncountedReferences {
   std::vector<CountChange> changes;  // sorted by object, one for each
+  std::vector<Address> freed;        // blocks that are given back as soon as no thread can be reading them any more; in the order of the queues
+  std::vector<AddressRange> queues;  // memory of all these queues: the references in it are accounted for
   bool all_deferred_held = false;    // 3.14t+: a frame does not say where its stack ends, so the collector takes every deferred object for held
   std::vector<std::string> notes;    // what could not be read; then some counts are wrong by a few
 };
 
-/// Reads, for every thread of every interpreter: the queues of objects whose counts their owner has to merge, which hold one reference each; delayed
-/// decrements, counts kept per thread, and deferred references on C stacks and in running frames (the last three 3.14t+). Empty in builds with a GIL.
+/// Reads, for every thread of every interpreter: the queues of objects whose counts their owner has to merge, which hold one reference each; what is freed
+/// later; delayed decrements, counts kept per thread, and deferred references on C stacks and in running frames (from delayed decrements on 3.14t+). Empty in builds with a GIL.
 /// CPython: merge_queued_objects(), gc_visit_thread_stacks(), Python/gc_free_threading.c; Python/uniqueid.c [3.14t+].
 [[nodiscard]] UncountedReferences ReadUncountedReferences(const target::Process& process, const Runtime& runtime, const Limits& limits);
 

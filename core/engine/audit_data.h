@@ -3,8 +3,8 @@
 
 #include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
+#include "core/audit/block_heap.h"
 #include "core/audit/interpreter_roots.h"
-#include "core/audit/pymalloc_heap.h"
 #include "core/audit/reference_counter.h"
 #include "core/engine/deficit_sources.h"
 #include "core/engine/known_leaks.h"
@@ -15,11 +15,11 @@ namespace pygc::engine {
 
 struct AuditData {
   AuditData(const objects::ObjectReader& reader, const objects::TraverseInterpreter* machine, const Limits& limits)
-      : ownership(reader, machine), roots(audit::ReadInterpreterRoots(reader.process(), reader.runtime())), blocks(reader.process(), reader.runtime(), limits), chunks(reader.process(), blocks) {}
+      : ownership(reader, machine), roots(audit::ReadInterpreterRoots(reader.process(), reader.runtime())), blocks(audit::ReadBlocks(reader.process(), reader.runtime(), limits)), chunks(reader.process()) {}
 
   objects::Ownership ownership;
   audit::InterpreterRoots roots;
-  audit::PymallocHeap blocks;
+  audit::BlockHeap blocks;
   audit::MallocHeap chunks;
   heap::ReferenceAudit counts;
   analysis::CountAudit judged;

@@ -51,7 +51,7 @@ class LeaksCommand {
     report_.group_count = report_.groups.size() + not_shown_;
     report::Header header = in_.header;
     if (in_.request.audit && in_.audit == nullptr && header.objects_read) {
-      header.missing.push_back({"the audit of reference counts", "counts of free-threaded builds are kept in several places and are not audited in this version", ""});
+      header.missing.push_back({"the audit of reference counts", "part of the counts of free-threaded builds from 3.14 on is kept with threads and frames, and is not audited in this version", ""});
     }
     if (in_.audit != nullptr) {
       for (const std::string& doubt : in_.audit->counts.surplus_doubts) header.missing.push_back({"lost objects", doubt, ""});

@@ -170,7 +170,7 @@ class MemoryMeter {
   }
 
   void Pymalloc() {
-    const audit::PymallocHeap blocks(process_, in_.reader.runtime(), in_.request.limits);
+    const audit::BlockHeap blocks = audit::ReadPymalloc(process_, in_.reader.runtime(), in_.request.limits);
     if (!blocks.found()) {
       if (!in_.reader.runtime().layout.flavor.free_threaded) {
         use_.notes.push_back("no arenas of CPython's allocator were found (PYTHONMALLOC=malloc, or too early): objects lie in malloc's memory");
@@ -181,7 +181,7 @@ class MemoryMeter {
     for (const AddressRange& arena : blocks.arenas()) arenas += Claim(arena);
     Extent used, free;
     std::uint64_t free_blocks = 0;
-    for (const audit::PymallocPool& pool : blocks.pools()) {
+    for (const audit::BlockPool& pool : blocks.pools()) {
       const std::uint64_t in_use = std::uint64_t{pool.in_use} * pool.block_bytes, unused = std::uint64_t{pool.count - pool.in_use} * pool.block_bytes;
       used += {in_use, 0};
       free += {unused, std::min(unused, zeroes_.In({pool.first, pool.first + in_use + unused}))};
@@ -244,8 +244,7 @@ class MemoryMeter {
   }
 
   void Malloc() {
-    const audit::PymallocHeap none(process_, in_.reader.runtime(), in_.request.limits);
-    const audit::MallocHeap chunks(process_, none);
+    const audit::MallocHeap chunks(process_);
     Extent areas, used, free;
     std::uint64_t used_chunks = 0, free_chunks = 0;
     for (const audit::MallocArea& area : chunks.areas()) areas += Claim(area.range);

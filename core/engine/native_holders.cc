@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "core/analysis/referrers.h"
+#include "core/audit/block_heap.h"
 #include "core/audit/malloc_heap.h"
-#include "core/audit/pymalloc_heap.h"
 #include "core/engine/derived.h"
 #include "core/engine/inspector.h"
 
@@ -27,7 +27,7 @@ struct Word {
 class Finder {
  public:
   explicit Finder(const CommandInput& in)
-      : in_(in), process_(in.reader.process()), blocks_(process_, in.reader.runtime(), in.request.limits), chunks_(process_, blocks_) {}
+      : in_(in), process_(in.reader.process()), blocks_(audit::ReadBlocks(process_, in.reader.runtime(), in.request.limits)), chunks_(process_) {}
 
   std::map<Address, NativeHolder> Run(std::vector<Address> objects) {
     // Each object, or a block that leads to it, by the address that a word must hold; and the object that it is all about.
@@ -150,7 +150,7 @@ class Finder {
 
   const CommandInput& in_;
   const target::Process& process_;
-  audit::PymallocHeap blocks_;
+  audit::BlockHeap blocks_;
   audit::MallocHeap chunks_;
   bool chunks_read_ = false;
   std::vector<AddressRange> used_chunks_;

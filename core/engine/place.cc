@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "core/analysis/referrers.h"
+#include "core/audit/block_heap.h"
 #include "core/audit/malloc_heap.h"
-#include "core/audit/pymalloc_heap.h"
 #include "core/engine/inspector.h"
 #include "core/report/numbers.h"
 
@@ -58,13 +58,13 @@ std::string BlockAround(const CommandInput& in, Address address) {
   const auto text = [&](const char* allocator, const AddressRange& block, bool in_use) {
     return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
   };
-  const audit::PymallocHeap pymalloc(in.reader.process(), in.reader.runtime(), in.request.limits);
-  if (const auto block = pymalloc.BlockAt(address)) return text("pymalloc", block->range, block->in_use);
-  for (const AddressRange& arena : pymalloc.arenas()) {
-    if (arena.Contains(address)) return fmt::format("an arena of pymalloc, in no block that was ever handed out, at +{:#x}", address - arena.begin);
+  const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
+  if (const auto block = blocks.BlockAt(address)) return text(blocks.allocator(), block->range, block->in_use);
+  for (const AddressRange& arena : blocks.arenas()) {
+    if (arena.Contains(address)) return fmt::format("an arena of {}, in no block that was ever handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
   }
   std::string out;
-  audit::MallocHeap(in.reader.process(), pymalloc).ForEachChunk([&](AddressRange chunk, bool in_use) {
+  audit::MallocHeap(in.reader.process()).ForEachChunk([&](AddressRange chunk, bool in_use) {
     if (chunk.Contains(address)) out = text("malloc", chunk, in_use);
   });
   return out;

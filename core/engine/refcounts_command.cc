@@ -29,6 +29,7 @@ constexpr Reason kReasons[] = {
     {heap::Auditable::kNoCount, "no-count", "count 0, being freed or kept for reuse"},
     {heap::Auditable::kUnreadable, "unreadable", "the object or its count cannot be read"},
     {heap::Auditable::kFreed, "freed", "their memory was freed"},
+    {heap::Auditable::kUnsettled, "unsettled", "a thread was just putting the parts of their count together"},
 };
 
 class RefcountsCommand {
@@ -37,7 +38,7 @@ class RefcountsCommand {
 
   Outcome Run() {
     if (in_.audit == nullptr) {
-      if (header_.complete) header_.missing.push_back({"the audit of reference counts", "counts of free-threaded builds are kept in several places and are not audited in this version", ""});
+      if (header_.complete) header_.missing.push_back({"the audit of reference counts", "part of the counts of free-threaded builds from 3.14 on is kept with threads and frames, and is not audited in this version", ""});
     } else {
       Summary();
       Findings();

@@ -14,6 +14,7 @@
 
 #include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
+#include "core/audit/immortal_objects.h"
 #include "core/cpython/file_by_objects.h"
 #include "core/cpython/object_header.h"
 #include "core/cpython/runtime.h"
@@ -194,7 +195,7 @@ struct Session::Impl {
   // The snapshot and its verdict: made once, kept for the next command.
   Result<Analysis*> Analyse(const Request& request, ProgressSink& progress) {
     const bool with_leaves = NeedsLeaves(request);
-    const bool with_audit = NeedsAudit(request) && !runtime->layout.flavor.free_threaded;
+    const bool with_audit = NeedsAudit(request) && audit::CanCount(*runtime);
     std::optional<Analysis>& slot = with_audit ? audited : with_leaves ? everything : tracked;
     const bool sizes = !with_audit || OneOf(request.command, {"export", "sql", "diff"});  // of all objects; others ask for those that they show
     if (slot && (!sizes || !slot->heap.with_leaves || !slot->heap.size_bytes.empty())) return &*slot;
@@ -221,6 +222,7 @@ struct Session::Impl {
       options.ownership = &made.audit->ownership;
       options.follow_inexact = false;
       for (const audit::RootReference& r : made.audit->roots.references) options.roots.push_back(r.referent);
+      for (const Address immortal : audit::FindImmortals(own, made.audit->blocks)) options.roots.push_back(immortal);
     }
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(own, options, progress);
     if (!heap) return tl::unexpected(heap.error());

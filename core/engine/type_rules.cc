@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/block_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/audit_data.h"
 #include "core/report/numbers.h"
@@ -36,7 +36,7 @@ struct Instances {
 
 class Checker {
  public:
-  explicit Checker(const CommandInput& in) : in_(in), heap_(in.heap), layout_(in.reader.runtime().layout), pools_(in.reader.process(), in.reader.runtime(), in.request.limits), instances_(heap_.types.size()) {}
+  explicit Checker(const CommandInput& in) : in_(in), heap_(in.heap), layout_(in.reader.runtime().layout), pools_(audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits)), instances_(heap_.types.size()) {}
 
   report::TypeRules Run() {
     LookAtInstances();
@@ -199,7 +199,7 @@ class Checker {
   const CommandInput& in_;
   const heap::HeapSnapshot& heap_;
   const cpython::Layout& layout_;
-  const audit::PymallocHeap pools_;
+  const audit::BlockHeap pools_;
   std::vector<Instances> instances_;  // by type record
   std::vector<std::uint8_t> without_clear_;  // by type record: 0, 1, kNotKnown
   report::TypeRules rules_;

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/analysis/in_degree.h"
-#include "core/audit/pymalloc_heap.h"
+#include "core/audit/block_heap.h"
 #include "core/cpython/object_header.h"
 #include "core/engine/command.h"
 #include "core/engine/type_rules.h"
@@ -28,7 +28,7 @@ class VerifyCommand {
     CheckObjects();
     CheckCounts();
     CheckGarbage();
-    const audit::PymallocHeap pools(in_.reader.process(), in_.reader.runtime(), in_.request.limits);
+    const audit::BlockHeap pools = audit::ReadBlocks(in_.reader.process(), in_.reader.runtime(), in_.request.limits);
     CheckPools(pools);
     CheckReferences(pools);
     report_.not_checked.insert(report_.not_checked.end(), {
@@ -128,15 +128,13 @@ class VerifyCommand {
   }
 
   // CPython's own allocator: its pools fit together, and nothing that is in use lies in a block that was freed.
-  void CheckPools(const audit::PymallocHeap& pools) {
+  void CheckPools(const audit::BlockHeap& pools) {
     if (lost_memory_) {
       report_.not_checked.push_back({"allocator-pools", "parts of them lie in memory that is missing"});
       return;
     }
     if (!pools.found()) {
-      const bool free_threaded = in_.reader.runtime().layout.flavor.free_threaded;
-      report_.not_checked.push_back({"allocator-pools", free_threaded ? "the free lists of mimalloc are not checked in this version"
-                                                                      : "no arena of CPython's allocator was found: PYTHONMALLOC=malloc, or none was needed"});
+      report_.not_checked.push_back({"allocator-pools", "no arena of CPython's allocator was found: PYTHONMALLOC=malloc, or none was needed"});
       return;
     }
     report::VerifyCheck& check = Add("allocator-pools", "every free block of a pool is on its list once, and counters agree with what is found", pools.pools().size());
@@ -150,7 +148,7 @@ class VerifyCommand {
   }
 
   // What a collection would visit and find no object at. Only references that are known exactly count, and none into memory that is missing.
-  void CheckReferences(const audit::PymallocHeap& pools) {
+  void CheckReferences(const audit::BlockHeap& pools) {
     if (lost_memory_) {
       report_.not_checked.push_back({"references", "parts of what they lead to lie in memory that is missing"});
       return;

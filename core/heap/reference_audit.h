@@ -18,8 +18,9 @@ enum class Auditable : std::uint8_t {
   kNoCount,      // count 0: being freed, or on a free list
   kUnreadable,   // the object, or a count that fits no number
   kFreed,        // its memory was given back: a free block of the allocator, or an entry of a free list with a link in place of its count
+  kUnsettled,    // free-threaded: a thread was stopped while it put the parts of the count together
 };
-inline constexpr std::size_t kAuditableKinds = 6;
+inline constexpr std::size_t kAuditableKinds = 7;
 
 /// What keeps an object alive, beside its count.
 enum class Held : std::uint8_t {

@@ -69,6 +69,7 @@ Ownership::Ownership(const ObjectReader& reader, const TraverseInterpreter* mach
   if (o_.bytearray_object != kNoField) byte_array_.entries.push_back({o_.bytearray_object, "ob_bytes_object"});
   for (const FieldList::Entry& e : byte_array_.entries) byte_array_.bytes = std::max(byte_array_.bytes, e.offset + Offsets::kPointerBytes);
   const auto at = [&](Field f) { return layout.Has(f) ? layout.Offset(f) : kNoField; };
+  if (layout.Value(Constant::RULE_CODE_IS_GC) != 0) std::erase_if(code_.entries, [&](const FieldList::Entry& e) { return e.offset == at(Field::PyCodeObject_co_consts); });
   co_cached_ = at(Field::PyCodeObject_co_cached);
   zombie_frame_ = o_.f_localsplus != kNoField ? at(Field::PyCodeObject_co_zombieframe) : kNoField;
   od_fast_nodes_ = at(Field::PyODictObject_od_fast_nodes);

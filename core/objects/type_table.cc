@@ -594,6 +594,8 @@ void TypeTable::ReadInstance(const Raw& raw, TypeFacts& f) const {
 // ---- Bodies ---------------------------------------------------------------------------------------------------------------------------
 
 BodyKind TypeTable::BodyOfStatic(const Raw& raw, const TypeFacts& f) const {
+  // CPython: code_traverse(), Objects/codeobject.c [3.13t+]: what it owns is what code objects without a traversal own.
+  if (f.traverse_reader != ReaderKind::kNone && RawName(raw) == "code" && process_->FindModule(raw.address) == interpreter_module_) return BodyKind::kCode;
   switch (f.traverse_reader) {
     case ReaderKind::kList: return BodyKind::kList;
     case ReaderKind::kDict:

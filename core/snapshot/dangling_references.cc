@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/parallel.h"
+#include "core/snapshot/object_source.h"
 #include "core/snapshot/thread_words.h"
 
 namespace pygc::snapshot {
@@ -65,6 +66,10 @@ bool ReferentTest::HasLinkForCount(const std::byte* object) const {
 }
 
 bool ReferentTest::IsUntracked(Address object) const {
+  if (reader_.runtime().refcount == cpython::RefcountFormat::kBiased) {
+    const std::byte* const bits = reader_.process().memory.At(object + reader_.runtime().layout.Offset(cpython::Field::PyObject_ob_gc_bits), 1);
+    return bits != nullptr && !GcBits(reader_.runtime().layout).Tracked(LoadUnchecked<std::uint8_t>(bits));
+  }
   const std::byte* const p = reader_.process().memory.At(object - format_.size, format_.size);
   if (p == nullptr) return false;
   if (format_.refs_offset != 0) return LoadUnchecked<std::int64_t>(p + format_.refs_offset) >> refs_shift_ == refs_untracked_;  // 2.7 - 3.7

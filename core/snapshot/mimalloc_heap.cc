@@ -13,6 +13,7 @@ using cpython::Struct;
 
 constexpr std::uint64_t kHugeBlock = 2ull << 30;  // MI_HUGE_BLOCK_SIZE: xblock_size of 2.1 holds no more
 constexpr std::uint32_t kTagMask = 15;
+constexpr std::uint64_t kMostSlices = std::uint64_t{1} << 31;  // more than there are addresses for
 
 std::uint64_t RotateRight(std::uint64_t x, std::uint64_t by) noexcept {
   const unsigned n = by & 63;
@@ -113,6 +114,11 @@ std::optional<MiSegment> MimallocReader::SegmentAt(Address address) const {
   return MiSegment{address, subproc, *cookie ^ address, *thread == 0};
 }
 
+AddressRange MimallocReader::SegmentRange(Address segment) const {
+  const std::uint64_t slices = Get(segment, Field::mi_segment_segment_slices).value_or(0);
+  return {segment, segment + std::min(slices, kMostSlices) * slice_bytes_};
+}
+
 std::optional<MiPage> MimallocReader::PageAt(Address address) const {
   const Address segment = SegmentOf(address);
   if (address < segment + slices_offset_ || (address - segment - slices_offset_) % page_bytes_ != 0) return std::nullopt;
@@ -198,6 +204,38 @@ bool MimallocReader::FreeBlocks(const MiPage& page, const std::unordered_set<Add
     }
   }
   return whole;
+}
+
+std::uint64_t CookieOf(const MimallocReader& reader, const cpython::Runtime& runtime) {
+  std::uint64_t cookie = 0;
+  for (const cpython::Interpreter& interpreter : runtime.interpreters) {
+    for (const cpython::PyThread& thread : interpreter.threads) {
+      for (std::uint32_t tag = 0; tag < kHeapCount && cookie == 0; ++tag) {
+        const std::optional<Address> heap = reader.HeapOf(thread.tstate, tag);
+        if (!heap) continue;
+        static_cast<void>(reader.VisitPages(*heap, [&](Address page) {
+          const auto segment = reader.PageAt(page) ? reader.SegmentAt(page & ~(reader.segment_bytes() - 1)) : std::nullopt;
+          if (segment) cookie = segment->cookie;
+          return !segment;  // one is enough
+        }));
+      }
+    }
+  }
+  return cookie;
+}
+
+std::vector<MiSegment> FindSegments(const target::Process& process, const MimallocReader& reader, std::uint64_t cookie) {
+  std::vector<MiSegment> found;
+  const Address step = reader.segment_bytes();
+  for (const target::Segment& s : process.memory.segments()) {
+    if (!s.writable || s.module != 0xFFFFFFFFu) continue;
+    Address at = (s.range.begin + step - 1) & ~(step - 1);
+    for (; at >= s.range.begin && at < s.range.end; at += step) {
+      const std::optional<MiSegment> segment = reader.SegmentAt(at);
+      if (segment && (cookie == 0 || segment->cookie == cookie)) found.push_back(*segment);
+    }
+  }
+  return found;
 }
 
 }  // namespace pygc::snapshot

@@ -15,11 +15,14 @@
 
 #include "core/base/address.h"
 #include "core/cpython/layout.h"
+#include "core/cpython/runtime.h"
 #include "core/target/memory_image.h"
+#include "core/target/process.h"
 
 namespace pygc::snapshot {
 
 /// Heap tags. CPython: mi_memid_t... _Py_MIMALLOC_HEAP_*, Include/internal/pycore_mimalloc.h.
+inline constexpr std::uint32_t kHeapMem = 0;    // buffers of PyMem_Malloc(): no objects
 inline constexpr std::uint32_t kHeapGc = 2;     // objects at block start
 inline constexpr std::uint32_t kHeapGcPre = 3;  // objects with a pre-header of two words
 inline constexpr std::uint32_t kHeapCount = 4;
@@ -32,6 +35,13 @@ struct MiPage {
   std::uint32_t capacity = 0;
   std::uint32_t tag = 0;
   Address heap = 0;  // the mi_heap_t it belongs to; 0 in an abandoned segment
+};
+
+/// A stretch of slices in a segment: a page, or unused.
+struct MiSpan {
+  Address page = 0;  // of the mi_page_t of its first slice
+  AddressRange memory;
+  bool in_use = false;
 };
 
 /// One segment that passed every test of its header.
@@ -65,6 +75,12 @@ class MimallocReader {
 
   /// The segment at `address`, or nullopt where the bytes there are none.
   [[nodiscard]] std::optional<MiSegment> SegmentAt(Address address) const;
+  /// Calls `visit(MiSpan)` for every span of the segment, in address order. Returns where that ended: the segment's end, or the first slice that makes no
+  /// sense.
+  template <typename Visit>
+  Address VisitSpans(Address segment, Visit&& visit) const;
+  /// The segment's memory as its header says, which is more or less than segment_bytes() where one block fills it.
+  [[nodiscard]] AddressRange SegmentRange(Address segment) const;
   /// Calls `visit(page address)` for every used page of the segment, in address order.
   template <typename Visit>
   void VisitSegmentPages(Address segment, Visit&& visit) const;
@@ -111,18 +127,35 @@ std::string MimallocReader::VisitPages(Address heap, Visit&& visit) const {
 }
 
 template <typename Visit>
-void MimallocReader::VisitSegmentPages(Address segment, Visit&& visit) const {
+Address MimallocReader::VisitSpans(Address segment, Visit&& visit) const {
   const auto entries = Get(segment, cpython::Field::mi_segment_slice_entries);
   const auto info = Get(segment, cpython::Field::mi_segment_segment_info_slices);
-  if (!entries || !info) return;
+  if (!entries || !info) return segment;
   const std::uint64_t end = std::min<std::uint64_t>(*entries, max_slices_);
-  for (std::uint64_t i = *info; i < end;) {
+  std::uint64_t i = *info;
+  while (i < end) {
     const Address page = segment + slices_offset_ + i * page_bytes_;
     const auto count = Get(page, cpython::Field::mi_page_slice_count);
-    if (!count || *count == 0) return;
-    if (PageAt(page)) visit(page);
+    const auto block = Get(page, layout_->Has(cpython::Field::mi_page_block_size) ? cpython::Field::mi_page_block_size : cpython::Field::mi_page_xblock_size);
+    if (!count || !block || *count == 0) break;
+    visit(MiSpan{page, {segment + i * slice_bytes_, segment + (i + *count) * slice_bytes_}, *block != 0});
     i += *count;
   }
+  return segment + i * slice_bytes_;
 }
+
+template <typename Visit>
+void MimallocReader::VisitSegmentPages(Address segment, Visit&& visit) const {
+  VisitSpans(segment, [&](const MiSpan& span) {
+    if (span.in_use && PageAt(span.page)) visit(span.page);
+  });
+}
+
+/// The process's cookie, which all of its segments share, out of the first one that a thread's heap leads to; 0 where none does.
+[[nodiscard]] std::uint64_t CookieOf(const MimallocReader& reader, const cpython::Runtime& runtime);
+/// All segments of the process, by address.
+/// HEURISTIC: bytes at a multiple of 32 MiB that look like a segment. A wrong yes is excluded by `cookie` (unless 0). A wrong no loses pages that no list
+/// leads to.
+[[nodiscard]] std::vector<MiSegment> FindSegments(const target::Process& process, const MimallocReader& reader, std::uint64_t cookie);
 
 }  // namespace pygc::snapshot

@@ -127,23 +127,14 @@ class HeapWalker {
     }
   }
 
-  // HEURISTIC: bytes at a multiple of 32 MiB that look like a segment. A wrong yes is excluded by the cookie, which all segments of a process share, and by
-  // the heap that each page names. A wrong no loses pages that no list leads to either.
   void ScanSegments() {
-    const Address step = reader_.segment_bytes();
-    for (const target::Segment& s : process_.memory.segments()) {
-      if (!s.writable || s.module != 0xFFFFFFFFu) continue;
-      Address at = (s.range.begin + step - 1) & ~(step - 1);
-      for (; at >= s.range.begin && at < s.range.end && !cancelled_; at += step) {
-        const auto segment = reader_.SegmentAt(at);
-        if (!segment || (cookie_ != 0 && segment->cookie != cookie_)) continue;
-        for (const std::uint32_t tag : kGcTags) {
-          reader_.VisitSegmentPages(at, [&](Address a) {
-            const auto page = reader_.PageAt(a);
-            if (!page || page->tag != tag || seen_.contains(a)) return;
-            if (const auto owner = OwnerOrStray(*page, *segment)) VisitPage(*page, *owner);
-          });
-        }
+    for (const MiSegment& segment : FindSegments(process_, reader_, cookie_)) {
+      for (const std::uint32_t tag : kGcTags) {
+        reader_.VisitSegmentPages(segment.address, [&](Address a) {
+          const auto page = reader_.PageAt(a);
+          if (!page || page->tag != tag || seen_.contains(a) || cancelled_) return;
+          if (const auto owner = OwnerOrStray(*page, segment)) VisitPage(*page, *owner);
+        });
       }
     }
   }

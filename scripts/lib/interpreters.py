@@ -79,6 +79,11 @@ def cache_dir():
 Interpreter = namedtuple("Interpreter", "name version hexversion kind shared path executable source required debug_dir")
 
 
+def counts_are_audited(interpreter):
+    """False for free-threaded builds from 3.14 on, where part of the counts is kept with threads and frames: pygc says that it does not audit them."""
+    return "free-threaded" not in interpreter.kind or interpreter.hexversion < 0x030E0000
+
+
 def _probe(path):
     """What the interpreter at `path` says of itself; None where it does not start or is not CPython."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYENV_VERSION"))}

@@ -765,7 +765,7 @@ def where(subject, *addresses):
 def check_odd_places(subject):
     """Inside an object, a free block, a stack, a symbol, a chunk of malloc, nothing at all: each is named."""
     truth, wrong = subject.truth, []
-    free_threaded = subject.interpreter.kind == "free-threaded"
+    allocator = "mimalloc" if subject.interpreter.kind == "free-threaded" else "pymalloc"
     inside, symbol, nowhere, used, *gone = where(subject, truth["small"] + 24, truth["symbol"] + 2, 0x10, truth["chunk"] + 40, *[a + 40 for a in truth["gone"]])
     wrong += differ("+24", inside, "inside a __main__.Small at %#x, at +24" % truth["small"])
     wrong += [] if re.search(r": Py_GetVersion\+0x2$", symbol) else ["symbol: %s" % symbol]
@@ -773,8 +773,7 @@ def check_odd_places(subject):
     wrong += [] if re.match(r"a block of 5,0\d\d bytes of malloc, in use, at \+40", used) else ["chunk of malloc: %s" % used]
     wrong += [] if sum(bool(re.match(r"a free block of [\d,]+ bytes of malloc, at \+\d+", g)) for g in gone) >= 5 else ["free chunks: %s" % gone]
     blocks = where(subject, *[a + 64 for a in truth["freed"]])
-    if not free_threaded:
-        wrong += [] if sum(bool(re.match(r"a free block of \d+ bytes of pymalloc, at \+\d+$", b)) for b in blocks) >= 5 else ["freed blocks: %s" % blocks]
+    wrong += [] if sum(bool(re.match(r"a free block of [\d,]+ bytes of %s, at \+\d+$" % allocator, b)) for b in blocks) >= 5 else ["freed blocks: %s" % blocks]
     stacks = [int(f["address"], 16) for t in subject.report("stacks", "--native")[0]["threads"] for f in t["native"]["frames"][:1]]
     wrong += [] if stacks else ["no native frame"]
     with open("/proc/%d/syscall" % subject.program.pid) as f:

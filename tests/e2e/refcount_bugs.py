@@ -163,7 +163,7 @@ def main():
     options = p.parse_args()
     passed = failed = skipped = 0
     for i in interpreters.discover():
-        if "free-threaded" in i.kind or (options.interpreter and not any(i.name.startswith(t) for t in options.interpreter)):
+        if not interpreters.counts_are_audited(i) or (options.interpreter and not any(i.name.startswith(t) for t in options.interpreter)):
             continue
         folder = tempfile.mkdtemp(prefix="pygc-bugs-")
         try:

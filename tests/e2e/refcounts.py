@@ -3,7 +3,7 @@
 
 usage: refcounts.py [-v] [--quick] [--interpreter TEXT]...
 
-For each interpreter with a GIL, debug builds too: one process with right counts, one with wrong ones, and one with objects that were freed although something
+For each interpreter, debug builds too (free-threaded ones up to 3.13): one process with right counts, one with wrong ones, and one with objects that were freed although something
 still refers to them; live and from a core (--quick: live only).
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
@@ -112,8 +112,8 @@ def main():
     for i in interpreters.discover():
         if options.interpreter and not any(i.name.startswith(t) for t in options.interpreter):
             continue
-        if "free-threaded" in i.kind:
-            print("skipped %s: counts of free-threaded builds are not audited yet" % i.name)
+        if not interpreters.counts_are_audited(i):
+            print("skipped %s: counts of free-threaded builds from 3.14 on are not audited" % i.name)
             skipped += 1
             continue
         for name, arguments in (("healthy", ["--healthy"]), ("planted", []), ("dangling", [])):

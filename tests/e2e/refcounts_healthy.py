@@ -3,7 +3,7 @@
 
 usage: refcounts_healthy.py [-v] [--interpreter TEXT]... [--kind KIND]...
 
-For each interpreter with a GIL: idle, the whole standard library imported, eight threads under load, a heap of some 300,000 objects, and a part of CPython's
+For each interpreter (free-threaded ones up to 3.13): idle, the whole standard library imported, eight threads under load, a heap of some 300,000 objects, and a part of CPython's
 own test suite run in the process (where it is installed). For the interpreter of scripts/extension-modules: numpy, pandas, lxml, gevent and gi. Known leaks
 (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints processes, objects, and the share whose every reference is known, by version too.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
@@ -74,18 +74,18 @@ def main():
     cases = []
     for i in interpreters.discover():
         version = tuple(int(v) for v in i.version.split(".")[:2])
-        cases += [(i.name, i.path, kind, version, "free-threaded" in i.kind) for kind in KINDS]
+        cases += [(i.name, i.path, kind, version, interpreters.counts_are_audited(i)) for kind in KINDS]
     for suite, path in extension_modules.discover():
         version = (3, 11) if suite == "bookworm" else (3, 13)
-        cases += [(suite, path, kind, version, False) for kind in PACKAGES]
+        cases += [(suite, path, kind, version, True) for kind in PACKAGES]
     totals = {}
     passed = failed = skipped = 0
-    for name, path, kind, version, free_threaded in cases:
+    for name, path, kind, version, audited in cases:
         if options.interpreter and not any(name.startswith(t) for t in options.interpreter):
             continue
         if options.kind and kind not in options.kind:
             continue
-        reason = "counts of free-threaded builds are not audited yet" if free_threaded else None
+        reason = None if audited else "counts of free-threaded builds from 3.14 on are not audited"
         try:
             if reason is not None:
                 raise process.CannotTest(reason)

@@ -23,11 +23,11 @@ import process  # noqa: E402
 SCENARIOS = []
 
 
-def scenario(number, title, program, since=0, until=1 << 32, quick=False, needs=None, free_threaded=True):
-    """The decorated function gets the Heap and asserts. since, until: hexversion bounds. needs: a command or option that must be there. free_threaded: whether
-    such builds can show it (their counts are not audited)."""
+def scenario(number, title, program, since=0, until=1 << 32, quick=False, needs=None, audits=False):
+    """The decorated function gets the Heap and asserts. since, until: hexversion bounds. needs: a command or option that must be there. audits: it takes
+    an audit of counts, which not every build has."""
     def add(check):
-        SCENARIOS.append((number, title, program, since, until, quick, needs, free_threaded, check))
+        SCENARIOS.append((number, title, program, since, until, quick, needs, audits, check))
         return check
     return add
 
@@ -189,7 +189,7 @@ def _(heap):
     assert {"str", "unicode"} & {h["type"] for h in group["held"]}, group["held"]
 
 
-@scenario("S1.7", "a reference that a C extension has forgotten", "leaked_reference", free_threaded=False)
+@scenario("S1.7", "a reference that a C extension has forgotten", "leaked_reference", audits=True)
 def _(heap):
     equal("unreachable", heap.leaks()["unreachable"], 0)
     found = [f for f in heap.report("refcounts", "--limit", "0")["refcount_findings"] if f["object"] == hex(heap.truth["thing"])]
@@ -338,7 +338,7 @@ def _(heap):
     assert any("SAVED" in (p["expression"] or "") for p in result["paths"]), [p["expression"] for p in result["paths"]]
 
 
-@scenario("S3.6", "a reference too few", "negative_count", free_threaded=False)
+@scenario("S3.6", "a reference too few", "negative_count", audits=True)
 def _(heap):
     found = [f for f in heap.report("refcounts", "--limit", "0")["refcount_findings"] if f["object"] == hex(heap.truth["thing"])]
     equal("findings", [(f["kind"], f["found"] - f["recorded"]) for f in found], [("deficit", 1)])
@@ -370,7 +370,7 @@ def _(heap):
     equal("collecting", result["interpreters"][0]["collecting"], True)
 
 
-@scenario("S3.10", "a count that is wrong: the object and its holders", "negative_count", free_threaded=False)
+@scenario("S3.10", "a count that is wrong: the object and its holders", "negative_count", audits=True)
 def _(heap):
     said = [f["text"] + json.dumps(f) for f in heap.report("refcounts", "--limit", "0")["refcount_findings"] if f["object"] == hex(heap.truth["thing"])]
     assert said and hex(heap.truth["holders"][0]) in said[0], said
@@ -456,10 +456,10 @@ def has(needs):
 
 
 def run(interpreter, entry):
-    number, title, program, since, until, quick, needs, free_threaded, check = entry
+    number, title, program, since, until, quick, needs, audits, check = entry
     arguments = ("scenarios", [program]) if program else ("mid_collection", [])
     with process.Program(interpreter.path, *arguments) as started:
-        if not since <= started.truth["hexversion"] < until or (interpreter.kind == "free-threaded" and not free_threaded):
+        if not since <= started.truth["hexversion"] < until or (audits and not interpreters.counts_are_audited(interpreter)):
             return False
         check(Heap(started))
     return True

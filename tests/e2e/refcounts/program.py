@@ -6,15 +6,15 @@ TRUTH: {"planted": {address: [kind, by how much]}, "trace_refs": bool, "blocks":
 from __future__ import print_function
 
 import binascii
-import ctypes
 import gc
 import json
 import os
 import sys
 import tempfile
 
+from counts import FREE_THREADED, change
+
 gc.disable()
-OFFSET = 16 if hasattr(sys, "getobjects") and sys.version_info < (3, 8) or (sys.version_info[0] == 2 and hasattr(sys, "gettotalrefcount")) else 0
 
 
 class Node(object):
@@ -42,14 +42,10 @@ def make(i):
             i + 0.25, Node(i), slots, Text("t%d" % i), function, frozenset([i, "f"]), complex(i, 1), u"\u20ac%d" % i]
 
 
-def change(address, by):
-    word = ctypes.c_int32 if sys.version_info >= (3, 12) else ctypes.c_ssize_t
-    count = word.from_address(address + OFFSET)
-    count.value += by
-
-
 def blocks_in_use():
-    """Blocks in use by sys._debugmallocstats(), or None."""
+    """Blocks in use by sys._debugmallocstats(), or None. Mimalloc has another way to say it."""
+    if FREE_THREADED:
+        return sys.getallocatedblocks()
     if not hasattr(sys, "_debugmallocstats"):
         return None
     with tempfile.TemporaryFile() as f:

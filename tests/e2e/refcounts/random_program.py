@@ -18,10 +18,10 @@ import re
 import sys
 import types
 
+import counts
+
 gc.disable()
-OFFSET = 16 if sys.version_info[0] == 2 and hasattr(sys, "gettotalrefcount") else 0
 MASK = 0x5a5a5a5a5a5a5a5a  # so that the list of addresses is none of references
-WORD = ctypes.c_int32 if sys.version_info >= (3, 12) else ctypes.c_ssize_t
 
 
 class Node(object):
@@ -70,16 +70,10 @@ def candidates():
         seen.add(id(o))
         if isinstance(o, (type(sys), types.FunctionType, types.CodeType)) or (isinstance(o, dict) and "__builtins__" in o) or (isinstance(o, type) and o.__module__ != "__main__"):
             continue
-        count = WORD.from_address(id(o) + OFFSET).value
-        if o is not keep and 0 < count < 1 << 20 and not any(begin <= id(o) < end for begin, end in static):
+        if o is not keep and 0 < counts.count(id(o)) < 1 << 20 and not any(begin <= id(o) < end for begin, end in static):
             found.append(id(o) ^ MASK)
         work.extend(gc.get_referents(o))
     return found
-
-
-def change(address, by):
-    count = WORD.from_address(address + OFFSET)
-    count.value += by
 
 
 def from_a_copy():
@@ -112,15 +106,15 @@ def copy(line):
     if words[0] != "healthy":
         chosen = random.Random(int(words[0])).sample(range(len(ADDRESSES)), min(int(words[1]), len(ADDRESSES)))
         for n, i in enumerate(chosen):
-            low = n % 2 and WORD.from_address((ADDRESSES[i] ^ MASK) + OFFSET).value >= 2  # one that goes to 0 would be freed by its next use
+            low = n % 2 and counts.count(ADDRESSES[i] ^ MASK) >= 2  # one that goes to 0 would be freed by its next use
             plan[ADDRESSES[i]] = -1 if low else 1
     with open("%s.%d" % (sys.argv[1], os.getpid()), "w") as f:
         json.dump({hex(a ^ MASK).rstrip("L"): "deficit" if by < 0 else "surplus" for a, by in plan.items()}, f)
     for a in plan:
-        change(a ^ MASK, plan[a])
+        counts.change(a ^ MASK, plan[a])
     a = plan = None
     for _ in range(3):
-        change(id(keep), 0)  # what ctypes made for the last one is gone, and its memory used again
+        counts.change(id(keep), 0)  # what ctypes made for the last one is gone, and its memory used again
 
 
 with open(sys.argv[1], "w") as f:

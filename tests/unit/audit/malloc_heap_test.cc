@@ -52,8 +52,7 @@ struct Heap {
   }
   [[nodiscard]] std::vector<Address> Free() {
     const target::Process process = python.Build();
-    const PymallocHeap pymalloc(process, runtime, Limits());
-    const MallocHeap heap(process, pymalloc);
+    const MallocHeap heap(process);
     std::vector<Address> found;
     areas = heap.areas().size();
     heap.ForEachChunk([&](AddressRange memory, bool in_use) {
@@ -77,8 +76,7 @@ TEST_CASE("free chunks are those without PREV_INUSE behind them, in a thread cac
 TEST_CASE("the last word of a chunk, in the head of the next one, is its own") {
   Heap heap;
   const target::Process process = heap.python.Build();
-  const PymallocHeap pymalloc(process, heap.runtime, Limits());
-  const MallocHeap chunks(process, pymalloc);
+  const MallocHeap chunks(process);
   const AddressRange memory{heap.used + 16, heap.cached + 8};
   CHECK(chunks.ChunkAt(heap.used + 16) == memory);
   CHECK(chunks.ChunkAt(heap.cached) == memory);

@@ -56,10 +56,10 @@ struct Allocator {
       python.fake().Write<std::uint64_t>(base + layout.Offset(f), value);
     }
   }
-  PymallocHeap Read() {
+  BlockHeap Read() {
     process = python.Build();
     if (const target::Module* m = process.FindModule(kState + 0x100080)) runtime.module_index = static_cast<std::size_t>(m - process.modules.data());
-    return PymallocHeap(process, runtime, Limits());
+    return ReadPymalloc(process, runtime, Limits());
   }
 
   test::PythonHeap python;
@@ -80,7 +80,7 @@ void OnEveryLayout(F body) {
 
 TEST_CASE("blocks in use and free ones are told apart on every layout") {
   OnEveryLayout([](Allocator& a) {
-    const PymallocHeap heap = a.Read();
+    const BlockHeap heap = a.Read();
     REQUIRE(heap.found());
     REQUIRE(heap.pools().size() == 1);
     CHECK(heap.damage().empty());
@@ -95,7 +95,7 @@ TEST_CASE("blocks in use and free ones are told apart on every layout") {
     CHECK_FALSE(heap.BlockAt(Allocator::Block(4)));     // never handed out
     CHECK_FALSE(heap.BlockAt(kArena + a.pool_bytes));   // a pool not in use
     CHECK_FALSE(heap.BlockAt(kArena - 1));
-    PymallocHeap::Cursor cursor(heap);
+    BlockHeap::Cursor cursor(heap);
     for (const Address at : {Allocator::Block(2) + 17, Allocator::Block(1), kArena, Allocator::Block(4), Allocator::Block(0), kArena + a.pool_bytes, kArena - 1, Allocator::Block(3) + 63}) {
       const auto block = heap.BlockAt(at);
       CHECK(cursor.BlockAt(at) == (block ? block->range : AddressRange{}));
@@ -110,7 +110,7 @@ TEST_CASE("a list of free blocks that loops or leads elsewhere is named, and eve
   OnEveryLayout([](Allocator& a) {
     const auto damaged = [&](Address next) {
       a.python.fake().Write<std::uint64_t>(Allocator::Block(1), next);
-      const PymallocHeap heap = a.Read();
+      const BlockHeap heap = a.Read();
       REQUIRE(heap.damage().size() == 1);
       CHECK(heap.damage()[0].find("free blocks") != std::string::npos);
       CHECK(heap.blocks_in_use() == 4);

@@ -56,8 +56,8 @@ struct Audited {
         reader(process, runtime, Limits()),
         ownership(reader, nullptr),
         roots(ReadInterpreterRoots(process, runtime)),
-        blocks(process, runtime, Limits()),
-        chunks(process, blocks) {
+        blocks(ReadBlocks(process, runtime, Limits())),
+        chunks(process) {
     SilentProgress progress;
     snapshot::SnapshotOptions options;
     options.with_leaves = true;
@@ -105,7 +105,7 @@ struct Audited {
   objects::ObjectReader reader;
   objects::Ownership ownership;
   InterpreterRoots roots;
-  PymallocHeap blocks;
+  BlockHeap blocks;
   MallocHeap chunks;
   heap::HeapSnapshot heap;
   heap::ReferenceAudit audit;
