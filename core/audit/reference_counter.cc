@@ -607,7 +607,7 @@ class Counter {
       if (t.node != kNoNode) {
         words_.CountInside(t.node, slot);
       } else {
-        ++audit_.unreached[t.index].possible;
+        words_.CountInsideUnreached(t.index, slot);
       }
     };
     cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {

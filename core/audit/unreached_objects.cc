@@ -74,7 +74,7 @@ class Finder {
     const TypeFacts* const type = reader_.Type(type_address);
     if (type == nullptr || type->body == BodyKind::kOpen) return false;
     const AddressRange body = ownership_.Body(object, *type);
-    if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack) return false;
+    if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack + SpareOf(*type)) return false;
     if (type->have_gc && !referents_.IsUntracked(object)) return false;
     // A bare object() is nothing but its head, and two words of a buffer that look like one are met: nothing tells them apart.
     if (type->itemsize == 0 && type->fixed_bytes <= header_.size()) return false;
@@ -82,6 +82,9 @@ class Finder {
     found_.push_back({object, type_address, count, 0});
     return true;
   }
+
+  // A sum is made with room for a carry. CPython: x_add(), long_normalize(), Objects/longobject.c.
+  [[nodiscard]] std::uint64_t SpareOf(const TypeFacts& type) const { return type.size_rule == objects::SizeRule::kInt ? offsets_.digit_bytes : 0; }
 
   [[nodiscard]] bool IsObject(Address a) const {
     if (heap_.index.Find(a) != heap::kNoNode) return true;

@@ -24,7 +24,8 @@ struct PossibleHolder {
   std::string place;                   // "libfoo.so: table+0x18", "stack of thread 4711", "malloc block of 64 bytes at 0x..., +0x8"
 };
 
-/// The objects whose words are asked for, rising, and what was found of each.
+/// The objects whose words are asked for, rising, and what was found of each. Behind the nodes of the heap come the objects of ReferenceAudit::unreached:
+/// heap size + index.
 struct Watch {
   std::span<const heap::NodeId> targets;
   std::size_t max = 0;  // for each
@@ -52,6 +53,7 @@ class WordCounter {
       if (const heap::NodeId u = unreached_.Find(word & ~kTagBits); u != heap::kNoNode) {
         heap::UnreachedObject& object = audit_.unreached[u];
         std::atomic_ref<std::uint32_t>(lost ? object.hanging : object.possible).fetch_add(1, std::memory_order_relaxed);
+        if (watch_ != nullptr) [[unlikely]] Note(in_.heap.size() + u, slot, owner, tid);
       }
     }
     return n;
@@ -60,6 +62,11 @@ class WordCounter {
   void CountInside(heap::NodeId n, Address slot) {
     std::atomic_ref<std::uint32_t>(audit_.possible[n]).fetch_add(1, std::memory_order_relaxed);
     if (watch_ != nullptr) [[unlikely]] Note(n, slot, heap::kNoNode, 0);
+  }
+  /// The same for `audit.unreached[u]`.
+  void CountInsideUnreached(std::size_t u, Address slot) {
+    ++audit_.unreached[u].possible;
+    if (watch_ != nullptr) [[unlikely]] Note(in_.heap.size() + static_cast<heap::NodeId>(u), slot, heap::kNoNode, 0);
   }
   /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
   [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;

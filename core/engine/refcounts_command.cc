@@ -130,19 +130,29 @@ class RefcountsCommand {
     for (std::size_t i = 0; i < report_.known.size(); ++i) report_.known[i].cause = in_.audit->known[i].cause;
   }
 
-  // Counts above what is known that words of native memory explain, each with these words.
+  // Counts above what is known that words of native memory explain, each with these words; then what looks like an object and has nothing but such words.
   void Explained() {
     report_.all = true;
     const heap::ReferenceAudit& counts = in_.audit->counts;
     std::vector<CountFinding> found;
     std::vector<heap::NodeId> targets;
-    for (heap::NodeId n = 0; n < in_.heap.size() && found.size() < Limit(); ++n) {
+    const auto add = [&](heap::NodeId target, const CountFinding& f) {
+      if (!Passes(f)) return;
+      if (found.size() == Limit()) {
+        ++report_.explained_left_out;
+        return;
+      }
+      found.push_back(f);
+      targets.push_back(target);
+    };
+    for (heap::NodeId n = 0; n < in_.heap.size(); ++n) {
       const std::uint32_t count = in_.heap.refcount[n];
       if (counts.auditable[n] != heap::Auditable::kYes || count <= counts.known[n] || count - counts.known[n] > counts.possible[n]) continue;
-      const CountFinding f{n, in_.heap.AddressOf(n), CountFindingKind::kSurplus, count, counts.known[n], counts.possible[n]};
-      if (!Passes(f)) continue;
-      found.push_back(f);
-      targets.push_back(n);
+      add(n, {n, in_.heap.AddressOf(n), CountFindingKind::kSurplus, count, counts.known[n], counts.possible[n]});
+    }
+    for (std::size_t i = 0; i < counts.unreached.size(); ++i) {
+      const heap::UnreachedObject& u = counts.unreached[i];
+      if (u.possible > 0) add(in_.heap.size() + static_cast<heap::NodeId>(i), {heap::kNoNode, u.object, CountFindingKind::kSurplus, u.recorded, 0, u.possible});
     }
     if (found.empty()) return;
     report_.explained_list = CountRows(in_, labels_, found);

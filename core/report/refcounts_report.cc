@@ -109,7 +109,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
     if (!r.in_flux.empty()) out.Line().Line("in flux", Style::kHeading);
     for (const RefcountFinding& f : r.in_flux) WriteFinding(f, out, Style::kPlain);
     for (const RefcountFinding& f : r.explained_list) WriteFinding(f, out, Style::kPlain);
-    if (r.explained > r.explained_list.size()) out.Line().Line(fmt::format("… {} more explained (--limit 0 for all)", Thousands(r.explained - r.explained_list.size())));
+    if (r.explained_left_out > 0) out.Line().Line(fmt::format("… {} more explained (--limit 0 for all)", Thousands(r.explained_left_out)));
   }
   WriteWarnings(out, h);
 }

@@ -53,7 +53,8 @@ struct RefcountsReport {
   std::vector<RefcountFinding> in_flux;    // a running thread has the object in hand: no findings
   std::uint64_t baseline_count = 0;        // findings that --baseline left out
   bool all = false;
-  std::vector<RefcountFinding> explained_list;  // --all
+  std::vector<RefcountFinding> explained_list;  // --all: counts that words explain, and what looks like an object and has nothing but words
+  std::uint64_t explained_left_out = 0;         // beyond the limit
   std::vector<std::string> limits;         // what could not be searched, and what that means
   std::uint64_t searched_bytes = 0, blocks = 0;
 };

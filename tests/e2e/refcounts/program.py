@@ -1,7 +1,7 @@
 """Objects with wrong counts among many with right ones: too high, too low, and held by nobody at all.
 
 usage: program.py TRUTH [--healthy]     runs until it is killed; the collector is off and never runs. With --healthy nothing is made wrong.
-TRUTH: {"planted": {address: [kind, by how much]}, "trace_refs": bool, "blocks": what sys._debugmallocstats() counts} as JSON.
+TRUTH: {"planted": {address: [kind, by how much]}, "shared": addresses of objects that have no block of their own, "trace_refs": bool, "blocks": what sys._debugmallocstats() counts} as JSON.
 """
 from __future__ import print_function
 
@@ -81,11 +81,16 @@ def plant(high, low):
             change(id(o), -1)
     for objects in lost:
         for o in objects:
+            if type(o) in SHARED:
+                shared.append(hex(id(o)).rstrip("L"))
             planted[hex(id(o))] = ["lost", 1]
             change(id(o), 1)
     return planted
 
 
+# CPython: PyFloatBlock, PyIntBlock, Objects/floatobject.c, intobject.c [2.7].
+SHARED = (int, float) if sys.version_info < (3, 0) else ()
+shared = []
 keep, twice = [], []
 for n in range(40):
     keep.append(make(n + 1000))
@@ -99,6 +104,7 @@ twice.extend(list(objects) for objects in low)
 planted = plant(high, low)
 truth = {"planted": {k.rstrip("L"): v for k, v in planted.items()}}
 planted = None
+truth["shared"] = shared
 truth["blocks"] = blocks_in_use()
 with open(sys.argv[1], "w") as f:
     json.dump(truth, f)
