@@ -13,6 +13,20 @@ using cpython::Struct;
 constexpr std::uint64_t kMaxCacheEntries = 1u << 16;
 constexpr std::uint64_t kMaxStaticTypes = 1u << 14;
 
+// Variables of extension modules of the standard library that own what they point to: at `offset` and every `stride` bytes behind it.
+struct ModuleStatic {
+  const char* module;
+  const char* symbol;
+  std::uint32_t offset, stride;
+};
+constexpr ModuleStatic kModuleStatics[] = {
+    // DecCondMap {name, fqname, flag, ex}; the first condition is a signal, whose reference it borrows. All up to 3.12. CPython: Modules/_decimal/_decimal.c.
+    {"_decimal", "signal_map", 24, 32},
+    {"_decimal", "cond_map", 56, 32},
+    {"_decimal", "round_map", 0, 8},
+    {"_decimal", "Rational", 0, 8},
+};
+
 class RootReader {
  public:
   RootReader(const target::Process& process, const cpython::Runtime& runtime) : process_(process), runtime_(runtime), layout_(runtime.layout) {}
@@ -94,7 +108,10 @@ class RootReader {
     // Caches of small objects, each with a reference of its own. CPython: Objects/intobject.c, stringobject.c, bytesobject.c, unicodeobject.c [2.7-3.8].
     for (const char* name : {"characters", "nullstring", "unicode_latin1", "unicode_empty"}) Pointers(name);
     if (layout_.Has(Struct::PyIntObject)) Pointers("small_ints");  // 3.x: an array of the objects themselves
+    Pointers("extensions");  // what single-phase modules left for their next import. CPython: Python/import.c [2.7-3.11]
+    for (const ModuleStatic& s : kModuleStatics) OfModule(s);
     SlotNames();
+    ArgumentParsers();
     if (layout_.Has(Field::Py_Identifier_object)) {
       Address id = 0;
       if (const AddressRange head = Static("static_strings"); head.size() == 8) id = process_.memory.ReadPointer(head.begin).value_or(0);
@@ -111,6 +128,25 @@ class RootReader {
     if (stride == 0 || !layout_.Has(Field::wrapperbase_name_strobj)) return;
     for (Address slot = slots.begin; slot + stride <= slots.end; slot += stride) Add(slot + layout_.Offset(Field::wrapperbase_name_strobj), "slotdefs", "name_strobj");
   }
+  // CPython: struct _PyArg_Parser, Include/modsupport.h [3.6-3.11]: behind four pointers and three ints the tuple of keywords, and the next parser.
+  void ArgumentParsers() {
+    constexpr std::uint32_t kKwTuple = 48, kNext = 56;
+    const AddressRange head = Static("static_arg_parsers");
+    Address parser = head.size() == 8 ? process_.memory.ReadPointer(head.begin).value_or(0) : 0;
+    for (std::uint64_t i = 0; parser != 0 && i < kMaxCacheEntries; ++i) {
+      Add(parser + kKwTuple, "_PyArg_Parser", "kwtuple");
+      parser = process_.memory.ReadPointer(parser + kNext).value_or(0);
+    }
+  }
+  void OfModule(const ModuleStatic& s) {
+    const std::string prefix = std::string(s.module) + ".";
+    for (const target::Module& m : process_.modules) {
+      if (!m.file || m.path.compare(m.path.rfind('/') + 1, prefix.size(), prefix) != 0) continue;
+      const AddressRange range = Variable(m, s.symbol);
+      if (range.size() > kMaxCacheEntries * 8) continue;
+      for (Address slot = range.begin + s.offset; slot + 8 <= range.end; slot += s.stride) Add(slot, s.module, s.symbol);
+    }
+  }
   void Pointers(const char* symbol) {
     const AddressRange range = Static(symbol);
     if (range.size() > kMaxCacheEntries * 8) return;
@@ -119,7 +155,9 @@ class RootReader {
   // The variable of that name in the interpreter's module; empty where there is none, or more than one.
   [[nodiscard]] AddressRange Static(std::string_view name) const {
     if (runtime_.module_index >= process_.modules.size() || !process_.modules[runtime_.module_index].file) return {};
-    const target::Module& module = process_.modules[runtime_.module_index];
+    return Variable(process_.modules[runtime_.module_index], name);
+  }
+  [[nodiscard]] static AddressRange Variable(const target::Module& module, std::string_view name) {
     AddressRange found;
     for (const elf::Symbol& s : module.file->symbols()) {
       if (s.name != name || !s.is_object || s.size == 0) continue;

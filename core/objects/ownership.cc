@@ -106,6 +106,30 @@ void Ownership::One(Address slot, const char* name, std::vector<OwnedSlot>& out)
   if (const Address a = values_.Pointer(slot)) out.push_back({slot, a, name});
 }
 
+const KnownOwner* Ownership::OwnerOf(const TypeFacts& type) const {
+  if ((type.body != BodyKind::kOpen && !type.body_grows) || type.is_heap_type) return nullptr;
+  const KnownOwner* const owner = FindKnownOwner(type.name);
+  const target::Process& process = reader_->process();
+  const target::Module* const module = owner == nullptr ? nullptr : process.FindModule(type.address);
+  if (module == nullptr) return nullptr;
+  if (reader_->runtime().module_index < process.modules.size() && module == &process.modules[reader_->runtime().module_index]) return owner;
+  const std::string_view file = std::string_view(module->path).substr(module->path.rfind('/') + 1);
+  return owner->module != nullptr && file.starts_with(owner->module) && file.substr(std::string_view(owner->module).size()).starts_with('.') ? owner : nullptr;
+}
+
+void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
+  const KnownOwner* const owner = OwnerOf(type);
+  if (owner == nullptr) return;
+  const TypeFacts* const base = owner->behind == KnownOwner::Behind::kBase ? reader_->Type(type.tp_base) : nullptr;
+  if (owner->behind == KnownOwner::Behind::kBase && base == nullptr) return;
+  const Address begin = object + (base != nullptr ? base->fixed_bytes : owner->behind == KnownOwner::Behind::kObjectHead ? o_.object_size : o_.ob_size + 8);
+  const Address end = object + type.fixed_bytes;
+  for (const OwnedField& f : owner->fields) {
+    const Address first = begin + f.offset, last = owner->to_the_end && &f == &owner->fields.back() ? end : first + Offsets::kPointerBytes;
+    for (Address slot = first; slot + Offsets::kPointerBytes <= std::min(last, end); slot += Offsets::kPointerBytes) One(slot, f.name, out);
+  }
+}
+
 void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
   if (type.is_heap_type && instances_own_type_ && !VisitsOwnType(object, type)) One(object + o_.ob_type, "ob_type", out);
   switch (type.body) {
@@ -135,6 +159,7 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
       break;
     default: break;
   }
+  OwnedFields(object, type, out);
   if (type.reader != ReaderKind::kInstance) return;
   // CPython: PyObject_VisitManagedDict() [3.13.0-3.13.12, 3.14.0-3.14.3] visits valid inline values and passes over the dict that shares them.
   if (type.managed_dict && type.inline_values && !o_.managed_prefers_dict && !o_.managed_dict_tagged && type.visits_dict) {
@@ -155,7 +180,7 @@ Ownership::OfAll Ownership::OfInstances(const TypeFacts& type) const {
   const ReaderKind reader = type.reader == ReaderKind::kInstance ? type.base_reader : type.reader;
   const bool shows_type = VisitsOwnType(0, type);
   all.owns_type = type.is_heap_type && instances_own_type_ && !shows_type;
-  if (type.body == BodyKind::kText && TextOwns()) return all;
+  if ((type.body == BodyKind::kText && TextOwns()) || type.body_grows) return all;
   switch (type.body) {
     case BodyKind::kClosed:
     case BodyKind::kText:
@@ -357,7 +382,10 @@ bool Ownership::IsExecuting(Address object, const TypeFacts& type) const {
 }
 
 bool Ownership::IsClosed(Address object, const TypeFacts& type) const {
-  if (type.body == BodyKind::kOpen || type.body_grows) return false;
+  if (type.body == BodyKind::kOpen || type.body_grows) {
+    const KnownOwner* const owner = OwnerOf(type);
+    if (owner == nullptr || !owner->complete) return false;
+  }
   if ((type.body == BodyKind::kRange && range_.entries.empty()) || (type.body == BodyKind::kCode && code_.entries.empty())) return false;
   if (type.body == BodyKind::kAbcData && abc_data_.entries.empty()) return false;
   if (type.is_heap_type && !instances_own_type_ && !VisitsOwnType(object, type)) return false;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/objects/known_owners.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/offsets.h"
 
@@ -100,6 +101,9 @@ class Ownership {
   [[nodiscard]] FieldList Fields(std::initializer_list<cpython::Field> fields) const;
   void Append(Address base, const FieldList& fields, std::vector<OwnedSlot>& out) const;
   void One(Address slot, const char* name, std::vector<OwnedSlot>& out) const;
+  /// nullptr where the type is none of those, or where its instances are known without.
+  [[nodiscard]] const KnownOwner* OwnerOf(const TypeFacts& type) const;
+  void OwnedFields(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
   void TypeObject(Address object, std::vector<OwnedSlot>& out) const;
   void DictKeys(Address object, std::vector<OwnedSlot>& out) const;
   void LruLinks(Address object, std::vector<OwnedSlot>& out) const;

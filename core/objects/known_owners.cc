@@ -1,0 +1,45 @@
+#include "core/objects/known_owners.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace pygc::objects {
+
+namespace {
+
+using Behind = KnownOwner::Behind;
+
+// struct PatternObject, Modules/_sre.h [2.7, 3.6-3.9]; later ones are collected and visit these.
+constexpr OwnedField kPattern[] = {{8, "groupindex"}, {16, "indexgroup"}, {24, "pattern"}};
+// struct PyModuleDef_Base, Include/moduleobject.h [3.x].
+constexpr OwnedField kModuleDef[] = {{16, "m_copy"}};
+// struct StgDictObject, Modules/_ctypes/ctypes.h [<= 3.12]. Not `proto`, which the types whose dict it is visit from 3.9 on: CDataType_traverse().
+constexpr OwnedField kStgDict[] = {{80, "argtypes"}, {88, "converters"}, {96, "restype"}, {104, "checker"}};
+// struct PyDecContextObject behind its mpd_context_t, Modules/_decimal/_decimal.c [3.6-3.12]; later ones are collected.
+constexpr OwnedField kDecimalContext[] = {{48, "traps"}, {56, "flags"}};
+// struct PyFileObject, Include/fileobject.h [2.7].
+constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"}, {96, "f_errors"}};
+// PyStructSequence, Include/structseq.h [2.7]; a subclass of tuple later.
+constexpr OwnedField kItems[] = {{0, "ob_item"}};
+
+constexpr KnownOwner kOwners[] = {
+    {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, false, true},
+    {"_sre.SRE_Pattern", "_sre", Behind::kVarObjectHead, kPattern, false, true},
+    {"moduledef", nullptr, Behind::kObjectHead, kModuleDef, false, true},
+    {"StgDict", "_ctypes", Behind::kBase, kStgDict, false, false},
+    {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, false, true},
+    {"file", nullptr, Behind::kObjectHead, kFile, false, true},
+    {"sys.flags", nullptr, Behind::kVarObjectHead, kItems, true, true},
+    {"sys.version_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
+    {"sys.float_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
+    {"sys.long_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
+};
+
+}  // namespace
+
+const KnownOwner* FindKnownOwner(std::string_view name) noexcept {
+  const auto* const at = std::find_if(std::begin(kOwners), std::end(kOwners), [name](const KnownOwner& o) { return name == o.name; });
+  return at == std::end(kOwners) ? nullptr : at;
+}
+
+}  // namespace pygc::objects

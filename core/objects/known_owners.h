@@ -1,0 +1,32 @@
+// Types of CPython whose instances own references that no tp_traverse shows, in C structures that are in no layout, as data. A type is recognised by its
+// tp_name, and only where it is no class of Python code and lies in the interpreter's own module or in the extension module of the standard library that
+// defines it. A wrong entry is a false alarm; a missing one leaves words that may be references.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace pygc::objects {
+
+struct OwnedField {
+  std::uint32_t offset;  // bytes behind the part that `KnownOwner::behind` names
+  const char* name;      // as CPython spells the field
+};
+
+struct KnownOwner {
+  /// What the offsets are counted from: it has another size in each release and build, and the fields behind it have not.
+  enum class Behind : std::uint8_t { kObjectHead, kVarObjectHead, kBase };
+
+  std::string_view name;  // tp_name
+  const char* module;     // extension module that may define it when it is not built in, or nullptr
+  Behind behind;
+  std::span<const OwnedField> fields;
+  bool to_the_end;     // the last field is the first of an array that ends with the instance
+  bool complete;       // no other word of the instance is a reference
+};
+
+/// The entry for that tp_name, or nullptr.
+[[nodiscard]] const KnownOwner* FindKnownOwner(std::string_view name) noexcept;
+
+}  // namespace pygc::objects
