@@ -688,7 +688,7 @@ Result<void> ReadAddresses(const CommandRow& row, Request& r) {
   for (const std::string& word : r.arguments) {
     const Result<Address> address = ParseAddress(word);
     if (!address) {
-      return Fail(ErrorCode::kUsage, "{}; for a type: path {} says what keeps its objects, with addresses", address.error().message, report::Printable(word.substr(0, 80)));
+      return Fail(ErrorCode::kUsage, "{}; where it names a type, path {} says what keeps the objects, with addresses", address.error().message, report::Printable(word.substr(0, 80)));
     }
     r.addresses.push_back(*address);
   }

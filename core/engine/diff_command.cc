@@ -19,6 +19,7 @@ namespace {
 using heap::NodeId;
 
 constexpr std::uint64_t kProgressStep = 1u << 16;
+constexpr std::uint64_t kSmallestGrowth = 1000;    // a holder that grew by less than 1 / this of the largest growth is not shown
 constexpr std::size_t kLargestContent = 1u << 16;  // bytes of a leaf that are compared
 
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -231,6 +232,10 @@ class Comparison {
     }
     report_.holder_count = grown.size();
     std::sort(grown.begin(), grown.end(), [&](NodeId a, NodeId b) { return std::pair(growth(b), a) < std::pair(growth(a), b); });
+    if (in_.request.limit != 0 && !grown.empty()) {  // what is a thousandth of the largest says nothing beside it
+      const std::uint64_t least = growth(grown.front()) / kSmallestGrowth;
+      grown.erase(std::partition_point(grown.begin(), grown.end(), [&](NodeId n) { return growth(n) >= least; }), grown.end());
+    }
     grown.resize(static_cast<std::size_t>(std::min<std::uint64_t>(grown.size(), Limit())));
     const Inspector inspector(in_);
     const Labels labels(in_.reader, in_.request.redact);

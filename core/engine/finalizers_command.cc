@@ -51,6 +51,27 @@ std::uint64_t CountWeakrefCallbacks(const CommandInput& in) {
   return callbacks;
 }
 
+// Everything but modules with their namespaces, classes, functions and frames: by way of these nearly everything is in one cycle, which no collection is about.
+graph::NodeSet WithoutProgram(const CommandInput& in) {
+  const heap::HeapSnapshot& heap = in.heap;
+  std::vector<bool> is_program(heap.types.size());
+  for (std::size_t t = 0; t < is_program.size(); ++t) {
+    const objects::TypeFacts* const facts = heap.types[t].address == 0 ? nullptr : in.reader.Type(heap.types[t].address);
+    const std::string& name = heap.types[t].name;
+    is_program[t] = (facts != nullptr && facts->is_type_object) || name == "module" || name == "function" || name == "code" || name == "frame" || name == "classobj" || name == "builtin_function_or_method";
+  }
+  graph::NodeSet data(heap.size());
+  for (heap::NodeId n = 0; n < heap.size(); ++n) {
+    if (!is_program[heap.type[n]]) data.Insert(n);
+  }
+  if (in.roots == nullptr) return data;
+  for (const heap::Root& root : in.roots->roots) {
+    const heap::NodeId n = root.kind == heap::RootKind::kModule ? in.heap.index.Find(root.object) : heap::kNoNode;
+    if (n != heap::kNoNode) data.Erase(n);
+  }
+  return data;
+}
+
 // Per node: it is unreachable or stuck, its finalizer has not run, and it shares a cycle with another such object. Only the part that nothing in use
 // reaches counts: nearly all of a heap in use is one component (by way of types, functions and modules), which says nothing of any order.
 std::vector<bool> FindUndefinedOrder(const heap::HeapSnapshot& heap, const analysis::Verdict& verdict) {
@@ -81,7 +102,8 @@ Outcome RunFinalizers(const CommandInput& in) {
   if (r.callbacks_known) r.callbacks = CountWeakrefCallbacks(in);
   r.runs_known = in.reader.runtime().gc_head.finalized_bit != 0 || in.reader.runtime().layout.flavor.free_threaded;
 
-  const graph::Components components = graph::StronglyConnectedComponents(heap.graph);
+  const graph::NodeSet data = WithoutProgram(in);
+  const graph::Components components = graph::StronglyConnectedComponents(heap.graph, &data);
   const std::vector<bool> order_undefined = FindUndefinedOrder(heap, in.verdict);
   std::map<std::tuple<std::optional<std::int64_t>, std::string, std::string>, Row> rows;  // by interpreter, type and kind
   for (heap::NodeId n = 0; n < heap.size(); ++n) {

@@ -11,6 +11,7 @@
 #include "core/engine/findings.h"
 #include "core/engine/inspector.h"
 #include "core/engine/sites.h"
+#include "core/engine/type_query.h"
 #include "core/report/heap_report.h"
 
 namespace pygc::engine {
@@ -21,6 +22,7 @@ using heap::NodeId;
 constexpr std::uint32_t kMaxTreeDepth = 4;
 constexpr NodeId kAhead = 16;                 // nodes
 constexpr std::size_t kMostNamed = 1000;      // dominators whose place is looked for
+constexpr std::size_t kMostNearest = 8;       // types that may have been meant
 constexpr std::size_t kMaxChildren = 3;       // of one dominator
 constexpr std::uint64_t kSmallestShare = 10;  // a child that retains less than 1 / this of its parent is not shown
 
@@ -294,6 +296,11 @@ Outcome RunHeap(const CommandInput& in) {
     Result<std::vector<report::Duplicate>> duplicates = FindDuplicates(in, &r.duplicate_bytes);
     if (duplicates) r.duplicates = std::move(*duplicates);
     outcome.interrupted = outcome.interrupted || !containers || !duplicates;
+  }
+  if (r.objects == 0) {
+    for (const std::string& glob : in.request.type_globs) {
+      for (std::string& name : NearestTypes(in.heap, glob, kMostNearest)) r.nearest_types.push_back(std::move(name));
+    }
   }
   report::Header header = in.header;
   if (in.request.memory) {

@@ -1,6 +1,7 @@
 #include "core/engine/heap_sections.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
@@ -19,6 +20,8 @@ constexpr std::uint64_t kSuspectShare = 5;     // more than 1 / this of what is 
 constexpr std::size_t kMaxSuspects = 5;
 constexpr std::size_t kMaxContents = 3;
 constexpr std::size_t kMaxPileDepth = 100;
+constexpr std::size_t kNested = 8;             // objects of one type below each other that make a chain
+constexpr std::size_t kBetween = 4;            // of other types that may lie between two of them: the object, its dict, a list
 constexpr std::size_t kMaxLargest = 3;         // containers named for each kind
 constexpr std::size_t kMaxShownText = 60;      // characters of a duplicate text
 constexpr std::uint64_t kLookStep = 1u << 16;  // objects between two questions whether to go on
@@ -38,28 +41,35 @@ class SuspectFinder {
     // them. In MAT's words: by class, and by accumulation point.
     std::map<std::uint32_t, std::vector<NodeId>> by_type;
     std::map<NodeId, std::vector<NodeId>> by_place;
-    std::vector<NodeId> large;  // positions in the tree
+    std::vector<Large> large;
     retention_.tree.ForEachTop([&](NodeId p) {
       const NodeId n = retention_.tree.preorder[p];
       if (IsLarge(p)) {
-        large.push_back(p);
+        large.push_back(LargeAt(p));
+        const std::string& name = heap_.types[large.back().type].name;
+        if (name == "dict" || name == "module") large.back().type = heap::kNoNode;  // a namespace is no member of a chain
       } else if (heap_.types[heap_.type[n]].name.find('.') != std::string::npos) {
         by_type[heap_.type[n]].push_back(p);
       } else if (const NodeId place = PlaceOf(n); place != heap::kNoNode) {
         by_place[place].push_back(p);
       }
     });
-    // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large.
+    // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large. Of a chain, each of which keeps the
+    // next, none is the deepest in any sense: there it is the first.
     while (!large.empty()) {
-      const NodeId p = large.back();
+      const Large at = large.back();
       large.pop_back();
+      if (at.alike >= kNested) {
+        found.push_back(Chain(at.first_alike));
+        continue;
+      }
       bool has_large = false;
-      retention_.tree.ForEachChild(p, [&](NodeId child) {
+      retention_.tree.ForEachChild(at.position, [&](NodeId child) {
         if (!IsLarge(child)) return;
-        large.push_back(child);
+        large.push_back(LargeBelow(at, child));
         has_large = true;
       });
-      if (!has_large) found.push_back(OneObject(p));
+      if (!has_large) found.push_back(OneObject(at.position));
     }
     for (const auto& [type, positions] : by_type) {
       const std::uint64_t retained = RetainedByAll(positions);
@@ -81,6 +91,55 @@ class SuspectFinder {
     return retained;
   }
   [[nodiscard]] bool IsLarge(NodeId position) const { return retention_.bytes[position] > all_ / kSuspectShare; }
+
+  // A large object on the way down, and how often its type was met on that way.
+  struct Large {
+    NodeId position = 0;
+    std::uint32_t type = 0;
+    std::size_t alike = 0;     // objects of its type above it, between which lie few others
+    NodeId first_alike = 0;    // the position of the first of them, or its own
+    std::array<std::pair<std::uint32_t, std::pair<std::size_t, NodeId>>, kBetween> above{};  // the last ones above it: type, alike, first_alike
+  };
+  [[nodiscard]] Large LargeAt(NodeId p) const {
+    Large at;
+    at.position = at.first_alike = p;
+    at.type = heap_.type[NodeOf(p)];
+    at.above.fill({heap::kNoNode - 1, {0, 0}});
+    return at;
+  }
+  [[nodiscard]] Large LargeBelow(const Large& above, NodeId child) const {
+    Large at = LargeAt(child);
+    std::copy(above.above.begin() + 1, above.above.end(), at.above.begin());
+    at.above.back() = {above.type, {above.alike, above.first_alike}};
+    for (const auto& [type, chain] : at.above) {  // the nearest one is the last
+      if (type != at.type) continue;
+      at.alike = chain.first + 1;
+      at.first_alike = chain.second;
+    }
+    return at;
+  }
+  // How many objects of the type keep each other one after the other, from `p` on.
+  [[nodiscard]] std::uint64_t LengthOfChain(NodeId p) const {
+    const std::uint32_t type = heap_.type[NodeOf(p)];
+    std::uint64_t length = 1;
+    for (std::size_t others = 0; others < kBetween;) {
+      NodeId largest = heap::kNoNode;
+      retention_.tree.ForEachChild(p, [&](NodeId child) {
+        if (largest == heap::kNoNode || std::pair(retention_.bytes[child], NodeOf(largest)) > std::pair(retention_.bytes[largest], NodeOf(child))) largest = child;
+      });
+      if (largest == heap::kNoNode) break;
+      const bool is_alike = heap_.type[NodeOf(largest)] == type;
+      others = is_alike ? 0 : others + 1;
+      length += is_alike;
+      p = largest;
+    }
+    return length;
+  }
+  [[nodiscard]] report::Suspect Chain(NodeId first) const {
+    report::Suspect s = OneObject(first, first);
+    s.nested = LengthOfChain(first);
+    return s;
+  }
 
   // Where the shortest path to an object leaves the namespaces of modules: the global that leads to it. kNoNode: it does not come from one, or that is a
   // module, a class or a function: what those lead to is the program itself.
@@ -140,14 +199,14 @@ class SuspectFinder {
     for (const auto& [depth, type] : order) s.contents.push_back({heap_.types[type].name, count[type]});
   }
 
-  [[nodiscard]] report::Suspect OneObject(NodeId position) const {
+  [[nodiscard]] report::Suspect OneObject(NodeId position) const { return OneObject(position, PileOf(position)); }
+  [[nodiscard]] report::Suspect OneObject(NodeId position, NodeId pile) const {
     report::Suspect s;
     s.address = heap_.AddressOf(NodeOf(position));
     s.type = labels_.TypeName(s.address);
     s.name = inspector_.NameOf(s.address, s.type);
     s.retained = retention_.bytes[position];
     s.retained_objects = retention_.tree.subtree[position];
-    const NodeId pile = PileOf(position);
     s.pile = heap_.AddressOf(NodeOf(pile));
     s.pile_type = labels_.TypeName(s.pile);
     s.pile_retained = retention_.bytes[pile];

@@ -16,6 +16,8 @@ namespace {
 
 using cpython::Field;
 
+constexpr std::size_t kMaxTraceback = 10'000;  // entries; a chain that leads back to itself has no end
+
 std::string GenerationName(const heap::HeapSnapshot& heap, heap::NodeId n) {
   const std::uint8_t generation = heap.Generation(n);
   if (!heap.IsTracked(n)) return "";
@@ -128,8 +130,45 @@ void Inspector::AddCodeDetails(report::ObjectCard& card) const {
   }
 }
 
+void Inspector::AddGeneratorDetails(report::ObjectCard& card) const {
+  if (card.type != "generator" && card.type != "coroutine" && card.type != "async_generator") return;
+  const objects::GeneratorState state = frames_.StateOf(card.address);
+  const char* const name = state == objects::GeneratorState::kCreated     ? "not begun"
+                           : state == objects::GeneratorState::kRunning   ? "running"
+                           : state == objects::GeneratorState::kSuspended ? "suspended"
+                                                                          : "finished";
+  const std::optional<objects::PythonFrame> frame = frames_.FromGenerator(card.address);
+  if (frame && frame->code != 0) {
+    card.details.emplace_back("function", frames_.QualifiedName(frame->code));
+    card.details.emplace_back("file", frames_.FileName(frame->code));
+    card.details.emplace_back("line", std::to_string(state == objects::GeneratorState::kCreated ? frames_.FirstLine(frame->code) : frame->line));
+  }
+  card.details.emplace_back("is", name);
+}
+
+// CPython: PyBaseExceptionObject.traceback [3.x]; 2.7 keeps it in the thread alone.
+void Inspector::AddTraceback(report::ObjectCard& card) const {
+  constexpr int kMostBases = 64;
+  const cpython::Layout& layout = in_.reader.runtime().layout;
+  Address first = card.type == "traceback" ? card.address : 0;
+  const objects::TypeFacts* base = first != 0 || !layout.Has(Field::PyBaseExceptionObject_traceback) ? nullptr : FactsOf(card.address);
+  for (int i = 0; base != nullptr && base->name != "BaseException" && i < kMostBases; ++i) base = base->tp_base == 0 ? nullptr : in_.reader.Type(base->tp_base);
+  if (base != nullptr && base->name == "BaseException") {
+    first = in_.reader.process().memory.ReadPointer(card.address + layout.Offset(Field::PyBaseExceptionObject_traceback)).value_or(0);
+  }
+  if (first == 0) return;
+  const std::vector<objects::TracebackEntry> entries = frames_.TracebackOf(first, kMaxTraceback);
+  card.traceback_count = entries.size();
+  for (const objects::TracebackEntry& e : entries) {
+    if (in_.request.limit != 0 && card.traceback.size() >= in_.request.limit) break;
+    card.traceback.push_back(fmt::format("{}() at {}:{}", frames_.FunctionName(e.code), frames_.FileName(e.code), e.line < 0 ? "?" : std::to_string(e.line)));
+  }
+}
+
 void Inspector::AddDetails(report::ObjectCard& card) const {
   AddCodeDetails(card);
+  AddGeneratorDetails(card);
+  AddTraceback(card);
   if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, card.address)) {
     const bool is_lock = owned->kind == "lock" || owned->kind == "rlock";
     card.details.emplace_back(is_lock ? "lock" : owned->kind, is_lock ? report::ResourceText(*owned) : owned->fd < 0 ? "closed" : "open");

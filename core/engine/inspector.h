@@ -35,6 +35,8 @@ class Inspector {
   void AddCollectorFacts(report::ObjectCard& card) const;
   void AddDetails(report::ObjectCard& card) const;
   void AddCodeDetails(report::ObjectCard& card) const;
+  void AddGeneratorDetails(report::ObjectCard& card) const;
+  void AddTraceback(report::ObjectCard& card) const;
   void AppendRoots(Address object, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const;
   void AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const;
   [[nodiscard]] report::ReferenceRow RowOf(Address other, std::string label) const;

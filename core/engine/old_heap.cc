@@ -250,6 +250,13 @@ bool IsDatabase(const std::string& path) {
   return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kMagic;
 }
 
+bool IsJsonLines(const std::string& path) {
+  constexpr std::string_view kStart = "{\"schema\": \"pygc.export/";
+  std::ifstream file(path, std::ios::binary);
+  std::string start(kStart.size(), '\0');
+  return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kStart;
+}
+
 bool IsAuditedExport(const std::string& path) {
   if (!IsDatabase(path)) return false;
   sqlite3* raw = nullptr;

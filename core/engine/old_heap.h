@@ -33,6 +33,9 @@ struct SavedHeap {
 /// True where the file starts as a SQLite database does.
 [[nodiscard]] bool IsDatabase(const std::string& path);
 
+/// True where the file starts as an export of JSON Lines does.
+[[nodiscard]] bool IsJsonLines(const std::string& path);
+
 /// True where it is an export that was audited: then it also has objects that no tracked one leads to.
 [[nodiscard]] bool IsAuditedExport(const std::string& path);
 

@@ -321,6 +321,7 @@ struct Session::Impl {
       Derived derived;
       return RunDiff(input, {saved->heap, saved->verdict, saved->roots, &derived, nullptr, path, saved->python, saved->build, saved->pid, saved->complete, nullptr, &saved->sites});
     }
+    if (IsJsonLines(path)) return Fail(ErrorCode::kNotAnalysable, "{} is an export of JSON Lines, which diff does not read: give it the core, or its export --format sqlite", path);
     target::OpenOptions options = input.request.target.open;
     std::shared_ptr<const SavedIndex> old_index;
     if (IsIndex(path)) {

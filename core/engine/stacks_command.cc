@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "core/cpython/thread_status.h"
 #include "core/engine/command.h"
@@ -8,6 +9,7 @@
 #include "core/engine/native_stacks.h"
 #include "core/engine/program_code.h"
 #include "core/engine/resources.h"
+#include "core/objects/async_tasks.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
 #include "core/report/numbers.h"
@@ -26,6 +28,7 @@ class StackFinder {
     report::StacksReport r;
     r.with_locals = in_.request.locals;
     for (const cpython::Interpreter& interpreter : runtime_.interpreters) {
+      ReadNames(interpreter);
       // The list of threads starts with the youngest; readers look for the main thread first.
       for (std::size_t i = interpreter.threads.size(); i-- > 0;) r.threads.push_back(ThreadOf(interpreter, interpreter.threads[i]));
     }
@@ -35,12 +38,35 @@ class StackFinder {
   }
 
  private:
+  // threading._active: Thread objects by what get_ident() says. Nobody but the module itself keeps it up; a thread that was not started by it is not in it, or
+  // is a _DummyThread.
+  void ReadNames(const cpython::Interpreter& interpreter) {
+    names_.clear();
+    if (in_.request.redact || !runtime_.layout.Has(Field::PyModuleObject_md_dict)) return;
+    const objects::Offsets offsets(runtime_.layout);
+    const objects::Values values(in_.reader.process().memory, offsets, runtime_.lookdict);
+    const Address module = values.DictGet(interpreter.modules, "threading");
+    const objects::TypeFacts* const type = module == 0 ? nullptr : in_.reader.Type(values.TypeOf(module));
+    if (type == nullptr || type->name != "module") return;
+    const Address active = values.DictGet(values.Pointer(module + runtime_.layout.Offset(Field::PyModuleObject_md_dict)), "_active");
+    const std::optional<objects::DictTable> table = active == 0 ? std::nullopt : values.Dict(active);
+    const objects::AsyncReader attributes(in_.reader);
+    for (std::uint64_t i = 0; table && i < table->count && i < kMaxNamed; ++i) {
+      const Address key = table->Key(i), thread = table->Value(i);
+      const std::optional<std::int64_t> ident = key == 0 || thread == 0 ? std::nullopt : values.Int(key);
+      if (!ident) continue;
+      const Address own = attributes.Attribute(thread, "_name"), name = own != 0 ? own : attributes.Attribute(thread, "_Thread__name");  // 2.7
+      if (name != 0) names_[static_cast<std::uint64_t>(*ident)] = in_.reader.Text(name, kMaxNameLength).value_or("");
+    }
+  }
+
   report::ThreadStackReport ThreadOf(const cpython::Interpreter& interpreter, const cpython::PyThread& thread) {
     report::ThreadStackReport out;
     out.interpreter = interpreter.id;
     out.thread_id = thread.thread_id;
     out.native_id = thread.native_thread_id;
     out.tstate = thread.tstate;
+    if (const auto named = names_.find(thread.thread_id); named != names_.end()) out.name = named->second;
     out.holds_gil = HoldsGil(thread);
     out.signal = SignalOf(thread);
     if (const target::Thread* const native = NativeThread(thread)) {
@@ -152,7 +178,11 @@ class StackFinder {
     }
   }
 
+  static constexpr std::uint64_t kMaxNamed = 1u << 16;
+  static constexpr std::size_t kMaxNameLength = 64;  // characters
+
   const CommandInput& in_;
+  std::map<std::uint64_t, std::string> names_;  // of the interpreter's threads, by identity
   const cpython::Runtime& runtime_;
   objects::FrameReader frames_;
   ProgramCode program_;

@@ -59,7 +59,8 @@ std::vector<std::string> NearestTypes(const heap::HeapSnapshot& heap, const std:
   std::set<std::string> holding, spelt;
   for (const heap::TypeRecord& type : heap.types) {
     const std::string last = LowerLastPart(type.name);
-    if (wanted.size() >= 2 && last.find(wanted) != std::string::npos) holding.insert(type.name);
+    const bool holds = wanted.size() >= 2 && last.find(wanted) != std::string::npos, is_held = last.size() >= 4 && wanted.find(last) != std::string::npos;
+    if (holds || is_held) holding.insert(type.name);
     if (wanted.size() >= 3 && EditDistance(wanted, last) <= std::max<std::size_t>(1, wanted.size() / 4)) spelt.insert(type.name);
   }
   const std::set<std::string>& chosen = holding.empty() ? spelt : holding;

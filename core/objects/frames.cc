@@ -217,6 +217,18 @@ std::int64_t FrameReader::LineOf(Address code, std::int64_t code_offset) const {
   return cpython::LineAt(layout_, {bytes, static_cast<std::size_t>(size)}, FirstLine(code), code_offset);
 }
 
+// CPython: tb_lineno is -1 where nobody asked for it yet. tb_lineno_get(), Python/traceback.c [3.12+].
+std::vector<TracebackEntry> FrameReader::TracebackOf(Address traceback, std::size_t max) const {
+  std::vector<TracebackEntry> entries;
+  for (Address at = traceback; at != 0 && entries.size() < max; at = Pointer(at, Field::PyTracebackObject_tb_next)) {
+    const std::optional<PythonFrame> frame = FromObject(Pointer(at, Field::PyTracebackObject_tb_frame));
+    if (!frame || frame->code == 0) break;
+    const std::int64_t line = Signed(at, Field::PyTracebackObject_tb_lineno, -1);
+    entries.push_back({frame->code, line > 0 ? line : LineOf(frame->code, Signed(at, Field::PyTracebackObject_tb_lasti, -1))});
+  }
+  return entries;
+}
+
 // ---- what a frame holds
 
 Address FrameReader::FirstSlot(const PythonFrame& frame) const {

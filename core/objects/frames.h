@@ -35,6 +35,12 @@ struct FrameSlot {
   Address referent = 0; // what the slot holds: for kCell the cell object
 };
 
+/// One entry of a traceback.
+struct TracebackEntry {
+  Address code = 0;
+  std::int64_t line = -1;  // -1: not known
+};
+
 /// What a generator, coroutine or async generator is doing.
 enum class GeneratorState : std::uint8_t { kCreated, kSuspended, kRunning, kFinished };
 
@@ -58,6 +64,8 @@ class FrameReader {
   [[nodiscard]] std::optional<PythonFrame> FromGenerator(Address generator) const;
   /// What lies on top of the value stack of a suspended generator: where it stands at `await x` or `yield from x`, the iterator that it waits for. 0: nothing.
   [[nodiscard]] Address Awaited(Address generator) const;
+  /// The entries of a traceback object in the order in which traceback.print_tb() prints them, at most `max`.
+  [[nodiscard]] std::vector<TracebackEntry> TracebackOf(Address traceback, std::size_t max) const;
   /// Every reference that the frame holds: variables, then the value stack where its height is known, then the interpreter's own fields.
   [[nodiscard]] std::vector<FrameSlot> Slots(const PythonFrame& frame) const;
   /// The objects whose `with` blocks the frame is inside of, outermost first; not one that it is still entering. Of a running frame the height of the value

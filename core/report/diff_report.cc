@@ -38,7 +38,7 @@ void WriteHolders(TextWriter& out, const DiffReport& r) {
     out.To(6).Add(expression ? *expression : PathTextOf(*h.path)).Line(h.path->root.place.empty() ? "" : " in " + h.path->root.place);
   }
   if (r.holders_known && r.holders.empty()) out.To(2).Line("none grew");
-  if (r.holder_count > r.holders.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.holder_count - r.holders.size(), "holder")), Style::kFaint);
+  if (r.holder_count > r.holders.size()) out.To(2).Line(fmt::format("… {} more that grew less (--limit 0 for all)", Counted(r.holder_count - r.holders.size(), "holder")), Style::kFaint);
 }
 
 void WriteSites(TextWriter& out, const DiffReport& r) {

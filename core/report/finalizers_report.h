@@ -22,7 +22,7 @@ struct FinalizerGroup {
   std::uint64_t resurrected = 0;      // of `run`: reachable
   std::uint64_t unreachable = 0;      // pending, and a full collection would run it
   std::uint64_t uncollectable = 0;    // never runs
-  std::uint64_t in_cycles = 0;        // members of a component of two or more, or that refer to themselves
+  std::uint64_t in_cycles = 0;        // in a cycle with others or with themselves that leads by no module, class, function or frame
   std::uint64_t order_undefined = 0;  // unreachable or stuck, and share a cycle with another such one that has not run
   std::vector<Address> addresses;     // unreachable ones first
   std::optional<std::int64_t> interpreter = std::nullopt;  // its id; nullopt: shared or not known

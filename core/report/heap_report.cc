@@ -16,9 +16,14 @@ void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextW
   std::string words = s.address != 0 ? fmt::format("One {}{}{} at {:#x} keeps", s.type, s.name.empty() ? "" : " ", s.name, s.address)
                       : s.by_place   ? fmt::format("What {} leads to keeps, in {} parts,", s.expression.empty() ? s.path : s.expression, Thousands(s.objects))
                                      : fmt::format("{} objects of type {} together keep", Thousands(s.objects), s.type);
-  words += fmt::format(" {} of all that is in use: {} in {}.", Share(s.retained, all), Bytes(s.retained), Counted(s.retained_objects, "object"));
-  if (s.pile != 0 && s.pile != s.address) {
+  const std::string in = s.address != 0 && s.retained_objects == 1 ? "" : fmt::format(" in {}", Counted(s.retained_objects, "object"));
+  words += fmt::format(" {} of all that is in use: {}{}.", Share(s.retained, all), Bytes(s.retained), in);
+  if (s.nested > 0) {
+    words += fmt::format(" It is the first of {} objects of its type, each of which keeps the next.", Thousands(s.nested));
+  } else if (s.pile != 0 && s.pile != s.address) {
     words += fmt::format(" It piles up in the {} at {:#x}, which keeps {} in {} directly below it.", s.pile_type, s.pile, Bytes(s.pile_retained), Counted(s.pile_parts, "object"));
+  } else if (s.pile != 0 && s.pile_parts == 0) {
+    words += " These bytes are its own: nothing else hangs on it.";
   } else if (s.pile != 0) {
     words += fmt::format(" It piles up there, in {} directly below it.", Counted(s.pile_parts, "object"));
   }
@@ -145,6 +150,7 @@ void WriteSuspects(const std::vector<Suspect>& suspects, JsonWriter& json) {
     } else {
       json.Object().Hex("address", s.pile).String("type", s.pile_type).Unsigned("retained", s.pile_retained).Unsigned("parts", s.pile_parts).EndObject();
     }
+    if (s.nested > 0) json.Unsigned("nested", s.nested);
     json.String("path", s.path).Key("expression");
     s.expression.empty() ? json.Null() : json.String(s.expression);
     json.Key("keywords").Array();
@@ -195,7 +201,8 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
     if (by_site) cells.insert(cells.end(), {Thousands(row.traced_blocks), Bytes(row.traced_bytes)});
     cells.push_back(row.type);
   }
-  table.Write(out, 2);
+  if (!r.rows.empty()) table.Write(out, 2);
+  if (!r.nearest_types.empty()) out.To(2).Add("types with objects: ", Style::kFaint).Flow(r.nearest_types, ", ", 4).Line();
   if (r.type_count > r.rows.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.type_count - r.rows.size(), r.by)), Style::kFaint);
   if (r.containers) WriteContainers(*r.containers, out);
   if (r.duplicates) WriteDuplicates(r, out);
@@ -217,6 +224,11 @@ void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
   if (r.by == "site") {
     json.Unsigned("traced_blocks", r.traced_blocks).Unsigned("traced_bytes", r.traced_bytes).Key("no_sites");
     r.no_sites.empty() ? json.Null() : json.String(r.no_sites);
+  }
+  if (!r.nearest_types.empty()) {
+    json.Key("nearest_types").Array();
+    for (const std::string& name : r.nearest_types) json.String(name);
+    json.EndArray();
   }
   WriteSuspects(r.suspects, json);
   json.Key("containers");

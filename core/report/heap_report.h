@@ -29,6 +29,7 @@ struct Suspect {
   Address pile = 0;                      // where it piles up: the deepest object that still keeps most of it; 0: a group
   std::string pile_type;
   std::uint64_t pile_retained = 0, pile_parts = 0;  // what that keeps, in how many objects directly below it
+  std::uint64_t nested = 0;              // objects of its type, this one included, of which each keeps the next; 0: no such chain
   bool by_place = false;                 // a group of objects that the path leads to, of several types: `type` is that of what the path ends with
   std::string path, expression;          // to the pile, or to one of the group; the expression is empty where none can be written
   std::vector<std::string> keywords;     // types and names to search for
@@ -101,6 +102,7 @@ struct HeapReport {
   std::uint64_t unknown_sizes = 0;                         // objects whose size cannot be known
   std::uint64_t type_count = 0;
   std::vector<HeapRow> rows;  // largest first
+  std::vector<std::string> nearest_types;  // where no object passes and types were named: those that were perhaps meant
 };
 
 struct Dominator {

@@ -82,6 +82,8 @@ void WriteCard(TextWriter& out, const ObjectCard& o) {
   if (!o.finalizer.empty()) Row(out, "finalizer").Add(o.finalizer).Line(o.finalizer_state.empty() ? "" : ", " + o.finalizer_state);
   for (const auto& [name, text] : o.details) Row(out, name.c_str()).Line(text);
   for (std::size_t i = 0; i < o.allocated.size(); ++i) Row(out, i == 0 ? "allocated at" : "").Line(o.allocated[i]);
+  for (std::size_t i = 0; i < o.traceback.size(); ++i) Row(out, i == 0 ? "raised in" : "").Line(o.traceback[i]);
+  if (o.traceback_count > o.traceback.size()) out.To(kLabelColumn).Line(fmt::format("… {} more (--limit 0 for all)", Thousands(o.traceback_count - o.traceback.size())), Style::kFaint);
   if (!o.quality.empty() && o.quality != "exact") Row(out, "referents").Line(o.quality);
   if (o.field_count > 0) out.To(2).Line(fmt::format("refers to {}:", Counted(o.field_count, "object")));
   WriteRows(out, o.fields, true);
@@ -153,6 +155,11 @@ void WriteCard(JsonWriter& json, const ObjectCard& o) {
       json.Key("allocated").Array();
       for (const std::string& place : o.allocated) json.String(place);
       json.EndArray();
+    }
+    if (!o.traceback.empty()) {
+      json.Key("traceback").Array();
+      for (const std::string& entry : o.traceback) json.String(entry);
+      json.EndArray().Unsigned("traceback_count", o.traceback_count);
     }
     json.Unsigned("field_count", o.field_count);
     WriteRows(json, "fields", o.fields);

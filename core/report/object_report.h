@@ -38,6 +38,8 @@ struct ObjectCard {
   std::string quality;     // how exactly its references are known: "exact", ...
   std::vector<std::pair<std::string, std::string>> details;  // "file": "app.py", "line": "12", "fd": "3"
   std::vector<std::string> allocated;  // "app.py:12", the most recent call first; empty: not traced
+  std::vector<std::string> traceback;  // of an exception or a traceback: "f() at app.py:12", the most recent call last, as Python prints it
+  std::uint64_t traceback_count = 0;   // of all entries
   std::vector<ReferenceRow> fields, owners;
   std::uint64_t field_count = 0, owner_count = 0;  // of all
   std::optional<std::uint64_t> references_found;    // to it, roots included; nullopt: not counted

@@ -57,7 +57,8 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     if (branch.depth == 0) out.Line();
     out.To(2 + branch.depth * 2).Add(Thousands(branch.objects)).Add("  ").Add(Continued(text, branch.depth > 0 ? above.back() : ""), Style::kName);
     if (!branch.path.steps.empty()) out.Add("  " + ObjectText(branch.path.steps.back()), Style::kFaint);
-    out.Line(branch.depth == 0 && branch.path.root.kind == "frame" ? "  in " + branch.path.root.place : "");
+    const bool says_where = text.find(branch.path.root.place) != std::string::npos;
+    out.Line(branch.depth == 0 && branch.path.root.kind == "frame" && !says_where ? "  in " + branch.path.root.place : "");
     if (branch.depth == 0 || branch.to_leaf) out.To(4 + branch.depth * 2).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
     std::vector<std::string> examples;
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));

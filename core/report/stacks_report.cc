@@ -70,6 +70,7 @@ void WriteCrash(TextWriter& out, const StacksReport& r) {
 
 void WriteThread(TextWriter& out, const ThreadStackReport& t, bool several_interpreters) {
   out.Add(t.native_id ? fmt::format("thread {} ({:#x})", *t.native_id, t.thread_id) : fmt::format("thread {:#x}", t.thread_id), Style::kHeading);
+  if (!t.name.empty()) out.Add(" ").Add(t.name, Style::kName);
   if (several_interpreters) out.Add(fmt::format(", interpreter {}", t.interpreter));
   if (t.holds_gil && *t.holds_gil) out.Add(", holds the GIL");
   if (t.signal != 0) out.Add(fmt::format(", signal {}", t.signal), Style::kBad);
@@ -111,7 +112,9 @@ void WriteThread(JsonWriter& json, const ThreadStackReport& t, bool with_locals)
   json.Object().Integer("interpreter", t.interpreter).Unsigned("thread_id", t.thread_id);
   json.Key("native_id");
   t.native_id ? json.Unsigned(*t.native_id) : json.Null();
-  json.Hex("tstate", t.tstate).Key("holds_gil");
+  json.Hex("tstate", t.tstate).Key("name");
+  t.name.empty() ? json.Null() : json.String(t.name);
+  json.Key("holds_gil");
   t.holds_gil ? json.Bool(*t.holds_gil) : json.Null();
   json.Key("signal");
   t.signal != 0 ? json.Integer(t.signal) : json.Null();

@@ -44,6 +44,7 @@ struct ThreadStackReport {
   std::uint64_t thread_id = 0;              // pthread_self(), what threading.get_ident() says
   std::optional<std::uint64_t> native_id;   // of the kernel
   Address tstate = 0;
+  std::string name;                         // of its threading.Thread; empty: it has none, or is not known
   std::optional<bool> holds_gil;            // nullopt: not known
   std::int32_t signal = 0;                  // that stopped it; 0: none
   std::optional<ResourceRow> waits_for;     // the lock that it sleeps on, where one was found

@@ -189,7 +189,9 @@ void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
 // What keeps a large part of the heap, where it piles up, and what of the program lies there.
 void WriteSuspect(const Suspect& s, std::uint64_t all, Screen& out) {
   const std::string share = fmt::format("{}, {} % of what is in use, ", Bytes(s.retained), all == 0 ? 0 : s.retained * 100 / all);
-  const std::string words = s.pile != 0  ? fmt::format("in a {} with {}", s.pile_type, Counted(s.pile_parts, "object"))
+  const std::string words = s.nested > 0 ? fmt::format("in {} objects of type {}, each of which keeps the next", Thousands(s.nested), s.type)
+                            : s.pile != 0 && s.pile_parts == 0 ? fmt::format("one {}", s.pile_type)
+                            : s.pile != 0  ? fmt::format("in a {} with {}", s.pile_type, Counted(s.pile_parts, "object"))
                             : s.by_place ? fmt::format("from one place, in {}", Counted(s.objects, "part"))
                                          : fmt::format("in {} of type {}", Counted(s.objects, "object"), s.type);
   out.Row("suspect", share + words, Style::kBad, 1);

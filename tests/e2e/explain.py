@@ -156,6 +156,17 @@ def check_stacks(live):
     return wrong
 
 
+def check_later(live):
+    """Where an exception was raised, where generators stand, what threads are called."""
+    said = json.loads(live.ask("json.dumps(later())")[1:-1].encode().decode("unicode_escape"))
+    cards = live.report("show", "--limit", "0", hex(said["failed"][0]), *[hex(g[0]) for g in said["generators"]])["objects"]
+    wrong = differ("traceback", cards[0].get("traceback", []), said["failed"][1])
+    for card, (_, state, line) in zip(cards[1:], said["generators"]):
+        wrong += differ("a generator is, at line", (card["details"].get("is"), card["details"].get("line")), (state, None if line is None else str(line)))
+    threads = dict((str(t["thread_id"]), t["name"]) for t in live.report("stacks")["threads"])
+    return wrong + differ("names of threads", threads, said["threads"])
+
+
 def check_nonobjects(live):
     node = live.truth["referrers"][0][0]
     cards = live.report("show", hex(node + 3), "0x10", hex(2 ** 64 - 1))["objects"]
@@ -264,7 +275,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_nonobjects, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 
@@ -314,6 +325,9 @@ def check_kept(live):
         wrong += differ("bytes that %s keeps" % name, str(kept.get(holder)), live.ask("keeps(%r)" % name))
     for d in [d for d in tree if d["retained"] > 100]:
         wrong += differ("bytes that %s keeps, by dominators" % d["address"], d["retained"], kept.get(int(d["address"], 16)))
+    # Of a chain none is the deepest in any sense: the first one is told of.
+    chains = [s for s in heap["suspects"] if s["type"] == "__main__.Link"]
+    wrong += differ("the chain", [[int(s["address"], 16), s["nested"]] for s in chains], [live.truth["chain"]])
     wrong += differ("objects of heap, of sql", heap["objects"], counted["rows"][0][0])
     return wrong + ([] if len(tree) > 4 else ["only %d dominators" % len(tree)])
 

@@ -803,7 +803,7 @@ def check_odd_questions(subject):
     wrong = []
     for arguments, words, code in ((("path", "__main__.Smal"), "types with objects: __main__.Small", 0), (("path", "0x10"), "no memory of the process", 0), (("show", "0xzz"), "0xzz", 2),
                                    (("referents", "-1"), "-1", 2), (("sql", "select * from object"), "no such table: object", 2), (("sql", "selct"), "syntax error", 2),
-                                   (("graph", "Nothing.At.All"), "Nothing.At.All", 2), (("expect", "--gone", "__main__.Smal"), "__main__.Small", 2)):
+                                   (("graph", "Nothing.At.All"), "Nothing.At.All", 2), (("expect", "--gone", "__main__.Smal"), "__main__.Small", 2), (("heap", "--type", "__main__.Smal"), "types with objects: __main__.Small", 0)):
         ran = subject.run(*arguments)
         wrong += differ("%s: exit" % (arguments,), ran.code, code) + ([] if words in ran.out + ran.err else ["%s: %s" % (arguments, ran.tail())])
         wrong += ["%s: %d lines" % (arguments, len(ran.err.splitlines()))] if code == 2 and ran.err.count("\n") > 1 else []

@@ -105,6 +105,29 @@ TEST_CASE("what is no export, or a damaged one, is refused in a line that says w
   CHECK(Contains(Complaint(std::string(kTables) + "DROP TABLE refs; CREATE VIEW refs AS SELECT 1 AS src, 2 AS dst"), "not one that"));
 }
 
+TEST_CASE("references that no traversal visits stand behind the others") {
+  constexpr const char* kOwned = "CREATE TABLE owned_refs(src INTEGER, dst INTEGER, label TEXT);";
+  const std::string refs = "INSERT INTO refs VALUES(0, 1, NULL), (1, 1, NULL);";
+  const Result<SavedHeap> r = File(std::string(kTables) + kObjects + refs + kOwned + "INSERT INTO owned_refs VALUES(0, 0, 'key'), (0, 1, NULL);").Read();
+  REQUIRE(r);
+  const auto first = r->heap.graph.Successors(0);
+  CHECK(std::vector<heap::NodeId>(first.begin(), first.end()) == std::vector<heap::NodeId>{1, 0, 1});
+  CHECK(r->heap.Visited(0).size() == 1);
+  CHECK(r->heap.Visited(1).size() == 1);
+  CHECK(Contains(Complaint(std::string(kTables) + kObjects + kOwned + "INSERT INTO owned_refs VALUES(0, 2, NULL)"), "leads from or to nowhere"));
+  CHECK(Contains(Complaint(std::string(kTables) + kObjects + kOwned + "INSERT INTO owned_refs VALUES(1, 0, NULL), (0, 1, NULL)"), "out of order"));
+}
+
+TEST_CASE("an export of JSON Lines is told by its first line") {
+  char name[] = "/tmp/pygc-old-XXXXXX";
+  close(mkstemp(name));
+  CHECK_FALSE(IsJsonLines(name));
+  std::ofstream(name) << "{\"schema\": \"pygc.export/1\",\"pygc\": \"0.1.0\"";
+  CHECK(IsJsonLines(name));
+  std::remove(name);
+  CHECK_FALSE(IsJsonLines("/nonexistent"));
+}
+
 TEST_CASE("a file that is no database is none") {
   char name[] = "/tmp/pygc-old-XXXXXX";
   close(mkstemp(name));
