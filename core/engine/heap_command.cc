@@ -22,6 +22,7 @@ using heap::NodeId;
 constexpr std::uint32_t kMaxTreeDepth = 4;
 constexpr NodeId kAhead = 16;                 // nodes
 constexpr std::size_t kMostNamed = 1000;      // dominators whose place is looked for
+constexpr std::size_t kMostUnknown = 4;       // types whose sizes are not known
 constexpr std::size_t kMostNearest = 8;       // types that may have been meant
 constexpr std::size_t kMaxChildren = 3;       // of one dominator
 constexpr std::uint64_t kSmallestShare = 10;  // a child that retains less than 1 / this of its parent is not shown
@@ -58,6 +59,7 @@ class Histogram {
       for (const heap::TypeRecord& type : heap_.types) wanted_type_.push_back(PassesFilters(in_.request, type.name, {type.name}));
     }
     for (NodeId n = 0; n < heap_.size(); ++n) Count(n, r);
+    NameUnknownSizes(r);
     if (retention_ != nullptr) AddRetained();
     if (by_site_) AddTraced(r);
     const Request& q = in_.request;
@@ -142,7 +144,11 @@ class Histogram {
     row.bytes += size;
     ++r.objects;
     r.bytes += size;
-    r.unknown_sizes += heap_.HasUnknownSize(n);
+    if (heap_.HasUnknownSize(n)) {
+      ++r.unknown_sizes;
+      if (unknown_.empty()) unknown_.resize(heap_.types.size());
+      ++unknown_[heap_.type[n]];
+    }
     if (in_.verdict.state[n] == analysis::State::kReachable) {
       // In use, and not below any root: what refers to it is not in use.
       const bool is_below = retention_ == nullptr || heap_.IsTracked(n) || retention_->tree.reached.Contains(n);
@@ -154,6 +160,16 @@ class Histogram {
     ++row.unreachable;
     ++r.unreachable;
     r.unreachable_bytes += size;
+  }
+
+  void NameUnknownSizes(report::HeapReport& r) const {
+    std::map<std::string, std::uint64_t> by_name;
+    for (std::size_t t = 0; t < unknown_.size(); ++t) {
+      if (unknown_[t] > 0) by_name[heap_.types[t].name] += unknown_[t];
+    }
+    for (const auto& [name, objects] : by_name) r.unknown_types.push_back({name, objects});
+    std::stable_sort(r.unknown_types.begin(), r.unknown_types.end(), [](const auto& a, const auto& b) { return a.objects > b.objects; });
+    if (r.unknown_types.size() > kMostUnknown) r.unknown_types.resize(kMostUnknown);
   }
 
   // What an object retains counts for its type unless a dominator of the same type counts it already: in preorder, the rows of what is above are open.
@@ -190,6 +206,7 @@ class Histogram {
   std::vector<std::uint32_t> row_of_site_;
   std::set<std::string> modules_;
   std::vector<std::uint32_t> row_of_type_, row_of_;
+  std::vector<std::uint64_t> unknown_;  // by type: objects whose size is not known; empty: none
   std::vector<bool> wanted_, wanted_type_;  // by row; by type, where rows are modules or sites
   std::optional<analysis::State> state_ = StateNamed(in_.request.state);
   std::vector<report::HeapRow> rows_;

@@ -186,7 +186,14 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
   if (r.only_unreachable > 0) {
     out.To(2).Line(fmt::format("{} more, {}, that only unreachable ones refer to: they are retained by nothing in use", Thousands(r.only_unreachable), Bytes(r.only_unreachable_bytes)), Style::kWaiting);
   }
-  if (r.unknown_sizes > 0) out.To(2).Line(fmt::format("{} whose size cannot be known, taken as 0", Counted(r.unknown_sizes, "object")));
+  if (r.unknown_sizes > 0) {
+    std::vector<std::string> types;
+    for (const HeapReport::UnknownSize& u : r.unknown_types) types.push_back(fmt::format("{} {}", Thousands(u.objects), u.type));
+    std::uint64_t named = 0;
+    for (const HeapReport::UnknownSize& u : r.unknown_types) named += u.objects;
+    if (named < r.unknown_sizes && named > 0) types.push_back("…");
+    out.To(2).Add(fmt::format("{} whose size cannot be known, taken as 0{}", Counted(r.unknown_sizes, "object"), types.empty() ? "" : ": ")).Flow(types, ", ", 4);
+  }
   if (!r.no_sites.empty()) out.To(2).Line(r.no_sites, Style::kWaiting);
   if (r.traced_blocks > 0) out.To(2).Line(fmt::format("tracemalloc traced {}, {}", Counted(r.traced_blocks, "block"), Bytes(r.traced_bytes)));
   out.Line();
@@ -202,7 +209,7 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
     cells.push_back(row.type);
   }
   if (!r.rows.empty()) table.Write(out, 2);
-  if (!r.nearest_types.empty()) out.To(2).Add("types with objects: ", Style::kFaint).Flow(r.nearest_types, ", ", 4).Line();
+  if (!r.nearest_types.empty()) out.To(2).Add("types with objects: ", Style::kFaint).Flow(r.nearest_types, ", ", 4);
   if (r.type_count > r.rows.size()) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.type_count - r.rows.size(), r.by)), Style::kFaint);
   if (r.containers) WriteContainers(*r.containers, out);
   if (r.duplicates) WriteDuplicates(r, out);
@@ -212,7 +219,9 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
 void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
   json.Object().Unsigned("objects", r.objects).Unsigned("bytes", r.bytes).Unsigned("unreachable", r.unreachable).Unsigned("unreachable_bytes", r.unreachable_bytes);
   json.Unsigned("only_unreachable", r.only_unreachable).Unsigned("only_unreachable_bytes", r.only_unreachable_bytes);
-  json.Unsigned("unknown_sizes", r.unknown_sizes).Unsigned("type_count", r.type_count).Key("types").Array();
+  json.Unsigned("unknown_sizes", r.unknown_sizes).Key("unknown_types").Array();
+  for (const HeapReport::UnknownSize& u : r.unknown_types) json.Object().String("type", u.type).Unsigned("objects", u.objects).EndObject();
+  json.EndArray().Unsigned("type_count", r.type_count).Key("types").Array();
   for (const HeapRow& row : r.rows) {
     json.Object().String("type", row.type).Unsigned("objects", row.objects).Unsigned("bytes", row.bytes).Key("retained");
     r.with_retained ? json.Unsigned(row.retained) : json.Null();

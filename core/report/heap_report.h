@@ -100,6 +100,11 @@ struct HeapReport {
   std::uint64_t unreachable = 0, unreachable_bytes = 0;    // of these
   std::uint64_t only_unreachable = 0, only_unreachable_bytes = 0;  // objects that the collector does not track and that only unreachable ones refer to
   std::uint64_t unknown_sizes = 0;                         // objects whose size cannot be known
+  struct UnknownSize {
+    std::string type;
+    std::uint64_t objects = 0;
+  };
+  std::vector<UnknownSize> unknown_types;                  // whose they are, the most first, a few
   std::uint64_t type_count = 0;
   std::vector<HeapRow> rows;  // largest first
   std::vector<std::string> nearest_types;  // where no object passes and types were named: those that were perhaps meant
