@@ -52,7 +52,7 @@ def first_report(root):
     packages.check(ran.returncode == 0, packages.said(ran))
     inside(root, "apt-get -qq update; apt-get -qq -y --no-install-recommends install git ca-certificates >/dev/null", 900)
     start = time.monotonic()
-    out = inside(root, "cd /root; git clone -q /src.git pygc; cd pygc; scripts/demo", 3600)
+    out = inside(root, "cd; git clone -q /src.git pygc; cd pygc; scripts/demo", 3600)
     seconds = time.monotonic() - start
     for wanted in ("the core, standalone", "inside LLDB", "inside GDB", "Pipe", "goes on"):
         packages.check(wanted in out, "%s is not in what scripts/demo says: %s" % (wanted, out[-400:]))
@@ -62,7 +62,7 @@ def first_report(root):
 
 def build_packages(root):
     """The packages, made by the compiler and of the libraries of that suite."""
-    inside(root, "apt-get -qq -y --no-install-recommends install file dpkg-dev >/dev/null; cd /root/pygc; cmake build -DPYGC_TESTS=OFF >/dev/null; cmake --build build -j 2 >/dev/null; cd build; cpack -G DEB >/dev/null", 3600)
+    inside(root, "apt-get -qq -y --no-install-recommends install file dpkg-dev >/dev/null; cd ~/pygc; cmake build -DPYGC_TESTS=OFF >/dev/null; cmake --build build -j 2 >/dev/null; cd build; cpack -G DEB >/dev/null", 3600)
     made = os.path.join(root, "root", "pygc", "build")
     debs = sorted(os.path.join(made, d) for d in os.listdir(made) if d.endswith(".deb"))
     packages.check({os.path.basename(d).split("_")[0] for d in debs} == {"pygc", "libpygc", "libpygc-dev", "pygc-gdb", "pygc-lldb"}, "packages: %s" % debs)

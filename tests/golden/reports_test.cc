@@ -221,6 +221,7 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   r.deficit_types = {{"app.Cache", "/usr/lib/app.so", 2, 3}};
   r.findings[0].through = r.findings[1].through = "app.Cache";
   r.explained_list = {{"explained", 0x7f0050, "str", "", 3, 2, 1, {}, {{0x7f0300, "app.Native", "+0x18"}}, ""}};
+  r.explained_left_out = 46;
   CheckGolden("refcounts.txt", Text(h, r));
   JsonWriter json;
   BeginEnvelope(json, h);
