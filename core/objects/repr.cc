@@ -85,6 +85,10 @@ const ReprWriter::Known ReprWriter::kKnown[] = {
     {"datetime.timezone", &ReprWriter::TimeZone},
     {"decimal.Decimal", &ReprWriter::Decimal},
     {"enum.Enum", &ReprWriter::Enum},
+    {"enum.Flag", &ReprWriter::Flag},
+    {"array.array", &ReprWriter::Array},
+    {"types.UnionType", &ReprWriter::Union},
+    {"typing.Union", &ReprWriter::Union},
     {"enum.EnumMeta", &ReprWriter::EnumType},
     {"enum.EnumType", &ReprWriter::EnumType},
 };
@@ -129,6 +133,7 @@ ReprWriter::Writer ReprWriter::PythonReprWriter(const TypeFacts& definer) const 
   const TypeFacts* const base = t_.reader.Type(definer.tp_base);
   if (t_.values.DictGet(dict, "n_sequence_fields") != 0) return &ReprWriter::StructSequence;
   if (base != nullptr && base->name == "tuple" && t_.values.DictGet(dict, "_fields") != 0 && t_.values.DictGet(dict, "_make") != 0) return &ReprWriter::NamedTuple;
+  if (const Writer library = LibraryWriter(definer)) return library;
   return &ReprWriter::UnknownRepr;
 }
 

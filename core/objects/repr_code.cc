@@ -233,17 +233,6 @@ void ReprWriter::Partial(Address object, const TypeFacts& type) {
   Leave();
 }
 
-// CPython: Enum.__repr__, Lib/enum.py: <Color.RED: 1>.
-void ReprWriter::Enum(Address object, const TypeFacts& type) {
-  const Address name = Attribute(object, type, "_name_"), value = Attribute(object, type, "_value_");
-  if (name == 0 || value == 0) return UnknownRepr(object, type);
-  const TypeFacts* const name_type = FactsOf(name);
-  if (name_type != nullptr && name_type->name == "NoneType") return UnknownRepr(object, type);  // a combination of flags
-  Put(fmt::format("<{}.{}: ", LastPart(type.name), Text(name)));
-  Object(value);
-  Put(">");
-}
-
 // CPython: EnumType.__repr__, Lib/enum.py: <enum 'Color'>, <flag 'Perm'> (3.11+).
 void ReprWriter::EnumType(Address object, const TypeFacts&) {
   constexpr std::size_t kMaxMro = 512;

@@ -125,9 +125,28 @@ class ReprWriter {
   void Exception(Address object, const TypeFacts& type);
   void WeakReference(Address object, const TypeFacts& type);
   void Partial(Address object, const TypeFacts& type);
-  void Enum(Address object, const TypeFacts& type);
   void EnumType(Address object, const TypeFacts& type);
   [[nodiscard]] Address Attribute(Address instance, const TypeFacts& type, std::string_view name) const;
+
+  // repr_library.cc: what the standard library wrote in Python or makes for each class, and some of its types in C
+  [[nodiscard]] std::string LibraryName(Address function, bool may_wrap = true) const;
+  [[nodiscard]] bool IsDataclassRepr(Address function) const;
+  [[nodiscard]] Writer LibraryWriter(const TypeFacts& definer) const;
+  [[nodiscard]] Address ClassAttribute(const TypeFacts& type, std::string_view name, const TypeFacts** owner = nullptr) const;
+  [[nodiscard]] Address PlainAttribute(Address instance, const TypeFacts& type, std::string_view name) const;
+  [[nodiscard]] Address PlainFraction(Address object, const TypeFacts& type, std::string_view name) const;
+  void Enum(Address object, const TypeFacts& type);
+  void Flag(Address object, const TypeFacts& type);
+  void EnumMember(Address object, const TypeFacts& type, bool unnamed);
+  void Dataclass(Address object, const TypeFacts& type);
+  void Counter(Address object, const TypeFacts& type);
+  void ChainMap(Address object, const TypeFacts& type);
+  void UserContainer(Address object, const TypeFacts& type);
+  void Fraction(Address object, const TypeFacts& type);
+  void Uuid(Address object, const TypeFacts& type);
+  void Array(Address object, const TypeFacts& type);
+  [[nodiscard]] std::string ArrayItem(char code, const std::byte* at) const;
+  void Union(Address object, const TypeFacts& type);
 
   // Small things for all of them.
   void Put(std::string_view text) {
