@@ -223,6 +223,8 @@ struct Session::Impl {
       options.follow_inexact = false;
       for (const audit::RootReference& r : made.audit->roots.references) options.roots.push_back(r.referent);
       for (const Address immortal : audit::FindImmortals(own, made.audit->blocks)) options.roots.push_back(immortal);
+    } else if (options.with_leaves && runtime->layout.flavor.free_threaded && audit::CanCount(*runtime)) {  // the objects of all commands are the same
+      options.roots = audit::FindImmortals(own, audit::ReadBlocks(process, *runtime, request.limits));
     }
     Result<heap::HeapSnapshot> heap = snapshot::BuildSnapshot(own, options, progress);
     if (!heap) return tl::unexpected(heap.error());
