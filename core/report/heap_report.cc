@@ -70,8 +70,7 @@ void WriteDuplicates(const HeapReport& r, TextWriter& out) {
 
 void WriteMemory(const MemoryUse& m, TextWriter& out) {
   out.Line();
-  out.Line(fmt::format("{} of memory", Bytes(m.bytes)), Style::kHeading);
-  out.To(2).Line(fmt::format("{} take {}, as sys.getsizeof() says", Counted(m.objects, "object"), Bytes(m.object_bytes)));
+  out.Line(fmt::format("{} of memory hold something: the sum of these parts", Bytes(m.bytes)), Style::kHeading);
   if (const std::string zeroes = ZeroPagesText(m); !zeroes.empty()) out.To(2).Paragraph("not in it: " + zeroes, 2);
   out.Line();
   Table table;
@@ -81,7 +80,8 @@ void WriteMemory(const MemoryUse& m, TextWriter& out) {
     table.rows.push_back({Bytes(p.bytes), Share(p.bytes, m.bytes), p.zero_bytes != 0 ? "+ " + Bytes(p.zero_bytes) : "", p.count ? Thousands(*p.count) : "", p.what});
   }
   table.Write(out, 2);
-  if (m.file_bytes > 0) out.To(2).Line(fmt::format("and {} of read-only pages of files", Bytes(m.file_bytes)), Style::kFaint);
+  out.To(2).Line(fmt::format("of all this {} are the {} themselves, as sys.getsizeof() says", Bytes(m.object_bytes), Counted(m.objects, "object")));
+  if (m.file_bytes > 0) out.To(2).Line(fmt::format("beside it {} of read-only pages of files", Bytes(m.file_bytes)), Style::kFaint);
   for (const std::string& note : m.notes) out.To(2).Line(note, Style::kFaint);
 }
 
