@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kMaxMro = 512, kMaxFields = 4096, kMaxCounted = 1u << 20;
 
-/// The beginning of a PyUnicode or bytes object does not matter here: only how the path of the library's file ends.
+/// Where a library lies does not matter: only the last part of its path.
 bool EndsIn(const std::string& file, std::string_view name) {
   return file.size() > name.size() && file.ends_with(name) && file[file.size() - name.size() - 1] == '/';
 }
@@ -46,7 +46,8 @@ bool ReprWriter::IsDataclassRepr(Address function) const {
   const std::string file = Text(Pointer(code, Field::PyCodeObject_co_filename));
   if (Text(Pointer(code, Field::PyCodeObject_co_name)) != "wrapper" || !(EndsIn(file, "dataclasses.py") || EndsIn(file, "reprlib.py"))) return false;
   const Address made = t_.values.DictGet(Pointer(function, Field::PyFunctionObject_func_dict), "__wrapped__");
-  return made != 0 && Text(Pointer(Pointer(made, Field::PyFunctionObject_func_code), Field::PyCodeObject_co_filename)) == "<string>";
+  const TypeFacts* const made_type = made == 0 ? nullptr : FactsOf(made);
+  return made_type != nullptr && made_type->name == "function" && Text(Pointer(Pointer(made, Field::PyFunctionObject_func_code), Field::PyCodeObject_co_filename)) == "<string>";
 }
 
 ReprWriter::Writer ReprWriter::LibraryWriter(const TypeFacts& definer) const {
