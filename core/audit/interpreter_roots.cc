@@ -12,6 +12,7 @@ using cpython::Struct;
 
 constexpr std::uint64_t kMaxCacheEntries = 1u << 16;
 constexpr std::uint64_t kMaxStaticTypes = 1u << 14;
+constexpr std::uint64_t kNumberBlock = 1000;  // BLOCK_SIZE
 
 // Variables of extension modules of the standard library that own what they point to: at `offset` and every `stride` bytes behind it.
 struct ModuleStatic {
@@ -43,7 +44,11 @@ class RootReader {
       }
       if (layout_.Has(Field::PyInterpreterState_interned_strings)) Interned(i.address + layout_.Offset(Field::PyInterpreterState_interned_strings));
       Identifiers(i.address);
-      for (const cpython::PyThread& t : i.threads) Members(Struct::PyThreadState, t.tstate);
+      FreeLists(i.address, Field::PyInterpreterState_freelists);
+      for (const cpython::PyThread& t : i.threads) {
+        Members(Struct::PyThreadState, t.tstate);
+        FreeLists(t.tstate, Field::PyThreadStateImpl_freelists);
+      }
     }
     Statics();
     std::sort(roots_.references.begin(), roots_.references.end(), [](const RootReference& a, const RootReference& b) { return a.slot < b.slot; });
@@ -85,6 +90,35 @@ class RootReader {
     for (Address entry = cache.begin; entry + stride <= cache.end; entry += stride) Add(entry + layout_.Offset(Field::type_cache_entry_name), "type cache", "name");
     roots_.closed.push_back(cache);
   }
+  // Objects that wait for their next use have no count, and an entry that was taken keeps its pointer. CPython: struct _Py_object_freelists [3.13+].
+  void FreeLists(Address base, Field lists) {
+    if (!layout_.Has(lists)) return;
+    const cpython::FieldPlace place = layout_.Place(lists);
+    roots_.closed.push_back({base + place.offset, base + place.offset + place.bytes});
+  }
+  // The same as arrays of pointers, one for each type that has one. The first element of the tuples' array is the empty tuple, which it owns. CPython:
+  // Objects/tupleobject.c, listobject.c, dictobject.c [2.7-3.9].
+  void StaticFreeLists() {
+    ForEachStatic("free_list", [this](AddressRange list) {
+      if (list.size() > 8 && list.size() <= kMaxCacheEntries * 8) roots_.closed.push_back({list.begin + 8, list.end});
+    });
+  }
+  // Ints and floats lie in blocks of 1,000 bytes, each with the address of the next one in front, and refer to nothing; what is left of freed ones is stale.
+  // CPython: PyIntBlock, PyFloatBlock, Objects/intobject.c, floatobject.c [2.7].
+  void NumberBlocks() {
+    const std::uint64_t number = layout_.Size(Struct::PyIntObject);
+    if (!layout_.Has(Struct::PyIntObject) || number == 0) return;
+    const std::uint64_t bytes = 8 + (kNumberBlock - 8) / number * number;
+    std::uint64_t budget = 0;  // blocks that the memory has room for
+    for (const target::Segment& s : process_.memory.segments()) budget += s.range.size() / bytes;
+    ForEachStatic("block_list", [&](AddressRange head) {
+      Address block = head.size() == 8 ? process_.memory.ReadPointer(head.begin).value_or(0) : 0;
+      for (; block != 0 && budget > 0 && process_.memory.At(block, bytes) != nullptr; --budget) {
+        roots_.closed.push_back({block, block + bytes});
+        block = process_.memory.ReadPointer(block).value_or(0);
+      }
+    });
+  }
   void Interned(Address slot) {
     if (const Address dict = process_.memory.ReadPointer(slot).value_or(0)) roots_.uncounted_tables.push_back(dict);
   }
@@ -110,6 +144,8 @@ class RootReader {
     if (layout_.Has(Struct::PyIntObject)) Pointers("small_ints");  // 3.x: an array of the objects themselves
     Pointers("extensions");  // what single-phase modules left for their next import. CPython: Python/import.c [2.7-3.11]
     for (const ModuleStatic& s : kModuleStatics) OfModule(s);
+    StaticFreeLists();
+    NumberBlocks();
     SlotNames();
     ArgumentParsers();
     if (layout_.Has(Field::Py_Identifier_object)) {
@@ -151,6 +187,14 @@ class RootReader {
     const AddressRange range = Static(symbol);
     if (range.size() > kMaxCacheEntries * 8) return;
     for (Address a = range.begin; a + 8 <= range.end; a += 8) Add(a, "static", symbol);
+  }
+  template <typename F>
+  void ForEachStatic(std::string_view name, F&& f) const {
+    if (runtime_.module_index >= process_.modules.size() || !process_.modules[runtime_.module_index].file) return;
+    const target::Module& module = process_.modules[runtime_.module_index];
+    for (const elf::Symbol& s : module.file->symbols()) {
+      if (s.name == name && s.is_object) f(AddressRange{s.address + static_cast<Address>(module.load_bias), s.address + static_cast<Address>(module.load_bias) + s.size});
+    }
   }
   // The variable of that name in the interpreter's module; empty where there is none, or more than one.
   [[nodiscard]] AddressRange Static(std::string_view name) const {
