@@ -97,7 +97,7 @@ class Counter {
     CloseUnused();
     if (!SeeObjects()) return Stopped();
     CloseTables();
-    CloseSlack();
+    CloseChunks();
     // With Py_TRACE_REFS lists lead from every object to every other, and objects that the snapshot does not have are not looked for: there all is held.
     if (!TracesReferences()) {
       const std::vector<OpenBlock> open = FindOpenBlocks(in_.blocks, in_.chunks, cover_, limits_.threads);
@@ -347,10 +347,24 @@ class Counter {
     return body;
   }
   // The last word of a malloc chunk lies in the head of the next one. Where all before it belongs to an object, it is room that nobody asked for.
-  void CloseSlack() {
+  void CloseChunks() {
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+      if (in_use) CloseSyntaxTree(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
     });
+  }
+  // A syntax tree lies in blocks of 8 KB or more while the script that was compiled runs; a list of its own holds what its nodes refer to. CPython: struct
+  // _block {ab_size, ab_offset, ab_next, ab_mem}, Python/pyarena.c; the memory lies behind it.
+  void CloseSyntaxTree(AddressRange chunk) {
+    constexpr std::uint64_t kHead = 32, kLeast = 8192;
+    for (const std::uint64_t debug : {std::uint64_t{0}, std::uint64_t{16}}) {  // the head that the debug allocator puts in front
+      const AddressRange block{chunk.begin + debug, chunk.end};
+      const std::byte* const p = chunk.size() >= debug + kHead + kLeast ? memory_.At(block.begin, kHead) : nullptr;
+      if (p == nullptr) return;
+      const auto size = LoadUnchecked<std::uint64_t>(p), used = LoadUnchecked<std::uint64_t>(p + 8), memory = LoadUnchecked<std::uint64_t>(p + 24);
+      if (size < kLeast || size > block.size() - kHead || used > size || memory != block.begin + kHead) continue;
+      return cover_.Close(block);
+    }
   }
   // Tables whose entries hold no count (2.7: but the dummies of removed ones do), and which are no objects of the snapshot where the collector does not track them.
   void CloseTables() {
