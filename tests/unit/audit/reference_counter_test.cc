@@ -20,9 +20,9 @@ using cpython::Field;
 using test::PythonHeap;
 
 constexpr Address kInterpreter = 0x6b0000000000, kNative = 0x6c0000000000, kBrk = 0x610000000000, kLibc = 0x6f0000000000, kArena = kLibc + 0x100;
-constexpr std::uint64_t kBrkBytes = 0x2000;
+constexpr std::uint64_t kBrkBytes = 0x8000;
 
-/// A brk heap of glibc's malloc with chunks of 0x40 bytes, all in use, and its arena in the data of a library.
+/// A brk heap of glibc's malloc, all chunks in use, and its arena in the data of a library.
 struct Malloc {
   explicit Malloc(PythonHeap& python) : fake(python.fake()) {
     const std::uint32_t libc = fake.AddModule("/lib/libc.so.6", {{kLibc, kLibc + 0x2000}});
@@ -30,10 +30,10 @@ struct Malloc {
     static_cast<void>(Chunk());
   }
   /// The memory of a new chunk.
-  Address Chunk() {
-    fake.Write<std::uint64_t>(next + 8, 0x40 | 1);
-    next += 0x40;
-    return next - 0x40 + 16;
+  Address Chunk(std::uint64_t bytes = 0x40) {
+    fake.Write<std::uint64_t>(next + 8, bytes | 1);
+    next += bytes;
+    return next - bytes + 16;
   }
   /// To be called when all chunks are there.
   void Close() {
@@ -50,8 +50,9 @@ void SetRefcount(PythonHeap& python, Address object, std::uint32_t count) {
 }
 
 struct Audited {
-  explicit Audited(PythonHeap& python)
-      : runtime(WithInterpreter(python)),
+  /// `freed`: its address lies in a free list of the interpreter, where the layout has these.
+  explicit Audited(PythonHeap& python, Address freed = 0)
+      : runtime(WithInterpreter(python, freed)),
         process(python.Build()),
         reader(process, runtime, Limits()),
         ownership(reader, nullptr),
@@ -73,9 +74,12 @@ struct Audited {
     judged = analysis::JudgeCounts(heap, audit);
   }
   // The heap's own interpreter is a few words; here is room for all of its members, all NULL.
-  static cpython::Runtime WithInterpreter(PythonHeap& python) {
+  static cpython::Runtime WithInterpreter(PythonHeap& python, Address freed) {
     cpython::Runtime r = python.runtime();
     python.fake().Map(kInterpreter, 0x100000);
+    if (freed != 0 && r.layout.Has(Field::PyInterpreterState_freelists)) {
+      python.fake().Write<std::uint64_t>(kInterpreter + r.layout.Offset(Field::PyInterpreterState_freelists) + 64, freed);
+    }
     r.interpreters[0].address = kInterpreter;
     r.interpreters[0].threads.clear();
     r.runtime_address = 0;
@@ -269,6 +273,26 @@ TEST_CASE("native blocks hold what they point to only where something real leads
     CHECK(a.Verdict(owner).empty());
     CHECK(a.Verdict(leaked) == "surplus");
     CHECK(a.Verdict(alone) == "lost");
+  });
+}
+
+TEST_CASE("what lies in free lists and in the memory of a syntax tree is no reference") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const Address object = python.List({});
+    python.Track(object);
+    SetRefcount(python, object, 1);
+    const Address tree = heap.Chunk(0x2040), other = heap.Chunk(0x2040);
+    heap.Close();
+    for (const Address block : {tree, other}) {  // {ab_size, ab_offset, ab_next, ab_mem}
+      python.fake().WriteWords(block, {0x2000, 0x100, 0, block + (block == tree ? 32 : 40)});
+      python.fake().Write<std::uint64_t>(block + 0x80, object);
+      python.fake().Write<std::uint64_t>(kLibc + 0x1800 + (block == tree ? 0 : 8), block);
+    }
+    const Audited a(python, object);
+    CHECK(a.Possible(object) == 1);  // of `other`
+    CHECK(a.Verdict(object).empty());
   });
 }
 
