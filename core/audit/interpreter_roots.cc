@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/audit/unnamed_statics.h"
+
 namespace pygc::audit {
 
 namespace {
@@ -11,6 +13,7 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kMaxCacheEntries = 1u << 16;
+constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kMaxStaticTypes = 1u << 14;
 constexpr std::uint64_t kNumberBlock = 1000;  // BLOCK_SIZE
 
@@ -61,7 +64,7 @@ class RootReader {
  private:
   void Add(Address slot, std::string_view where, std::string_view member) {
     const Address a = process_.memory.ReadPointer(slot).value_or(0);
-    if (a != 0) roots_.references.push_back({slot, a, where, member});
+    if (a >= kLeastAddress) roots_.references.push_back({slot, a, where, member});
   }
   void Members(Struct structure, Address base) {
     if (!layout_.owned) return;
@@ -130,19 +133,27 @@ class RootReader {
     if (array == 0 || size > kMaxCacheEntries) return;
     for (std::uint64_t i = 0; i < size; ++i) Add(array + i * 8, "identifiers", "object");
   }
-  // File statics of releases that keep this outside of the interpreter's structures. By their symbols; without them their words are possible references.
+  // File statics of releases that keep this outside of the interpreter's structures. By their symbols; without them some are found by what they hold, and
+  // the words of the others are possible references.
   void Statics() {
+    if (layout_.Has(Field::wrapperbase_name_strobj) && Static("slotdefs").empty()) {
+      const UnnamedStatics found = FindUnnamedStatics(process_, runtime_);
+      for (const UnnamedStatics::Slot& slot : found.owned) Add(slot.slot, "static", slot.name);
+      if (!found.type_cache.empty()) TypeCache(found.type_cache);
+    }
     if (!layout_.Has(Field::PyInterpreterState_interned_strings)) {
       if (const std::optional<Address> slot = cpython::FindInterpreterSymbol(process_, runtime_, "interned")) Interned(*slot);
     }
     if (!layout_.Has(Field::PyInterpreterState_type_cache)) {
-      // CPython: method_cache[1 << MCACHE_SIZE_EXP], Objects/typeobject.c [2.7-3.10].
-      if (const AddressRange cache = Static("method_cache"); !cache.empty()) TypeCache(cache);
+      // CPython: method_cache[1 << MCACHE_SIZE_EXP], Objects/typeobject.c [2.7-3.9].
+      const AddressRange cache = Static("method_cache");
+      if (!cache.empty()) TypeCache(cache);
     }
     // Caches of small objects, each with a reference of its own. CPython: Objects/intobject.c, stringobject.c, bytesobject.c, unicodeobject.c [2.7-3.8].
     for (const char* name : {"characters", "nullstring", "unicode_latin1", "unicode_empty"}) Pointers(name);
     if (layout_.Has(Struct::PyIntObject)) Pointers("small_ints");  // 3.x: an array of the objects themselves
-    Pointers("extensions");  // what single-phase modules left for their next import. CPython: Python/import.c [2.7-3.11]
+    Pointers("global_ast_state");  // the first of its words is a flag. CPython: Python/Python-ast.c [3.9]
+    Pointers("extensions");        // what single-phase modules left for their next import. CPython: Python/import.c [2.7-3.11]
     for (const ModuleStatic& s : kModuleStatics) OfModule(s);
     StaticFreeLists();
     NumberBlocks();

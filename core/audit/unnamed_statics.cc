@@ -1,0 +1,157 @@
+#include "core/audit/unnamed_statics.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+
+#include "core/audit/static_data.h"
+#include "core/objects/offsets.h"
+
+namespace pygc::audit {
+
+namespace {
+
+using cpython::Field;
+using cpython::Struct;
+
+constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
+constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
+constexpr std::int64_t kLeastSmallInt = -5, kMostSmallInt = 256;
+
+/// Where an array would begin, and how many elements say so.
+class Votes {
+ public:
+  void For(Address begin) { ++votes_[begin]; }
+  /// 0 where fewer than `least` agree.
+  [[nodiscard]] Address Winner(std::uint32_t least) const {
+    const auto most = std::max_element(votes_.begin(), votes_.end(), [](const auto& a, const auto& b) { return a.second != b.second ? a.second < b.second : a.first > b.first; });
+    return most != votes_.end() && most->second >= least ? most->first : 0;
+  }
+
+ private:
+  std::unordered_map<Address, std::uint32_t> votes_;
+};
+
+class StaticFinder {
+ public:
+  StaticFinder(const target::Process& process, const cpython::Runtime& runtime)
+      : process_(process), memory_(process.memory), runtime_(runtime), layout_(runtime.layout), o_(runtime.layout) {
+    const auto offset = [this](Field f) { return layout_.Has(f) ? layout_.Offset(f) : objects::kNoField; };
+    cache_stride_ = layout_.Has(Field::PyInterpreterState_type_cache) ? 0 : layout_.Size(Struct::type_cache_entry);
+    cache_name_ = offset(Field::type_cache_entry_name);
+    hash_ = offset(o_.dict_old ? Field::PyBytesObject_ob_shash : Field::PyASCIIObject_hash);
+    identifier_ = offset(Field::Py_Identifier_object);
+    slot_text_ = offset(Field::wrapperbase_name);
+    slot_name_ = offset(Field::wrapperbase_name_strobj);
+  }
+
+  UnnamedStatics Run() {
+    std::uint64_t words = 0;
+    for (const target::Segment& s : memory_.segments()) {
+      if (!s.writable || s.bytes == nullptr) continue;
+      const target::Module* const module = ModuleOfData(process_, s.range.begin);
+      if (module == nullptr) continue;
+      const bool own = runtime_.module_index < process_.modules.size() && module == &process_.modules[runtime_.module_index];
+      for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end && words < kMaxWords; a += 8, ++words) Look(a, s.range.end, own);
+    }
+    if (const Address cache = type_cache_.Winner(64)) found_.type_cache = {cache, cache + kTypeCacheEntries * cache_stride_};
+    TakeCharacters(bytes_.Winner(16), "characters", false);
+    TakeCharacters(strings_.Winner(16), "unicode_latin1", true);
+    if (const Address ints = small_ints_.Winner(128)) {
+      for (std::int64_t i = kLeastSmallInt; i <= kMostSmallInt; ++i) {
+        const Address slot = ints + static_cast<Address>(i - kLeastSmallInt) * 8;
+        if (SmallInt(Pointer(slot)) == i) found_.owned.push_back({slot, "small_ints"});
+      }
+    }
+    return std::move(found_);
+  }
+
+ private:
+  [[nodiscard]] Address Pointer(Address slot) const {
+    const Address a = memory_.ReadPointer(slot).value_or(0);
+    return a >= 4096 && a % 8 == 0 ? a : 0;
+  }
+
+  void Look(Address a, Address end, bool own) {
+    if (identifier_ >= 8 && identifier_ != objects::kNoField && a + 16 <= end && IsNamed(memory_.ReadPointer(a).value_or(0), Pointer(a + 8))) {
+      found_.owned.push_back({a + 8, "_Py_Identifier"});  // {next, string, object}
+    }
+    if (!own) return;
+    if (slot_name_ != objects::kNoField && a + slot_name_ + 8 <= end && IsNamed(memory_.ReadPointer(a + slot_text_).value_or(0), Pointer(a + slot_name_))) {
+      found_.owned.push_back({a + slot_name_, "slotdefs"});
+    }
+    TypeCacheEntry(a, end);
+    const Address object = Pointer(a);
+    if (object == 0) return;
+    if (const int c = Character(object, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
+    if (const int c = Character(object, true); c >= 0) strings_.For(a - static_cast<Address>(c) * 8);
+    if (const std::int64_t i = SmallInt(object); i >= kLeastSmallInt && i <= kMostSmallInt) small_ints_.For(a - static_cast<Address>(i - kLeastSmallInt) * 8);
+  }
+
+  // CPython: MCACHE_HASH_METHOD(), Objects/typeobject.c [2.7-3.9].
+  void TypeCacheEntry(Address a, Address end) {
+    if (cache_stride_ < 16 || cache_name_ == objects::kNoField || hash_ == objects::kNoField || a + cache_stride_ > end) return;
+    const std::uint64_t tag = memory_.ReadPointer(a).value_or(0);  // tp_version_tag
+    const Address name = tag != 0 && tag >> 32 == 0 ? Pointer(a + cache_name_) : 0;
+    if (name == 0) return;
+    if (const Result<std::uint64_t> hash = memory_.ReadPointer(name + hash_)) type_cache_.For(a - (tag ^ *hash) % kTypeCacheEntries * cache_stride_);
+  }
+
+  /// The text of a str (2.7, and of bytes: of a bytes object) of characters of one byte: `length` and a NUL can be read. nullptr where it is none.
+  [[nodiscard]] const std::byte* Text(Address object, bool is_str, std::uint64_t& length) const {
+    if (!is_str || o_.dict_old) {
+      length = memory_.ReadPointer(object + o_.ob_size).value_or(0);
+      return length == 0 || length > kMaxName ? nullptr : memory_.At(object + o_.bytes_data, length + 1);
+    }
+    const std::byte* const p = memory_.At(object, o_.ascii_size);
+    if (p == nullptr) return nullptr;
+    const auto state = LoadUnchecked<std::uint32_t>(p + o_.str_state);
+    const bool compact = state >> o_.compact_shift & 1, ascii = state >> o_.ascii_shift & 1;
+    length = LoadUnchecked<std::uint64_t>(p + o_.str_length);
+    if (!compact || (state >> o_.kind_shift & 7) != 1 || length == 0 || length > kMaxName) return nullptr;
+    return memory_.At(object + (ascii ? o_.ascii_size : o_.compact_size), length + 1);
+  }
+  [[nodiscard]] bool IsNamed(Address text, Address object) const {
+    if (text < 4096 || object == 0) return false;
+    std::uint64_t length = 0;
+    const std::byte* const name = Text(object, true, length);
+    if (name == nullptr || process_.FindModule(text) == nullptr) return false;
+    const std::byte* const c = memory_.At(text, length + 1);
+    return c != nullptr && std::memcmp(c, name, length + 1) == 0 && static_cast<char>(name[length]) == '\0';
+  }
+  /// The one character of the text, or -1.
+  [[nodiscard]] int Character(Address object, bool is_str) const {
+    if (is_str && o_.dict_old) return -1;
+    std::uint64_t length = 0;
+    const std::byte* const text = Text(object, is_str, length);
+    return text != nullptr && length == 1 && static_cast<char>(text[1]) == '\0' ? static_cast<int>(text[0]) : -1;
+  }
+  /// Less than kLeastSmallInt where it is none.
+  [[nodiscard]] std::int64_t SmallInt(Address object) const {
+    if (o_.int_ival == objects::kNoField || object == 0) return kLeastSmallInt - 1;
+    const Result<std::uint64_t> value = memory_.ReadPointer(object + o_.int_ival);
+    return value ? static_cast<std::int64_t>(*value) : kLeastSmallInt - 1;
+  }
+  void TakeCharacters(Address begin, std::string_view name, bool is_str) {
+    for (std::uint64_t c = 0; begin != 0 && c < kCharacters; ++c) {
+      const Address object = Pointer(begin + c * 8);
+      if (object != 0 && Character(object, is_str) == static_cast<int>(c)) found_.owned.push_back({begin + c * 8, name});
+    }
+  }
+
+  const target::Process& process_;
+  const target::MemoryImage& memory_;
+  const cpython::Runtime& runtime_;
+  const cpython::Layout& layout_;
+  objects::Offsets o_;
+  std::uint64_t cache_stride_;
+  std::uint32_t cache_name_, hash_, identifier_, slot_text_, slot_name_;
+  Votes type_cache_, bytes_, strings_, small_ints_;
+  UnnamedStatics found_;
+};
+
+}  // namespace
+
+UnnamedStatics FindUnnamedStatics(const target::Process& process, const cpython::Runtime& runtime) { return StaticFinder(process, runtime).Run(); }
+
+}  // namespace pygc::audit
