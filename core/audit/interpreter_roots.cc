@@ -140,6 +140,7 @@ class RootReader {
       const UnnamedStatics found = FindUnnamedStatics(process_, runtime_);
       for (const UnnamedStatics::Slot& slot : found.owned) Add(slot.slot, "static", slot.name);
       if (!found.type_cache.empty()) TypeCache(found.type_cache);
+      roots_.closed.insert(roots_.closed.end(), found.free_lists.begin(), found.free_lists.end());
     }
     if (!layout_.Has(Field::PyInterpreterState_interned_strings)) {
       if (const std::optional<Address> slot = cpython::FindInterpreterSymbol(process_, runtime_, "interned")) Interned(*slot);

@@ -16,6 +16,7 @@ using cpython::Struct;
 
 constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
 constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
+constexpr std::uint64_t kFreeListEntries = 80, kLeastFree = 2;  // PyList_MAXFREELIST, PyDict_MAXFREELIST
 constexpr std::int64_t kLeastSmallInt = -5, kMostSmallInt = 256;
 
 /// Where an array would begin, and how many elements say so.
@@ -81,6 +82,7 @@ class StaticFinder {
       found_.owned.push_back({a + slot_name_, "slotdefs"});
     }
     TypeCacheEntry(a, end);
+    FreeList(a, end);
     const Address object = Pointer(a);
     if (object == 0) return;
     if (const int c = Character(object, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
@@ -95,6 +97,28 @@ class StaticFinder {
     const Address name = tag != 0 && tag >> 32 == 0 ? Pointer(a + cache_name_) : 0;
     if (name == 0) return;
     if (const Result<std::uint64_t> hash = memory_.ReadPointer(name + hash_)) type_cache_.For(a - (tag ^ *hash) % kTypeCacheEntries * cache_stride_);
+  }
+
+  // An array whose first elements are freed objects of one type; behind them are pointers to those that were taken again. CPython: free_list in
+  // Objects/listobject.c, dictobject.c [2.7-3.9]. At most as many as it has room for, counted from the first that is free.
+  void FreeList(Address a, Address end) {
+    if (a < free_list_end_) return;
+    const Address type = TypeOfFreed(Pointer(a));
+    if (type == 0) return;
+    Address at = a + 8;
+    const Address limit = std::min(end, a + kFreeListEntries * 8);
+    while (at + 8 <= limit && TypeOfFreed(Pointer(at)) == type) at += 8;
+    if (at - a < kLeastFree * 8) return;
+    while (at + 8 <= limit && Pointer(at) != 0) at += 8;
+    found_.free_lists.push_back({a, at});
+    free_list_end_ = at;
+  }
+  /// The type, one of the interpreter, of an object whose count is 0; 0 where it is none.
+  [[nodiscard]] Address TypeOfFreed(Address object) const {
+    const std::byte* const p = object != 0 ? memory_.At(object, o_.object_size) : nullptr;
+    if (p == nullptr || LoadUnchecked<std::uint64_t>(p + o_.ob_refcnt) != 0) return 0;
+    const Address type = LoadUnchecked<std::uint64_t>(p + o_.ob_type);
+    return type % 8 == 0 && process_.FindModule(type) == &process_.modules[runtime_.module_index] ? type : 0;
   }
 
   /// The text of a str (2.7, and of bytes: of a bytes object) of characters of one byte: `length` and a NUL can be read. nullptr where it is none.
@@ -147,6 +171,7 @@ class StaticFinder {
   std::uint64_t cache_stride_;
   std::uint32_t cache_name_, hash_, identifier_, slot_text_, slot_name_;
   Votes type_cache_, bytes_, strings_, small_ints_;
+  Address free_list_end_ = 0;
   UnnamedStatics found_;
 };
 

@@ -17,6 +17,7 @@ struct UnnamedStatics {
     std::string_view name;  // of the variable in CPython's source; static text
   };
   std::vector<Slot> owned;   // pointers that hold a count, in any order
+  std::vector<AddressRange> free_lists;  // arrays of objects that wait for their next use: no word of them holds a count
   AddressRange type_cache;   // empty where none was found, or where it lies in the interpreter's state
 };
 
