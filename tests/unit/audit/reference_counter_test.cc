@@ -9,6 +9,7 @@
 
 #include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
+#include "core/audit/unnamed_statics.h"
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
 
@@ -293,6 +294,31 @@ TEST_CASE("what lies in free lists and in the memory of a syntax tree is no refe
     const Audited a(python, object);
     CHECK(a.Possible(object) == 1);  // of `other`
     CHECK(a.Verdict(object).empty());
+  });
+}
+
+TEST_CASE("without symbols, a name beside its own text is held by the interpreter") {
+  constexpr Address kData = 0x6d0000000000;
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.free_threaded || !python.layout().Has(Field::wrapperbase_name_strobj)) return;
+    const Address named = python.Str("__some_slot__"), other = python.Str("__other_slot__");
+    const std::uint32_t python_module = python.fake().AddModule("/usr/bin/python", {{kData, kData + 0x1000}});
+    python.fake().Map(kData, 0x1000, "rw-", python_module);
+    constexpr std::string_view kText = "__some_slot__";
+    for (std::size_t i = 0; i < kText.size(); ++i) python.fake().Write<char>(kData + 0x800 + i, kText[i]);
+    const std::uint32_t text = python.layout().Offset(Field::wrapperbase_name), name = python.layout().Offset(Field::wrapperbase_name_strobj);
+    for (const auto& [at, object] : {std::pair{kData + 0x100, named}, {kData + 0x200, other}}) {
+      python.fake().Write<std::uint64_t>(at + text, kData + 0x800);
+      python.fake().Write<std::uint64_t>(at + name, object);
+    }
+    cpython::Runtime runtime = python.runtime();
+    runtime.module_index = python_module;
+    const target::Process process = python.Build();
+    const UnnamedStatics found = FindUnnamedStatics(process, runtime);
+    REQUIRE(found.owned.size() == 1);
+    CHECK(found.owned[0].slot == kData + 0x100 + name);
+    CHECK(found.type_cache.empty());
+    CHECK(found.free_lists.empty());
   });
 }
 
