@@ -136,7 +136,7 @@ class RootReader {
   // File statics of releases that keep this outside of the interpreter's structures. By their symbols; without them some are found by what they hold, and
   // the words of the others are possible references.
   void Statics() {
-    if (layout_.Has(Field::wrapperbase_name_strobj) && Static("slotdefs").empty()) {
+    if (runtime_.refcount == cpython::RefcountFormat::kPlain && Static("slotdefs").empty()) {  // later ones keep these in the runtime's state, immortal
       const UnnamedStatics found = FindUnnamedStatics(process_, runtime_);
       for (const UnnamedStatics::Slot& slot : found.owned) Add(slot.slot, "static", slot.name);
       if (!found.type_cache.empty()) TypeCache(found.type_cache);

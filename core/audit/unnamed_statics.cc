@@ -15,6 +15,7 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
+constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
 constexpr std::uint64_t kFreeListEntries = 80, kLeastFree = 2;  // PyList_MAXFREELIST, PyDict_MAXFREELIST
 constexpr std::int64_t kLeastSmallInt = -5, kMostSmallInt = 256;
@@ -53,7 +54,7 @@ class StaticFinder {
       const target::Module* const module = ModuleOfData(process_, s.range.begin);
       if (module == nullptr) continue;
       const bool own = runtime_.module_index < process_.modules.size() && module == &process_.modules[runtime_.module_index];
-      for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end && words < kMaxWords; a += 8, ++words) Look(a, s.range.end, own);
+      for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end && words < kMaxWords; a += 8, ++words) Look(s.bytes + (a - s.range.begin), a, s.range.end, own);
     }
     if (const Address cache = type_cache_.Winner(64)) found_.type_cache = {cache, cache + kTypeCacheEntries * cache_stride_};
     TakeCharacters(bytes_.Winner(16), "characters", false);
@@ -70,32 +71,36 @@ class StaticFinder {
  private:
   [[nodiscard]] Address Pointer(Address slot) const {
     const Address a = memory_.ReadPointer(slot).value_or(0);
-    return a >= 4096 && a % 8 == 0 ? a : 0;
+    return a >= kLeastAddress && a % 8 == 0 ? a : 0;
   }
 
-  void Look(Address a, Address end, bool own) {
-    if (identifier_ >= 8 && identifier_ != objects::kNoField && a + 16 <= end && IsNamed(memory_.ReadPointer(a).value_or(0), Pointer(a + 8))) {
+  // Most words are no pointers: what is looked at first are the bytes at hand. Nothing is read behind `end`.
+  void Look(const std::byte* p, Address a, Address end, bool own) {
+    const auto word = LoadUnchecked<std::uint64_t>(p);
+    if (word >= kLeastAddress && identifier_ >= 8 && identifier_ != objects::kNoField && a + 16 <= end && IsNamed(word, LoadUnchecked<std::uint64_t>(p + 8))) {
       found_.owned.push_back({a + 8, "_Py_Identifier"});  // {next, string, object}
     }
-    if (!own) return;
-    if (slot_name_ != objects::kNoField && a + slot_name_ + 8 <= end && IsNamed(memory_.ReadPointer(a + slot_text_).value_or(0), Pointer(a + slot_name_))) {
+    if (!own || word == 0) return;
+    if (word >> 32 == 0) TypeCacheEntry(word, p, a, end);  // or an address: executables that are not position independent lie low
+    if (word < kLeastAddress) return;
+    if (slot_name_ != objects::kNoField && slot_text_ == 0 && a + slot_name_ + 8 <= end && IsNamed(word, LoadUnchecked<std::uint64_t>(p + slot_name_))) {
       found_.owned.push_back({a + slot_name_, "slotdefs"});
     }
-    TypeCacheEntry(a, end);
-    FreeList(a, end);
-    const Address object = Pointer(a);
-    if (object == 0) return;
-    if (const int c = Character(object, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
-    if (const int c = Character(object, true); c >= 0) strings_.For(a - static_cast<Address>(c) * 8);
-    if (const std::int64_t i = SmallInt(object); i >= kLeastSmallInt && i <= kMostSmallInt) small_ints_.For(a - static_cast<Address>(i - kLeastSmallInt) * 8);
+    const std::byte* const object = word % 8 == 0 ? memory_.At(word, o_.ob_size + 8) : nullptr;
+    if (object == nullptr) return;
+    if (LoadUnchecked<std::uint64_t>(object + o_.ob_refcnt) == 0) return FreeList(a, end);
+    if (LoadUnchecked<std::uint64_t>(object + std::min(o_.ob_size, o_.str_length)) == 1 || LoadUnchecked<std::uint64_t>(object + o_.ob_size) == 1) {
+      if (const int c = Character(word, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
+      if (const int c = Character(word, true); c >= 0) strings_.For(a - static_cast<Address>(c) * 8);
+    }
+    if (const std::int64_t i = SmallInt(word); i >= kLeastSmallInt && i <= kMostSmallInt) small_ints_.For(a - static_cast<Address>(i - kLeastSmallInt) * 8);
   }
 
   // CPython: MCACHE_HASH_METHOD(), Objects/typeobject.c [2.7-3.9].
-  void TypeCacheEntry(Address a, Address end) {
-    if (cache_stride_ < 16 || cache_name_ == objects::kNoField || hash_ == objects::kNoField || a + cache_stride_ > end) return;
-    const std::uint64_t tag = memory_.ReadPointer(a).value_or(0);  // tp_version_tag
-    const Address name = tag != 0 && tag >> 32 == 0 ? Pointer(a + cache_name_) : 0;
-    if (name == 0) return;
+  void TypeCacheEntry(std::uint64_t tag, const std::byte* p, Address a, Address end) {
+    if (cache_stride_ < cache_name_ + 8 || cache_name_ == objects::kNoField || hash_ == objects::kNoField || a + cache_stride_ > end) return;
+    const auto name = LoadUnchecked<std::uint64_t>(p + cache_name_);
+    if (name < kLeastAddress || name % 8 != 0) return;
     if (const Result<std::uint64_t> hash = memory_.ReadPointer(name + hash_)) type_cache_.For(a - (tag ^ *hash) % kTypeCacheEntries * cache_stride_);
   }
 
@@ -136,7 +141,7 @@ class StaticFinder {
     return memory_.At(object + (ascii ? o_.ascii_size : o_.compact_size), length + 1);
   }
   [[nodiscard]] bool IsNamed(Address text, Address object) const {
-    if (text < 4096 || object == 0) return false;
+    if (text < kLeastAddress || object < kLeastAddress || object % 8 != 0) return false;
     std::uint64_t length = 0;
     const std::byte* const name = Text(object, true, length);
     if (name == nullptr || process_.FindModule(text) == nullptr) return false;
