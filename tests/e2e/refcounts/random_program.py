@@ -70,7 +70,9 @@ def candidates():
         seen.add(id(o))
         if isinstance(o, (type(sys), types.FunctionType, types.CodeType)) or (isinstance(o, dict) and "__builtins__" in o) or (isinstance(o, type) and o.__module__ != "__main__"):
             continue
-        if o is not keep and 0 < counts.count(id(o)) < 1 << 20 and not any(begin <= id(o) < end for begin, end in static):
+        # ctypes reads and writes a count as an int. Where that is the very object, the write undoes what it has just counted for itself.
+        is_count = type(o) is int and 0 <= o <= 256
+        if o is not keep and not is_count and 0 < counts.count(id(o)) < 1 << 20 and not any(begin <= id(o) < end for begin, end in static):
             found.append(id(o) ^ MASK)
         work.extend(gc.get_referents(o))
     return found
