@@ -248,7 +248,7 @@ def main():
         try:
             with process.Program(i.path, os.path.join(HERE, "pages_target.py")) as p:
                 core = p.gcore()
-                index = one("%s: the same results" % i.name, same_results, p, core, folder, "free-threaded" not in i.kind)
+                index = one("%s: the same results" % i.name, same_results, p, core, folder, interpreters.counts_are_audited(i))
                 if index and i.version.startswith("3.12"):
                     one("%s: refusals" % i.name, refusals, index, core, folder)
                     one("%s: damaged" % i.name, damaged, index, folder, 16 if options.quick else 400, 1)
