@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/audit/reference_counter.h"
 #include "tests/support/fake_mimalloc.h"
 
 namespace pygc::audit {
@@ -53,6 +54,11 @@ TEST_CASE("what waits for its owner or for the collector lives without a count, 
   CHECK(Of(77, 0, 0, 1 | 64).lives_without);
   CHECK_FALSE(Of(77, 0, 0).lives_without);
   CHECK_FALSE(Of(0, 0, 3).lives_without);
+}
+
+TEST_CASE("counts of free-threaded 3.14 and later, a part of which no object has, are not audited") {
+  for (const char* name : {"cpython-3.13.5-free-threaded-lp64", "cpython-3.13.18-free-threaded-lp64"}) CHECK(CanCount(test::FakeMimalloc(name).runtime));
+  for (const char* name : {"cpython-3.14.0-free-threaded-lp64", "cpython-3.15.2-free-threaded-lp64"}) CHECK_FALSE(CanCount(test::FakeMimalloc(name).runtime));
 }
 
 }  // namespace
