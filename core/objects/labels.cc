@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/base/object_in_hand.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -197,6 +198,7 @@ std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) 
 }  // namespace
 
 ReferentQuality ObjectReader::LabelledReferents(Address object, const TypeFacts& type, std::vector<LabelledReferent>& out, const ReferentFilter& filter) const {
+  object_in_hand = object;
   LabelSink sink(out, impl_->process->memory, impl_->offsets, impl_->member_names, filter);
   return Visitor<LabelSink>(impl_->context, sink).Object(object, type);
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/base/object_in_hand.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -50,6 +51,7 @@ const cpython::Runtime& ObjectReader::runtime() const noexcept { return impl_->r
 const target::Process& ObjectReader::process() const noexcept { return *impl_->process; }
 
 ReferentQuality ObjectReader::Referents(Address object, const TypeFacts& type, ReferentBuffer& out) const {
+  object_in_hand = object;
   AddressSink sink(out);
   return Visitor<AddressSink>(impl_->context, sink).Object(object, type);
 }

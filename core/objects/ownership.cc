@@ -1,5 +1,6 @@
 #include "core/objects/ownership.h"
 
+#include "core/base/object_in_hand.h"
 #include "core/objects/traverse_interpreter.h"
 
 #include <algorithm>
@@ -131,6 +132,7 @@ void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<O
 }
 
 void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
+  object_in_hand = object;
   if (type.is_heap_type && instances_own_type_ && !VisitsOwnType(object, type)) One(object + o_.ob_type, "ob_type", out);
   switch (type.body) {
     case BodyKind::kCode:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/base/object_in_hand.h"
 #include "core/objects/repr_writer.h"
 
 namespace pygc::objects {
@@ -557,7 +558,10 @@ Repr::~Repr() = default;
 Repr::Repr(Repr&&) noexcept = default;
 Repr& Repr::operator=(Repr&&) noexcept = default;
 
-ReprText Repr::Of(Address object, const ReprLimits& limits) const { return ReprWriter(impl_->target, limits).Run(object); }
+ReprText Repr::Of(Address object, const ReprLimits& limits) const {
+  object_in_hand = object;
+  return ReprWriter(impl_->target, limits).Run(object);
+}
 
 std::optional<std::uint64_t> Repr::LengthOf(Address object) const {
   const TypeFacts* const type = impl_->target.reader.Type(impl_->target.values.TypeOf(object));

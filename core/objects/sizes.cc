@@ -1,4 +1,5 @@
 // What sys.getsizeof() says: the __sizeof__ of the builtin types, plus the collector's heads. CPython: _PySys_GetSizeOf() in Python/sysmodule.c.
+#include "core/base/object_in_hand.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -255,6 +256,7 @@ class SizeReader {
 }  // namespace
 
 std::optional<std::uint64_t> ObjectReader::SizeOf(Address object, const TypeFacts& type) const {
+  object_in_hand = object;
   const Offsets& o = impl_->offsets;
   const std::uint32_t readable = type.itemsize > 0 ? std::max(type.fixed_bytes, o.ob_size + 8) : type.fixed_bytes;
   const std::byte* p = impl_->process->memory.At(object, readable);

@@ -18,6 +18,7 @@
 #include "plugin/standalone/host_output.h"
 #include "plugin/standalone/terminal_host.h"
 #include "plugin/worker/engine_runner.h"
+#include "plugin/worker/last_words.h"
 #include "plugin/worker/server.h"
 
 namespace pygc::standalone {
@@ -28,7 +29,8 @@ int RunWorker(const char* fd_word, const char* parent_word) {
   const int fd = std::atoi(fd_word);
   if (fd < 3) return 2;
   if (!worker::PrepareWorkerProcess(fd, std::atoi(parent_word))) return 0;
-  worker::Channel channel(fd);
+  static worker::Channel& channel = *new worker::Channel(fd);  // a handler of signals may still use it
+  worker::InstallLastWords(channel);
   static worker::EngineRunner& engine = *new worker::EngineRunner;  // never destroyed: the host waits, and the kernel takes back a large heap faster
   return worker::Serve(channel, engine, worker::BuildVersion(), &worker::StartWatchdog(fd));
 }

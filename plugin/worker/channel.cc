@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -20,7 +21,40 @@ int WaitFor(int fd, short events, int timeout_ms) {
   return poll(&p, 1, timeout_ms) > 0 ? 1 : 0;
 }
 
+using FrameHeader = std::array<std::byte, kFrameHeaderBytes>;
+
+FrameHeader HeaderOf(MessageType message, std::size_t payload_bytes) {
+  FrameHeader header;
+  const auto size = static_cast<std::uint32_t>(payload_bytes);
+  const auto type = static_cast<std::uint32_t>(message);
+  std::memcpy(header.data(), &size, 4);
+  std::memcpy(header.data() + 4, &type, 4);
+  return header;
+}
+
+// True while a frame is on its way.
+class Sending {
+ public:
+  explicit Sending(std::atomic<bool>& flag) : flag_(flag) { flag_ = true; }
+  ~Sending() { flag_ = false; }
+  Sending(const Sending&) = delete;
+  Sending& operator=(const Sending&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
 }  // namespace
+
+void Channel::SendLastWords(std::string_view line) noexcept {
+  if (last_.exchange(true) || sending_ || fd_ < 0) return;
+  FrameHeader header = HeaderOf(MessageType::kErr, line.size());
+  iovec parts[2] = {{header.data(), header.size()}, {const_cast<char*>(line.data()), line.size()}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  (void)sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
 
 void Channel::Close() noexcept {
   if (fd_ >= 0) close(fd_);
@@ -76,18 +110,16 @@ Channel::Received Channel::Receive(int timeout_ms) {
 Result<void> Channel::Send(const Frame& frame, int stall_ms) {
   if (frame.payload.size() > kMaxFrameBytes)
     return Fail(ErrorCode::kLimit, "a message of {} bytes between pygc and its worker is larger than {}", frame.payload.size(), kMaxFrameBytes);
-  std::byte header[kFrameHeaderBytes];
-  const auto size = static_cast<std::uint32_t>(frame.payload.size());
-  const auto type = static_cast<std::uint32_t>(frame.type);
-  std::memcpy(header, &size, 4);
-  std::memcpy(header + 4, &type, 4);
+  const Sending sending(sending_);
+  while (last_) pause();  // another thread of this process is about to end it
+  const FrameHeader header = HeaderOf(frame.type, frame.payload.size());
   const std::size_t total = kFrameHeaderBytes + frame.payload.size();
   std::size_t sent = 0;
   while (sent < total) {
     if (fd_ < 0) return Fail(ErrorCode::kHost, "the other side has closed");
     iovec parts[2];
     int count = 0;
-    if (sent < kFrameHeaderBytes) parts[count++] = {header + sent, kFrameHeaderBytes - sent};
+    if (sent < kFrameHeaderBytes) parts[count++] = {const_cast<std::byte*>(header.data()) + sent, kFrameHeaderBytes - sent};
     const std::size_t from = sent > kFrameHeaderBytes ? sent - kFrameHeaderBytes : 0;
     if (from < frame.payload.size()) parts[count++] = {const_cast<std::byte*>(frame.payload.data()) + from, frame.payload.size() - from};
     msghdr message{};

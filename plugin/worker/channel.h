@@ -2,7 +2,9 @@
 // Not for what the frames mean: that is protocol.h.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 #include "core/base/result.h"
@@ -36,6 +38,9 @@ class Channel {
   /// Errors: kLimit when the payload is larger than kMaxFrameBytes, kHost when the other side has closed or does not read.
   [[nodiscard]] Result<void> Send(const Frame& frame, int stall_ms = -1);
 
+  /// Sends `line` as kErr from a handler of signals, where no other frame is half sent; waits for nothing. After it nobody else sends any more.
+  void SendLastWords(std::string_view line) noexcept;
+
   void Close() noexcept;
   [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
 
@@ -44,6 +49,7 @@ class Channel {
   bool TakeBuffered(Received* out);
 
   int fd_;
+  std::atomic<bool> sending_ = false, last_ = false;
   std::vector<std::byte> buffer_;
   std::size_t used_ = 0;  // bytes of buffer_ that were handed out already
 };

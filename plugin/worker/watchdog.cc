@@ -13,6 +13,7 @@ namespace pygc::worker {
 namespace {
 
 constexpr auto kAfterHost = std::chrono::seconds(10);  // long after a loop that does ask would have ended
+constexpr auto kForLastWords = std::chrono::milliseconds(500);
 constexpr double kLongest = 1e9;
 
 double Seconds(clockid_t clock) {
@@ -21,8 +22,10 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
-// The host tells its user what the signal means (WorkerClient::Reap).
-[[noreturn]] void EndBy(int number) {
+// The host tells its user what the signal means (WorkerClient::Reap). The thread that runs commands is asked first: it can say which object it is at.
+[[noreturn]] void EndBy(int number, pthread_t commands) {
+  pthread_kill(commands, number);
+  std::this_thread::sleep_for(kForLastWords);
   signal(number, SIG_DFL);
   sigset_t one;
   sigemptyset(&one);
@@ -50,7 +53,7 @@ SilenceRule::Verdict SilenceRule::Judge(const Look& look) {
   return late ? Verdict::kDoesNotHeedDeadline : Verdict::kGoesOn;
 }
 
-Watchdog::Watchdog(int host, SilenceLimits limits) : rule_(limits), look_ms_(limits.look_ms) {
+Watchdog::Watchdog(int host, SilenceLimits limits) : rule_(limits), look_ms_(limits.look_ms), commands_(pthread_self()) {
   std::thread([this, host] { Watch(host); }).detach();
 }
 
@@ -73,8 +76,8 @@ void Watchdog::Watch(int host) {
     look.deadline = deadline_.load(std::memory_order_relaxed);
     switch (rule_.Judge(look)) {
       case SilenceRule::Verdict::kGoesOn: break;
-      case SilenceRule::Verdict::kComputesWithoutEnd: EndBy(SIGXCPU);
-      case SilenceRule::Verdict::kDoesNotHeedDeadline: EndBy(SIGALRM);
+      case SilenceRule::Verdict::kComputesWithoutEnd: EndBy(SIGXCPU, commands_);
+      case SilenceRule::Verdict::kDoesNotHeedDeadline: EndBy(SIGALRM, commands_);
     }
   }
 }

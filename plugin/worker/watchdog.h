@@ -3,6 +3,8 @@
 // which it waits for its host: a long analysis, a loaded machine, a suspended laptop and a pager that is not read on are no reason to end anything.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -62,6 +64,7 @@ class Watchdog {
 
   SilenceRule rule_;  // of the watching thread
   int look_ms_;
+  pthread_t commands_;  // the thread that started it
   std::atomic<std::uint64_t> signs_{0};
   std::atomic<bool> runs_{false};
   std::atomic<double> deadline_{0};
