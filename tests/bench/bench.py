@@ -9,7 +9,9 @@ run gc.collect() in a forked copy of it and each measure once, in an order that 
   leaks      pygc -c CORE leaks                 leaks1   the same with --threads 1       leaks-zst   the same of the core under zstd
   refcounts  pygc -c CORE refcounts             heap     pygc -c CORE heap (all leaves, dominators, retained sizes)
   live       pygc -p PID leaks; `pause` is how long the process stood still
-  gdb, lldb  `pygc leaks` in the debugger on that core, less the time that it takes without the command
+  gdb, lldb  `pygc leaks` in the debugger on that core, less the time that it takes without the command; lldb-live: attached to the process
+  reads-lldb all writable memory of the process through SBProcess.ReadMemory, 1 MiB at a time, and nothing else
+  leaks-cold leaks, the core not in the page cache; reads-cold: that file read from start to end, and nothing else
   census, walk-gdb, walk-lldb   what people have without pygc: gc.get_objects() and a Counter in the process; a debugger's Python that reads each object's
              header, up to 1,000,000 objects (the gdb and the lldb of this machine, each less its own start)
 
@@ -18,6 +20,7 @@ each 2 ms; `B/obj`: without its first 64 MB. `exact`: unreachable as the interpr
 --history appends a line for each row to tests/bench/history.jsonl and says what is worse by a quarter than the last one of the same kind.
 --small is for scripts/test: 100,000 objects, leaks and refcounts, once. Exit 1: an answer was not exact. Last line: N passed, N failed, N skipped."""
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -125,8 +128,17 @@ class Run:
         self.code, self.peak, self.cpu, self.faults = child.returncode, watch.peak, usage.ru_utime + usage.ru_stime, usage.ru_minflt
 
 
+def lldb():
+    """The lldb of this machine. LLDB 14 does not find its own Python package, and one that finds another python3 first on PATH not the six that it needs."""
+    program = shutil.which("lldb")
+    if program is None:
+        raise process.CannotTest("no lldb here")
+    beside = glob.glob(os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(program))), "lib/python3*/*-packages"))
+    return ["env", "PYTHONPATH=" + os.pathsep.join(beside + ["/usr/lib/python3/dist-packages"]), program, "--no-lldbinit", "--batch"]
+
+
 def report_of(text):
-    return json.loads(text[text.index("{"):])
+    return json.JSONDecoder().raw_decode(text[text.index("{"):])[0]  # a debugger may say more after it
 
 
 class Measure:
@@ -205,8 +217,67 @@ class Gdb(InDebugger):
 class Lldb(InDebugger):
     def commands(self, with_pygc):
         plugin = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_lldb.so")
-        out = ["lldb", "--no-lldbinit", "--batch", "-o", "plugin load " + plugin, "-o", "target create --core %s %s" % (self.heap.core, self.heap.interpreter.path)]
+        out = lldb() + ["-o", "plugin load " + plugin, "-o", "target create --core %s %s" % (self.heap.core, self.heap.interpreter.path)]
         return out + (["-o", "pygc leaks --format json --quiet"] if with_pygc else [])
+
+
+class ColdCache(Command):
+    """The core is not in the page cache: the kernel is told to forget it before each run."""
+
+    def once(self):
+        with open(self.heap.core, "rb") as f:
+            os.fsync(f.fileno())
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return super().once()
+
+
+class ReadsOfFile(Measure):
+    """The floor of ColdCache: the core read from start to end, and nothing else."""
+
+    def once(self):
+        with open(self.heap.core, "rb", buffering=0) as f:
+            os.fsync(f.fileno())
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            started, piece = time.perf_counter(), bytearray(1 << 20)
+            while f.readinto(piece):
+                pass
+        return {"seconds": time.perf_counter() - started}
+
+
+class LldbLive(InDebugger):
+    """As Lldb, attached to the live process."""
+
+    def commands(self, with_pygc):
+        plugin = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_lldb.so")
+        out = lldb() + ["-o", "plugin load " + plugin, "-o", "process attach --pid %d" % self.heap.child.pid]
+        return out + (["-o", "pygc leaks --format json --quiet"] if with_pygc else []) + ["-o", "detach"]
+
+
+class ReadsOfLldb(Measure):
+    """What a script in LLDB pays before it has looked at anything: all writable memory of the live process through SBProcess.ReadMemory, 1 MiB at a time."""
+    program = """
+import lldb, time
+process, error, total, start = lldb.debugger.GetSelectedTarget().GetProcess(), lldb.SBError(), 0, time.perf_counter()
+for first, last in {areas!r}:
+    for at in range(first, last, 1 << 20):
+        total += len(process.ReadMemory(at, min(1 << 20, last - at), error) or b"")
+print("SECONDS", time.perf_counter() - start, total)
+"""
+
+    def once(self):
+        script, areas = os.path.join(self.heap.folder, "reads.py"), []
+        with open("/proc/%d/maps" % self.heap.child.pid) as f:
+            for line in f:
+                words = line.split()
+                if words[1].startswith("rw"):
+                    areas.append(tuple(int(a, 16) for a in words[0].split("-")))
+        with open(script, "w") as f:
+            f.write(self.program.format(areas=areas))
+        run = Run(lldb() + ["-o", "process attach --pid %d" % self.heap.child.pid, "-o", "command script import " + script, "-o", "detach"])
+        told = [line.split() for line in run.out.splitlines() if line.startswith("SECONDS")]
+        if not told or int(told[0][2]) < sum(b - a for a, b in areas) / 2:
+            raise process.CannotTest((run.err or run.out).strip()[-200:])
+        return {"seconds": float(told[0][1])}
 
 
 class Census(Measure):
@@ -258,10 +329,11 @@ print("SECONDS", time.perf_counter() - start)
 """
 
     def commands(self, script):
-        return ["lldb", "--no-lldbinit", "--batch", "-o", "target create --core " + self.heap.core, "-o", "command script import " + script]
+        return lldb() + ["-o", "target create --core " + self.heap.core, "-o", "command script import " + script]
 
 
-MEASURES = {"leaks": Command, "leaks1": OneThread, "leaks-zst": Compressed, "refcounts": Refcounts, "heap": HeapCommand, "live": Live, "gdb": Gdb, "lldb": Lldb,
+MEASURES = {"leaks": Command, "leaks1": OneThread, "leaks-zst": Compressed, "refcounts": Refcounts, "heap": HeapCommand, "live": Live, "gdb": Gdb, "lldb": Lldb, "lldb-live": LldbLive,
+            "reads-lldb": ReadsOfLldb, "leaks-cold": ColdCache, "reads-cold": ReadsOfFile,
             "census": Census, "walk-gdb": WalkGdb, "walk-lldb": WalkLldb}
 
 
