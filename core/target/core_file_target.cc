@@ -18,7 +18,9 @@
 #include "core/elf/decompress.h"
 #include "core/elf/file_kind.h"
 #include "core/target/open.h"
+#include "core/target/proc_files.h"
 #include "core/target/process_draft.h"
+#include "core/target/read_ahead.h"
 
 namespace pygc::target {
 namespace {
@@ -27,10 +29,17 @@ constexpr std::uint64_t kMostBytes = 1ull << 48;  // of memory that a process ca
 
 class CoreBacking final : public Backing {
  public:
-  explicit CoreBacking(std::shared_ptr<const elf::ElfFile> core) : core_(std::move(core)) {}
+  explicit CoreBacking(std::shared_ptr<const elf::ElfFile> core) : core_(std::move(core)), ahead_(core_->bytes(), IsSparse(core_->path()) ? 0 : AvailableMemory() / 2) {}
 
  private:
+  // Much of it was never written: reading ahead would fill the cache with zeroes.
+  static bool IsSparse(const std::string& path) {
+    struct stat s {};
+    return stat(path.c_str(), &s) != 0 || static_cast<std::uint64_t>(s.st_blocks) * 512 < static_cast<std::uint64_t>(s.st_size) / 2;
+  }
+
   std::shared_ptr<const elf::ElfFile> core_;
+  ReadAhead ahead_;
 };
 
 /// An unlinked file of mode 0600 that only this program can see.
