@@ -31,6 +31,8 @@ class Fingerprinter {
 
   /// O(rounds * (V + E)) of the component; at most `rounds` rounds. Several threads may ask, each for another component.
   [[nodiscard]] std::uint64_t Of(graph::NodeId component, int rounds);
+  /// The last colour of an object whose component was asked for: what it is in its structure, whatever the addresses.
+  [[nodiscard]] std::uint64_t ColourOf(graph::NodeId n) const noexcept { return colour_[n]; }
 
  private:
   [[nodiscard]] std::size_t CountColours(std::span<const graph::NodeId> members, std::vector<std::uint64_t>& table) const;

@@ -197,7 +197,7 @@ class GroupBuilder {
   void Name(Group& group) {
     const auto rank = [&](NodeId n) {
       return std::tuple(NameRank(excerpt_.types[excerpt_.type[n]], HasFinalizer(n)), std::string_view(excerpt_.types[excerpt_.type[n]].name),
-                        excerpt_.address[n]);
+                        fingerprinter_.ColourOf(n), excerpt_.address[n]);  // the same object of the structure in every process
     };
     const auto best_of = [&](NodeId component) {
       const std::span<const NodeId> members = excerpt_.components.Members(component);

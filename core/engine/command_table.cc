@@ -192,7 +192,7 @@ constexpr CommandRow kRows[] = {
      kLimit | kFailOn | kExpect | kBaseline,
      "Checks what a process must look like, several assertions at once. Exit 1 where one is violated, with the shortest path that keeps what should be gone; 3 "
      "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB. Objects that wait for the "
-     "collector are not gone. With --baseline an assertion that FILE has as violated, as it was typed, does not fail again.",
+     "collector are not gone. With --baseline an assertion that FILE has as violated, as it was typed, does not fail again, nor --max-unreachable for leaks that FILE has.",
      {"expect --gone app.Session --max-unreachable 0", "expect --max-count app.Node=100 --max-retained app.Cache=64M --format json"},
      {"no session is left, and no garbage waits", "limits on a type's objects and on what they alone keep alive, for a script"}},
     {"export",
@@ -735,7 +735,9 @@ Result<Request> Finish(Grammar& g, const CLI::App* command) {
     if (r.command == "sql" && command->count("--limit") == 0) r.limit = kUsualQueryRows;
   }
   r.color = g.raw.color;
-  if (r.output_file == "-") r.output_file.clear();  // standard output, as in most programs
+  // Standard output, as in most programs; by its other names it would be that of the process that reads the target.
+  for (const char* name : {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+    if (r.output_file == name) r.output_file.clear();
   r.format = g.raw.format == "json"     ? Format::kJson
              : g.raw.format == "sqlite" ? Format::kSqlite
              : g.raw.format == "jsonl"  ? Format::kJsonl

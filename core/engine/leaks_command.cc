@@ -83,7 +83,9 @@ class LeaksCommand {
         ++report_.groups_ignored;
       } else if (in_.baseline != nullptr && in_.baseline->Has(report::LeakFingerprint(Describe(g, i)))) {
         ++report_.groups_known;
+        report_.objects_known += g.objects;
       } else {
+        report_.objects_new += g.objects + g.held_objects;
         (g.definite ? definite : pending).push_back(i);
       }
     }

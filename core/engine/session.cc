@@ -111,7 +111,9 @@ struct Session::Impl {
       if (!read) return ReportError(read.error(), output);
       baseline.emplace(std::move(*read));
     }
-    if (Result<void> located = Locate(request, progress); !located) return ReportError(located.error(), output);
+    if (Result<void> located = Locate(request, progress); !located) {
+      return located.error().code == ErrorCode::kCancelled ? Interrupted(progress, output) : ReportError(located.error(), output);
+    }
     if (request.command == "stacks" || request.command == "value") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
     const bool nothing_left = !analysed && !runtime->state_lost.empty() && analysed.error().code == ErrorCode::kNotAnalysable;

@@ -74,6 +74,14 @@ std::string ModuleName(const std::string& path) {
   return name;
 }
 
+// "libsqlite3 sqlite3_errmsg": where the instruction lies, without version and offset. Of the interpreter no function: which are inlined differs from build to build.
+std::string NativePlace(const CrashFacts& c) {
+  const std::string module = ModuleName(c.module);
+  if (module.starts_with("python") || module.starts_with("libpython")) return "python";
+  const std::size_t colon = c.place.find(": ");
+  return colon == std::string::npos ? module : module + " " + c.place.substr(colon + 2, c.place.find('+', colon) - colon - 2);
+}
+
 bool IsOfSystem(const std::string& module) {
   const std::string name = ModuleName(module);
   return name == "libc" || name == "libpthread" || name.starts_with("ld-linux") || name == "ld" || name.starts_with("linux-vdso") || name == "[vdso]";
@@ -103,6 +111,7 @@ std::string CrashFingerprint(const CrashFacts& c, const std::vector<StackFrame>&
   const bool by_signal = c.kind == CrashFacts::Kind::kSignal;
   std::string text = fmt::format("crash{}{}", kSeparator, by_signal ? c.signal : 0);
   for (std::size_t i = 0; i < std::min(frames.size(), kCrashFrames); ++i) text += fmt::format("{}{} {}", kSeparator, frames[i].qualified_name, LastPart(frames[i].file));
+  if (!frames.empty() && by_signal && !c.sent_itself) text += fmt::format("{}in {}", kSeparator, NativePlace(c));
   if (frames.empty() && by_signal) {
     text += fmt::format("{}native {}", kSeparator, ModuleName(c.program));
     for (const CrashFunction& f : c.native) text += fmt::format("{}{} {}", kSeparator, f.function, ModuleName(f.module));

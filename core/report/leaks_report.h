@@ -81,6 +81,8 @@ struct LeaksReport {
   std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
   std::uint64_t groups_known = 0;    // left out by --baseline
+  std::uint64_t objects_known = 0;   // in the structures of these, without what hangs on them
+  std::uint64_t objects_new = 0;     // in the structures of the others, with what hangs on them: tracked or not
   bool everything = false;           // --limit 0: no list is cut short
   bool legacy_instances = false;     // the interpreter never frees cycles with __del__ (2.7)
   std::vector<LeakGroup> groups;     // definite first, then by bytes and count

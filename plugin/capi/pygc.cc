@@ -23,6 +23,7 @@ using pygc::worker::WorkerClient;
 using pygc::worker::WorkerEvent;
 
 struct pygc_session {
+  std::string program;  // of the worker; empty: beside this library
   std::unique_ptr<WorkerClient> client;
   pygc::worker::TargetDescription target;
   ServedDescription served;
@@ -55,6 +56,7 @@ pygc_session* Open(const char* program, char* line) noexcept {
       return nullptr;
     }
     auto session = std::make_unique<pygc_session>();
+    session->program = options.program;
     session->client = std::move(*started);
     session->target.why_none = "no target was set";
     return session.release();
@@ -80,6 +82,15 @@ void Quietly(const F& f) noexcept {
     f();
   } catch (const std::exception&) {
   }
+}
+
+// self-test starts other programs and looks at the machine: in a worker that has seen no dump and is not confined.
+void RenewForSelfTest(pygc_session* session, std::size_t word_count, const char* const* words) {
+  if (word_count == 0 || Text(words[0]) != "self-test") return;
+  pygc::worker::WorkerOptions options;
+  options.program = session->program;
+  auto started = WorkerClient::Start(options);
+  if (started) session->client = std::move(*started);
 }
 
 void NewTarget(pygc_session* session, TargetRoute route) {
@@ -134,8 +145,8 @@ int pygc_abi(void) { return PYGC_ABI; }
 int pygc_command(size_t index, const char** name, const char** summary) {
   const auto commands = pygc::engine::Commands();
   if (index >= commands.size()) return 0;
-  *name = commands[index].name.data();  // literals of the command table: each ends with a NUL
-  *summary = commands[index].summary.data();
+  if (name != nullptr) *name = commands[index].name.data();  // literals of the command table: each ends with a NUL
+  if (summary != nullptr) *summary = commands[index].summary.data();
   return 1;
 }
 
@@ -193,6 +204,7 @@ void pygc_set_no_target(pygc_session* session, const char* reason) {
 }
 
 void pygc_set_memory(pygc_session* session, const pygc_memory* memory) {
+  if (memory == nullptr) return;
   Quietly([&] {
     if (session->target.route == TargetRoute::kNone) NewTarget(session, TargetRoute::kServed);
     session->target.can_serve = true;
@@ -229,6 +241,7 @@ void pygc_set_output(pygc_session* session, const char* host, unsigned columns, 
 int pygc_run(pygc_session* session, size_t word_count, const char* const* words, const pygc_callbacks* callbacks, void* user) {
   try {
     static constexpr pygc_callbacks kNone{};
+    RenewForSelfTest(session, word_count, words);
     CallbackHost host(*session, callbacks != nullptr ? *callbacks : kNone, user);
     return RunCommand(*session->client, RequestOf(*session, word_count, words), host);
   } catch (const std::exception&) {
@@ -240,6 +253,7 @@ int pygc_run(pygc_session* session, size_t word_count, const char* const* words,
 int pygc_begin(pygc_session* session, size_t word_count, const char* const* words) {
   try {
     session->cancelled = session->killed = false;
+    RenewForSelfTest(session, word_count, words);
     return session->client->Begin(RequestOf(*session, word_count, words)) ? 0 : 6;
   } catch (const std::exception&) {
     return 6;

@@ -37,11 +37,11 @@ namespace {
 /// The workers of one debugger, one for each process that was asked about.
 class Workers {
  public:
-  /// A worker for the process with LLDB's unique id `process` (0: none), started where there is none that is fit for use.
-  Result<worker::WorkerClient*> For(std::uint32_t process) {
+  /// A worker for the process with LLDB's unique id `process` (0: none), started where there is none that is fit for use. `fresh`: one that has seen no dump.
+  Result<worker::WorkerClient*> For(std::uint32_t process, bool fresh = false) {
     const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const Kept& k) { return k.process == process; });
     if (found != kept_.end()) {
-      if (found->client->is_alive() && !found->client->is_busy()) return found->client.get();
+      if (!fresh && found->client->is_alive() && !found->client->is_busy()) return found->client.get();
       kept_.erase(found);
     }
     auto started = worker::WorkerClient::Start({});
@@ -204,7 +204,7 @@ class PygcCommand final : public lldb::SBCommandPluginInterface {
     lldb::SBProcess process = debugger.GetSelectedTarget().GetProcess();
     request.words = WithAddresses(std::move(request.words), process.GetSelectedThread().GetSelectedFrame());
     const bool has_target = request.target.route != worker::TargetRoute::kNone;
-    const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0);
+    const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0, command_ == "self-test");
     if (!client) return Fails(result, "pygc: " + client.error().message);
     const bool quiet = std::find(request.words.begin(), request.words.end(), "--quiet") != request.words.end();
     LldbHost host(debugger, process, quiet);

@@ -85,6 +85,13 @@ void TakeRegisters(target::Process& process, HostLink& host) {
   }
 }
 
+// A descriptor by the name that the host's user gave it (`-o >(gzip > r.gz)` of a shell is /dev/fd/63) is the host's, not this process's.
+std::string HostsFile(const std::string& path) {
+  for (const std::string_view own : {"/dev/fd/", "/proc/self/fd/"})
+    if (path.starts_with(own)) return fmt::format("/proc/{}/fd/{}", getppid(), path.substr(own.size()));
+  return path == "/dev/stderr" ? fmt::format("/proc/{}/fd/2", getppid()) : path;
+}
+
 // Compares some dozens of places with what the debugger reads there: a core file that was replaced after the debugger opened it must not be taken for it.
 bool SameMemory(const target::MemoryImage& image, HostLink& host) {
   constexpr std::size_t kPlaces = 32;
@@ -198,8 +205,9 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
   try {
     LinkOutput output(host);
     if (!request.working_directory.empty()) (void)!chdir(request.working_directory.c_str());
-    const Result<engine::Request> command = engine::ParseCommandLine(request.words, request.standalone);
+    Result<engine::Request> command = engine::ParseCommandLine(request.words, request.standalone);
     if (!command) return engine::ReportError(command.error(), output);
+    command->output_file = HostsFile(command->output_file);
     if (command->show_help || command->show_version) {
       host.Out(command->show_help ? command->help_text : fmt::format("pygc {}\n", BuildVersion()));
       return 0;

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import signal
 import subprocess
 import sys
@@ -419,6 +420,14 @@ def with_baseline(out, inputs):
     check(ran.returncode == 1 and ran.stdout.count(b"NEW ") == 2, "two crashes are new: exit %d: %s" % (ran.returncode, ran.stdout))
     core = os.path.join(whole, "core.stopped-garbage.0")
     check(process.pygc("-c", core, "leaks").code == 1 and process.pygc("-c", core, "leaks", "--baseline", path).code == 0, "the same file for `pygc leaks`")
+    tree = os.path.join(inputs, "core.null-tree.0")
+    check(process.pygc("-c", tree, "expect", "--max-unreachable", "0").code == 1 and process.pygc("-c", tree, "expect", "--max-unreachable", "0", "--baseline", path).code == 0,
+          "the same file for `pygc expect`")
+    pipe = os.path.join(out, "pipe")
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        run([tree, "--markdown", pipe, "--fail-on", "never"])
+        check(stat.S_ISFIFO(os.stat(pipe).st_mode) and b"| severity |" in reader.communicate(timeout=60)[0], "a pipe is written into")
 
 
 def exits(folder, cores):

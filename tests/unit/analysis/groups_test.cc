@@ -90,6 +90,21 @@ TEST_CASE("equal structures are one group with a count, whatever their addresses
         "  a .closed m .__self__\n");
 }
 
+TEST_CASE("of several cycles in one structure the same is told, whichever object lies first") {
+  const auto cycle_of = [](const std::string& source) {
+    const Grouped g = GroupsOf(source);
+    REQUIRE(g.groups.groups.size() == 1);
+    std::vector<std::string> labels;
+    for (const CycleStep& step : g.groups.groups[0].cycle) labels.push_back(g.excerpt.label_texts[step.label]);
+    std::sort(labels.begin(), labels.end());
+    return labels;
+  };
+  const std::string a = "a:N -> .p b\n", b = "b:N -> .q a, .r c\n", c = "c:N -> .s b\n";
+  const std::vector<std::string> told = cycle_of(a + b + c);
+  CHECK(told.size() == 2);
+  for (const std::string& other : {a + c + b, b + a + c, b + c + a, c + a + b, c + b + a}) CHECK(cycle_of(other) == told);
+}
+
 TEST_CASE("other types, shapes or labels make other groups") {
   CHECK(GroupsOf("a:list -> [0] a\nb:dict -> [0] b\n").groups.groups.size() == 2);
   CHECK(GroupsOf("a:list -> [0] a\nb:list -> [1] b\n").groups.groups.size() == 2);

@@ -91,7 +91,9 @@ TEST_CASE("other leaks have other fingerprints: type, attribute, reason, common 
 TEST_CASE("a crash keeps its fingerprint over line shifts and folders, and has another in another function or by another signal") {
   const std::vector<StackFrame> frames = {{"f", "A.f", "/srv/one/app.py", 10, {}, {}}, {"main", "main", "/srv/one/app.py", 90, {}, {}}};
   std::vector<StackFrame> shifted = {{"f", "A.f", "/opt/two/app.py", 14, {}, {}}, {"main", "main", "/opt/two/app.py", 99, {}, {}}};
-  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), frames) == CrashFingerprint(BySignal(11, "/lib/y.so"), shifted));
+  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), frames) == CrashFingerprint(BySignal(11, "/usr/lib/x.so.6"), shifted));
+  CHECK(CrashFingerprint(BySignal(11, "/lib/x.so"), frames) != CrashFingerprint(BySignal(11, "/lib/y.so"), frames));
+  CHECK(CrashFingerprint(BySignal(11, "/usr/bin/python3.11"), frames) == CrashFingerprint(BySignal(11, "/lib/libpython3.12.so.1.0"), frames));
   CHECK(CrashFingerprint(BySignal(6), frames) != CrashFingerprint(BySignal(11), frames));
   shifted[0].qualified_name = "A.g";
   CHECK(CrashFingerprint(BySignal(11), frames) != CrashFingerprint(BySignal(11), shifted));

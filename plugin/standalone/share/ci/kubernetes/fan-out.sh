@@ -8,7 +8,8 @@ set -eu
 : "${SOURCE:?where the cores are, for example store:crash-cores}" "${RESULTS:?where the reports go}"
 SHARD=${SHARD:-${JOB_COMPLETION_INDEX:-0}} SHARDS=${SHARDS:-1} WORK=${WORK:-/work}
 list=$WORK/list
-rclone lsf --files-only --recursive "$SOURCE" | LC_ALL=C sort >"$list"
+rclone lsf --files-only --recursive "$SOURCE" >"$list.unsorted"    # a failure ends it here
+LC_ALL=C sort "$list.unsorted" >"$list"
 number=0 failed=0
 while IFS= read -r name; do
   number=$((number + 1))
