@@ -16,7 +16,7 @@ using cpython::Field;
 
 namespace {
 
-constexpr std::size_t kMaxMro = 512, kMaxClassic = 256;
+constexpr std::size_t kMaxClassic = 256;
 constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 40;
 
 }  // namespace

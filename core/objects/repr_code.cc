@@ -235,7 +235,6 @@ void ReprWriter::Partial(Address object, const TypeFacts& type) {
 
 // CPython: EnumType.__repr__, Lib/enum.py: <enum 'Color'>, <flag 'Perm'> (3.11+).
 void ReprWriter::EnumType(Address object, const TypeFacts&) {
-  constexpr std::size_t kMaxMro = 512;
   const TypeFacts* const self = t_.reader.Type(object);
   if (self == nullptr) return Unreadable();
   bool flag = false;

@@ -13,7 +13,7 @@ using cpython::Field;
 
 namespace {
 
-constexpr std::size_t kMaxMro = 512, kMaxFields = 4096, kMaxCounted = 1u << 20;
+constexpr std::size_t kMaxFields = 4096, kMaxCounted = 1u << 20;
 
 /// Where a library lies does not matter: only the last part of its path.
 bool EndsIn(const std::string& file, std::string_view name) {

@@ -32,6 +32,9 @@ struct ReprTarget {
 /// The name of a type without its module: "OrderedDict" of "collections.OrderedDict".
 inline std::string_view LastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 
+/// Classes that a lookup of an attribute goes through at most.
+inline constexpr std::size_t kMaxMro = 512;
+
 class ReprWriter {
  public:
   using Writer = void (ReprWriter::*)(Address, const TypeFacts&);
