@@ -18,15 +18,16 @@ namespace {
 using heap::NodeId;
 using objects::TypeFacts;
 
-constexpr std::size_t kLookAhead = 16;            // objects between the first sight of one and its decoding
-constexpr std::size_t kTableAfter = 8;            // of these, before its table is asked for
-constexpr std::size_t kBatchReferents = 256;      // references whose targets are looked up together
+constexpr std::size_t kOwnersAhead = 16;          // objects between the first sight of one and its decoding
+constexpr std::size_t kOwnersTableAfter = 8;      // of these, before its table is asked for
+constexpr std::size_t kBatchOwned = 256;          // references whose targets are looked up together
 constexpr std::uint64_t kMinBudget = 1u << 22;    // references that any memory is believed to hold
 constexpr std::uint32_t kMaxEdges = 0xFFFFFFF0u;  // of one block
 
 class Adder {
  public:
-  Adder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const Limits& limits, ProgressSink& progress, heap::HeapSnapshot& heap)
+  Adder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const Limits& limits, ProgressSink& progress,
+        heap::HeapSnapshot& heap)
       : reader_(reader), memory_(reader.process().memory), ownership_(ownership), limits_(limits), progress_(progress), heap_(heap) {}
 
   Result<void> Run() {
@@ -39,8 +40,10 @@ class Adder {
         pieces_.size(), threads, [&](std::size_t piece, unsigned) { return Read(piece); },
         [&](std::size_t pieces) { return progress_.Update("reading what objects own beside", pieces, pieces_.size()); });
     if (too_many_) {
-      heap_.coverage.notes.push_back(fmt::format("references that no traversal visits (keys of dicts) are left out: more than {}, which {} bytes of memory can hold, so dicts share their tables",
-                                                 most_, bytes_));
+      heap_.coverage.notes.push_back(
+          fmt::format("references that no traversal visits (keys of dicts) are left out: more than {}, which {} bytes of memory can hold, so dicts "
+                      "share their tables",
+                      most_, bytes_));
       return {};
     }
     if (!done) return Fail(ErrorCode::kCancelled, "stopped while reading what objects own");
@@ -87,16 +90,18 @@ class Adder {
     const auto end = static_cast<NodeId>(block.first_node + block.offsets.size() - 1);
     std::vector<Candidate> candidates;
     heap_.index.ForEach(block.first_node, end, [&](NodeId n, Address object) {
-      if (const TypeFacts* const type = types_[heap_.type[n]]; type != nullptr && !(heap_.flags[n] & heap::kFault)) candidates.push_back({n, object, type});
+      if (const TypeFacts* const type = types_[heap_.type[n]]; type != nullptr && !(heap_.flags[n] & heap::kFault))
+        candidates.push_back({n, object, type});
     });
     Piece& piece = pieces_[number];
     Batch batch(heap_.index);
-    for (std::size_t i = 0; i < std::min(kLookAhead, candidates.size()); ++i) __builtin_prefetch(memory_.At(candidates[i].object, 0));
+    for (std::size_t i = 0; i < std::min(kOwnersAhead, candidates.size()); ++i) __builtin_prefetch(memory_.At(candidates[i].object, 0));
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      if (i + kLookAhead < candidates.size()) __builtin_prefetch(memory_.At(candidates[i + kLookAhead].object, 0));
-      if (i + kTableAfter < candidates.size()) reader_.PrefetchReferents(candidates[i + kTableAfter].object, *candidates[i + kTableAfter].type);
+      if (i + kOwnersAhead < candidates.size()) __builtin_prefetch(memory_.At(candidates[i + kOwnersAhead].object, 0));
+      if (i + kOwnersTableAfter < candidates.size())
+        reader_.PrefetchReferents(candidates[i + kOwnersTableAfter].object, *candidates[i + kOwnersTableAfter].type);
       ReadOne(candidates[i], piece, batch);
-      if (batch.numbers.size() >= kBatchReferents && !Resolve(batch, piece)) return false;
+      if (batch.numbers.size() >= kBatchOwned && !Resolve(batch, piece)) return false;
     }
     if (!Resolve(batch, piece)) return false;
     if (block.edges.size() + piece.targets.size() >= kMaxEdges) too_many_ = true;  // offsets have 32 bits
@@ -178,7 +183,8 @@ class Adder {
     std::size_t i = 0, j = 0, at_a = 0, at_b = 0;
     const auto take = [&out](const Piece& from, std::size_t& k, std::size_t& at) {
       const std::uint32_t count = from.counts[k++].references;
-      out.targets.insert(out.targets.end(), from.targets.begin() + static_cast<std::ptrdiff_t>(at), from.targets.begin() + static_cast<std::ptrdiff_t>(at + count));
+      out.targets.insert(out.targets.end(), from.targets.begin() + static_cast<std::ptrdiff_t>(at),
+                         from.targets.begin() + static_cast<std::ptrdiff_t>(at + count));
       out.counts.back().references += count;
       at += count;
     };
@@ -221,8 +227,8 @@ class Adder {
 
 }  // namespace
 
-Result<void> AddOwnedReferences(const objects::ObjectReader& reader, const objects::Ownership& ownership, const Limits& limits, ProgressSink& progress,
-                                heap::HeapSnapshot& heap) {
+Result<void> AddOwnedReferences(const objects::ObjectReader& reader, const objects::Ownership& ownership, const Limits& limits,
+                                ProgressSink& progress, heap::HeapSnapshot& heap) {
   return Adder(reader, ownership, limits, progress, heap).Run();
 }
 
