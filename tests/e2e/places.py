@@ -22,6 +22,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import core_editor  # noqa: E402
+import hosts  # noqa: E402
 import interpreters  # noqa: E402
 import lldb_host  # noqa: E402
 import process  # noqa: E402
@@ -564,8 +565,30 @@ int main(int argc, char **argv) {
 """
 
 
+def wrong_choice(report, choice, used):
+    """What is wrong about a report on a process with two CPythons, of which `choice` (None: either) was asked for."""
+    said = report["target"]["python"]
+    left = [library for version, library in used.items() if version != said]
+    if choice not in (None, said) or said not in used:
+        return ["takes %s, not %s" % (said, choice)]
+    wrong = []
+    if report["complete"] or not any(left[0] in m["what"] and m["remedy"] for m in report["missing"]):
+        wrong.append("nothing said of %s: %s" % (left[0], report["missing"]))
+    number = 1 + list(used).index(said)
+    groups = report["result"]["groups"]
+    if sum(g["objects"] for g in groups if g["type"] == "__main__.C%d" % number) < 100 * number - 1 or any(g["type"] == "__main__.C%d" % (3 - number) for g in groups):
+        wrong.append("%s: %s" % (said, [(g["type"], g["objects"]) for g in groups]))
+    return wrong
+
+
+def each(target, lines, _):
+    """Runs each line by itself, as its own process; what the last one that failed said."""
+    runs = [process.pygc(*(target + line.split()), timeout=600) for line in lines]
+    return next((r for r in reversed(runs) if r.code not in (0, 1, 3)), runs[-1])
+
+
 def both_used(place):
-    """A C program that uses two libpythons: one is analysed, the other named as not analysed, and --module chooses."""
+    """A C program that uses two libpythons: one is analysed, the other named as not analysed, and --module chooses; in every host, from a core and live."""
     other = next((i for i in interpreters.discover() if i.kind == "default" and i.shared and i.version[:3] == "3.1" and i.version != place.interpreter.version), None)
     if other is None or place.interpreter.version[0] == "2":
         return []
@@ -575,28 +598,31 @@ def both_used(place):
     used = {i.version: library_of(i) for i in (place.interpreter, other)}
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     child = subprocess.Popen([place.path("both")] + list(used.values()), stdout=subprocess.PIPE, env=env)
-    wrong, analysed = [], set()
+    wrong, results = [], {}
     try:
         if child.stdout.readline() != b"READY\n":
             raise process.CannotTest("the program did not start both")
-        for choice in [None] + list(used):
-            options = [] if choice is None else ["--module", "%s=%s" % (os.path.basename(used[choice]), used[choice])]
-            ran = process.pygc("-p", str(child.pid), *options, *LEAKS)
-            if ran.code not in (1, 3):
-                wrong.append("exit status %s: %s" % (ran.code, ran.tail()))
-                continue
-            report = json.loads(ran.out)
-            said = report["target"]["python"]
-            left = [library for version, library in used.items() if version != said]
-            if choice not in (None, said) or said not in used:
-                wrong.append("takes %s, not %s" % (said, choice))
-                continue
-            if report["complete"] or not any(left[0] in m["what"] and m["remedy"] for m in report["missing"]):
-                wrong.append("nothing said of %s: %s" % (left[0], report["missing"]))
-            number = 1 + list(used).index(said)
-            found = [g for g in report["result"]["groups"] if g["type"] == "__main__.C%d" % number]
-            if sum(g["objects"] for g in found) < 100 * number - 1 or any(g["type"] == "__main__.C%d" % (3 - number) for g in report["result"]["groups"]):
-                wrong.append("%s: %s" % (said, [(g["type"], g["objects"]) for g in report["result"]["groups"]]))
+        core = process.gcore(child.pid, place.folder)
+        choices = [None] + list(used)
+        asked = [("standalone, live", each, ["-p", str(child.pid)]), ("standalone, core", each, ["-c", core]),
+                 ("GDB, core", hosts.in_gdb, ["-c", core]), ("GDB, live", hosts.in_gdb, ["-p", str(child.pid)])]
+        if lldb_host.versions():
+            asked += [("LLDB, core", hosts.in_lldb, lldb_host.on_core(core)), ("LLDB, live", hosts.in_lldb, lldb_host.on_process(child.pid))]
+        for host, start, target in asked:
+            files = [place.path("both-%d.json" % n) for n in range(len(choices))]
+            modules = ["" if c is None else "--module %s=%s " % (os.path.basename(used[c]), used[c]) for c in choices]
+            ran = start(target, ["leaks --format json %s-o %s" % (m, f) for m, f in zip(modules, files)], place.folder)
+            for choice, path in zip(choices, files):
+                if not os.path.exists(path):
+                    wrong.append("%s, %s: wrote nothing: %s" % (host, choice, ran.tail()))
+                    continue
+                with open(path) as f:
+                    text = f.read()
+                os.remove(path)
+                report = json.loads(text)
+                wrong += ["%s, %s: %s" % (host, choice, w) for w in wrong_choice(report, choice, used)]
+                if results.setdefault(choice, process.result_bytes(text)) != process.result_bytes(text):
+                    wrong.append("%s, %s: another result than in the first host" % (host, choice))
         return wrong
     finally:
         child.kill()

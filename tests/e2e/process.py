@@ -69,12 +69,7 @@ class Program:
 
     def gcore(self):
         """Path of a core that gdb's gcore took; the process goes on."""
-        run = subprocess.run(["gcore", "-o", os.path.join(self.folder, "gcore"), str(self.pid)], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        path = os.path.join(self.folder, "gcore.%d" % self.pid)
-        if not os.path.exists(path):
-            raise CannotTest("gcore wrote no core: " + run.stdout.decode(errors="replace").strip()[-200:])
-        return path
+        return gcore(self.pid, self.folder)
 
     def kernel_core(self, pid, coredump_filter, signal_name="ABRT"):
         """Path of the core that the kernel writes of twin `pid`, which dies of it."""
@@ -120,6 +115,15 @@ class Program:
 
     def __exit__(self, *what):
         self.close()
+
+
+def gcore(pid, folder):
+    """Path of a core of process `pid` in `folder` that gdb's gcore took; the process goes on."""
+    ran = run(["gcore", "-o", os.path.join(folder, "gcore"), str(pid)])
+    path = os.path.join(folder, "gcore.%d" % pid)
+    if not os.path.exists(path):
+        raise CannotTest("gcore wrote no core: " + ran.tail())
+    return path
 
 
 class Result:
