@@ -67,6 +67,9 @@ function(pygc_compile_fast TARGET)
   endif()
 endfunction()
 
+# Everything that the sanitizers' run of the tests needs: unit tests, property tests and the replay of the fuzzers' corpora.
+add_custom_target(core_tests)
+
 # pygc_add_unit_tests(core/base [LINK libs...]): tests/unit/<folder>/*_test.cc become one doctest program, ctest label unit.
 function(pygc_add_unit_tests LAYER)
   cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
@@ -78,6 +81,8 @@ function(pygc_add_unit_tests LAYER)
   add_executable(unit_${name} ${sources} $<TARGET_OBJECTS:pygc_doctest_main>)
   target_link_libraries(unit_${name} PRIVATE pygc_${name} pygc_test_support ${ARG_LINK})
   pygc_compile_fast(unit_${name})
+  set_target_properties(unit_${name} PROPERTIES UNITY_BUILD ${PYGC_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+  add_dependencies(core_tests unit_${name})
   add_test(NAME unit.${name} COMMAND unit_${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()

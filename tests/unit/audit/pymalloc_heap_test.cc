@@ -7,7 +7,7 @@
 
 #include "tests/support/python_heap.h"
 
-namespace pygc::audit {
+namespace pygc::audit::pymalloc_heap_test {
 namespace {
 
 using cpython::Constant;
@@ -148,4 +148,4 @@ TEST_CASE("arenas that cannot be are no arenas") {
 }
 
 }  // namespace
-}  // namespace pygc::audit
+}  // namespace pygc::audit::pymalloc_heap_test

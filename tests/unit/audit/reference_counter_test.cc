@@ -13,7 +13,7 @@
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
 
-namespace pygc::audit {
+namespace pygc::audit::reference_counter_test {
 namespace {
 
 using analysis::CountFindingKind;
@@ -372,4 +372,4 @@ TEST_CASE("a leaked cycle is lost, its head the object whose count is too high; 
 }
 
 }  // namespace
-}  // namespace pygc::audit
+}  // namespace pygc::audit::reference_counter_test

@@ -12,7 +12,7 @@
 
 #include "core/disasm/instruction_stream.h"
 
-namespace pygc::machine::test {
+namespace pygc::machine::forms {
 
 /// What two instructions of one form have in common.
 inline std::string FormOf(const disasm::Instruction& i) {
@@ -138,4 +138,4 @@ class EveryForm {
   std::vector<EncodedForm> encodings_;
 };
 
-}  // namespace pygc::machine::test
+}  // namespace pygc::machine::forms

@@ -15,6 +15,7 @@ using cpython::Field;
 using cpython::Struct;
 using test::PythonHeap;
 
+namespace mutation_test {
 namespace {
 
 std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
@@ -167,3 +168,5 @@ TEST_CASE("damaged heaps of every release are read without a fault") {
     }
   }
 }
+
+}  // namespace mutation_test

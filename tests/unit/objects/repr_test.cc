@@ -12,6 +12,7 @@ using namespace pygc::objects;
 using cpython::Field;
 using test::PythonHeap;
 
+namespace repr_test {
 namespace {
 
 struct Reading {
@@ -104,3 +105,5 @@ TEST_CASE("damage is said, not followed") {
     CHECK(r.repr.Of(0x10).text == "<unreadable>");
   });
 }
+
+}  // namespace repr_test

@@ -7,6 +7,7 @@
 using namespace pygc;
 using namespace pygc::report;
 
+namespace export_graph_test {
 namespace {
 
 // 0 Node <-> 1 dict (unreachable), 1 -> 2; 3 module holds 2 and 2 holds 3; 4 only a count holds.
@@ -135,3 +136,5 @@ TEST_CASE("a drawing keeps to its limits, and looks for referrers too") {
   CHECK_FALSE(Contains(heap.Dot({0, 1, 2}, {3, 10, 2}), "n2"));
   CHECK(heap.Dot({}).find("->") == std::string::npos);
 }
+
+}  // namespace export_graph_test

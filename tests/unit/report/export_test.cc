@@ -13,6 +13,7 @@
 using namespace pygc;
 using namespace pygc::report;
 
+namespace export_test {
 namespace {
 
 struct Directory {
@@ -274,3 +275,5 @@ TEST_CASE("JSON lines end quietly when nobody reads any more") {
       heap.Input(), [&](std::string_view) { return ++calls < 2; }, progress));
   CHECK(calls == 2);
 }
+
+}  // namespace export_test

@@ -17,6 +17,7 @@ using pygc::test::kNodes;
 using pygc::test::SourcesOf;
 using pygc::test::SqlHeap;
 
+namespace sql_test {
 namespace {
 
 std::string CellOf(const SqlValue& v) {
@@ -214,3 +215,5 @@ TEST_CASE("CSV: quotes where they are needed, no control characters of the targe
   r.rows = {{SqlValue::Integer(-1), SqlValue::Text("say \"x\"")}, {SqlValue{}, SqlValue::Text("two\nlines")}, {SqlValue::Text(" led"), SqlValue::Text("\x1b[2J")}};
   CHECK(WriteCsv(r) == "a,\"b,c\"\n-1,\"say \"\"x\"\"\"\n,\"two\nlines\"\n\" led\",\\x1b[2J\n");
 }
+
+}  // namespace sql_test

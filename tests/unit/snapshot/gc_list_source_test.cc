@@ -5,7 +5,7 @@
 #include "core/snapshot/object_source.h"
 #include "tests/support/fake_process.h"
 
-namespace pygc::snapshot {
+namespace pygc::snapshot::gc_list_source_test {
 namespace {
 
 constexpr Address kHeads = 0x10000;  // generation heads, 0x20 apart
@@ -493,4 +493,4 @@ TEST_CASE("following the lists can be cancelled") {
 }
 
 }  // namespace
-}  // namespace pygc::snapshot
+}  // namespace pygc::snapshot::gc_list_source_test

@@ -6,7 +6,7 @@
 #include "core/snapshot/stray_objects.h"
 #include "tests/support/fake_process.h"
 
-namespace pygc::snapshot {
+namespace pygc::snapshot::stray_objects_test {
 namespace {
 
 constexpr Address kHeap = 0x200000;  // PyGC_Heads of objects, 0x40 apart; a pool of 16 KiB begins here
@@ -169,4 +169,4 @@ TEST_CASE("the more memory there is, the more objects are found") {
 }
 
 }  // namespace
-}  // namespace pygc::snapshot
+}  // namespace pygc::snapshot::stray_objects_test

@@ -8,7 +8,7 @@
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
 
-namespace pygc::snapshot {
+namespace pygc::snapshot::traverse_check_test {
 namespace {
 
 using cpython::Field;
@@ -176,4 +176,4 @@ TEST_CASE("a comparison that is stopped says so and keeps what it has") {
 }
 
 }  // namespace
-}  // namespace pygc::snapshot
+}  // namespace pygc::snapshot::traverse_check_test
