@@ -738,6 +738,8 @@ Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limi
   if (counts && snapshot::LostMemory(input.reader.process())) {
     counts->memory_lost = true;
     counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
+  } else if (counts && input.reader.process().LostStacks()) {
+    counts->surplus_doubts.push_back("the stacks of threads are missing, and functions in C hold references there, so a count that is higher than those found may be right");
   }
   return counts;
 }

@@ -18,6 +18,12 @@ bool Process::LostMemory() const noexcept {
   return std::any_of(missing_ranges.begin(), missing_ranges.end(), [](const MissingRange& m) { return m.use != MissingUse::kUnknown; });
 }
 
+bool Process::LostStacks() const noexcept {
+  return std::any_of(threads.begin(), threads.end(), [this](const Thread& t) {
+    return t.has_registers && std::any_of(missing_ranges.begin(), missing_ranges.end(), [&t](const MissingRange& m) { return m.range.Contains(t.stack_pointer()); });
+  });
+}
+
 bool Process::LostHeap() const noexcept {
   return std::any_of(missing_ranges.begin(), missing_ranges.end(), [](const MissingRange& m) { return m.use == MissingUse::kUsed; });
 }

@@ -87,7 +87,9 @@ struct Process {
 
   /// True where memory is missing that the process is known to have used, be it a stack only: references may be in it.
   [[nodiscard]] bool LostMemory() const noexcept;
-  /// The same beside stacks: objects and lists may be in it.
+  /// True where a thread's stack pointer leads into memory that is missing: what that stack holds is not known.
+  [[nodiscard]] bool LostStacks() const noexcept;
+  /// LostMemory() beside stacks: objects and lists may be in it.
   [[nodiscard]] bool LostHeap() const noexcept;
 
   /// The module that maps `a`, or nullptr.

@@ -244,6 +244,20 @@ TEST_CASE("memory that is searched: registers and tagged words count as possible
   });
 }
 
+TEST_CASE("where a thread's stack is missing nothing is called lost: it may be held there") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address object = python.List({});
+    python.Track(object);
+    SetRefcount(python, object, 1);
+    python.fake().AddThread(1, kNative + 0x4000);
+    python.fake().AddMissing({kNative, kNative + 0x10000}, target::MissingReason::kUnreadable);
+    const Audited a(python);
+    CHECK(a.Verdict(object).empty());
+    CHECK(a.audit.surplus_doubts.size() == 1);
+    CHECK(!a.audit.memory_lost);  // the heap is there: freed memory can be told
+  });
+}
+
 TEST_CASE("native blocks hold what they point to only where something real leads to them") {
   OnEveryLayout([](PythonHeap& python) {
     if (python.layout().flavor.trace_refs) return;
