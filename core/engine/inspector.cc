@@ -232,11 +232,17 @@ void Inspector::AppendReferrer(Address object, const analysis::Referrer& referre
   }
 }
 
-void Inspector::AppendRoots(Address object, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const {
+bool Inspector::IsStaticType(Address object) const {
+  const objects::TypeFacts* const facts = FactsOf(object);
+  const objects::TypeFacts* const type = facts != nullptr && facts->is_type_object ? in_.reader.Type(object) : nullptr;
+  return type != nullptr && !type->is_heap_type;
+}
+
+void Inspector::AppendRoots(Address object, bool of_static_type, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const {
   if (in_.roots == nullptr) return;
   for (const heap::Root& root : in_.roots->roots) {
-    // Modules are held by sys.modules, and their dicts by them: those are edges of the graph already.
-    if (root.object != object || root.kind == heap::RootKind::kModule) continue;
+    // Modules are held by sys.modules, and their dicts by them; so are the fields of a static type by the type: those are edges of the graph already.
+    if (root.object != object || root.kind == heap::RootKind::kModule || (of_static_type && root.kind == heap::RootKind::kStatic)) continue;
     ++*count;
     if (rows.size() >= max) continue;
     report::ReferenceRow& row = rows.emplace_back();
@@ -250,13 +256,15 @@ std::vector<report::ReferenceRow> Inspector::Referrers(Address object, std::uint
   std::vector<report::ReferenceRow> rows;
   *count = 0;
   const heap::NodeId node = in_.heap.index.Find(object);
+  bool of_static_type = false;
   if (node != heap::kNoNode) {
     for (const analysis::Referrer& referrer : ReferrersOf(in_, node)) {
       *count += referrer.references;
       if (rows.size() < max) AppendReferrer(object, referrer, max, rows);
+      of_static_type = of_static_type || IsStaticType(in_.heap.AddressOf(referrer.node));
     }
   }
-  AppendRoots(object, max, count, rows);
+  AppendRoots(object, of_static_type, max, count, rows);
   return rows;
 }
 

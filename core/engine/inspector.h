@@ -37,7 +37,8 @@ class Inspector {
   void AddCodeDetails(report::ObjectCard& card) const;
   void AddGeneratorDetails(report::ObjectCard& card) const;
   void AddTraceback(report::ObjectCard& card) const;
-  void AppendRoots(Address object, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const;
+  [[nodiscard]] bool IsStaticType(Address object) const;
+  void AppendRoots(Address object, bool of_static_type, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const;
   void AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const;
   [[nodiscard]] report::ReferenceRow RowOf(Address other, std::string label) const;
   [[nodiscard]] objects::ReprLimits LimitsOfValue() const;

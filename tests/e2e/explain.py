@@ -312,6 +312,9 @@ def check_owners(live):
         if name in ("only key", "key of two", "key beside a number"):
             which = {"only key": "ONLY_KEY", "key of two": "FIRST"}.get(name, "MIXED")
             wrong += differ("references to the " + name, str(card["references_found"]), live.ask("count(%r)" % which))
+    for tuple_of in ("int.__mro__", "OSError.__bases__"):    # a static type's field is one reference: not the type's and a root's
+        card = live.reports("show " + hex(int(live.ask("id(%s)" % tuple_of))))[0]["objects"][0]
+        wrong += differ("references to %s" % tuple_of, [o["label"] for o in card["owners"]], ["tp_mro" if "mro" in tuple_of else "tp_bases"])
     return wrong
 
 
