@@ -20,6 +20,7 @@ std::uint64_t StableHash(std::string_view text) noexcept {
 
 Fingerprinter::Fingerprinter(const heap::Excerpt& excerpt) : excerpt_(excerpt), colour_(excerpt.size()), next_(excerpt.size()) {
   for (const heap::TypeRecord& type : excerpt.types) type_hash_.push_back(StableHash(type.name));
+  for (const std::string& name : excerpt.code_names) name_hash_.push_back(name.empty() ? 0 : StableHash(name));
   for (const std::string& label : excerpt.label_texts) label_hash_.push_back({Mix(StableHash(label)), Mix(StableHash(label) + 1)});
 }
 
@@ -43,6 +44,9 @@ std::size_t Fingerprinter::CountColours(std::span<const NodeId> members, std::ve
 std::uint64_t Fingerprinter::Of(NodeId component, int rounds) {
   const std::span<const NodeId> members = excerpt_.components.Members(component);
   for (const NodeId n : members) colour_[n] = type_hash_[excerpt_.type[n]];
+  if (name_hash_.size() > 1) {
+    for (const NodeId n : members) colour_[n] ^= name_hash_[excerpt_.code_name[n]];
+  }
   thread_local std::vector<std::uint64_t> table;  // keeps its memory from component to component
   const auto count_colours = [&] { return CountColours(members, table); };
   // Telling when a round has told nothing more apart takes a count; for very large components a few rounds are cheaper than knowing.

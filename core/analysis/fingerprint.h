@@ -22,8 +22,8 @@ namespace pygc::analysis {
   return x ^ x >> 28;
 }
 
-/// Fingerprints components of one excerpt by colour refinement (Weisfeiler and Leman 1968): every object starts with the colour of its type, and
-/// takes in each round the colours that its labelled references inside the component lead to, and those that lead to it, until a round tells no more
+/// Fingerprints components of one excerpt by colour refinement (Weisfeiler and Leman 1968): every object starts with the colour of its type (a
+/// function, generator or frame: of its type and its name in the source), and takes in each round the colours that its labelled references inside the component lead to, and those that lead to it, until a round tells no more
 /// objects apart.
 class Fingerprinter {
  public:
@@ -38,7 +38,7 @@ class Fingerprinter {
   [[nodiscard]] std::size_t CountColours(std::span<const graph::NodeId> members, std::vector<std::uint64_t>& table) const;
 
   const heap::Excerpt& excerpt_;
-  std::vector<std::uint64_t> type_hash_;
+  std::vector<std::uint64_t> type_hash_, name_hash_;  // name_hash_[0]: 0
   struct LabelHashes {
     std::uint64_t forward, backward;  // mixed for either end of a reference
   };

@@ -1,6 +1,6 @@
 // Equal leaked structures as one group: a thousand leaked requests are one line with a count.
 // A structure is a strongly connected component of the unreachable part (or, where something without a cycle lies in gc.garbage, that object), and
-// what only hangs on it. Structures are equal when types, shape and edge labels are. Pure function of snapshot, verdict and excerpt; no texts, no
+// what only hangs on it. Structures are equal when types, shape, edge labels and the names of functions are. Pure function of snapshot, verdict and excerpt; no texts, no
 // memory.
 #pragma once
 

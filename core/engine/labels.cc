@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/objects/code_names.h"
 #include "core/objects/offsets.h"
 #include "core/objects/values.h"
 #include "core/report/escape.h"
@@ -147,6 +148,28 @@ std::string Labels::NamesOf(const std::vector<Address>& objects, const std::stri
   return out;
 }
 
+std::string Labels::CodeNameOfAll(const std::vector<Address>& objects, const std::string& type) const {
+  constexpr std::size_t kLookedAt = 1000;
+  std::string name;
+  for (std::size_t i = 0; i < std::min(objects.size(), kLookedAt); ++i) {
+    std::string next = objects::CodeNameOf(reader_, objects[i], type);
+    if (next.empty() || (i > 0 && next != name)) return {};
+    name = std::move(next);
+  }
+  return name;
+}
+
+// HEURISTIC: a name that the interpreter interned is one that the source spells: names and name-like constants are, what a program reads is not unless it asks for
+// it. One character does not count: those are shared, whoever made them. A wrong yes: a fingerprint that another run does not have; a wrong no: two leaks with one.
+std::string Labels::ProgramKey(Address key) const {
+  const objects::Offsets offsets(layout());
+  if (!objects::Values(reader_.process().memory, offsets, reader_.runtime().lookdict).IsInterned(key)) return {};
+  const std::string text = reader_.Text(key, kMaxKey + 1).value_or("");
+  const auto of_name = [](char c) { return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const bool is_name = text.size() > 1 && text.size() <= kMaxKey && !(text[0] >= '0' && text[0] <= '9') && std::all_of(text.begin(), text.end(), of_name);
+  return is_name ? text : "";
+}
+
 std::string Labels::FreeVariable(Address function, std::uint64_t index) const {
   const Address code = PointerIn(function, Field::PyFunctionObject_func_code);
   if (code == 0) return {};
@@ -173,6 +196,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   step.address = from;
   step.type = TypeName(from);
   step.name = NameOf(from, step.type);
+  step.code_name = objects::CodeNameOf(reader_, from, step.type);
   const objects::TypeFacts* facts = FactsOf(from);
   if (facts == nullptr) return step;
   std::vector<LabelledReferent> referents;
@@ -187,6 +211,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   if (best == nullptr) return step;
   step.kind = KindOf(*best);
   step.label = reader_.LabelText(*best);
+  if (best->key != 0 && (best->kind == SlotKind::kDictValue || best->kind == SlotKind::kDictKey)) step.program_key = ProgramKey(best->key);
   switch (best->kind) {
     case SlotKind::kDictKey:  // no key that leads to it
       if (report::CodePoints(reader_.Text(best->key, kMaxKey + 1).value_or("")) > kMaxKey) step.label = fmt::format("key '{}…'", reader_.Text(best->key, kMaxKey).value_or(""));

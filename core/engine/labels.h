@@ -24,6 +24,8 @@ class Labels {
   [[nodiscard]] std::string NameOf(Address object, const std::string& type) const;
   /// The names of several objects of one type: the one that all have, or the first few different ones; empty where they have none.
   [[nodiscard]] std::string NamesOf(const std::vector<Address>& objects, const std::string& type) const;
+  /// objects::CodeNameOf() of several objects of one type, where it is the same for all; empty otherwise.
+  [[nodiscard]] std::string CodeNameOfAll(const std::vector<Address>& objects, const std::string& type) const;
   /// The closed path `objects` (each refers to the next, the last to the first) as a cycle with labels,
   /// turned so that an object of `type` comes first.
   [[nodiscard]] report::Cycle CycleOf(const std::vector<Address>& objects, const std::string& type) const;
@@ -34,6 +36,7 @@ class Labels {
 
  private:
   [[nodiscard]] report::CycleStep Step(Address from, Address to) const;
+  [[nodiscard]] std::string ProgramKey(Address key) const;
   void NameClosures(report::Cycle& steps, bool closed) const;
   void HideKeys(report::Cycle& steps) const;
   [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;

@@ -168,6 +168,7 @@ class LeaksCommand {
     std::vector<Address> heads;
     for (const graph::NodeId n : g.heads) heads.push_back(excerpt_.address[n]);
     out.name = labels_.NamesOf(heads, out.type);
+    if (g.cycle.empty()) out.code_name = labels_.CodeNameOfAll(heads, out.type);
     out.sites = SitesOf(in_, heads, kMostSites);
     out.count = g.count;
     out.objects = g.objects;

@@ -169,6 +169,7 @@ std::vector<report::LeakGroup> LostGroups(const CommandInput& in, const Labels& 
     g.held = Sorted(b.held);
     std::sort(b.heads.begin(), b.heads.end());
     g.name = labels.NamesOf(b.heads, g.type);
+    if (g.cycle.empty()) g.code_name = labels.CodeNameOfAll(b.heads, g.type);
     g.sites = SitesOf(in, b.heads, kMostSitesOfGroup);
     if (b.heads.size() > max_addresses) b.heads.resize(max_addresses);
     g.addresses = std::move(b.heads);

@@ -26,6 +26,10 @@ struct Excerpt {
   std::vector<std::uint32_t>
       label;  // per edge (CsrGraph::FirstEdge + position), index into label_texts; 0: not labelled, because it leaves its component
   std::vector<std::string> label_texts;  // [0] is empty; ".attr", "['key']", "[3]", ... as ObjectReader::LabelText gives them, raw
+  // Per object, index into code_names: what a function, generator or frame inside a cycle is called in the program's source (objects::CodeNameOf); 0: it has no
+  // such name, or lies in no cycle. Empty: none has.
+  std::vector<std::uint32_t> code_name;
+  std::vector<std::string> code_names;  // [0] is empty
   std::vector<TypeRecord> types;
 
   [[nodiscard]] NodeId size() const noexcept { return static_cast<NodeId>(address.size()); }

@@ -54,9 +54,9 @@ struct Offsets {
   std::uint32_t in_class, in_dict, cl_bases, cl_dict, cl_name;
   // numbers, texts
   std::uint32_t int_ival, lv_tag, ob_digit, digit_bytes, digit_bits, tag_shift;
-  std::uint32_t bytes_data, bytearray_alloc, bytearray_object;
+  std::uint32_t bytes_data, bytes_sstate, bytearray_alloc, bytearray_object;
   std::uint32_t str_length, str_state, str_wstr, ascii_size, compact_size, unicode_size, utf8_length, utf8, wstr_length, str_data, kind_shift, compact_shift,
-      ascii_shift;
+      ascii_shift, interned_shift, interned_mask;
   std::uint32_t old_unicode_length, old_unicode_str, old_unicode_defenc;  // 2.7
 
   // tp_flags; 0 where the release has no such bit

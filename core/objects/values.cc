@@ -63,6 +63,17 @@ bool Values::IsText(Address object) const noexcept {
   return (flags & o_->flag_unicode_subclass) != 0 || (o_->dict_old && (flags & o_->flag_bytes_subclass) != 0);
 }
 
+bool Values::IsInterned(Address object) const noexcept {
+  const std::uint64_t flags = FlagsOf(TypeOf(object));
+  if (o_->str_state != kNoField && (flags & o_->flag_unicode_subclass)) {
+    const std::byte* const head = memory_->At(object, o_->ascii_size);
+    return head != nullptr && ((Load<std::uint32_t>(head + o_->str_state) >> o_->interned_shift) & o_->interned_mask) != 0;
+  }
+  if (o_->bytes_sstate == kNoField || !(flags & o_->flag_bytes_subclass)) return false;
+  const std::byte* const head = memory_->At(object, o_->bytes_data);
+  return head != nullptr && Load<std::uint32_t>(head + o_->bytes_sstate) != 0;
+}
+
 // 2.7: str is bytes; unicode is an array of Py_UNICODE somewhere else.
 std::optional<TextUnits> Values::OldUnits(Address object, std::uint64_t flags, std::size_t max_units) const {
   TextUnits units;

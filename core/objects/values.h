@@ -71,6 +71,9 @@ class Values {
   [[nodiscard]] std::optional<std::string> Text(Address object, std::size_t max_code_points) const;
   /// The first `max_units` units of it, as they are; nullopt likewise.
   [[nodiscard]] std::optional<TextUnits> Units(Address object, std::size_t max_units) const;
+  /// True when the object is a str (2.7: str or unicode) that the interpreter interned, which it does with the names and the name-like constants of code.
+  /// CPython: all_name_chars() in Objects/codeobject.c; state.interned in Include/cpython/unicodeobject.h [3.3+], ob_sstate in Include/stringobject.h [2.7].
+  [[nodiscard]] bool IsInterned(Address object) const noexcept;
   /// True when the object is a text of exactly these ASCII characters.
   [[nodiscard]] bool TextEquals(Address object, std::string_view ascii) const;
   /// The value of an int (2.7: int or long) that fits.

@@ -23,6 +23,9 @@ struct CycleStep {
   std::string label;         // of the reference: ".isClosed", "['key']", "[3]", ".__self__", "closure handler", "local x"; raw
   std::string key;           // the bare name or key in the label, where there is one: "isClosed"
   std::uint64_t elided = 0;  // not 0: stands for this many objects of a long cycle that are left out here; the other members are empty
+  // For fingerprints, never printed, not hidden by --redact:
+  std::string code_name = {};    // objects::CodeNameOf() of the object: "make.<locals>.handler app.py"
+  std::string program_key = {};  // the key of a dict, where it is a name that the program's source spells and no data; empty otherwise
 };
 
 using Cycle = std::vector<CycleStep>;

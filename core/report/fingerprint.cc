@@ -25,13 +25,13 @@ std::string WithoutDigits(const std::string& text) {
   return out;
 }
 
-// What a reference is called, without what differs from run to run: positions, keys.
+// What a reference is called, without what differs from run to run: positions, keys that are data.
 std::string ReferenceName(const CycleStep& step) {
   switch (step.kind) {
     case EdgeKind::kItem:
     case EdgeKind::kElement:
     case EdgeKind::kKey:
-      return EdgeKindName(step.kind);
+      return step.program_key.empty() ? EdgeKindName(step.kind) : EdgeKindName(step.kind) + (" " + WithoutDigits(step.program_key));
     default:
       return WithoutDigits(step.label);
   }
@@ -51,7 +51,7 @@ std::set<std::string> StepNames(const Cycle& cycle) {
       names.insert(fmt::format("{} .{}>{}", step.type, WithoutDigits(dict.key), cycle[next(next(i))].type));
       continue;
     }
-    names.insert(fmt::format("{} {}>{}", step.type, ReferenceName(step), cycle[next(i)].type));
+    names.insert(fmt::format("{}{}{} {}>{}", step.type, step.code_name.empty() ? "" : " ", step.code_name, ReferenceName(step), cycle[next(i)].type));
   }
   return names;
 }
@@ -93,6 +93,7 @@ std::string LeakFingerprint(const LeakGroup& g) {
   std::string text = fmt::format("leak{0}{1}{0}{2}", kSeparator, ReasonName(g.reason), g.type);
   const bool one_name = !g.name.empty() && g.name.find(", ") == std::string::npos;
   if (one_name) text += kSeparator + g.name.substr(0, g.name.find(" at "));  // of a frame "f() at app.py:12": without its line
+  if (g.cycle.empty() && !g.code_name.empty()) text += kSeparator + g.code_name;
   for (const std::string& name : StepNames(g.cycle)) text += kSeparator + name;
   return Digest(text);
 }

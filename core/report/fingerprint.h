@@ -1,5 +1,6 @@
 // Short names for findings that stay the same from one run to the next: what baselines list, and what equal findings of many cores are grouped by.
-// Made of names alone: no address, no line number, no count, no position in a list, no key; so the same with and without --redact.
+// Made of names that the program's source spells: no address, no line number, no count, no position in a list, no key that is data; so the same with and
+// without --redact.
 #pragma once
 
 #include <string>
@@ -11,7 +12,8 @@
 
 namespace pygc::report {
 
-/// 16 hexadecimal digits for the reason, the type, the common name and the kinds of references in the cycle. A longer ring of the same objects, another
+/// 16 hexadecimal digits for the reason, the type, the common name and the references in the cycle: names of attributes and variables, keys of
+/// dicts where these are names of the program (CycleStep::program_key), the qualified name and file of each function, generator and frame. A longer ring of the same objects, another
 /// number of structures, and attributes that are kept in a dict (up to 3.10) or in the object (since 3.11) make no difference.
 [[nodiscard]] std::string LeakFingerprint(const LeakGroup& group);
 

@@ -52,6 +52,7 @@ struct LeakGroup {
   std::int64_t interpreter = 0;
   std::string type;                   // of the object that the group is named after
   std::string name;                   // what those objects are called, where they have names: "f", "C, D, E, …"
+  std::string code_name;              // CycleStep::code_name, where those objects have it and all the same; not printed
   std::uint64_t count = 0;            // structures
   std::uint64_t objects = 0;          // in all of them, without what hangs on them
   std::uint64_t in_garbage = 0;       // of these, items of gc.garbage

@@ -6,6 +6,7 @@
 #include <map>
 #include <new>
 #include <stdexcept>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "core/cpython/object_header.h"
 #include "core/graph/reachability.h"
 #include "core/graph/scc.h"
+#include "core/objects/code_names.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/type_columns.h"
 
@@ -65,6 +67,30 @@ class LabelTable {
   std::reference_wrapper<const objects::ObjectReader> reader_;
   std::unordered_map<Key, std::uint32_t, Hash> ids_;
   std::unordered_map<std::string, std::uint32_t> by_text_;
+  std::vector<std::string> texts_;
+};
+
+// The same for names of functions, generators and frames.
+class CodeNameTable {
+ public:
+  explicit CodeNameTable(const objects::ObjectReader& reader) : reader_(reader) { texts_.emplace_back(); }
+
+  std::uint32_t IdOf(Address object, std::string_view type) {
+    const objects::CodeNameSource source = objects::CodeNameSourceOf(reader_, object, type);
+    if (source == objects::CodeNameSource{}) return 0;
+    const auto [found, fresh] = ids_.try_emplace({source.name, source.code, type == "function"}, 0);
+    if (!fresh) return found->second;
+    const auto [text, added] = by_text_.try_emplace(objects::CodeNameOf(reader_, source, type), static_cast<std::uint32_t>(texts_.size()));
+    if (added) texts_.push_back(text->first);
+    return found->second = text->second;
+  }
+  /// By id; [0] is empty.
+  [[nodiscard]] const std::vector<std::string>& texts() const noexcept { return texts_; }
+
+ private:
+  std::reference_wrapper<const objects::ObjectReader> reader_;
+  std::map<std::tuple<Address, Address, bool>, std::uint32_t> ids_;
+  std::unordered_map<std::string, std::uint32_t> by_text_{{"", 0}};
   std::vector<std::string> texts_;
 };
 
@@ -335,6 +361,10 @@ class ExcerptBuilder {
     const std::size_t pieces = (std::size_t{excerpt_.size()} + (std::size_t{1} << kPieceShift) - 1) >> kPieceShift;
     const unsigned threads = ThreadCount(limits_.threads, pieces);
     std::vector<LabelTable> tables(threads, LabelTable(reader_));
+    std::vector<CodeNameTable> names(threads, CodeNameTable(reader_));
+    std::vector<bool> named;  // by type
+    for (const heap::TypeRecord& type : excerpt_.types) named.push_back(objects::HasCodeName(type.name));
+    excerpt_.code_name.assign(excerpt_.size(), 0);
     std::vector<unsigned> done_by(pieces);
     const auto range_of = [&](std::size_t piece) {
       return std::pair{static_cast<NodeId>(piece << kPieceShift),
@@ -346,29 +376,39 @@ class ExcerptBuilder {
       const auto [begin, end] = range_of(piece);
       std::vector<objects::LabelledReferent> referents;
       for (NodeId n = begin; n < end; ++n) {
-        if (cyclic.Contains(excerpt_.components.component_of[n])) LabelReferences(n, referents, tables[thread]);
+        if (!cyclic.Contains(excerpt_.components.component_of[n])) continue;
+        LabelReferences(n, referents, tables[thread]);
+        const std::uint32_t type = excerpt_.type[n];
+        if (named[type]) excerpt_.code_name[n] = names[thread].IdOf(excerpt_.address[n], excerpt_.types[type].name);
       }
       return true;
     };
     if (!ForEachPiece(pieces, threads, label, tick)) return false;
-    std::map<std::string_view, std::uint32_t> ids{{"", 0}};
-    for (const LabelTable& table : tables) {
-      for (const std::string& text : table.texts()) ids.try_emplace(text, 0);
-    }
-    for (auto& [text, id] : ids) {
-      id = static_cast<std::uint32_t>(excerpt_.label_texts.size());
-      excerpt_.label_texts.emplace_back(text);
-    }
-    std::vector<std::vector<std::uint32_t>> renamed(threads);
-    for (unsigned thread = 0; thread < threads; ++thread) {
-      for (const std::string& text : tables[thread].texts()) renamed[thread].push_back(ids.find(text)->second);
-    }
+    const std::vector<std::vector<std::uint32_t>> renamed = PutTogether(tables, excerpt_.label_texts), renamed_names = PutTogether(names, excerpt_.code_names);
     for (std::size_t piece = 0; piece < pieces; ++piece) {
       const auto [begin, end] = range_of(piece);
       const std::uint64_t last = end == excerpt_.size() ? excerpt_.graph.edge_count() : excerpt_.graph.FirstEdge(end);
       for (std::uint64_t e = excerpt_.graph.FirstEdge(begin); e < last; ++e) excerpt_.label[e] = renamed[done_by[piece]][excerpt_.label[e]];
+      for (NodeId n = begin; n < end; ++n) excerpt_.code_name[n] = renamed_names[done_by[piece]][excerpt_.code_name[n]];
     }
     return true;
+  }
+  // Fills `texts` with those of all tables, sorted, and says for each table what its ids have become.
+  template <typename Table>
+  static std::vector<std::vector<std::uint32_t>> PutTogether(const std::vector<Table>& tables, std::vector<std::string>& texts) {
+    std::map<std::string_view, std::uint32_t> ids{{"", 0}};
+    for (const Table& table : tables) {
+      for (const std::string& text : table.texts()) ids.try_emplace(text, 0);
+    }
+    for (auto& [text, id] : ids) {
+      id = static_cast<std::uint32_t>(texts.size());
+      texts.emplace_back(text);
+    }
+    std::vector<std::vector<std::uint32_t>> renamed(tables.size());
+    for (std::size_t i = 0; i < tables.size(); ++i) {
+      for (const std::string& text : tables[i].texts()) renamed[i].push_back(ids.find(text)->second);
+    }
+    return renamed;
   }
   void LabelReferences(NodeId n, std::vector<objects::LabelledReferent>& referents, LabelTable& labels) {
     const Address object = excerpt_.address[n];

@@ -129,6 +129,7 @@ TextHeap ParseHeap(std::string_view source) {
   heap.index.Seal();
   heap.graph = graph::BuildGraph(count, edges);
   heap.with_leaves = true;
+  result.code_names.resize(count);
   for (NodeId n = 0; n < count; ++n) {
     std::uint32_t refcount = found[n];
     std::uint8_t flags = heap::kTracked | 2, interpreter = 0;
@@ -165,6 +166,8 @@ TextHeap ParseHeap(std::string_view source) {
         heap.incomplete.push_back(n);
       } else if (a == "fault")
         flags |= heap::kFault;
+      else if (a.rfind("code=", 0) == 0)
+        result.code_names[n] = a.substr(5);
       else if (a == "tp_finalize")
         heap.types[type].finalizer = heap::TypeRecord::Finalizer::kTpFinalize;
       else
@@ -196,7 +199,7 @@ TextHeap ParseHeap(std::string_view source) {
 heap::Excerpt ExcerptOf(const TextHeap& text, const graph::NodeSet& nodes) {
   heap::Excerpt excerpt;
   excerpt.types = text.heap.types;
-  excerpt.label_texts = {""};
+  excerpt.label_texts = excerpt.code_names = {""};
   std::vector<NodeId> local(text.heap.size(), kNoNode);
   nodes.ForEach([&](NodeId n) {
     local[n] = excerpt.size();
@@ -206,6 +209,9 @@ heap::Excerpt ExcerptOf(const TextHeap& text, const graph::NodeSet& nodes) {
     excerpt.refcount.push_back(text.heap.refcount[n]);
     excerpt.flags.push_back(text.heap.flags[n]);
     excerpt.size_bytes.push_back(text.heap.size_bytes[n]);
+    const auto name = std::find(excerpt.code_names.begin(), excerpt.code_names.end(), text.code_names[n]);
+    excerpt.code_name.push_back(static_cast<std::uint32_t>(name - excerpt.code_names.begin()));
+    if (name == excerpt.code_names.end()) excerpt.code_names.push_back(text.code_names[n]);
   });
   std::vector<graph::Edge> edges;
   nodes.ForEach([&](NodeId n) {

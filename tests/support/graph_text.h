@@ -5,7 +5,8 @@
 //   roots: m                                             dicts that interpreter 0 itself holds
 //
 // Attributes: refs=N|immortal|saturated (default: as many as the text holds), gen=0|1|2|permanent|detached|none (default 2), interp=N, size=N
-// (default 100), del (legacy finalizer), finalized, approx, incomplete (some referents are not known), fault, tp_finalize (the type has a finalizer). An empty line or one that starts with # is
+// (default 100), del (legacy finalizer), finalized, approx, incomplete (some referents are not known), fault, tp_finalize (the type has a
+// finalizer), code=NAME (what a function is called in the source). An empty line or one that starts with # is
 // nothing.
 #pragma once
 
@@ -25,6 +26,7 @@ namespace pygc::test {
 struct TextHeap {
   heap::HeapSnapshot heap;
   std::vector<std::string> names;                // by node
+  std::vector<std::string> code_names;           // by node; empty where it has none
   std::vector<std::vector<std::string>> labels;  // by node, one for each reference; empty where the text has none
 
   [[nodiscard]] graph::NodeId Node(std::string_view name) const;

@@ -116,6 +116,15 @@ TEST_CASE("other types, shapes or labels make other groups") {
             .groups.groups.size() == 2);
 }
 
+TEST_CASE("functions, frames and generators that the source calls otherwise make other groups, the same ones of other addresses do not") {
+  const std::string one = "f:function code=A.make.<locals>.handler -> .__closure__ c\nc:cell -> .cell_contents f\n";
+  CHECK(GroupsOf(one + "g:function code=A.make.<locals>.handler -> .__closure__ d\nd:cell -> .cell_contents g\n").groups.groups.size() == 1);
+  CHECK(GroupsOf(one + "g:function code=B.make.<locals>.handler -> .__closure__ d\nd:cell -> .cell_contents g\n").groups.groups.size() == 2);
+  CHECK(GroupsOf("e:ValueError -> .__traceback__ t\nt:traceback -> .tb_frame f\nf:frame code=load -> .x e\n"
+                 "h:ValueError -> .__traceback__ u\nu:traceback -> .tb_frame g\ng:frame code=save -> .x h\n")
+            .groups.groups.size() == 2);
+}
+
 TEST_CASE("uncollectable structures are one group whether or not the collector has put them into gc.garbage yet") {
   const std::string source =
       "g:list refs=2 -> [0] a\n"

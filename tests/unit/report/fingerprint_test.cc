@@ -88,6 +88,40 @@ TEST_CASE("other leaks have other fingerprints: type, attribute, reason, common 
   CHECK(LeakFingerprint(many) == LeakFingerprint(g));
 }
 
+TEST_CASE("leaks of functions of one name have other fingerprints where they are called otherwise in the source, or lie in another file") {
+  LeakGroup one;
+  one.type = "function";
+  one.name = "handler";
+  one.cycle = {Step("function", EdgeKind::kClosure, "closure handler", "handler", 0x1000), Step("cell", EdgeKind::kField, ".cell_contents", "", 0x1040)};
+  one.cycle[0].code_name = "A.make.<locals>.handler app.py";
+  LeakGroup other = one, file = one, alone = one;
+  other.cycle[0].code_name = "B.make.<locals>.handler app.py";
+  file.cycle[0].code_name = "A.make.<locals>.handler lib.py";
+  CHECK(LeakFingerprint(one) != LeakFingerprint(other));
+  CHECK(LeakFingerprint(one) != LeakFingerprint(file));
+  alone.cycle.clear();
+  LeakGroup named = alone;
+  named.code_name = "A.make.<locals>.handler app.py";
+  CHECK(LeakFingerprint(alone) != LeakFingerprint(named));
+}
+
+TEST_CASE("keys of dicts that the source spells are in the fingerprint, hidden or not, without numbers; data is not") {
+  LeakGroup parent = Tree(0x1000, "0"), hidden = parent, other = parent, numbered = parent;
+  parent.cycle[1] = Step("dict", EdgeKind::kKey, "['parent']", "parent", 0x1040);
+  parent.cycle[1].program_key = "parent";
+  hidden.cycle[1] = Step("dict", EdgeKind::kKey, "['\u2026']", "", 0x1040);
+  hidden.cycle[1].program_key = "parent";
+  other.cycle[1] = Step("dict", EdgeKind::kKey, "['owner']", "owner", 0x1040);
+  other.cycle[1].program_key = "owner";
+  numbered.cycle[1].program_key = "parent_2";
+  numbered.cycle[1].kind = EdgeKind::kKey;
+  LeakGroup again = numbered;
+  again.cycle[1].program_key = "parent_17";
+  CHECK(LeakFingerprint(parent) == LeakFingerprint(hidden));
+  CHECK(LeakFingerprint(parent) != LeakFingerprint(other));
+  CHECK(LeakFingerprint(numbered) == LeakFingerprint(again));
+}
+
 TEST_CASE("a crash keeps its fingerprint over line shifts and folders, and has another in another function or by another signal") {
   const std::vector<StackFrame> frames = {{"f", "A.f", "/srv/one/app.py", 10, {}, {}}, {"main", "main", "/srv/one/app.py", 90, {}, {}}};
   std::vector<StackFrame> shifted = {{"f", "A.f", "/opt/two/app.py", 14, {}, {}}, {"main", "main", "/opt/two/app.py", 99, {}, {}}};
