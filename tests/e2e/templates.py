@@ -95,6 +95,8 @@ def gitlab(folder, cores):
 PYTESTS = {
     "hangs": ("import time\ndef test_slow():\n    time.sleep(4)\n", ["--pygc-hang", "1"], 0, "hang-*.txt", ["test_slow has run for", "test_slow()", "collector"]),
     "crashes": ("import ctypes\ndef test_before():\n    pass\ndef test_null():\n    ctypes.string_at(0)\n", [], None, "crash-*.txt", ["the process ended in", "test_null", "SIGSEGV", "string_at()"]),
+    "ends beside the core of another process": ("import os, subprocess, sys\ndef test_end():\n    subprocess.call([sys.executable, '-c', 'import os; os.abort()'])\n    assert os.path.exists('core') or "
+                                                "any(n.startswith('core') for n in os.listdir())\n    os._exit(3)\n", [], 3, "crash-*.txt", ["the process ended in", "test_end", "No core of process"]),
     "leaks": ("import gc\ndef test_stuck():\n    gc.garbage.append([])\n", ["--pygc-leaks"], 1, "leaks.txt", ["can never be freed", "gc.garbage"]),
     "is clean": ("def test_nothing():\n    pass\n", ["--pygc-leaks", "--pygc-hang", "60"], 0, "leaks.txt", ["exact"]),
     "fails by itself": ("def test_bad():\n    assert False\n", [], 1, None, []),

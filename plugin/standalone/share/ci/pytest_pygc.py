@@ -9,12 +9,14 @@ import ctypes
 import glob
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
 import time
 
+MOST_CORES = 50          # that are looked into
 PR_SET_PTRACER = 0x59616D61     # linux/prctl.h: lets another process of this user read this one where kernel.yama.ptrace_scope is 1
 
 
@@ -39,7 +41,7 @@ class Plugin:
                 f.write("0x37")
         except OSError:
             pass
-        self.watcher = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(os.getpid()), self.option("--pygc"), str(self.option("--pygc-hang")), self.folder],
+        self.watcher = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(os.getpid()), self.option("--pygc"), str(self.option("--pygc-hang")), self.folder, repr(time.time())],
                                         stdin=subprocess.PIPE, start_new_session=True)
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(self.watcher.pid), 0, 0, 0)
 
@@ -99,18 +101,32 @@ def report(pygc, target, path, head):
     sys.stderr.write("\npygc: %s: %s\n" % (head, path))
 
 
-def find_core(pid, since):
-    """The newest core that pygc says is of process `pid`; by name first, as core_pattern makes names."""
+def process_of(core, pygc):
+    """The process that a core is of, as the kernel noted it in the core; None where that cannot be read."""
+    ran = subprocess.run([pygc, "-c", core, "status", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        return json.loads(ran.stdout.decode("utf-8", "replace"))["target"]["pid"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def find_core(pid, since, pygc):
+    """The newest core of process `pid`, of those written since: by what stands in it, because other processes leave cores in the same folder while tests run. One
+    that pygc cannot read counts by its name, as core_pattern makes names."""
     with open("/proc/sys/kernel/core_pattern") as f:
         pattern = f.read().strip()
     folder = os.path.dirname(pattern) if pattern.startswith("/") else "/var/lib/systemd/coredump" if pattern.startswith("|") else os.getcwd()
     found = [p for p in glob.glob(os.path.join(glob.escape(folder), "*core*")) if os.path.isfile(p) and os.stat(p).st_mtime >= since]
-    return max(found, key=lambda p: (str(pid) in os.path.basename(p), os.stat(p).st_mtime), default=None)
+    named = {p: str(pid) in re.findall("[0-9]+", os.path.basename(p)) for p in found}
+    for path in sorted(found, key=lambda p: (named[p], os.stat(p).st_mtime), reverse=True)[:MOST_CORES]:
+        of = process_of(path, pygc)
+        if of == pid or (of is None and named[path]):
+            return path
+    return None
 
 
-def watch(pid, pygc, hang, folder):
+def watch(pid, pygc, hang, folder, started):
     import select
-    started = time.time()
     test, since, told, rest, ended = None, time.monotonic(), False, b"", False
     while True:
         wait = max(0.1, since + hang - time.monotonic()) if hang and test and not told else 3600
@@ -133,13 +149,13 @@ def watch(pid, pygc, hang, folder):
         time.sleep(0.1)
         if not os.path.exists("/proc/%d" % pid) or open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[0] in "ZX":
             break
-    core = find_core(pid, started)
+    core = find_core(pid, started, pygc)
     head = "the process ended in %s" % (test or "no test")
     if core:
         return report(pygc, ["-c", core], os.path.join(folder, "crash-%d.txt" % pid), head)
     with open(os.path.join(folder, "crash-%d.txt" % pid), "w", encoding="utf-8") as f:
-        f.write(head + "\n\nNo core was found: see ulimit -c and /proc/sys/kernel/core_pattern (pygc self-test says what to change).\n")
+        f.write(head + "\n\nNo core of process %d was found: see ulimit -c and /proc/sys/kernel/core_pattern (pygc self-test says what to change).\n" % pid)
 
 
 if __name__ == "__main__":
-    watch(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4])
+    watch(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4], float(sys.argv[5]))
