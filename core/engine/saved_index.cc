@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 4;
+constexpr std::uint32_t kFormat = 5;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -193,21 +193,107 @@ void MakeRoom(std::vector<T>& column, std::uint64_t count) {
 
 // ---- which core
 
-Result<std::string> IdentityOf(const std::string& path) {
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  struct stat s {};
-  if (!file.valid() || fstat(file.get(), &s) != 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path, std::strerror(errno));
-  if (!S_ISREG(s.st_mode)) return Fail(ErrorCode::kNotAnalysable, "{} is no file", path);
-  const auto size = static_cast<std::uint64_t>(s.st_size);
-  Checksum sum;
-  std::array<std::byte, kSampleBytes> block{};
-  for (std::uint64_t i = 0; i < kSamples; ++i) {
-    const std::uint64_t at = size <= kSampleBytes ? 0 : (size - kSampleBytes) / (kSamples - 1) * i;
-    const ssize_t n = pread(file.get(), block.data(), block.size(), static_cast<off_t>(at));
-    if (n < 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path, std::strerror(errno));
-    sum.Add(std::span(block).first(static_cast<std::size_t>(n)));
+// What tells a core from another one, from cheap to dear.
+struct CoreIdentity {
+  std::uint64_t size = 0;                              // bytes
+  std::uint64_t samples = 0;                           // checksum of kSamples blocks
+  std::int64_t modified_ns = 0, changed_ns = 0;        // st_mtim, st_ctim: where both are as they were, nobody wrote to the file
+  std::uint64_t whole = 0;                             // checksum of all blocks that are not zero, with their places
+};
+
+// An open core file.
+class CoreOnDisk {
+ public:
+  explicit CoreOnDisk(const std::string& path) : path_(path), file_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {}
+
+  /// All but CoreIdentity::whole. Reads kSamples blocks.
+  Result<CoreIdentity> Look() {
+    struct stat s {};
+    if (!file_.valid() || fstat(file_.get(), &s) != 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path_, std::strerror(errno));
+    if (!S_ISREG(s.st_mode)) return Fail(ErrorCode::kNotAnalysable, "{} is no file", path_);
+    const auto nanoseconds = [](const timespec& t) { return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec; };
+    CoreIdentity id;
+    id.size = static_cast<std::uint64_t>(s.st_size);
+    id.modified_ns = nanoseconds(s.st_mtim);
+    id.changed_ns = nanoseconds(s.st_ctim);
+    Checksum sum;
+    std::array<std::byte, kSampleBytes> block{};
+    for (std::uint64_t i = 0; i < kSamples; ++i) {
+      const std::uint64_t at = id.size <= kSampleBytes ? 0 : (id.size - kSampleBytes) / (kSamples - 1) * i;
+      const ssize_t n = pread(file_.get(), block.data(), block.size(), static_cast<off_t>(at));
+      if (n < 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path_, std::strerror(errno));
+      sum.Add(std::span(block).first(static_cast<std::size_t>(n)));
+    }
+    id.samples = sum.Value();
+    return id;
   }
-  return fmt::format("{}:{:016x}", size, sum.Value());
+
+  /// CoreIdentity::whole: reads the file from its start to its end, but no holes. Errors: kNotAnalysable, kCancelled.
+  Result<std::uint64_t> SumOfAll(ProgressSink& progress) {
+    std::vector<std::byte> chunk(kChunkBytes);
+    struct stat s {};
+    if (fstat(file_.get(), &s) != 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path_, std::strerror(errno));
+    const auto size = static_cast<std::uint64_t>(s.st_size);
+    Checksum sum;
+    for (std::uint64_t at = 0; at < size;) {
+      const off_t data = lseek(file_.get(), static_cast<off_t>(at), SEEK_DATA);
+      if (data < 0 && errno == ENXIO) break;  // a hole to the end
+      if (data > 0) at = static_cast<std::uint64_t>(data) / kSampleBytes * kSampleBytes;
+      if (!progress.Update("reading the core for its checksum", at, size)) return Fail(ErrorCode::kCancelled, "interrupted while the core was read for its checksum");
+      std::size_t filled = 0;
+      while (filled < chunk.size()) {
+        const ssize_t n = pread(file_.get(), chunk.data() + filled, chunk.size() - filled, static_cast<off_t>(at + filled));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", path_, std::strerror(errno));
+        if (n == 0) break;
+        filled += static_cast<std::size_t>(n);
+      }
+      if (filled == 0) break;
+      AddBlocks(std::span(chunk).first(filled), at, sum);
+      at += filled;
+    }
+    return sum.Value();
+  }
+
+ private:
+  static constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
+  // Zeros are left out, because a copy has them where the original has a hole.
+  static void AddBlocks(std::span<const std::byte> bytes, std::uint64_t at, Checksum& sum) {
+    static constexpr std::array<std::byte, kSampleBytes> kZeros{};
+    for (std::size_t i = 0; i < bytes.size(); i += kSampleBytes) {
+      const std::span<const std::byte> block = bytes.subspan(i, std::min<std::size_t>(kSampleBytes, bytes.size() - i));
+      if (std::memcmp(block.data(), kZeros.data(), block.size()) == 0) continue;
+      std::array<std::uint64_t, 4> place{at + i, 0, 0, 0};  // as long as Checksum takes at once
+      sum.Add(std::as_bytes(std::span(place)));
+      sum.Add(block);
+    }
+  }
+
+  const std::string path_;
+  Descriptor file_;
+};
+
+Result<CoreIdentity> IdentityOf(const std::string& path, ProgressSink& progress) {
+  CoreOnDisk core(path);
+  Result<CoreIdentity> id = core.Look();
+  if (!id) return id;
+  const Result<std::uint64_t> whole = core.SumOfAll(progress);
+  if (!whole) return tl::unexpected(whole.error());
+  id->whole = *whole;
+  return id;
+}
+
+// Whether the core at `path` is the one that `known` was taken of. A core that was written to behind the index has another time; so has one that was copied or
+// moved, which is read whole then.
+Result<bool> IsCoreOf(const CoreIdentity& known, const std::string& path, ProgressSink& progress) {
+  CoreOnDisk core(path);
+  const Result<CoreIdentity> there = core.Look();
+  if (!there) return tl::unexpected(there.error());
+  if (there->size != known.size || there->samples != known.samples) return false;
+  if (there->modified_ns == known.modified_ns && there->changed_ns == known.changed_ns) return true;
+  const Result<std::uint64_t> whole = core.SumOfAll(progress);
+  if (!whole) return tl::unexpected(whole.error());
+  return *whole == known.whole;
 }
 
 std::string Absolute(const std::string& path) {
@@ -279,9 +365,10 @@ class IndexWriter {
     for (const graph::CsrGraph::Block& b : h.graph.blocks()) edges.pieces.push_back(std::as_bytes(std::span(b.edges)));
   }
 
-  Result<void> Write(const std::string& path, const std::string& core_path, const std::string& identity, const IndexOptions& options) {
+  Result<void> Write(const std::string& path, const std::string& core_path, const CoreIdentity& core, const IndexOptions& options) {
     Packer head;
-    head.Put(std::string(PYGC_VERSION)).Put(Absolute(core_path)).Put(identity);
+    head.Put(std::string(PYGC_VERSION)).Put(Absolute(core_path));
+    head.Put(core.size).Put(core.samples).Put(core.modified_ns).Put(core.changed_ns).Put(core.whole);
     PutOptions(options, head);
     head.Put(static_cast<std::uint64_t>(parts_.size()));
     const std::uint64_t head_bytes = head.text().size() + parts_.size() * (sizeof(std::uint32_t) + 3 * sizeof(std::uint64_t));
@@ -402,7 +489,7 @@ class IndexWriter {
 
 Result<void> WriteIndex(const std::string& path, const std::string& core_path, const IndexOptions& options, const IndexedSnapshotView& tracked,
                         const IndexedSnapshotView& everything, ProgressSink& progress) {
-  const Result<std::string> identity = IdentityOf(core_path);
+  const Result<CoreIdentity> identity = IdentityOf(core_path, progress);
   if (!identity) return tl::unexpected(identity.error());
   IndexWriter writer(progress);
   writer.AddSnapshot(tracked, 0);
@@ -777,7 +864,7 @@ bool IsIndex(const std::string& path) {
   return file.valid() && pread(file.get(), start.data(), start.size(), 0) == static_cast<ssize_t>(start.size()) && std::string_view(start.data(), start.size()) == kMagic;
 }
 
-Result<std::shared_ptr<const SavedIndex>> SavedIndex::Open(const std::string& path) {
+Result<std::shared_ptr<const SavedIndex>> SavedIndex::Open(const std::string& path, ProgressSink& progress) {
   const auto bad = [&](std::string_view what) { return Fail(ErrorCode::kNotAnalysable, "the index {} is damaged: {}", path, what); };
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat s {};
@@ -792,7 +879,11 @@ Result<std::shared_ptr<const SavedIndex>> SavedIndex::Open(const std::string& pa
   if (pread(file.get(), head.data(), head.size(), sizeof fixed) != static_cast<ssize_t>(head.size())) return bad("it ends in its head");
   if (ChecksumOf(std::as_bytes(std::span(head))) != fixed.head_checksum) return bad("the checksum of its head differs");
   Unpacker in(head);
-  const std::string written_by = in.Text(), core = in.Text(), identity = in.Text();
+  const std::string written_by = in.Text(), core = in.Text();
+  CoreIdentity known;
+  for (std::uint64_t* const sum : {&known.size, &known.samples}) *sum = in.Get<std::uint64_t>();
+  for (std::int64_t* const time : {&known.modified_ns, &known.changed_ns}) *time = in.Get<std::int64_t>();
+  known.whole = in.Get<std::uint64_t>();
   if (in.good() && written_by != PYGC_VERSION) {
     return Fail(ErrorCode::kNotAnalysable, "the index {} was written by pygc {}, this is pygc {}: save it anew from its core ({})", path, written_by, PYGC_VERSION, core);
   }
@@ -811,12 +902,13 @@ Result<std::shared_ptr<const SavedIndex>> SavedIndex::Open(const std::string& pa
   if (!in.at_end() || fixed.file_bytes != size) return bad(fixed.file_bytes > size ? "it is cut off" : "its table of sections");
   std::string found, why;
   for (const std::string& candidate : {core, FolderOf(path) + "/" + NameOf(core)}) {
-    const Result<std::string> there = IdentityOf(candidate);
-    if (there && *there == identity) {
+    const Result<bool> same = IsCoreOf(known, candidate, progress);
+    if (!same && same.error().code == ErrorCode::kCancelled) return tl::unexpected(same.error());
+    if (same && *same) {
       index->core_path_ = candidate;
       return index;
     }
-    if (why.empty() || there) why = there ? fmt::format("{} is another one than that the index was made of", candidate) : there.error().message;
+    if (why.empty() || same) why = same ? fmt::format("{} is another one than that the index was made of, or was changed since", candidate) : same.error().message;
   }
   return Fail(ErrorCode::kNotAnalysable, "the index {} needs its core, with the memory: {}; put it back, or beside the index", path, why);
 }

@@ -45,9 +45,11 @@ struct IndexedSnapshotView {
 /// An open index.
 class SavedIndex {
  public:
-  /// Reads the head of the file and finds its core, at the path that it had or beside the index, and makes sure that it is the same (size, and samples of
-  /// its bytes). Errors: kUsage (cannot be opened), kNotAnalysable (damaged, of another version of pygc, or its core is gone or another one).
-  [[nodiscard]] static Result<std::shared_ptr<const SavedIndex>> Open(const std::string& path);
+  /// Reads the head of the file and finds its core, at the path that it had or beside the index, and makes sure that it is the same: size, samples of
+  /// its bytes, and the times at which the file was written and changed. Where the times differ (it was copied or moved, or somebody wrote to it) all of it is
+  /// read and compared by checksum, which takes as long as the disk does. Errors: kUsage (cannot be opened), kNotAnalysable (damaged, of another version of
+  /// pygc, or its core is gone, another one, or changed since), kCancelled.
+  [[nodiscard]] static Result<std::shared_ptr<const SavedIndex>> Open(const std::string& path, ProgressSink& progress);
 
   [[nodiscard]] const std::string& core_path() const noexcept { return core_path_; }
   [[nodiscard]] const IndexOptions& options() const noexcept { return options_; }

@@ -329,7 +329,7 @@ struct Session::Impl {
     target::OpenOptions options = input.request.target.open;
     std::shared_ptr<const SavedIndex> old_index;
     if (IsIndex(path)) {
-      Result<std::shared_ptr<const SavedIndex>> found = SavedIndex::Open(path);
+      Result<std::shared_ptr<const SavedIndex>> found = SavedIndex::Open(path, progress);
       if (!found) return tl::unexpected(Named(path, found.error()));
       old_index = std::move(*found);
       options = old_index->options().open;

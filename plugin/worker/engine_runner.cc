@@ -114,7 +114,7 @@ bool SameMemory(const target::MemoryImage& image, HostLink& host) {
 // A core, or an index with the core that it names.
 Result<target::Process> EngineRunner::OpenCoreFile(const std::string& path, const engine::Request& command, target::OpenOptions options, HostLink& host) {
   if (path == "-" || !engine::IsIndex(path)) return target::OpenCore(path, options, host);
-  Result<std::shared_ptr<const engine::SavedIndex>> opened = engine::SavedIndex::Open(path);
+  Result<std::shared_ptr<const engine::SavedIndex>> opened = engine::SavedIndex::Open(path, host);
   if (!opened) return tl::unexpected(opened.error());
   const engine::IndexOptions& kept = (*opened)->options();
   const engine::TargetChoice& asked = command.target;

@@ -121,6 +121,23 @@ def same_results(p, core, folder, audited):
     return index
 
 
+def one_byte(path):
+    """Writes to a core, at a place that no sample of it is of."""
+    with open(path, "r+b") as f:
+        at = os.path.getsize(path) // 63 // 2 & ~7
+        f.seek(at)
+        old = f.read(1)
+        f.seek(at)
+        f.write(bytes([old[0] ^ 1]))
+
+
+def one_byte_unseen(path):
+    """The same, and the time of it is put back."""
+    before = os.stat(path)
+    one_byte(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def refusals(index, core, folder):
     """One line and the right exit status; the core moved with its index is found."""
     moved = tempfile.mkdtemp(dir=folder)
@@ -130,12 +147,21 @@ def refusals(index, core, folder):
     os.rename(core, core + ".away")
     try:
         check(process.pygc("-c", there, "leaks").code == 0, "core and index moved together")
-        for change, words in ((lambda p: os.remove(p), "needs its core"), (lambda p: open(p, "ab").write(b"x"), "another one")):
+        for change, words in ((lambda p: os.remove(p), "needs its core"), (lambda p: open(p, "ab").write(b"x"), "another one"), (one_byte, "changed since"), (one_byte_unseen, "changed since")):
             one = os.path.join(moved, os.path.basename(core))
             shutil.copy(core + ".away", one)
             change(one)
             ran = process.pygc("-c", there, "leaks")
             check(ran.code == 4 and words in ran.err and ran.err.count("\n") == 1, "exit %s: %s" % (ran.code, ran.tail()))
+        in_place = os.path.join(moved, "core.in_place")
+        shutil.copy(core + ".away", in_place)
+        check(process.pygc("-c", in_place, "--save", there).code == 0 and process.pygc("-c", there, "leaks").code == 0, "saved again")
+        for change in (one_byte, one_byte_unseen):     # the same path, the same size
+            change(in_place)
+            ran = process.pygc("-c", there, "leaks")
+            check(ran.code == 4 and "changed since" in ran.err and not ran.out, "changed in place: exit %s: %s" % (ran.code, ran.tail()))
+            change(in_place)
+            check(process.pygc("-c", there, "leaks").code == 0, "the bytes are as they were")
     finally:
         os.rename(core + ".away", core)
         shutil.rmtree(moved)
