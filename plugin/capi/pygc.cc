@@ -30,12 +30,15 @@ struct pygc_session {
   std::string host = "standalone";
   unsigned columns = 0;
   bool colours = false;
+  bool confined = false;                   // the worker was given a core
   bool cancelled = false, killed = false;  // killed: it did not stop when it was asked to
   std::chrono::steady_clock::time_point kill_at{};  // where cancelled
   WorkerEvent event;  // keeps the bytes of the last one alive
 };
 
 namespace {
+
+constexpr int kUsageStatus = 2;
 
 std::string Text(const char* s) { return s != nullptr ? s : ""; }
 
@@ -84,13 +87,22 @@ void Quietly(const F& f) noexcept {
   }
 }
 
-// self-test starts other programs and looks at the machine: in a worker that has seen no dump and is not confined.
-void RenewForSelfTest(pygc_session* session, std::size_t word_count, const char* const* words) {
-  if (word_count == 0 || Text(words[0]) != "self-test") return;
-  pygc::worker::WorkerOptions options;
-  options.program = session->program;
-  auto started = WorkerClient::Start(options);
-  if (started) session->client = std::move(*started);
+// A worker that has read a core is confined for good: it reads no process and starts no program. What follows a core and needs one of these gets a new worker:
+// a process, and self-test, which looks at the machine. Where none can be started the old one answers, and says why it does not.
+void RenewWhereConfined(pygc_session* session, std::size_t word_count, const char* const* words) {
+  const TargetRoute route = session->target.route;
+  const bool of_process = route == TargetRoute::kLivePid || route == TargetRoute::kStoppedPid;
+  const bool reads_core = route == TargetRoute::kCore || route == TargetRoute::kServed;
+  const bool is_self_test = word_count > 0 && Text(words[0]) == "self-test";
+  if (is_self_test || (of_process && session->confined)) {
+    pygc::worker::WorkerOptions options;
+    options.program = session->program;
+    if (auto started = WorkerClient::Start(options)) {
+      session->client = std::move(*started);
+      session->confined = false;
+    }
+  }
+  session->confined = session->confined || reads_core;
 }
 
 void NewTarget(pygc_session* session, TargetRoute route) {
@@ -241,8 +253,12 @@ void pygc_set_output(pygc_session* session, const char* host, unsigned columns, 
 int pygc_run(pygc_session* session, size_t word_count, const char* const* words, const pygc_callbacks* callbacks, void* user) {
   try {
     static constexpr pygc_callbacks kNone{};
-    RenewForSelfTest(session, word_count, words);
     CallbackHost host(*session, callbacks != nullptr ? *callbacks : kNone, user);
+    if (session->client->is_busy()) {
+      host.Err("pygc: this session still runs a command: end it first (pygc_next until PYGC_EVENT_DONE or PYGC_EVENT_DIED)\n");
+      return kUsageStatus;
+    }
+    RenewWhereConfined(session, word_count, words);
     return RunCommand(*session->client, RequestOf(*session, word_count, words), host);
   } catch (const std::exception&) {
     session->client->Kill();
@@ -252,9 +268,11 @@ int pygc_run(pygc_session* session, size_t word_count, const char* const* words,
 
 int pygc_begin(pygc_session* session, size_t word_count, const char* const* words) {
   try {
+    if (session->client->is_busy()) return kUsageStatus;
     session->cancelled = session->killed = false;
-    RenewForSelfTest(session, word_count, words);
-    return session->client->Begin(RequestOf(*session, word_count, words)) ? 0 : 6;
+    RenewWhereConfined(session, word_count, words);
+    const pygc::Result<void> begun = session->client->Begin(RequestOf(*session, word_count, words));
+    return begun ? 0 : begun.error().code == pygc::ErrorCode::kLimit ? kUsageStatus : 6;
   } catch (const std::exception&) {
     return 6;
   }

@@ -45,10 +45,11 @@ pygc_session *pygc_open(char *line);
 pygc_session *pygc_open_with(const char *worker, char *line);
 /* Ends it, also in the middle of a command. NULL is allowed. */
 void pygc_close(pygc_session *session);
-/* 0 when the engine has died (its command returned 6) or was ended: close the session and open another. */
+/* 0 when the engine has died (its command returned 6) or was ended: close the session and open another. Also 0 while a command runs. */
 int pygc_is_usable(const pygc_session *session);
 
-/* ---- The target: one of these, then any number of commands. ---- */
+/* ---- The target: one of these, then any number of commands. Another target may follow, of any kind: an engine that has read a core is confined and reads no
+ * process, so a process after a core gets an engine of its own, which the library starts with the next command. Not while a command runs. ---- */
 void pygc_set_core(pygc_session *session, const char *path);        /* a core file */
 void pygc_set_live_pid(pygc_session *session, int pid);             /* a process that runs: it stands still while it is copied */
 void pygc_set_stopped_pid(pygc_session *session, int pid);          /* a process that the caller holds stopped with ptrace */
@@ -116,7 +117,8 @@ typedef struct pygc_event {
   uint64_t address, done, total;
 } pygc_event;
 
-/* Returns 0; not 0 when the engine is gone. Then call pygc_next until PYGC_EVENT_DONE or PYGC_EVENT_DIED. */
+/* Starts a command. Returns 0: call pygc_next until PYGC_EVENT_DONE or PYGC_EVENT_DIED. 2: nothing was started, because a command of this session still runs (it
+ * goes on, and its events come as before) or the command line is too long. 6: the engine is gone. pygc_run while such a command runs returns 2 likewise. */
 int pygc_begin(pygc_session *session, size_t word_count, const char *const *words);
 /* Waits up to `timeout_ms`. */
 void pygc_next(pygc_session *session, int timeout_ms, pygc_event *event);
