@@ -205,7 +205,9 @@ class Adapter:
 
 
 def in_an_editor(folder, _):
-    program = next((p for p in map(shutil.which, ("lldb-dap", "lldb-vscode", "lldb-dap-14", "lldb-vscode-14")) if p and not os.environ.get("PYGC_LLDB")), None)
+    beside = os.environ.get("PYGC_LLDB") and os.path.join(os.path.dirname(os.environ["PYGC_LLDB"]), "lldb-dap")
+    names = [beside] if beside else ["lldb-dap", "lldb-vscode", "lldb-dap-14", "lldb-vscode-14"]
+    program = next((p for p in map(shutil.which, names) if p), None)
     if not program or not os.path.exists(os.path.join(LIB, "pygc_lldb.so")):
         raise process.CannotTest("no lldb-dap, or no plugin built")
     import signal
