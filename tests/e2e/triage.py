@@ -478,6 +478,34 @@ def exits(folder, cores):
         check(ran.returncode == status, "%s: exit %d, not %d: %s" % (arguments, ran.returncode, status, (ran.stdout + ran.stderr).decode(errors="replace")[-200:]))
 
 
+def annotated_paths(folder, cores):
+    """Annotations name files of the repository by their paths in it, however the process spelled them, and no other file."""
+    work = os.path.join(folder, "paths")
+    os.mkdir(work)
+    report = json.loads(process.pygc("-c", cores["abort-alias"], "triage", "--format", "json").out)
+    rows = (("/srv/app/src/../src/./a.py", "src/a.py"), ("/srv/app/../app/b.py", "b.py"), ("src/../c.py", "c.py"), ("./d.py", "d.py"), ("/srv/app/../other/e.py", None), ("../f.py", None),
+            ("src/../../g.py", None), ("/srv/application/h.py", None), ("/usr/lib/python3/i.py", None), ("<string>", None))
+    for number, (name, wanted) in enumerate(rows):
+        crash = report["result"]["crash"]
+        for frame in (crash["python"], crash["program_frame"]):
+            frame["file"] = name
+        core, engine, quality = (os.path.join(work, "%d.%s" % (number, end)) for end in ("core", "sh", "json"))
+        shutil.copyfile(cores["sleep"], core)
+        with open(engine + ".json", "w") as f:
+            json.dump(report, f)
+        with open(engine, "w") as f:
+            f.write("#!/bin/sh\ncat '%s.json'\n" % engine)
+        os.chmod(engine, 0o755)
+        ran = subprocess.run([sys.executable, SCRIPT, "--pygc", engine, core, "--github", "--gitlab", quality, "--source-root", "/srv/app/", "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        errors = [line for line in ran.stdout.decode().splitlines() if line.startswith("::error ")]
+        check(len(errors) == 1, "%s: %s" % (name, ran.stdout.decode()[:300]))
+        file = errors[0].split("file=")[1].split(",")[0] if "file=" in errors[0] else None
+        check(file == wanted, "GitHub: %s is %s, not %s" % (name, file, wanted))
+        with open(quality) as f:
+            paths = [e["location"]["path"] for e in json.load(f) if e["severity"] == "critical"]
+        check(paths == [wanted or os.path.basename(core)], "GitLab: %s is %s, not %s" % (name, paths, wanted))
+
+
 def broken_engine(folder, cores):
     """An engine that prints rubbish, dies, hangs or deletes the core: the core is listed with what happened, the others go on."""
     work = os.path.join(folder, "broken")
@@ -574,6 +602,7 @@ def main():
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
+        attempt("paths of annotations", annotated_paths, folder, cores)
     return 1 if failed or not passed else 0
 
 
