@@ -84,22 +84,34 @@ def hostile_path(folder):
 
 
 def in_debuggers(folder):
-    own = sorted(s for s in asked() if not s.startswith("size"))
+    """The same states as alone; also after a command on a core, whose worker is confined, and before one, which the worker of self-test must not serve."""
+    own = {s: c["state"] for s, c in asked().items() if not s.startswith("size")}
     wrong = []
-    out = os.path.join(folder, "lldb.json")
-    lldb_host.commands(["pygc self-test --format json -o " + out])
-    gdb = os.path.join(folder, "gdb.json")
-    script = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py")
-    process.run(["gdb", "-nx", "--batch", "-ex", "source " + script, "-ex", "pygc self-test --format json -o " + gdb], 200)
-    for host, path in (("lldb", out), ("gdb", gdb)):
-        if not os.path.exists(path):
-            wrong.append("%s wrote nothing" % host)
-            continue
-        with open(path) as f:
-            report = json.load(f)
-        subjects = sorted(c["subject"] for s in report["result"]["sections"] for c in s["checks"] if not c["subject"].startswith("size"))
-        if report["host"] != host or subjects != own:
-            wrong.append("%s: %s" % (host, sorted(set(subjects) ^ set(own))))
+    gdb_script = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "pygc_gdb.py")
+    with process.Program(sys.executable, os.path.join(HERE, "pages_target.py")) as p:
+        core = p.gcore()
+        for after in (False, True):
+            out = {host: [os.path.join(folder, "%s.%d.%d.json" % (host, after, i)) for i in range(3)] for host in ("lldb", "gdb")}
+            commands = {host: ["pygc status --format json -o " + paths[0]] * after + ["pygc self-test --format json -o " + paths[1], "pygc status --format json -o " + paths[2]]
+                        for host, paths in out.items()}
+            lldb_host.commands((["target create -c " + core] if after else []) + commands["lldb"][:3 if after else 1])
+            process.run(["gdb", "-nx", "--batch", "-ex", "source " + gdb_script] + (["-ex", "core-file " + core] if after else []) +
+                        [word for command in commands["gdb"][:3 if after else 1] for word in ("-ex", command)], 200)
+            for host, paths in out.items():
+                for path in paths if after else paths[1:2]:
+                    if not os.path.exists(path):
+                        wrong.append("%s wrote no %s" % (host, os.path.basename(path)))
+                if wrong:
+                    continue
+                with open(paths[1]) as f:
+                    report = json.load(f)
+                states = {c["subject"]: c["state"] for s in report["result"]["sections"] for c in s["checks"] if not c["subject"].startswith("size")}
+                if report["host"] != host or states != own:
+                    wrong.append("%s%s: %s" % (host, ", after a core" if after else "", sorted(set(states.items()) ^ set(own.items()))))
+                if after:
+                    results = [process.result_bytes(open(path).read()) for path in (paths[0], paths[2])]
+                    if results[0] != results[1]:
+                        wrong.append("%s: the core has another status after self-test" % host)
     return wrong
 
 
