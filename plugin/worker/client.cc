@@ -16,7 +16,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 #include <vector>
+
+#include "core/engine/fault_document.h"
+#include "plugin/worker/last_words.h"
 
 extern char** environ;
 
@@ -29,6 +33,7 @@ constexpr int kGreetingMs = 20000;     // a machine under load may take long to 
 constexpr int kStallMs = 30000;        // a worker that waits for memory reads it at once
 constexpr int kCancelGraceMs = 5000;   // from the first interrupt to the kill
 constexpr int kWorkerFd = 3;
+constexpr int kFault = 6;              // exit status
 
 bool IsProgram(const std::string& path) {
   struct stat s{};
@@ -160,6 +165,10 @@ WorkerClient::~WorkerClient() {
 Result<void> WorkerClient::Begin(const CommandRequest& request) {
   if (!alive_) return Fail(ErrorCode::kHost, "the worker is gone");
   stage_.clear();
+  last_line_.clear();
+  object_ = 0;
+  wrote_ = killed_ = false;
+  request_ = request;
   if (Result<void> sent = channel_.Send(Encode(request), kStallMs); !sent) {
     if (sent.error().code != ErrorCode::kLimit) alive_ = false;
     return sent;
@@ -177,6 +186,36 @@ WorkerEvent WorkerClient::Died(std::string what) {
 }
 
 WorkerEvent WorkerClient::Next(int timeout_ms) {
+  if (next_) return *std::exchange(next_, std::nullopt);
+  WorkerEvent event = Read(timeout_ms);
+  using Kind = WorkerEvent::Kind;
+  if (event.kind == Kind::kOut) wrote_ = true;
+  if (event.kind == Kind::kErr) {
+    if (const std::size_t at = event.text.find(kReadingObject); at != std::string::npos) object_ = std::strtoull(event.text.c_str() + at + kReadingObject.size(), nullptr, 16);
+    else last_line_ = event.text;
+  }
+  return event.kind == Kind::kDied || (event.kind == Kind::kDone && event.status == kFault) ? WithFaultDocument(std::move(event)) : event;
+}
+
+WorkerEvent WorkerClient::WithFaultDocument(WorkerEvent event) {
+  if (wrote_ || killed_ || request_.words.empty()) return event;
+  engine::FaultFacts facts;
+  facts.host = request_.host;
+  facts.path = request_.target.path;
+  facts.pid = request_.target.pid;
+  facts.message = event.kind == WorkerEvent::Kind::kDied ? event.text : last_line_.substr(0, last_line_.find('\n'));
+  facts.stage = stage_;
+  facts.object = object_;
+  WorkerEvent document;
+  document.kind = WorkerEvent::Kind::kOut;
+  document.text = engine::FaultDocument(request_.words, request_.standalone, facts);
+  request_.words.clear();  // once
+  if (document.text.empty()) return event;
+  next_ = std::move(event);
+  return document;
+}
+
+WorkerEvent WorkerClient::Read(int timeout_ms) {
   using Kind = WorkerEvent::Kind;
   WorkerEvent event;
   if (!alive_) return Died("the worker is gone");
@@ -187,7 +226,7 @@ WorkerEvent WorkerClient::Next(int timeout_ms) {
     return Died(fmt::format("pygc's worker (process {}) {}{}", pid_, end, stage_.empty() ? "" : " while " + OneSafeLine(stage_)));
   }
   const auto nonsense = [&]() {
-    Kill();
+    SendKill();
     Reap(true);
     return Died(fmt::format("pygc's worker (process {}) sent what no worker sends and was ended{}", pid_, stage_.empty() ? "" : ", while " + OneSafeLine(stage_)));
   };
@@ -245,16 +284,21 @@ void WorkerClient::SendMemory(std::uint64_t id, std::span<const std::byte> bytes
 }
 
 void WorkerClient::Kill() {
+  killed_ = true;
+  SendKill();
+}
+
+void WorkerClient::SendKill() {
   if (!reaped_ && pid_ > 0) kill(pid_, SIGKILL);
 }
 
 std::string WorkerClient::Reap(bool give_time) {
   if (reaped_) return "is gone";
-  if (!give_time) Kill();
+  if (!give_time) SendKill();
   int status = 0;
   pid_t got = 0;
   for (int waited_ms = 0; (got = waitpid(pid_, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR); waited_ms += 5) {
-    if (waited_ms == 2000) Kill();
+    if (waited_ms == 2000) SendKill();
     poll(nullptr, 0, waited_ms < 20 ? 1 : 5);
     if (waited_ms > 10000) break;  // stuck in the kernel: leave it
   }

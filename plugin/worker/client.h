@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -60,7 +61,8 @@ class WorkerClient {
 
   /// Sends one command. The previous one must be done. Errors: kHost when the worker is gone.
   [[nodiscard]] Result<void> Begin(const CommandRequest& request);
-  /// Waits up to `timeout_ms` (a signal may end it sooner).
+  /// Waits up to `timeout_ms` (a signal may end it sooner). A worker that fails (status 6, or it dies) before anything of the report was sent: where the command
+  /// asks for JSON, the document that says so (engine::FaultDocument) comes as kOut before the end.
   [[nodiscard]] WorkerEvent Next(int timeout_ms);
 
   // Each is ignored when the worker is gone: Next() will tell.
@@ -79,15 +81,24 @@ class WorkerClient {
  private:
   WorkerClient(int fd, pid_t pid, std::string program) : channel_(fd), pid_(pid), program_(std::move(program)) {}
   Result<void> Greet();
+  void SendKill();
+  WorkerEvent Read(int timeout_ms);
   WorkerEvent Died(std::string what);
+  /// The event itself, or the document of a fault in its place, and the event with the next call.
+  WorkerEvent WithFaultDocument(WorkerEvent event);
   /// Reaps the process, killing it first where it does not end soon. Returns what is known of its end.
   std::string Reap(bool give_time);
 
   Channel channel_;
   pid_t pid_;
   std::string program_;
-  std::string stage_;  // the last that was heard of
-  bool alive_ = true, busy_ = false, reaped_ = false;
+  CommandRequest request_;  // that runs
+  std::string stage_;       // the last that was heard of
+  std::string last_line_;   // of diagnostics
+  Address object_ = 0;      // that a dying worker named
+  bool wrote_ = false;      // something of the report
+  std::optional<WorkerEvent> next_;
+  bool alive_ = true, busy_ = false, reaped_ = false, killed_ = false;
 };
 
 /// What a command needs from its host. Called from the thread that runs RunCommand, while it runs.

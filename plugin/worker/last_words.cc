@@ -44,7 +44,7 @@ class Line {
 void LastWords(int number, siginfo_t* info, void* /*context*/) {
   if (object_in_hand != 0) {
     Line line;
-    line.Text("pygc: the worker was reading the object at ").Hex(object_in_hand);
+    line.Text(kReadingObject).Hex(object_in_hand);
     if (info->si_code > 0 && number != SIGABRT) line.Text(", its instruction used ").Hex(reinterpret_cast<std::uintptr_t>(info->si_addr));
     to_host->SendLastWords(line.Text("\n").text());
   }

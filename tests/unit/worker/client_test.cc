@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 
 #include "tests/unit/worker/fake_worker.h"
 
@@ -97,6 +98,32 @@ TEST_CASE("a worker that a signal ends: status 6, and one line with signal and s
   CHECK(std::count(host.err.begin(), host.err.end(), '\n') == 1);
   CHECK_FALSE((*worker)->is_alive());
   SUBCASE("and the next command on it says so instead of hanging") { CHECK(RunCommand(**worker, Ask({"echo"}), host) == 6); }
+}
+
+TEST_CASE("a worker that ends before it wrote anything: where JSON was asked for, a document says how, once, before the end") {
+  const auto run = [](const char* what, const std::vector<std::string>& words, RecordingHost& host) {
+    setenv("PYGC_FAKE_COMMAND", what, 1);
+    auto worker = StartFake();
+    unsetenv("PYGC_FAKE_COMMAND");
+    REQUIRE(worker);
+    CommandRequest request = Ask(words);
+    request.target.route = TargetRoute::kCore;
+    request.target.path = "/a core";
+    return RunCommand(**worker, request, host);
+  };
+  RecordingHost host, status, text, file, half;
+  CHECK(run("reading 11", {"leaks", "--format", "json"}, host) == 6);
+  for (const char* part : {"\"schema\": \"pygc.fault/1\"", "\"path\": \"/a core\"", "\"command\": \"leaks\"", "\"exit\": 6", "ended by signal 11", "\"stage\": \"reading\"", "\"object\": \"0x7f0010\""}) CHECK_MESSAGE(Has(host.out, part), host.out);
+  CHECK(host.out.find("pygc.fault/1") == host.out.rfind("pygc.fault/1"));
+  CHECK(Has(host.err, "the worker was reading the object at 0x7f0010"));
+  CHECK(run("fault", {"heap", "--format", "json"}, status) == 6);  // it lives, and has said why
+  CHECK(Has(status.out, "\"message\": \"pygc: internal fault: a test\""));
+  CHECK(run("reading 11", {"leaks"}, text) == 6);
+  CHECK(run("reading 11", {"leaks", "--format", "json", "-o", "x"}, file) == 6);
+  CHECK(run("die 11", {"leaks", "--format", "json"}, half) == 6);  // half a report was out
+  CHECK(text.out.empty());
+  CHECK(file.out.empty());
+  CHECK(half.out == "first half\n");
 }
 
 TEST_CASE("a worker that computes in silence is ended with one line, and one that outstays its time limit") {

@@ -77,6 +77,16 @@ class FakeEngine final : public Engine {
       raise(std::atoi(argument.c_str()));
     }
     if (what == "leave") _exit(9);
+    if (what == "reading") {  // and dies in it
+      host.Update("reading", 1, 2);
+      host.Err("pygc: the worker was reading the object at 0x7f0010\n");
+      signal(std::atoi(argument.c_str()), SIG_DFL);
+      raise(std::atoi(argument.c_str()));
+    }
+    if (what == "fault") {
+      host.Err("pygc: internal fault: a test\n");
+      return 6;
+    }
     if (what == "read") {
       const auto described = host.Describe();
       if (!described || described->regions.empty()) {
