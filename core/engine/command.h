@@ -70,6 +70,7 @@ struct CommandInput {
   const CommandInput* whole = nullptr;                    // triage, report: the same with leaves; nullptr: could not be had
   SiteCache* sites = nullptr;                             // where objects were allocated
   unsigned columns = 0;                                   // of the terminal that the text goes to; 0: none
+  unsigned rows = 0;                                      // of it; 0: not known
 };
 
 /// The heap that diff compares with.

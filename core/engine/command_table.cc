@@ -235,7 +235,7 @@ constexpr CommandRow kRows[] = {
      kLimit | kFailOn | kBaseline | kShowAll | kAudit,
      "Says on one screen what crashed (signal, thread, the Python line it had reached), what the other threads ran, what the collector was doing, what "
      "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given. "
-     "Each finding has a fingerprint that is the same in the next run; --baseline leaves known ones out.",
+     "On a terminal each part is as long as its lines allow (24 where the host does not know better); --limit 0, a file and JSON have all. Each finding has a fingerprint that is the same in the next run; --baseline leaves known ones out.",
      {"triage", "triage --format json --fail-on definite"},
      {"what happened to this process?", "the same for a script, exit 1 where something can never be freed"}},
     {"self-test",

@@ -27,7 +27,7 @@ struct LeaksFound {
 
 /// `input` with another request: how one command asks another.
 [[nodiscard]] inline CommandInput WithRequest(const CommandInput& in, const Request& request) {
-  return {request, in.reader, in.heap, in.verdict, in.header, in.progress, in.colour, in.machine, in.audit, in.roots, in.derived, in.baseline, in.whole, in.sites, in.columns};
+  return {request, in.reader, in.heap, in.verdict, in.header, in.progress, in.colour, in.machine, in.audit, in.roots, in.derived, in.baseline, in.whole, in.sites, in.columns, in.rows};
 }
 
 }  // namespace pygc::engine

@@ -122,7 +122,7 @@ struct Session::Impl {
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
     const CommandInput input{request, *(*analysed)->reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
-                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites, Columns(request, host)};
+                             (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites, Columns(request, host), host.rows};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
     if (IsExport(request)) return Export(input, output, progress);
     const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);

@@ -31,6 +31,7 @@ class OutputSink {
 struct HostFacts {
   std::string host = "standalone";  // standalone | lldb | gdb
   unsigned columns = 0;             // of the terminal; 0: not a terminal
+  unsigned rows = 0;                // of it; 0: not known
   bool colour_terminal = false;
   std::string working_directory;    // relative paths of -o, --layout are taken from here
 };

@@ -11,6 +11,7 @@ namespace pygc::engine {
 namespace {
 
 constexpr std::uint64_t kMostFrames = 20;  // of a thread
+constexpr unsigned kTerminalRows = 24, kMostRows = 51;  // terminals are 24 lines high where nobody says otherwise
 
 }  // namespace
 
@@ -22,6 +23,7 @@ Outcome RunTriage(const CommandInput& in) {
   report::TriageReport r;
   r.everything = request.limit == 0;
   r.whole_lines = in.columns == 0;
+  if (!r.whole_lines) r.rows = std::clamp(in.rows, kTerminalRows, kMostRows) - 1;  // the prompt takes one
   r.leaks = std::move(leaks.report);
   report::Header header = std::move(leaks.header);
   Outcome outcome = std::move(leaks.outcome);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "core/report/numbers.h"
 
 namespace pygc::report {
@@ -170,6 +172,43 @@ std::vector<std::string> DeadlockLines(const StacksReport& r, const std::vector<
     lines.push_back(fmt::format("thread {} waits for the {} at {:#x}, {}", name, lock.type, lock.address, ResourceText(lock)));
   }
   return lines;
+}
+
+LockWaits FindLockWaits(const StacksReport& r) {
+  // CPython: Condition.wait(), Event.wait() by it, Thread.join(), Thread._wait_for_tstate_lock(), Lib/threading.py.
+  const auto waits_for_an_event = [](const ThreadStackReport& t) {
+    if (t.frames.empty()) return false;
+    const StackFrame& f = t.frames.front();
+    const bool of_threading = f.file == "threading.py" || f.file.ends_with("/threading.py");
+    return of_threading && (f.function == "wait" || f.function == "join" || f.function == "_wait_for_tstate_lock" || f.function == "__wait");
+  };
+  struct Lock {
+    const ThreadStackReport* first;
+    std::vector<std::string> threads;
+  };
+  LockWaits out;
+  out.everybody = !r.threads.empty();
+  std::map<std::pair<bool, Address>, Lock> locks;  // those without a known holder last
+  for (const ThreadStackReport& t : r.threads) {
+    if (!t.waits_for) {
+      out.everybody = false;
+      continue;
+    }
+    if (waits_for_an_event(t)) continue;
+    ++out.threads;
+    Lock& lock = locks.try_emplace({t.waits_for->holder == 0, t.waits_for->address}, Lock{&t, {}}).first->second;
+    lock.threads.push_back(t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id));
+  }
+  for (const auto& [key, lock] : locks) {
+    ResourceRow row = *lock.first->waits_for;
+    row.waiters.clear();
+    const bool many = lock.threads.size() > 1;
+    std::string line = fmt::format("thread{} {} wait{} for the {} at {:#x}: {}", many ? "s" : "", fmt::join(lock.threads, ", "), many ? "" : "s", row.type, row.address, ResourceText(row));
+    if (row.locked && row.holder == 0) line += " by acquire(), it does not record by whom";
+    if (const StackFrame* const at = CrashFrame(*lock.first); at != nullptr) line += fmt::format("; {} at {}() at {}:{}", many ? "the first stands" : "it stands", at->qualified_name, at->file, at->line);
+    out.lines.push_back(std::move(line));
+  }
+  return out;
 }
 
 void WriteText(const Header& h, const StacksReport& r, TextWriter& out) {

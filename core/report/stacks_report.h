@@ -68,6 +68,16 @@ struct StacksReport {
 /// "thread 12 waits for the _thread.lock at 0x7f.., locked by thread 13, in a with block of ...": one line for each thread of a deadlock.
 [[nodiscard]] std::vector<std::string> DeadlockLines(const StacksReport& report, const std::vector<std::size_t>& deadlock);
 
+/// Who waits for locks beside the deadlocks that are proven, one line for each lock: "threads 12, 13 wait for the _thread.lock at 0x7f..: locked by thread 14, in a
+/// with block of f() at app.py:3". Locks whose holder is known first. Without threads that stand in threading's own wait() and join(): these wait for a
+/// notification or an end, and nobody holds what they sleep on.
+struct LockWaits {
+  std::size_t threads = 0;          // that wait so
+  bool everybody = false;           // no thread of the process does anything else, those in wait() and join() included
+  std::vector<std::string> lines;
+};
+[[nodiscard]] LockWaits FindLockWaits(const StacksReport& report);
+
 /// The frame that people look for in a crash: that of the program's own code, where there is none the innermost; nullptr: the thread ran no Python.
 [[nodiscard]] const StackFrame* CrashFrame(const ThreadStackReport& thread) noexcept;
 /// "string_at() at /usr/lib/python3.12/ctypes/__init__.py:519": the innermost frame where CrashFrame() is another one; empty otherwise.

@@ -12,7 +12,25 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kScreenWidth = 80, kText = 11, kMostMissing = 2, kThreads = 3, kFrames = 5, kGroupsAmongMuch = 3, kHoldersAmongMuch = 3;
+constexpr std::size_t kScreenWidth = 80, kText = 11, kAmongMuch = 3, kMany = ~std::size_t{0};
+
+// How much of each part is told. The first that fits on the screen is taken: what goes first is what the report's other commands tell as well.
+struct Detail {
+  std::size_t holders = kMany, groups = kMany, threads = 3, frames = 5, words = 2, fix = 2, missing = 2, warnings = 2, deadlock = 2;
+  bool contents = true, innermost = true, counts = true;  // counts: lines "… 12 more"; else the numbers in the headings stand for them
+};
+constexpr Detail kDetails[] = {
+    {},
+    {.groups = 3},
+    {.holders = 3, .groups = 3},
+    {.holders = 3, .groups = 3, .threads = 2, .frames = 3},
+    {.holders = 3, .groups = 2, .threads = 2, .frames = 3, .contents = false},
+    {.holders = 2, .groups = 2, .threads = 2, .frames = 2, .words = 1, .contents = false},
+    {.holders = 1, .groups = 2, .threads = 1, .frames = 2, .words = 1, .fix = 1, .missing = 1, .warnings = 1, .contents = false},
+    {.holders = 1, .groups = 1, .threads = 1, .frames = 2, .words = 1, .fix = 1, .missing = 1, .warnings = 1, .contents = false, .counts = false},
+    {.holders = 1, .groups = 1, .threads = 1, .frames = 1, .words = 1, .fix = 0, .missing = 1, .warnings = 1, .deadlock = 1, .contents = false, .innermost = false, .counts = false},
+};
+constexpr Detail kEverything = {.threads = kMany, .frames = kMany};
 
 // The first `width` columns of safe text; the last one becomes an ellipsis where something is cut off.
 std::string Clipped(const std::string& raw, std::size_t width) {
@@ -28,7 +46,8 @@ std::string Clipped(const std::string& raw, std::size_t width) {
 // The lines of the report: on a screen each ends at its edge, elsewhere (a file, a log of CI) what is too long goes on in the next one and nothing is cut off.
 class Screen {
  public:
-  Screen(TextWriter& out, bool whole) : out_(out), whole_(whole) {}
+  Screen(TextWriter& out, bool whole, const Detail& detail) : detail(detail), out_(out), whole_(whole) {}
+  const Detail& detail;
 
   // Words in at most `most` lines up to the edge, the first at `column` of the line that was begun.
   void Lines(std::size_t column, const std::string& raw, std::size_t most = 1, Style style = Style::kPlain) {
@@ -47,7 +66,11 @@ class Screen {
   }
   void Row(const char* label, const std::string& text, Style style = Style::kPlain, std::size_t most = 2) {
     out_.Add(label, Style::kFaint);
-    Lines(kText, text, most, style);
+    Lines(kText, text, std::min(most, detail.words), style);
+  }
+  // "… 12 more threads (pygc stacks)", where there is room for such lines.
+  void More(const std::string& what, const char* command) {
+    if (detail.counts) Lines(2, fmt::format("… {} more (pygc {})", what, command), 1, Style::kFaint);
   }
   [[nodiscard]] std::string Cut(const std::string& raw, std::size_t width) const { return whole_ ? Printable(raw) : Clipped(raw, width); }
   // "f() at /srv/app.py:12" in `width` columns: of a long path the end.
@@ -76,12 +99,12 @@ const ThreadStackReport* CrashedThread(const TriageReport& r) {
 
 void WriteMissing(const Header& h, Screen& out) {
   for (std::size_t i = 0; i < h.missing.size(); ++i) {
-    if (i == kMostMissing && h.missing.size() > kMostMissing + 1) {
-      out.Lines(0, fmt::format("PARTIAL: … {} more (pygc status lists them)", Counted(h.missing.size() - i, "reason")), 1, Style::kBad);
+    if (i == out.detail.missing && h.missing.size() > i + (out.detail.counts ? 1 : 0)) {
+      if (out.detail.counts) out.Lines(0, fmt::format("PARTIAL: … {} more (pygc status lists them)", Counted(h.missing.size() - i, "reason")), 1, Style::kBad);
       return;
     }
     const Missing& m = h.missing[i];
-    out.Lines(0, fmt::format("PARTIAL: {}{}{}{}{}", m.what, m.reason.empty() ? "" : ": ", m.reason, m.remedy.empty() ? "" : ". ", m.remedy), 2, Style::kBad);
+    out.Lines(0, fmt::format("PARTIAL: {}{}{}{}{}", m.what, m.reason.empty() ? "" : ": ", m.reason, m.remedy.empty() ? "" : ". ", m.remedy), out.detail.words, Style::kBad);
   }
   if (!h.complete && h.missing.empty()) out.Lines(0, "PARTIAL: not everything could be read", 1, Style::kBad);
 }
@@ -104,7 +127,7 @@ void WriteCrash(const Header& h, const TriageReport& r, Screen& out) {
   if (!c.native.empty()) out.Row("called by", NativeChainText(c), Style::kName, 2);
   if (const StackFrame* const frame = thread != nullptr ? CrashFrame(*thread) : nullptr) {
     out.Row("Python", out.PlaceOf(*frame, kScreenWidth - kText), Style::kName);
-    if (!InnermostText(*thread).empty()) out.Row("innermost", out.PlaceOf(thread->frames.front(), kScreenWidth - kText));
+    if (out.detail.innermost && !InnermostText(*thread).empty()) out.Row("innermost", out.PlaceOf(thread->frames.front(), kScreenWidth - kText));
   } else if (c.kind == CrashFacts::Kind::kSignal) {
     out.Row("Python", thread == nullptr    ? h.complete ? "that thread is none of Python's" : "that thread is none of those of Python's that could be read"
                        : thread->complete ? "that thread ran no Python function"
@@ -121,29 +144,44 @@ void WriteStacks(const TriageReport& r, Screen& out) {
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return (a == first) > (b == first); });
   out.Row("stacks", Counted(threads.size(), "thread"));
   const bool said = !r.stacks.deadlocks.empty() && !r.everything;  // what the threads wait for
-  const std::size_t shown = r.everything ? order.size() : std::min(order.size(), said ? kThreads - 1 : kThreads);
+  const std::size_t most = out.detail.frames;
+  const std::size_t shown = r.everything ? order.size() : std::min(order.size(), said ? std::max<std::size_t>(out.detail.threads - 1, 1) : out.detail.threads);
   for (std::size_t i = 0; i < shown; ++i) {
     const ThreadStackReport& t = threads[order[i]];
     const std::string who = fmt::format("thread {}{}{}", t.native_id ? std::to_string(*t.native_id) : fmt::format("{:#x}", t.thread_id), t.holds_gil.value_or(false) ? ", holds the GIL" : "",
                                         t.complete || t.frames.empty() ? "" : ", chain of frames broken");
-    const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i > 0 ? std::size_t{1} : said ? kFrames / 2 : kFrames);
-    out.Lines(2, fmt::format("{}{}", who, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), 1, Style::kHeading);
-    if (t.waits_for && !said) out.Lines(4, AwaitedText(t), 1, Style::kWaiting);
+    const std::size_t frames = r.everything ? t.frames.size() : std::min(t.frames.size(), i > 0 ? std::size_t{1} : said ? std::max<std::size_t>(most / 2, 1) : most);
+    const std::string of = frames != 0 && !out.detail.counts && t.frame_count > frames ? fmt::format(" · {} of {}", frames, Counted(t.frame_count, "frame")) : "";
+    out.Lines(2, fmt::format("{}{}{}", who, of, frames != 0 ? "" : t.complete ? ": no Python function" : ": its frames are in memory that is missing"), 1, Style::kHeading);
+    if (t.waits_for && !said && out.detail.innermost) out.Lines(4, AwaitedText(t), 1, Style::kWaiting);
     for (std::size_t f = 0; f < frames; ++f) out.Lines(4, out.PlaceOf(t.frames[f], kScreenWidth - 4));
-    if (t.frame_count > frames && i == 0) out.Lines(4, fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), 1, Style::kFaint);
+    if (t.frame_count > frames && i == 0 && out.detail.counts) out.Lines(4, fmt::format("… {} more (pygc stacks)", Counted(t.frame_count - frames, "frame")), 1, Style::kFaint);
   }
-  if (order.size() > shown) out.Lines(2, fmt::format("… {} more (pygc stacks)", Counted(order.size() - shown, "thread")), 1, Style::kFaint);
+  if (order.size() > shown) out.More(Counted(order.size() - shown, "thread"), "stacks");
 }
 
 void WriteDeadlocks(const TriageReport& r, Screen& out) {
-  constexpr std::size_t kMost = 1, kMostThreads = 2;
+  constexpr std::size_t kMost = 1;
+  const std::size_t most_threads = out.detail.deadlock;
   const std::vector<std::vector<std::size_t>>& all = r.stacks.deadlocks;
   for (std::size_t i = 0; i < std::min(all.size(), kMost); ++i) {
     out.Row("deadlock", all[i].size() == 1 ? "a thread waits for a lock that it holds itself" : fmt::format("{} threads wait for each other", all[i].size()), Style::kBad);
     const std::vector<std::string> lines = DeadlockLines(r.stacks, all[i]);
-    for (std::size_t k = 0; k < std::min(lines.size(), kMostThreads); ++k) out.Lines(2, lines[k], 2);
+    for (std::size_t k = 0; k < std::min(lines.size(), most_threads); ++k) out.Lines(2, lines[k], out.detail.words);
   }
-  if (all.size() > kMost || (!all.empty() && all[0].size() > kMostThreads)) out.Lines(2, "… more (pygc stacks)", 1, Style::kFaint);
+  if (out.detail.counts && (all.size() > kMost || (!all.empty() && all[0].size() > most_threads))) out.Lines(2, "… more (pygc stacks)", 1, Style::kFaint);
+}
+
+// Where no deadlock is proven, because a plain Lock does not record who has it.
+void WriteWaits(const TriageReport& r, Screen& out) {
+  const LockWaits waits = FindLockWaits(r.stacks);
+  if (!r.stacks.deadlocks.empty() || waits.threads == 0) return;
+  const bool one = waits.threads == 1;
+  out.Row("waits", fmt::format("{} for {}{}", one ? "a thread waits" : Counted(waits.threads, "thread") + " wait", waits.lines.size() == 1 ? "a lock" : Counted(waits.lines.size(), "lock"),
+                               waits.everybody ? ", and no thread does anything else" : ""), waits.everybody ? Style::kBad : Style::kWaiting);
+  const std::size_t shown = r.everything ? waits.lines.size() : std::min(waits.lines.size(), out.detail.deadlock);
+  for (std::size_t i = 0; i < shown; ++i) out.Lines(2, waits.lines[i], out.detail.words + 1);
+  if (waits.lines.size() > shown) out.More(Counted(waits.lines.size() - shown, "lock"), "stacks");
 }
 
 std::string Joined(const std::vector<std::int64_t>& numbers) {
@@ -153,7 +191,7 @@ std::string Joined(const std::vector<std::int64_t>& numbers) {
 }
 
 void WriteCollector(const Header& h, Screen& out) {
-  constexpr std::size_t kMost = 2;
+  const std::size_t kMost = out.detail.words;
   for (std::size_t i = 0; i < std::min(h.interpreters.size(), kMost); ++i) {
     const CollectorFacts& c = h.interpreters[i];
     std::string text = h.interpreters.size() > 1 ? fmt::format("interpreter {}: ", c.id) : "";
@@ -163,13 +201,14 @@ void WriteCollector(const Header& h, Screen& out) {
     for (const std::string& flag : c.debug_flags) text += fmt::format(" · {}", flag);
     out.Row(i == 0 ? "collector" : "", text, Style::kPlain, h.interpreters.size() > 1 ? 1 : 2);
   }
-  if (h.interpreters.size() > kMost) out.Row("", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
+  if (out.detail.counts && h.interpreters.size() > kMost) out.Row("", fmt::format("… {} more (pygc status)", Counted(h.interpreters.size() - kMost, "interpreter")));
 }
 
 void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
   out.Row("leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
-  const bool crowded = (!r.stacks.deadlocks.empty() || !r.suspects.empty()) && !r.everything;
-  const std::size_t shown = crowded ? std::min(r.leaks.groups.size(), kGroupsAmongMuch) : r.leaks.groups.size();
+  const bool crowded = !r.stacks.deadlocks.empty() || !r.suspects.empty();
+  const std::size_t most = r.everything ? kMany : crowded ? std::min(out.detail.groups, kAmongMuch) : out.detail.groups;
+  const std::size_t shown = std::min(r.leaks.groups.size(), most);
   for (std::size_t number = 0; number < shown;) {
     const LeakGroup& g = r.leaks.groups[number];
     const std::string name = g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name);
@@ -180,10 +219,10 @@ void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
     for (const std::string& part : CycleParts(g.cycle)) words += fmt::format("{}{}", words.empty() ? "" : " → ", part);
     if (!words.empty()) out.Lines(5, words);
     const std::string fix = FixText(r.leaks, g);
-    if (!fix.empty() && number == 1) out.Lines(5, "fix: " + fix, 2, Style::kFaint);
+    if (!fix.empty() && number == 1 && out.detail.fix > 0) out.Lines(5, "fix: " + fix, out.detail.fix, Style::kFaint);
   }
   if (r.leaks.group_count > shown) out.Lines(2, fmt::format("… {} more (pygc leaks)", Counted(r.leaks.group_count - shown, "group")), 1, Style::kFaint);
-  if (r.leaks.groups_known > 0) out.Lines(2, fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), 1, Style::kFaint);
+  if (r.leaks.groups_known > 0 && out.detail.counts) out.Lines(2, fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), 1, Style::kFaint);
 }
 
 // What keeps a large part of the heap, where it piles up, and what of the program lies there.
@@ -196,8 +235,8 @@ void WriteSuspect(const Suspect& s, std::uint64_t all, Screen& out) {
                                          : fmt::format("in {} of type {}", Counted(s.objects, "object"), s.type);
   out.Row("suspect", share + words, Style::kBad, 1);
   const std::string& place = s.expression.empty() ? s.path : s.expression;
-  if (!place.empty()) out.Lines(kText, place, 2, Style::kName);
-  if (!s.contents.empty()) out.Lines(kText, "with " + ContentsText(s), 1);
+  if (!place.empty()) out.Lines(kText, place, out.detail.words, Style::kName);
+  if (!s.contents.empty() && out.detail.contents) out.Lines(kText, "with " + ContentsText(s), 1);
 }
 
 void WriteHolders(const TriageReport& r, Screen& out) {
@@ -212,7 +251,7 @@ void WriteHolders(const TriageReport& r, Screen& out) {
   std::size_t shown = 0;
   for (const Dominator& row : d.rows) {
     if (row.depth != 0) continue;
-    if (!r.suspects.empty() && !r.everything && shown++ == kHoldersAmongMuch) break;
+    if (!r.everything && shown++ >= (r.suspects.empty() ? out.detail.holders : std::min(out.detail.holders, kAmongMuch))) break;
     const std::uint64_t percent = d.bytes == 0 ? 0 : row.retained * 100 / d.bytes;
     const std::string name = fmt::format("{}{}{}", row.type, row.name.empty() ? "" : " ", row.name);
     const std::string what = row.path.empty() ? fmt::format("{} at {:#x}", name, row.address) : fmt::format("{}: {}", name, row.path);
@@ -284,8 +323,9 @@ std::string FingerprintOf(const TriageReport& r) {
   return CrashFingerprint(r.crash, thread != nullptr ? thread->frames : kNone);
 }
 
-void WriteText(const Header& h, const TriageReport& r, TextWriter& writer) {
-  Screen out(writer, r.whole_lines);
+namespace {
+
+void WriteScreen(const Header& h, const TriageReport& r, Screen& out) {
   WriteMissing(h, out);
   const std::string build = fmt::format("{}{}", h.target.build == "default" ? "" : " " + h.target.build, h.target.debug ? " debug" : "");
   out.Lines(0,
@@ -294,12 +334,27 @@ void WriteText(const Header& h, const TriageReport& r, TextWriter& writer) {
           2, Style::kHeading);
   WriteCrash(h, r, out);
   WriteDeadlocks(r, out);
+  WriteWaits(r, out);
   WriteStacks(r, out);
   WriteCollector(h, out);
   WriteLeaks(h, r, out);
   WriteHolders(r, out);
-  constexpr std::size_t kMostWarnings = 2;
-  for (std::size_t i = 0; i < std::min(h.warnings.size(), kMostWarnings); ++i) out.Lines(0, "warning: " + h.warnings[i], 1, Style::kWaiting);
+  for (std::size_t i = 0; i < std::min(h.warnings.size(), out.detail.warnings); ++i) out.Lines(0, "warning: " + h.warnings[i], 1, Style::kWaiting);
+}
+
+}  // namespace
+
+void WriteText(const Header& h, const TriageReport& r, TextWriter& writer) {
+  const bool fits_anywhere = r.everything || r.whole_lines;
+  for (const Detail& detail : kDetails) {
+    TextWriter screen = writer;
+    Screen out(screen, r.whole_lines, r.everything ? kEverything : detail);
+    WriteScreen(h, r, out);
+    const auto lines = static_cast<std::size_t>(std::count(screen.text().begin(), screen.text().end(), '\n'));
+    if (!fits_anywhere && lines > r.rows && &detail != std::end(kDetails) - 1) continue;
+    writer = std::move(screen);
+    return;
+  }
 }
 
 void WriteJson(const Header& h, const TriageReport& r, JsonWriter& json) {

@@ -75,6 +75,7 @@ int CommandLoop::Run(const std::vector<std::string>& command) {
   request.standalone = true;
   request.working_directory = WorkingDirectory();
   request.columns = TerminalColumns(STDOUT_FILENO);
+  request.rows = TerminalRows(STDOUT_FILENO);
   request.colour_terminal = ShowsColours(STDOUT_FILENO);
   request.target.route = worker::TargetRoute::kCommandLine;
   return worker::RunCommand(of_its_own ? *fresh : *worker_, request, host_);

@@ -50,6 +50,11 @@ unsigned TerminalColumns(int fd) {
   return isatty(fd) && ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : isatty(fd) ? 80 : 0;
 }
 
+unsigned TerminalRows(int fd) {
+  winsize size{};
+  return isatty(fd) && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+}
+
 bool ShowsColours(int fd) {
   const char* term = std::getenv("TERM");
   const char* no_color = std::getenv("NO_COLOR");

@@ -28,6 +28,8 @@ class TerminalHost final : public worker::CommandHost {
 
 /// Width of the terminal on `fd`; 0 where it is none.
 [[nodiscard]] unsigned TerminalColumns(int fd);
+/// Its height; 0 where it is none, or does not say.
+[[nodiscard]] unsigned TerminalRows(int fd);
 /// True where `fd` is a terminal that shows colours and the user has not said NO_COLOR.
 [[nodiscard]] bool ShowsColours(int fd);
 /// How often SIGINT came since CatchInterrupts().

@@ -192,7 +192,7 @@ int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request
     if (index_) session_->UseIndex(index_);
     session_key_ = key;
   }
-  const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
+  const engine::HostFacts facts{request.host, request.columns, request.rows, request.colour_terminal, request.working_directory};
   return session_->Run(command, facts, output, host);
 }
 
@@ -214,7 +214,7 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
     }
     if (command->command.empty()) return engine::ReportError({ErrorCode::kUsage, "no command given (pygc --help)", std::nullopt}, output);
     if (command->command == "self-test") {
-      const engine::HostFacts facts{request.host, request.columns, request.colour_terminal, request.working_directory};
+      const engine::HostFacts facts{request.host, request.columns, request.rows, request.colour_terminal, request.working_directory};
       return engine::WriteSelfTest(TestThisMachine(host), *command, facts, output);
     }
     host.SetTimeout(command->timeout_seconds);

@@ -112,7 +112,7 @@ Frame Encode(const CommandRequest& m) {
   Writer out(MessageType::kRequest);
   out.Number(static_cast<std::uint32_t>(m.words.size()));
   for (const std::string& w : m.words) out.Text(w);
-  out.Number(static_cast<std::uint8_t>(m.standalone)).Text(m.host).Text(m.working_directory).Number(m.columns);
+  out.Number(static_cast<std::uint8_t>(m.standalone)).Text(m.host).Text(m.working_directory).Number(m.columns).Number(m.rows);
   out.Number(static_cast<std::uint8_t>(m.colour_terminal));
   const TargetDescription& t = m.target;
   out.Number(static_cast<std::uint8_t>(t.route)).Text(t.path).Number(t.pid).Number(static_cast<std::uint8_t>(t.can_serve)).Number(t.generation).Text(t.why_none).Text(t.executable);
@@ -131,6 +131,7 @@ Result<CommandRequest> DecodeRequest(const Frame& frame) {
   m.host = in.Text();
   m.working_directory = in.Text();
   m.columns = in.Number<std::uint32_t>();
+  m.rows = in.Number<std::uint32_t>();
   m.colour_terminal = in.Flag();
   TargetDescription& t = m.target;
   const auto route = in.Number<std::uint8_t>();

@@ -98,6 +98,7 @@ struct CommandRequest {
   std::string host = "standalone";
   std::string working_directory;
   std::uint32_t columns = 0;       // 0: not a terminal
+  std::uint32_t rows = 0;          // 0: not known
   bool colour_terminal = false;
   TargetDescription target;
 };

@@ -207,11 +207,11 @@ def test_file(core, folder):
     equal("the same for leaks and status", timings(documents[:2])[0], timings(documents[:2])[1])
 
 
-def on_terminal(columns, arguments, folder):
-    """What pygc prints on a terminal so wide, without colours."""
+def on_terminal(columns, arguments, folder, rows=24):
+    """What pygc prints on a terminal so wide and high, without colours."""
     pid, fd = pty.fork()
     if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         os.execve(process.PYGC, [process.PYGC, *arguments], dict(os.environ, TERM="xterm", NO_COLOR="1", HOME=folder))
     said = b""
     try:

@@ -594,6 +594,21 @@ def check_resources_stacks(subject):
     return differ("who waits for what", dict((t, got.get(t)) for t in want), want)
 
 
+def check_resources_waits(subject):
+    """Locks that acquire() has taken: triage says which thread waits for which, and that nothing records who has it."""
+    said, wrong = json.loads(subject.ask("crossed()")), []
+    threads = dict((t["thread_id"], t) for t in subject.report("stacks", "--limit", "0")[0]["threads"])
+    text = " ".join(subject.run("triage", "--limit", "0").out.split())
+    for name, (thread, lock) in sorted(said.items()):
+        got = threads[thread]["waits_for"] or {}
+        wrong += differ(name, [got.get("address"), got.get("holder")], [hex(lock), None])
+        who = threads[thread]["native_id"] or hex(thread)
+        line = "thread %s waits for the %s at %s: locked by acquire(), it does not record by whom; it stands at takes() at " % (who, got.get("type"), hex(lock))
+        wrong += [] if line in text else ["triage does not say %r: %s" % (line, text[:1500])]
+    short = subject.run("triage").out
+    return wrong + ([] if re.search(r"^waits +\d+ threads wait for \d+ locks", short, re.M) else ["triage has no row for them: %s" % short])
+
+
 def check_resources_deadlock(subject):
     """Two threads inside of `with` blocks of two locks wait for each other's: named in stacks and triage, with the place; conditions; nobody where acquire() was called."""
     said, wrong = json.loads(subject.ask("deadlock()")), []
@@ -819,7 +834,7 @@ QUESTIONS = {
     "devtools": ("expectations", (), (check_devtools,)),
     "gil": ("holds_gil", (check_gil, check_schemas), ()),
     "sites": ("allocation_sites", (check_sites_show, check_sites_heap, check_sites_leaks, check_sites_diff, check_sites_export, check_schemas), (check_sites_hosts,)),
-    "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_resources_deadlock, check_schemas), (check_resources_hosts,)),
+    "resources": ("resources", (check_resources_show, check_resources_stacks, check_resources_garbage, check_resources_waits, check_resources_deadlock, check_schemas), (check_resources_hosts,)),
     "native": ("native_stack", (check_native_merged, check_native_gdb, check_schemas, check_crash), (check_crash_causes,)),
     "native-hosts": ("native_stack", (), (check_native_hosts,)),
     "sites-off": ("allocation_sites off", (check_sites_off, check_schemas), ()),

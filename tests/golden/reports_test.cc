@@ -545,9 +545,12 @@ TEST_CASE("triage: a crash with leaks") {
   const std::string text = Text(HeaderOf("triage"), Crashed());
   CheckGolden("triage.txt", text);
   CheckGolden("triage.json", Json(HeaderOf("triage"), Crashed()));
+  TriageReport small = Crashed();
+  small.rows = 23;
+  CheckGolden("triage-small.txt", Text(HeaderOf("triage"), small));
 }
 
-TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at most 50 lines") {
+TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at most 50 lines, 23 on a small one") {
   Header h = HeaderOf("triage");
   h.complete = false;
   h.target.path = "/var/crash/" + std::string(300, 'c');
@@ -581,6 +584,12 @@ TEST_CASE("triage: whatever there is, one screen: no line over 80 columns, at mo
     start = end + 1;
   }
   CHECK(lines <= 50);
+  // The usual terminal: what cannot be left out fits.
+  r.rows = 23;
+  const std::string small = Text(h, r);
+  CHECK_MESSAGE(std::count(small.begin(), small.end(), '\n') <= 23, small);
+  for (const char* row : {"crash ", "Python ", "deadlock ", "stacks ", "collector ", "leaks ", "  #1 ", "suspect ", "holders "}) CHECK_MESSAGE(small.find(row) != std::string::npos, row);
+  r.rows = 50;
   // In a pipe nothing is cut off: lines end between words, and longer words stay whole.
   r.whole_lines = true;
   const std::string whole = Text(h, r);

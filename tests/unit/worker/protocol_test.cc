@@ -17,6 +17,7 @@ CommandRequest SomeRequest() {
   m.host = "gdb";
   m.working_directory = "/w";
   m.columns = 132;
+  m.rows = 43;
   m.colour_terminal = true;
   m.target = {TargetRoute::kStoppedPid, "/core", -5, true, 99, "none", "/exe", {{"libc.so.6", "/lib/libc.so.6"}, {"", ""}}};
   return m;
@@ -63,6 +64,7 @@ TEST_CASE("a request survives the trip, with any bytes in its words") {
   CHECK(back->host == "gdb");
   CHECK(back->working_directory == "/w");
   CHECK(back->columns == 132);
+  CHECK(back->rows == 43);
   CHECK(back->colour_terminal);
   CHECK(back->target.route == TargetRoute::kStoppedPid);
   CHECK(back->target.path == "/core");
