@@ -163,6 +163,7 @@ Offsets::Offsets(const Layout& layout) {
   co_nlocalsplus = at(Field::PyCodeObject_co_nlocalsplus);
   co_localsplusnames = at(Field::PyCodeObject_co_localsplusnames);
   co_extra = at(Field::PyCodeObject_co_extra);
+  co_code = at(Field::PyCodeObject_co_code);
 
   gi_frame = at(Field::PyGenObject_gi_frame);
   gi_code = at(Field::PyGenObject_gi_code);
@@ -186,8 +187,8 @@ Offsets::Offsets(const Layout& layout) {
   digit_bytes = digit_bits == 15 ? 2 : 4;
   tag_shift = static_cast<std::uint32_t>(layout.Value(Constant::INT_TAG_DIGITS_SHIFT, 3));
   bytes_data = at(Field::PyBytesObject_ob_sval);
-  bytearray_alloc = at(Field::PyByteArrayObject_ob_alloc);
   bytes_sstate = at(Field::PyBytesObject_ob_sstate);
+  bytearray_alloc = at(Field::PyByteArrayObject_ob_alloc);
   bytearray_object = at(Field::PyByteArrayObject_ob_bytes_object);
   str_length = at(Field::PyASCIIObject_length);
   str_state = at(Field::PyASCIIObject_state);
@@ -202,9 +203,9 @@ Offsets::Offsets(const Layout& layout) {
   kind_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_KIND_SHIFT, 2));
   compact_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_COMPACT_SHIFT, 5));
   ascii_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_ASCII_SHIFT, 6));
-  old_unicode_length = at(Field::PyUnicodeObject_length);
   interned_shift = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_INTERNED_SHIFT, 0));
   interned_mask = static_cast<std::uint32_t>(layout.Value(Constant::UNICODE_INTERNED_MASK, 3));
+  old_unicode_length = at(Field::PyUnicodeObject_length);
   old_unicode_str = at(Field::PyUnicodeObject_str);
   old_unicode_defenc = at(Field::PyUnicodeObject_defenc);
 

@@ -47,7 +47,7 @@ struct Offsets {
   // frames from 3.11 on
   std::uint32_t f_frame, frame_data, if_executable, if_funcobj, if_locals, if_frame_obj, if_stacktop, if_stackpointer, if_owner, if_localsplus;
   // code
-  std::uint32_t co_nlocals, co_stacksize, co_varnames, co_freevars, co_cellvars, co_nlocalsplus, co_localsplusnames, co_extra;
+  std::uint32_t co_nlocals, co_stacksize, co_varnames, co_freevars, co_cellvars, co_nlocalsplus, co_localsplusnames, co_extra, co_code;
   // generators
   std::uint32_t gi_frame, gi_code, gi_name, gi_qualname, gi_exc_value, gi_frame_state, gi_iframe, gen_size;
   // classic classes

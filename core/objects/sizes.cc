@@ -48,13 +48,17 @@ class SizeReader {
         return base + alloc + (alloc > 0 && o_.bytearray_object != kNoField ? o_.bytes_data + 1 : 0);
       }
       case SizeRule::kCode: {
-        // CPython: code_sizeof() in Objects/codeobject.c. Before 3.11 it counts caches that are not read here.
-        if (o_.co_nlocalsplus == kNoField || Unsigned(p_, o_.co_extra) != 0) return std::nullopt;
+        if (o_.dict_old) return base;  // it has no __sizeof__ of its own
+        if (o_.co_nlocalsplus == kNoField) return OldCode();
+        // CPython: code_sizeof() in Objects/codeobject.c [3.11+].
+        if (Unsigned(p_, o_.co_extra) != 0) return std::nullopt;
         return (base + Unsigned(p_, o_.ob_size) * static_cast<std::uint64_t>(type_.itemsize) + 7) & ~std::uint64_t{7};
       }
       case SizeRule::kDecimal: return Decimal();
       case SizeRule::kArray: return Array();
       case SizeRule::kBytesIO: return BytesIO();
+      case SizeRule::kBuffered: return Buffered();
+      case SizeRule::kStruct: return Struct();
     }
     return std::nullopt;
   }
@@ -111,6 +115,63 @@ class SizeReader {
     if (bytes == nullptr) return std::nullopt;
     const bool shared = cpython::ObjectHeaderReader(impl_.runtime).Refcount(bytes) > 1;
     return shared ? base : base + o_.bytes_data + 1 + Unsigned(bytes, o_.ob_size);
+  }
+
+  // CPython: code_sizeof() in Objects/codeobject.c [3.6-3.10]: co_cell2arg (behind co_cellvars) has a word for each cell, co_extra is _PyCodeObjectExtra; co_opcache_map,
+  // co_opcache, co_opcache_flag and co_opcache_size lie behind it [3.8-3.10].
+  std::optional<std::uint64_t> OldCode() const {
+    constexpr std::uint64_t kInstruction = 2, kOpcacheEntry = 32, kMostExtras = 1u << 16;
+    const auto base = static_cast<std::uint64_t>(type_.basicsize);
+    const std::byte* const code = At(object_, base);
+    if (code == nullptr || o_.co_cellvars == kNoField || o_.co_extra == kNoField || base < std::uint64_t{o_.co_extra} + 8) return std::nullopt;
+    std::uint64_t size = base;
+    const Address cells = Unsigned(code, o_.co_cellvars), extra = Unsigned(code, o_.co_extra);
+    if (Unsigned(code, o_.co_cellvars + 8) != 0 && cells != 0) {
+      const std::byte* const tuple = At(cells, o_.ob_size + 8);
+      if (tuple == nullptr) return std::nullopt;
+      size += Unsigned(tuple, o_.ob_size) * 8;
+    }
+    if (extra != 0) {
+      const std::byte* const extras = At(extra, 8);
+      if (extras == nullptr || Unsigned(extras, 0) > kMostExtras) return std::nullopt;
+      size += 8 + Unsigned(extras, 0) * 8;
+    }
+    const std::uint32_t cache = o_.co_extra + 16;
+    if (base >= std::uint64_t{cache} + 16 && Unsigned(code, cache) != 0) {
+      const std::byte* const bytes = At(Unsigned(code, o_.co_code), o_.ob_size + 8);
+      if (bytes == nullptr) return std::nullopt;
+      size += Unsigned(bytes, o_.ob_size) / kInstruction + LoadUnchecked<std::uint8_t>(code + cache + 12) * kOpcacheEntry;
+    }
+    return size;
+  }
+
+  // CPython: buffered_sizeof(), Modules/_io/bufferedio.c: the buffer, while there is one. struct buffered ends with buffer_size, buffer_mask, dict, weakreflist;
+  // `buffer` lies behind raw, four ints, two flags and abs_pos; the same since 2.7. buffer_mask is buffer_size - 1, or 0 where that is no power of 2.
+  std::optional<std::uint64_t> Buffered() const {
+    constexpr std::uint64_t kBuffer = 40, kSizeBeforeDict = 16;
+    const auto base = static_cast<std::uint64_t>(type_.basicsize);
+    if (type_.dictoffset < static_cast<std::int64_t>(o_.object_size + kBuffer + kSizeBeforeDict) || static_cast<std::uint64_t>(type_.dictoffset) > base) return std::nullopt;
+    const std::byte* const fields = At(object_ + static_cast<std::uint64_t>(type_.dictoffset) - kSizeBeforeDict, 16);
+    const std::byte* const buffer = At(object_ + o_.object_size + kBuffer, 8);
+    if (fields == nullptr || buffer == nullptr) return std::nullopt;
+    if (Unsigned(buffer, 0) == 0) return base;
+    const std::uint64_t size = Unsigned(fields, 0), mask = Unsigned(fields, 8);
+    return mask == 0 || mask == size - 1 ? std::optional(base + size) : std::nullopt;
+  }
+
+  // CPython: s_sizeof(), Modules/_struct.c: the codes of the format and one that ends them. PyStructObject: s_size, s_len, s_codes; a formatcode is fmtdef, offset,
+  // size, and from 3.4 on repeat.
+  std::optional<std::uint64_t> Struct() const {
+    constexpr std::uint64_t kCodes = 16, kMostCodes = 1u << 20;
+    const std::uint64_t code_bytes = o_.dict_old ? 24 : 32;
+    const std::byte* const codes = At(object_ + o_.object_size + kCodes, 8);
+    if (codes == nullptr || Unsigned(codes, 0) == 0) return std::nullopt;
+    for (std::uint64_t n = 0; n < kMostCodes; ++n) {
+      const std::byte* const code = At(Unsigned(codes, 0) + n * code_bytes, 8);
+      if (code == nullptr) return std::nullopt;
+      if (Unsigned(code, 0) == 0) return static_cast<std::uint64_t>(type_.basicsize) + (n + 1) * code_bytes;
+    }
+    return std::nullopt;
   }
 
   /// CPython: _PyDict_KeysSize() in Objects/dictobject.c.

@@ -719,7 +719,9 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       {"async_generator", SizeRule::kGenerator}, {"collections.deque", SizeRule::kDeque}, {"collections.OrderedDict", SizeRule::kOrderedDict},
       {"int", SizeRule::kInt},          {"long", SizeRule::kInt},            {"str", SizeRule::kStr},
       {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict},
-      {"code", SizeRule::kCode},        {"decimal.Decimal", SizeRule::kDecimal}, {"array.array", SizeRule::kArray}, {"_io.BytesIO", SizeRule::kBytesIO}};
+      {"code", SizeRule::kCode},        {"decimal.Decimal", SizeRule::kDecimal}, {"array.array", SizeRule::kArray}, {"_io.BytesIO", SizeRule::kBytesIO},
+      {"_io.BufferedReader", SizeRule::kBuffered}, {"_io.BufferedWriter", SizeRule::kBuffered}, {"_io.BufferedRandom", SizeRule::kBuffered},
+      {"_struct.Struct", SizeRule::kStruct}, {"Struct", SizeRule::kStruct}};
   f.size_rule = SizeRule::kUnknown;
   const auto choose = [&](const std::string& name) {
     for (const Named& rule : kRules) {

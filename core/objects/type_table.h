@@ -68,10 +68,12 @@ enum class SizeRule : std::uint8_t {
   kStr,         // 3.x str, 2.7 unicode
   kBytes,       // 2.7 str
   kByteArray,
-  kCode,        // 3.11+
+  kCode,
   kDecimal,
   kArray,
   kBytesIO,
+  kBuffered,    // BufferedReader, BufferedWriter, BufferedRandom
+  kStruct,      // struct.Struct
 };
 
 /// What an instance owns beside what its tp_traverse visits, and whether that accounts for every word of its memory. For the audit of counts.

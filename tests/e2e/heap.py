@@ -73,7 +73,7 @@ def check_rows(live):
     wrong += differ("unreachable objects", (lost["objects"], lost["unreachable"]), (live.truth["lost"],) * 2)
     wrong += differ("reachable ones", live.report("heap", "--state", "reachable", "--type", "__main__.Lost")["objects"], 0)
     cards = live.report("show", *[hex(address) for address, _ in live.truth["sized"]])["objects"]
-    wrong += differ("sizes of Decimals, arrays, BytesIOs", [c["size"] for c in cards], [size for _, size in live.truth["sized"]])
+    wrong += differ("sizes of Decimals, arrays, BytesIOs, buffered files, Structs, code", [c["size"] for c in cards], [size for _, size in live.truth["sized"]])
     large = live.report("heap", "--min-size", "1M", "--type", "bytearray")["types"]
     wrong += differ("large bytearrays", [(r["objects"], r["bytes"]) for r in large], [(1, live.truth["large"])])
     ran = process.pygc("-p", live.program.pid, "heap", "--limit", "0", "--format", "csv")
