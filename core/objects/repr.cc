@@ -90,6 +90,12 @@ const ReprWriter::Known ReprWriter::kKnown[] = {
     {"array.array", &ReprWriter::Array},
     {"types.UnionType", &ReprWriter::Union},
     {"typing.Union", &ReprWriter::Union},
+    {"types.GenericAlias", &ReprWriter::GenericAlias},
+    {"re.Pattern", &ReprWriter::Pattern},
+    {"_sre.SRE_Pattern", &ReprWriter::Pattern},
+    {"itertools.count", &ReprWriter::Count},
+    {"itertools.repeat", &ReprWriter::Repeat},
+    {"memoryview", &ReprWriter::MemoryView},
     {"enum.EnumMeta", &ReprWriter::EnumType},
     {"enum.EnumType", &ReprWriter::EnumType},
 };

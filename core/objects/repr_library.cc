@@ -34,7 +34,9 @@ std::string ReprWriter::LibraryName(Address function, bool may_wrap) const {
     const Address inner = t_.values.DictGet(Pointer(function, Field::PyFunctionObject_func_dict), "__wrapped__");
     return may_wrap && (inner == 0 || LibraryName(inner, false) == whole) ? whole : "";
   }
-  const bool own = name == "__repr__" && (EndsIn(file, module + ".py") || EndsIn(file, module + "/__init__.py"));
+  std::string path = module;
+  std::replace(path.begin(), path.end(), '.', '/');
+  const bool own = name == "__repr__" && (EndsIn(file, path + ".py") || EndsIn(file, path + "/__init__.py"));
   return own ? whole : "";
 }
 
@@ -51,7 +53,7 @@ bool ReprWriter::IsDataclassRepr(Address function) const {
 }
 
 ReprWriter::Writer ReprWriter::LibraryWriter(const TypeFacts& definer) const {
-  static constexpr std::array<Known, 9> kLibrary = {{{"enum.Enum.__repr__", &ReprWriter::Enum},
+  static constexpr std::array<Known, 11> kLibrary = {{{"enum.Enum.__repr__", &ReprWriter::Enum},
                                                      {"enum.Flag.__repr__", &ReprWriter::Flag},
                                                      {"collections.Counter.__repr__", &ReprWriter::Counter},
                                                      {"collections.ChainMap.__repr__", &ReprWriter::ChainMap},
@@ -59,7 +61,9 @@ ReprWriter::Writer ReprWriter::LibraryWriter(const TypeFacts& definer) const {
                                                      {"collections.UserList.__repr__", &ReprWriter::UserContainer},
                                                      {"collections.UserString.__repr__", &ReprWriter::UserContainer},
                                                      {"fractions.Fraction.__repr__", &ReprWriter::Fraction},
-                                                     {"uuid.UUID.__repr__", &ReprWriter::Uuid}}};
+                                                     {"uuid.UUID.__repr__", &ReprWriter::Uuid},
+                                                     {"pathlib.PurePath.__repr__", &ReprWriter::Path},
+                                                     {"pathlib._local.PurePath.__repr__", &ReprWriter::Path}}};
   const Address dict = t_.values.Pointer(definer.address + t_.offsets.tp_dict), function = t_.values.DictGet(dict, "__repr__");
   if (t_.values.DictGet(dict, "__dataclass_fields__") != 0 && IsDataclassRepr(function)) return &ReprWriter::Dataclass;
   const std::string name = LibraryName(function);
@@ -291,18 +295,22 @@ std::string ReprWriter::ArrayItem(char code, const std::byte* at) const {
   }
 }
 
-// CPython: union_repr(), Objects/unionobject.c [3.10+]: int | str. Only of classes and None: anything else is asked for what it is.
+// CPython: union_repr(), Objects/unionobject.c [3.10+]: int | str. Only of classes, their aliases and None: anything else is asked for what it is.
 void ReprWriter::Union(Address object, const TypeFacts& type) {
   const Address args = Pointer(object, Field::unionobject_args);
   const std::vector<Address> items = t_.values.TupleItems(args, kMaxFields);
-  std::string out;
-  for (const Address item : items) {
+  const auto is_known = [&](Address item) {
     const TypeFacts* const item_type = FactsOf(item);
-    const TypeFacts* const self = item_type != nullptr && item_type->is_type_object ? t_.reader.Type(item) : nullptr;
-    if (self == nullptr || item_type->name != "type") return UnknownRepr(object, type);
-    out += (out.empty() ? "" : " | ") + (self->name == "NoneType" ? std::string("None") : self->name);
+    return item_type != nullptr && (item_type->name == "type" || item_type->name == "types.GenericAlias");
+  };
+  if (items.empty() || items.size() != VarSize(args) || !std::all_of(items.begin(), items.end(), is_known)) return UnknownRepr(object, type);
+  if (!Enter(object, "…")) return;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    Put(i == 0 ? "" : " | ");
+    const TypeFacts* const self = t_.reader.Type(items[i]);
+    self != nullptr && self->name == "NoneType" ? Put("None") : AliasItem(items[i]);
   }
-  items.empty() || items.size() != VarSize(args) ? UnknownRepr(object, type) : Put(out);
+  Leave();
 }
 
 }  // namespace pygc::objects

@@ -132,26 +132,30 @@ void ReprWriter::Str(Address object, const TypeFacts&) {
   const std::optional<TextUnits> units = t_.values.Units(object, limits_.max_text);
   if (!units) return Unreadable();
   if (units->bytes) return QuotedBytes(units->data, units->count, units->length, "");
-  bool single = false, twice = false;
+  std::u32string characters;
   for (std::uint64_t i = 0; i < units->count; ++i) {
-    single = single || units->At(i) == '\'';
-    twice = twice || units->At(i) == '"';
-  }
-  const char quote = single && !twice ? '"' : '\'';
-  Put(t_.old() ? "u" : "");
-  Put({&quote, 1});
-  for (std::uint64_t i = 0; i < units->count && !full_; ++i) {
     std::uint32_t c = units->At(i);
     if (t_.old() && units->width == 2 && c >= 0xD800 && c < 0xDC00 && i + 1 < units->count && units->At(i + 1) >= 0xDC00 && units->At(i + 1) < 0xE000) {
       c = 0x10000 + ((c - 0xD800) << 10) + (units->At(++i) - 0xDC00);
     }
-    Character(c, quote);
+    characters += static_cast<char32_t>(c);
   }
-  Put({&quote, 1});
+  Put(t_.old() ? "u" : "");
+  Quoted(characters);
   if (units->count < units->length) {
     Put(fmt::format("… {} more", units->length - units->count));
     complete_ = false;
   }
+}
+
+void ReprWriter::Quoted(std::u32string_view characters) {
+  const char quote = characters.find(U'\'') != characters.npos && characters.find(U'"') == characters.npos ? '"' : '\'';
+  Put({&quote, 1});
+  for (const char32_t c : characters) {
+    if (full_) break;
+    Character(c, quote);
+  }
+  Put({&quote, 1});
 }
 
 void ReprWriter::QuotedBytes(const std::byte* data, std::uint64_t shown, std::uint64_t length, std::string_view prefix, bool always_escape_single) {

@@ -2,6 +2,7 @@
 // Depth is bounded by ReprLimits::max_depth (at most kDepthCap whatever is asked for), so recursion here is not recursion over the target's data.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -99,6 +100,7 @@ class ReprWriter {
   void ByteArray(Address object, const TypeFacts& type);
   void Range(Address object, const TypeFacts& type);
   void Slice(Address object, const TypeFacts& type);
+  void Quoted(std::u32string_view characters);
   void QuotedBytes(const std::byte* data, std::uint64_t shown, std::uint64_t length, std::string_view prefix, bool always_escape_single = false);
   void Character(std::uint32_t c, char quote);
   void Date(Address object, const TypeFacts& type);
@@ -150,6 +152,18 @@ class ReprWriter {
   void Array(Address object, const TypeFacts& type);
   [[nodiscard]] std::string ArrayItem(char code, const std::byte* at) const;
   void Union(Address object, const TypeFacts& type);
+
+  // repr_builtin.cc: types in C whose repr shows members that no traversal visits, and paths
+  void Pattern(Address object, const TypeFacts& type);
+  void Count(Address object, const TypeFacts& type);
+  void Repeat(Address object, const TypeFacts& type);
+  void MemoryView(Address object, const TypeFacts& type);
+  void GenericAlias(Address object, const TypeFacts& type);
+  void AliasItem(Address item);
+  void Path(Address object, const TypeFacts& type);
+  [[nodiscard]] std::optional<std::u32string> Characters(Address str_object) const;
+  [[nodiscard]] std::optional<std::u32string> PathText(Address object, const TypeFacts& type, bool windows) const;
+  [[nodiscard]] std::optional<std::u32string> JoinedRawPath(Address paths) const;
 
   // Small things for all of them.
   void Put(std::string_view text) {
