@@ -103,8 +103,8 @@ constexpr CommandRow kRows[] = {
      "histogram by type: count, shallow bytes, retained bytes",
      kLimit | kFilter | kCsv | kValues | kHeapSections,
      "Counts the objects of every type, with their bytes as sys.getsizeof() says them and the bytes that they keep alive one by one (by dominators, nothing "
-     "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them. Names "
-     "what keeps more than a fifth of all that is in use. --waste adds empty room in lists, dicts and sets, and equal texts and tuples; --memory adds where the "
+     "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them, also by "
+     "references that are guessed (unlike sql and export, and said where there are any). Names what keeps more than a fifth of all that is in use. --waste adds empty room in lists, dicts and sets, and equal texts and tuples; --memory adds where the "
      "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files. --by site needs a process in which tracemalloc was on.",
      {"heap --memory --waste", "heap --by site --type __main__.Session"},
      {"where is the memory, and what of it is not used?", "which lines made these objects?"}},
@@ -201,7 +201,8 @@ constexpr CommandRow kRows[] = {
      "Writes every object that the collector tracks and everything that those reach, with types, sizes, states and all references. The file appears "
      "under its name "
      "only when it is complete, readable by its owner alone. --format dot draws what is around an object or the objects of a type (as graph does); --format "
-     "heapsnapshot is for the Memory tab of Chrome's developer tools and for memlab.",
+     "heapsnapshot is for the Memory tab of Chrome's developer tools and for memlab. Where the references of an object are guessed (objects.exact is 0), what only "
+     "these lead to is left out, as in sql; heap, dominators and path count it.",
      {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
     {"graph",
@@ -219,7 +220,8 @@ constexpr CommandRow kRows[] = {
      "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over all_refs (refs and owned_refs), "
      "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
      "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
-     "refs.dst are quick. Nothing can be written, attached or loaded.",
+     "refs.dst are quick. What only guessed references lead to (of objects whose exact is 0) is not among the objects, as in export; heap, dominators and path count "
+     "it. Nothing can be written, attached or loaded.",
      {"sql \"select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc limit 5\"",
       "sql --format csv --limit 0 \"select * from referrers where object_id = (select id from objects where address = 0x7f12ab34cd50)\""},
      {"the five types with the most bytes", "everything that refers to an object, for a spreadsheet"}},

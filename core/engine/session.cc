@@ -34,6 +34,7 @@
 #include "core/objects/machine_reader.h"
 #include "core/objects/object_reader.h"
 #include "core/report/escape.h"
+#include "core/report/numbers.h"
 #include "core/report/output_file.h"
 #include "core/report/text_writer.h"
 #include "core/snapshot/dangling_references.h"
@@ -121,9 +122,12 @@ struct Session::Impl {
     if (!analysed) return ReportWithoutHeap(analysed.error(), request, host, progress, output);
     report::Header header = MakeHeader(request, host, process, *runtime, &(*analysed)->heap, &(*analysed)->verdict);
     AddTiming(**analysed, &header);
+    const std::string guessed = AboutGuessed(request, **analysed);
+    if (!guessed.empty()) header.warnings.push_back(guessed);
     const CommandInput input{request, *(*analysed)->reader, (*analysed)->heap, (*analysed)->verdict, header, progress, WantsColour(request, host), machine.get(),
                              (*analysed)->audit.get(), &(*analysed)->roots, &(*analysed)->derived, baseline ? &*baseline : nullptr, nullptr, &*sites, Columns(request, host), host.rows};
     if (IsOverview(request)) return RunOverview(input, host, output, progress);
+    if (!guessed.empty() && !request.quiet && (IsExport(request) || request.format == Format::kCsv)) output.Err(fmt::format("pygc: {}\n", guessed));  // no place in the file
     if (IsExport(request)) return Export(input, output, progress);
     const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);
     if (!ran) return ran.error().code == ErrorCode::kCancelled ? Interrupted(progress, output) : ReportError(ran.error(), output);
@@ -140,6 +144,15 @@ struct Session::Impl {
   }
 
  private:
+  // The audit counts references, so its objects are those that exact references lead to; who holds what is asked of all that may be held.
+  static std::string AboutGuessed(const Request& request, const Analysis& a) {
+    const std::uint64_t objects = a.heap.coverage.approximate_objects;
+    if (!a.heap.with_leaves || objects == 0) return {};
+    const std::string whose = fmt::format("the references of {} are guessed (pygc status names the types): what only these lead to is ", report::Counted(objects, "object"));
+    const bool of_audit = a.audit != nullptr;
+    if (of_audit) return request.command == "sql" || IsExport(request) ? whose + "not among the objects here, heap and dominators count it" : "";
+    return request.command == "heap" || request.command == "dominators" ? whose + "counted here, and not by sql and export" : "";
+  }
   static double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
   Result<void> Locate(const Request& request, ProgressSink& progress) {

@@ -121,6 +121,16 @@ def check_target(target, truth):
         plain = sum(g["objects"] for g in leaks["result"]["groups"] if any(m["type"].endswith("Plain") for m in g["members"]))
         if plain < truth["plain"]:
             wrong.append("leaks finds %d of %d plain objects in cycles" % (plain, truth["plain"]))
+    # Which commands follow guessed references is said where there are such.
+    query = "select count(*) from objects where exact = 0"
+    for words, said in ((["heap"], "counted here, and not by sql and export"), (["dominators"], "counted here, and not by sql and export"), (["sql", query], "not among the objects here"), (["leaks"], None)):
+        report = run(target + words + ["--format", "json"], (0, 1, 3), wrong)
+        warnings = [w for w in (report or {}).get("warnings", []) if "are guessed" in w]
+        if [said in w for w in warnings] != [True] if said else warnings:
+            wrong.append("%s: warnings: %s" % (words[0], warnings))
+    csv = process.pygc(*target, "sql", query, "--format", "csv", timeout=SECONDS)
+    if "not among the objects here" not in csv.err or csv.out.count("\n") != 2:
+        wrong.append("sql --format csv says nothing of guessed references: %s" % csv.tail())
     verify = run(target + ["verify", "--traverse", "--format", "json"], (0, 3), wrong)
     if verify:
         t = verify["result"]["traverse"]
