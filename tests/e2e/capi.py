@@ -17,6 +17,7 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import interpreters  # noqa: E402
 import process  # noqa: E402
+import triage  # noqa: E402
 
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(process.PYGC)), "lib", "libpygc.so")
 DONE, DIED, OUT, ERR = 5, 6, 1, 2
@@ -148,7 +149,7 @@ def self_test(session, p, core):
 
 
 def death(session, p, core):
-    """An engine that dies ends its command with an event, and no further command begins."""
+    """An engine that dies ends its command with an event, after the document that JSON is asked for, and no further command begins."""
     session.call("set_core", core.encode())
     workers = []
     for name in os.listdir("/proc"):
@@ -162,10 +163,13 @@ def death(session, p, core):
             pass
     check(len(workers) == 1, "the session's engines: %s" % workers)
     os.kill(workers[0], signal.SIGSTOP)
-    check(session.begin("leaks") == 0, "begin")
+    check(session.begin("leaks", "--format", "json") == 0, "begin")
     os.kill(workers[0], signal.SIGKILL)
-    status, _, err = session.finish()
+    status, out, err = session.finish()
     check(status is None and "signal 9" in err, "exit %s: %s" % (status, err))
+    document = json.loads(out)
+    check(document["schema"] == "pygc.fault/1" and document["target"]["path"] == core and document["result"]["exit"] == 6 and "signal 9" in document["result"]["message"], "the document: %s" % out)
+    triage.validate(document, "fault.1.schema.json")
     check(session.begin("status") == 6 and session.run("status")[0] == 6 and session.call("is_usable") == 0, "commands after it")
 
 
@@ -182,7 +186,7 @@ def main():
             session, state, why = Session(), "passed", ""
             try:
                 test(session, p, core)
-            except (Wrong, OSError, ValueError, KeyError) as e:
+            except (Wrong, triage.Wrong, OSError, ValueError, KeyError) as e:
                 state, why = "FAILED", "%s: %s" % (type(e).__name__, str(e)[:700])
             finally:
                 session.close()
