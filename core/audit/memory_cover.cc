@@ -12,11 +12,11 @@ MemoryCover::MemoryCover(const target::MemoryImage& memory) {
     ranges.push_back(s.range);
     areas_.push_back({s.range, bits});
     for (Address begin = s.range.begin; begin < s.range.end;) {
-      const Address end = std::min((begin & ~Address{15}) + kPartBytes, s.range.end);
+      const Address end = std::min((begin & ~kMask) + kPartBytes, s.range.end);
       parts_.push_back({{begin, end}, s.bytes + (begin - s.range.begin), BitOf(areas_.back(), begin)});
       begin = end;
     }
-    bits += (((s.range.end + 15) >> kShift) - (s.range.begin >> kShift) + 63) & ~std::uint64_t{63};
+    bits += (((s.range.end + kMask) >> kShift) - (s.range.begin >> kShift) + 63) & ~std::uint64_t{63};
   }
   map_ = AddressMap(ranges);
   bits_.assign(bits / 64, 0);
@@ -28,7 +28,7 @@ void MemoryCover::Mark(Address begin, Address end) noexcept {
   auto area = areas_.begin() + found;
   if (found == AddressMap::kNone) area = std::upper_bound(areas_.begin(), areas_.end(), begin, [](Address a, const Area& s) { return a < s.range.end; });
   for (; area != areas_.end() && area->range.begin < end; ++area) {
-    const Address from = std::max(begin, area->range.begin & ~Address{15}), to = std::min(end, (area->range.end + 15) & ~Address{15});
+    const Address from = std::max(begin, area->range.begin & ~kMask), to = std::min(end, (area->range.end + kMask) & ~kMask);
     if (from < to) MarkBits(area->first_bit + ((from >> kShift) - (area->range.begin >> kShift)), area->first_bit + ((to >> kShift) - (area->range.begin >> kShift)));
   }
 }

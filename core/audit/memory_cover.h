@@ -1,4 +1,4 @@
-// Which memory is accounted for: one bit for each 16 bytes of the target's writable memory. What is left open may hold references that nobody knows of.
+// Which memory is accounted for: one bit for each word of the target's writable memory. What is left open may hold references that nobody knows of.
 #pragma once
 
 #include <atomic>
@@ -13,15 +13,17 @@ namespace pygc::audit {
 
 class MemoryCover {
  public:
-  static constexpr unsigned kShift = 4;  // allocators align to 16 bytes, so what shares 16 bytes with the end of a block is its own padding
+  /// Allocators align to 8 bytes or more (pymalloc of old releases; blocks of 8 bytes of mimalloc), so what shares a word with the end of a block is its own padding.
+  static constexpr unsigned kShift = 3;
+  static constexpr Address kMask = (Address{1} << kShift) - 1;
 
   /// Everything writable of `memory` is open. `memory` outlives the cover.
   explicit MemoryCover(const target::MemoryImage& memory);
 
-  /// Closes the memory of an allocated block: from the first whole 16 bytes to the last, padding included. Thread-safe.
-  void Close(AddressRange block) noexcept { Mark((block.begin + 15) & ~Address{15}, (block.end + 15) & ~Address{15}); }
+  /// Closes the memory of an allocated block: from the first whole word to the last, padding included. Thread-safe.
+  void Close(AddressRange block) noexcept { Mark((block.begin + kMask) & ~kMask, (block.end + kMask) & ~kMask); }
   /// Closes only what lies wholly inside: for structures whose neighbours are not known to be theirs. Thread-safe.
-  void CloseInside(AddressRange range) noexcept { Mark((range.begin + 15) & ~Address{15}, range.end & ~Address{15}); }
+  void CloseInside(AddressRange range) noexcept { Mark((range.begin + kMask) & ~kMask, range.end & ~kMask); }
   /// True outside of writable memory, too.
   [[nodiscard]] bool IsClosed(Address a) const noexcept {
     const std::uint32_t i = map_.Find(a);
@@ -48,7 +50,7 @@ class MemoryCover {
     std::uint64_t first_bit;  // of the granule that holds range.begin
   };
   [[nodiscard]] static std::uint64_t BitOf(const Area& area, Address a) noexcept { return area.first_bit + ((a >> kShift) - (area.range.begin >> kShift)); }
-  /// begin and end: multiples of 16.
+  /// begin and end: of whole words.
   void Mark(Address begin, Address end) noexcept;
   void MarkBits(std::uint64_t first, std::uint64_t last) noexcept;
   void MarkWord(std::uint64_t word, std::uint64_t mask) noexcept { std::atomic_ref<std::uint64_t>(bits_[word]).fetch_or(mask, std::memory_order_relaxed); }
@@ -79,7 +81,8 @@ class MemoryCloser {
   ~MemoryCloser() { Flush(); }
 
   void Close(AddressRange block) noexcept {
-    const Address begin = (block.begin + 15) & ~Address{15}, end = (block.end + 15) & ~Address{15};
+    constexpr Address kMask = MemoryCover::kMask;
+    const Address begin = (block.begin + kMask) & ~kMask, end = (block.end + kMask) & ~kMask;
     if (begin >= end) return;
     if (!area_.range.Contains(begin) && !Enter(begin)) [[unlikely]] return cover_->Mark(begin, end);
     const std::uint64_t first = MemoryCover::BitOf(area_, begin), last = first + ((end - begin) >> MemoryCover::kShift);
@@ -112,8 +115,8 @@ template <typename F>
 void MemoryCover::ForEachOpen(std::size_t first, std::size_t last, F&& f) const {
   for (std::size_t i = first; i < last && i < parts_.size(); ++i) {
     const Part& part = parts_[i];
-    const Address base = part.range.begin & ~Address{15};
-    const std::uint64_t granules = ((part.range.end + 15) >> kShift) - (base >> kShift);
+    const Address base = part.range.begin & ~kMask;
+    const std::uint64_t granules = ((part.range.end + kMask) >> kShift) - (base >> kShift);
     // The length of the run of open or closed granules that begins at g: whole words of bits at once.
     const auto run_of = [&](std::uint64_t g, bool open) {
       std::uint64_t length = 0;
@@ -143,16 +146,10 @@ void MemoryCover::ForEachOpenWord(AddressRange range, F&& f) const {
   Address at = (range.begin + 7) & ~Address{7};
   for (auto part = PartAt(at); part != parts_.end() && part->range.begin < range.end; ++part) {
     at = std::max(at, (part->range.begin + 7) & ~Address{7});
-    const Address end = std::min(range.end, part->range.end), base = part->range.begin & ~Address{15};
-    while (at + 8 <= end) {
+    const Address end = std::min(range.end, part->range.end), base = part->range.begin & ~kMask;
+    for (; at + 8 <= end; at += 8) {
       const std::uint64_t bit = part->first_bit + ((at - base) >> kShift);
-      const Address next = std::min(end, (at & ~Address{15}) + 16);
-      if (bits_[bit >> 6] >> (bit & 63) & 1) {
-        at = next;
-        continue;
-      }
-      for (; at + 8 <= next; at += 8) f(at, part->bytes + (at - part->range.begin));
-      at = std::max(at, next);
+      if ((bits_[bit >> 6] >> (bit & 63) & 1) == 0) f(at, part->bytes + (at - part->range.begin));
     }
   }
 }

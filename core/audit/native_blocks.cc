@@ -13,7 +13,7 @@ constexpr std::uint64_t kMaxBlocks = 0xFFFFFFF0u;
 
 NativeBlocks::NativeBlocks(std::span<const OpenBlock> open, const MemoryCover& cover) {
   for (const OpenBlock& b : open) {
-    if (ranges_.size() < kMaxBlocks && !cover.IsClosed((b.range.begin + 15) & ~Address{15})) ranges_.push_back(b.range);
+    if (ranges_.size() < kMaxBlocks && !cover.IsClosed(b.range.begin)) ranges_.push_back(b.range);
   }
   std::sort(ranges_.begin(), ranges_.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
   // Where two allocators claim the same memory, the first block has it.

@@ -11,9 +11,6 @@ namespace {
 constexpr std::size_t kPoolsAPiece = 256;
 constexpr std::uint64_t kMallocSlack = 31;  // sizes are rounded to 16 bytes, and the smallest chunk has 24
 
-// Old releases align to 8 bytes: the first 16 of such a block may be its neighbour's.
-bool BeginsOpen(const MemoryCover& cover, Address begin) { return !cover.IsClosed(begin) || (begin % 16 != 0 && !cover.IsClosed(begin + 8)); }
-
 }  // namespace
 
 std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap& chunks, const MemoryCover& cover, unsigned threads) {
@@ -28,7 +25,7 @@ std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap&
           if (pool.damaged) continue;
           Address begin = pool.first;
           for (std::uint32_t b = 0; b < pool.count; ++b, begin += pool.block_bytes) {
-            if (BeginsOpen(cover, begin) && blocks.InUse(pool, b)) of_piece[piece].push_back({{begin, begin + pool.block_bytes}, pool.slack, pool.use != BlockUse::kBuffers});
+            if (!cover.IsClosed(begin) && blocks.InUse(pool, b)) of_piece[piece].push_back({{begin, begin + pool.block_bytes}, pool.slack, pool.use != BlockUse::kBuffers});
           }
         }
         return true;
@@ -38,7 +35,7 @@ std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap&
   for (const std::vector<OpenBlock>& piece : of_piece) open.insert(open.end(), piece.begin(), piece.end());
   const std::vector<AddressRange>& arenas = blocks.arenas();
   chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-    if (!in_use || memory.empty() || !BeginsOpen(cover, memory.begin)) return;
+    if (!in_use || memory.empty() || cover.IsClosed(memory.begin)) return;
     const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
     if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, kMallocSlack, true});
   });

@@ -34,11 +34,23 @@ TEST_CASE("a closed block takes its padding along, a closed part of a structure 
   const target::Process process = fake.Build();
   MemoryCover block(process.memory), inside(process.memory);
   block.Close({0x10010, 0x10035});
-  CHECK(Open(block) == Runs{{0x10000, 0x10}, {0x10040, 0xc0}});
-  inside.CloseInside({0x10008, 0x10038});
-  CHECK(Open(inside) == Runs{{0x10000, 0x10}, {0x10030, 0xd0}});
-  inside.CloseInside({0x10088, 0x10090});  // less than one whole unit
-  CHECK(Open(inside) == Runs{{0x10000, 0x10}, {0x10030, 0xd0}});
+  CHECK(Open(block) == Runs{{0x10000, 0x10}, {0x10038, 0xc8}});
+  inside.CloseInside({0x10004, 0x1003c});
+  CHECK(Open(inside) == Runs{{0x10000, 0x8}, {0x10038, 0xc8}});
+  inside.CloseInside({0x10084, 0x1008c});  // less than one whole word
+  CHECK(Open(inside) == Runs{{0x10000, 0x8}, {0x10038, 0xc8}});
+}
+
+TEST_CASE("a block that begins in the middle of 16 bytes is closed by itself, not by its neighbours") {
+  test::FakeProcess fake;
+  fake.Map(0x10000, 0x100);
+  const target::Process process = fake.Build();
+  MemoryCover cover(process.memory);
+  cover.Close({0x10000, 0x10018});
+  cover.Close({0x10030, 0x10038});
+  CHECK(Open(cover) == Runs{{0x10018, 0x18}, {0x10038, 0xc8}});
+  cover.Close({0x10018, 0x10030});
+  CHECK(Open(cover) == Runs{{0x10038, 0xc8}});
 }
 
 TEST_CASE("large closed ranges over borders of parts and segments, and ranges outside of memory") {
