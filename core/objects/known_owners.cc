@@ -19,20 +19,14 @@ constexpr OwnedField kStgDict[] = {{80, "argtypes"}, {88, "converters"}, {96, "r
 constexpr OwnedField kDecimalContext[] = {{48, "traps"}, {56, "flags"}};
 // struct PyFileObject, Include/fileobject.h [2.7].
 constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"}, {96, "f_errors"}};
-// PyStructSequence, Include/structseq.h [2.7]; a subclass of tuple later.
-constexpr OwnedField kItems[] = {{0, "ob_item"}};
 
 constexpr KnownOwner kOwners[] = {
-    {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, false, true},
-    {"_sre.SRE_Pattern", "_sre", Behind::kVarObjectHead, kPattern, false, true},
-    {"moduledef", nullptr, Behind::kObjectHead, kModuleDef, false, true},
-    {"StgDict", "_ctypes", Behind::kBase, kStgDict, false, false},
-    {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, false, true},
-    {"file", nullptr, Behind::kObjectHead, kFile, false, true},
-    {"sys.flags", nullptr, Behind::kVarObjectHead, kItems, true, true},
-    {"sys.version_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
-    {"sys.float_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
-    {"sys.long_info", nullptr, Behind::kVarObjectHead, kItems, true, true},
+    {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
+    {"_sre.SRE_Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
+    {"moduledef", nullptr, Behind::kObjectHead, kModuleDef, true},
+    {"StgDict", "_ctypes", Behind::kBase, kStgDict, false},
+    {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, true},
+    {"file", nullptr, Behind::kObjectHead, kFile, true},
 };
 
 }  // namespace

@@ -22,8 +22,7 @@ struct KnownOwner {
   const char* module;     // extension module that may define it when it is not built in, or nullptr
   Behind behind;
   std::span<const OwnedField> fields;
-  bool to_the_end;     // the last field is the first of an array that ends with the instance
-  bool complete;       // no other word of the instance is a reference
+  bool complete;  // no other word of the instance is a reference
 };
 
 /// The entry for that tp_name, or nullptr.

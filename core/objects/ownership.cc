@@ -124,10 +124,8 @@ void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<O
   const TypeFacts* const base = owner->behind == KnownOwner::Behind::kBase ? reader_->Type(type.tp_base) : nullptr;
   if (owner->behind == KnownOwner::Behind::kBase && base == nullptr) return;
   const Address begin = object + (base != nullptr ? base->fixed_bytes : owner->behind == KnownOwner::Behind::kObjectHead ? o_.object_size : o_.ob_size + 8);
-  const Address end = object + type.fixed_bytes;
   for (const OwnedField& f : owner->fields) {
-    const Address first = begin + f.offset, last = owner->to_the_end && &f == &owner->fields.back() ? end : first + Offsets::kPointerBytes;
-    for (Address slot = first; slot + Offsets::kPointerBytes <= std::min(last, end); slot += Offsets::kPointerBytes) One(slot, f.name, out);
+    if (begin + f.offset + Offsets::kPointerBytes <= object + type.fixed_bytes) One(begin + f.offset, f.name, out);
   }
 }
 
@@ -150,6 +148,7 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
     case BodyKind::kTypeObject: TypeObject(object, out); break;
     case BodyKind::kDict: DictKeys(object, out); break;
     case BodyKind::kLruCache: LruLinks(object, out); break;
+    case BodyKind::kStructSequence: HiddenItems(object, type, out); break;
     case BodyKind::kText:
       if (TextOwns()) One(object + o_.old_unicode_defenc, "defenc", out);
       break;
@@ -170,6 +169,12 @@ void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<Ow
     if (valid != nullptr && LoadUnchecked<std::uint8_t>(valid) != 0)
       One(object + static_cast<Address>(std::int64_t{o_.managed_dict_offset}), "__dict__", out);
   }
+}
+
+void Ownership::HiddenItems(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
+  const Address items = object + o_.tuple_item;  // the same place in 2.7, where the types derive from no tuple
+  const std::uint64_t shown = type.reader == ReaderKind::kNone ? 0 : values_.Pointer(object + o_.ob_size);
+  for (std::uint64_t i = shown; i < type.struct_sequence_fields; ++i) One(items + i * Offsets::kPointerBytes, "ob_item", out);
 }
 
 const TypeFacts* Ownership::TraverseBehind(const TypeFacts& type) noexcept { return type.reader == ReaderKind::kInstance ? type.traverse_base : &type; }
@@ -426,6 +431,7 @@ AddressRange Ownership::Body(Address object, const TypeFacts& type) const {
       break;
   }
   body.end += std::min<std::uint64_t>(count, std::uint64_t{1} << 40);
+  if (type.body == BodyKind::kStructSequence) body.end = std::max(body.end, object + o_.tuple_item + std::uint64_t{type.struct_sequence_fields} * Offsets::kPointerBytes);
   if (type.inline_values && o_.has_inline_values) {
     const std::uint32_t at = o_.inline_values_at_basicsize ? static_cast<std::uint32_t>(type.basicsize) : o_.object_size;
     if (const std::byte* v = memory_->At(object + at, o_.values_array)) {

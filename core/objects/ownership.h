@@ -107,6 +107,8 @@ class Ownership {
   void TypeObject(Address object, std::vector<OwnedSlot>& out) const;
   void DictKeys(Address object, std::vector<OwnedSlot>& out) const;
   void LruLinks(Address object, std::vector<OwnedSlot>& out) const;
+  /// Items of a struct sequence that its tp_traverse does not show.
+  void HiddenItems(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
   template <typename F>
   void ForEachLink(Address cache, F&& f) const;
   [[nodiscard]] bool IsManagedStatic(std::uint64_t flags) const noexcept { return (flags & static_builtin_) != 0; }

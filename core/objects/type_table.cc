@@ -510,14 +510,21 @@ bool TypeTable::HasClear(const Raw& raw) const {
 bool TypeTable::ApplyStructSequence(const Raw& raw, TypeFacts& f) const {
   // CPython: structseq_traverse() in Objects/structseq.c [3.8+]. Before, the types inherit tuple's.
   if (!(raw.flags & o_->flag_tuple_subclass) || !IsTrustedCode(raw.tp_traverse, nullptr)) return false;
-  const Address dict = DictOf(raw);
-  if (values_.DictGet(dict, "n_sequence_fields") == 0) return false;
-  const std::optional<std::int64_t> n = values_.Int(values_.DictGet(dict, "n_fields"));
-  if (!n || *n < 0 || *n > static_cast<std::int64_t>(limits_.max_slots_per_type)) return false;
+  const std::optional<std::uint32_t> fields = StructSequenceFields(raw);
+  if (!fields) return false;
   f.reader = ReaderKind::kStructSequence;
-  f.struct_sequence_fields = static_cast<std::uint32_t>(*n);
+  f.struct_sequence_fields = *fields;
   f.visits_type = o_->structseq_visits_type && f.is_heap_type;
   return true;
+}
+
+std::optional<std::uint32_t> TypeTable::StructSequenceFields(const Raw& raw) const {
+  // CPython: PyStructSequence_InitType() in Objects/structseq.c puts both into the type's dict.
+  const Address dict = DictOf(raw);
+  if (values_.DictGet(dict, "n_sequence_fields") == 0) return std::nullopt;
+  const std::optional<std::int64_t> n = values_.Int(values_.DictGet(dict, "n_fields"));
+  if (!n || *n < 0 || *n > static_cast<std::int64_t>(limits_.max_slots_per_type)) return std::nullopt;
+  return static_cast<std::uint32_t>(*n);
 }
 
 void TypeTable::ReadSlots(const Raw& raw, TypeFacts& f) const {
@@ -653,6 +660,13 @@ BodyKind TypeTable::ChooseBody(const Raw& raw, TypeFacts& f) const {
   if (f.traverse_reader == ReaderKind::kInstance) {
     f.body_grows = f.traverse_base != nullptr && f.traverse_base->body_grows;
     return f.traverse_base != nullptr ? f.traverse_base->body : BodyOfLeafBase(raw);
+  }
+  // CPython: structseq_dealloc() gives up n_fields items; tuple's tp_traverse shows ob_size of them [3.6, 3.7], and the objects of 2.7 have none.
+  if (!f.is_heap_type && f.traverse_reader != ReaderKind::kStructSequence && IsTrustedCode(raw.tp_dealloc, nullptr)) {
+    if (const std::optional<std::uint32_t> fields = StructSequenceFields(raw)) {
+      f.struct_sequence_fields = *fields;
+      return BodyKind::kStructSequence;
+    }
   }
   f.body_grows = BodyGrows(raw);
   if (!f.is_heap_type || f.traverse_reader != ReaderKind::kNone) return BodyOfStatic(raw, f);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -96,6 +97,7 @@ enum class BodyKind : std::uint8_t {
   kLruCache,
   kFrame,      // up to 3.10
   kGenerator,  // from 3.11 on
+  kStructSequence,  // up to 3.7: items that no traversal shows. Later ones visit them all, and are closed
 };
 
 /// A field that a tp_traverse visits.
@@ -139,7 +141,7 @@ struct TypeFacts {
   ReferentQuality traverse_quality = ReferentQuality::kExact;
   std::string traverse_reason;
   std::uint32_t fixed_bytes = 0;             // bytes from the object's address that hold every field and slot; at least PyObject
-  std::uint32_t struct_sequence_fields = 0;  // kStructSequence: n_fields
+  std::uint32_t struct_sequence_fields = 0;  // of a struct sequence: n_fields, the hidden ones behind ob_size among them
   bool managed_dict = false, inline_values = false, has_preheader = false;
   bool is_type_object = false;               // instances are types (metatypes)
   bool is_classic_instance = false, is_generator = false;  // 2.7: how object_decides_legacy_finalizer is decided
@@ -211,6 +213,8 @@ class TypeTable {
   bool ApplyKnownType(const Raw& raw, TypeFacts& facts) const;
   [[nodiscard]] bool HasClear(const Raw& raw) const;
   bool ApplyStructSequence(const Raw& raw, TypeFacts& facts) const;
+  /// n_fields of a struct sequence; nullopt where the type is none.
+  [[nodiscard]] std::optional<std::uint32_t> StructSequenceFields(const Raw& raw) const;
   [[nodiscard]] std::string RawName(const Raw& raw) const;
   [[nodiscard]] Address DictOf(const Raw& raw) const;
   [[nodiscard]] bool IsTrustedCode(Address function, const char* extension) const;

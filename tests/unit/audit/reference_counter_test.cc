@@ -213,6 +213,30 @@ TEST_CASE("keys of a dict and names of a class are counted though no traversal v
   });
 }
 
+TEST_CASE("items of a struct sequence behind ob_size are held by it though tuple's traversal does not show them") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    const Address tuple = python.Builtin("tuple"), type = python.ExtensionType("posix.stat_result", l.Size(cpython::Struct::PyTupleObject), tuple);
+    for (const Field f : {Field::PyTypeObject_tp_traverse, Field::PyTypeObject_tp_flags, Field::PyTypeObject_tp_itemsize}) python.Put(type, f, python.Get(tuple, f));
+    python.Put(type, Field::PyTypeObject_tp_dealloc, python.Function("structseq_dealloc"));
+    python.Put(type, Field::PyTypeObject_tp_dict, python.Dict({{python.Str("n_sequence_fields"), python.Int(1)}, {python.Str("n_fields"), python.Int(3)}}));
+    const Address shown = python.List({}), hidden = python.List({}), object = python.Object(type, l.Size(cpython::Struct::PyTupleObject) + 3 * 8, 1);
+    const Address plain = python.Object(tuple, l.Size(cpython::Struct::PyTupleObject) + 2 * 8, 1), behind = python.List({});
+    const std::uint32_t items = l.Offset(Field::PyTupleObject_ob_item);
+    python.fake().WriteWords(object + items, {shown, 0, hidden});
+    python.fake().WriteWords(plain + items, {shown, behind});
+    const Address owner = python.List({object, plain});
+    for (const Address a : {shown, hidden, object, plain, behind, owner}) python.Track(a);
+    SetRefcount(python, shown, 2);
+    SetRefcount(python, hidden, 1);
+    const Audited a(python);
+    CHECK(a.Known(shown) == 2);
+    CHECK(a.Known(hidden) == 1);
+    CHECK(a.Verdict(hidden).empty());
+    CHECK(a.Known(behind) == 0);  // a tuple has no such items
+  });
+}
+
 TEST_CASE("an instance owns its class once, visited or not") {
   OnEveryLayout([](PythonHeap& python) {
     const Address cls = python.Class("m", "C", {.slots = {"a"}});
