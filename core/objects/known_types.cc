@@ -191,7 +191,7 @@ constexpr F kCombinations[] = {{Field::combinationsobject_pool, nullptr, kUntilC
 constexpr F kCombinationsWithReplacement[] = {{Field::cwrobject_pool, nullptr, kUntilCleared}, {Field::cwrobject_result, nullptr}};
 constexpr F kPermutations[] = {{Field::permutationsobject_pool, nullptr, kUntilCleared}, {Field::permutationsobject_result, nullptr}};
 constexpr F kZipLongest[] = {
-    {Field::ziplongestobject_ittuple, nullptr}, {Field::ziplongestobject_result, nullptr}, {Field::ziplongestobject_fillvalue, nullptr}};
+    {Field::ziplongestobject_ittuple, nullptr, Presence::kItemsGo}, {Field::ziplongestobject_result, nullptr}, {Field::ziplongestobject_fillvalue, nullptr}};
 constexpr F kPairwise[] = {{Field::pairwiseobject_it, nullptr}, {Field::pairwiseobject_old, nullptr}, {Field::pairwiseobject_result, nullptr}};
 constexpr F kBatched[] = {{Field::batchedobject_it, nullptr}};
 constexpr F kTee[] = {{Field::teeobject_dataobj, nullptr}};

@@ -16,6 +16,7 @@ enum class Presence : std::uint8_t {
   kOptional,
   kUntilCleared,  // never, as long as its type has no tp_clear: nothing takes it away before the object goes
   kAlways,        // never, whatever its tp_clear does
+  kItemsGo,       // it may, and so may items of the tuple that it leads to, which is the object's own: C code takes them out one by one
 };
 
 /// One visited field; fields that a release does not have are left out.

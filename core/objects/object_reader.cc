@@ -70,6 +70,19 @@ std::uint64_t ObjectReader::AbsentMembers(Address object, const TypeFacts& type)
   return sink.count();
 }
 
+AddressRange ObjectReader::UnfilledItems(Address object, const TypeFacts& type) const {
+  const Offsets& o = impl_->offsets;
+  const target::MemoryImage& memory = impl_->process->memory;
+  const std::byte* const p = type.reader == ReaderKind::kList && !type.is_heap_type ? memory.At(object, o.list_size) : nullptr;
+  if (p == nullptr) return {};
+  const auto size = LoadUnchecked<std::uint64_t>(p + o.ob_size), allocated = LoadUnchecked<std::uint64_t>(p + o.list_allocated);
+  const auto items = LoadUnchecked<std::uint64_t>(p + o.list_item);
+  const std::byte* const words = size == allocated && size < (std::uint64_t{1} << 40) ? memory.At(items, size * 8) : nullptr;
+  std::uint64_t filled = size;
+  while (words != nullptr && filled > 0 && LoadUnchecked<std::uint64_t>(words + (filled - 1) * 8) == 0) --filled;
+  return {items + filled * 8, items + size * 8};
+}
+
 void ObjectReader::PrefetchReferents(Address object, const TypeFacts& type) const noexcept {
   const Offsets& o = impl_->offsets;
   const target::MemoryImage& memory = impl_->process->memory;

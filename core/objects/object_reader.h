@@ -77,6 +77,9 @@ class ObjectReader {
   /// How many members of the object are NULL that a live, complete object of its type always has: items that a container counts, keys of its entries,
   /// attribute values that are counted, fields that nothing takes away (known_types.h). Half-made objects lack some too. 0 where the object cannot be read.
   [[nodiscard]] std::uint64_t AbsentMembers(Address object, const TypeFacts& type) const;
+  /// Where the last items of a list lie that are all NULL, as in one that C code made and has not filled to its end; empty where there are none, or where the
+  /// list cannot come from there: of a derived class, or with room for more. CPython: PyList_New(), Objects/listobject.c [2.7, 3.6+].
+  [[nodiscard]] AddressRange UnfilledItems(Address object, const TypeFacts& type) const;
   /// Asks the processor to load what Referents() will read outside of the object: items, tables, values. Reads the object's fixed part itself, so ask for
   /// that some objects earlier. For loops over many objects; changes nothing.
   void PrefetchReferents(Address object, const TypeFacts& type) const noexcept;

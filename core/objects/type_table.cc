@@ -482,7 +482,8 @@ bool TypeTable::ApplyKnownType(const Raw& raw, TypeFacts& f) const {
               const std::string_view name = cpython::FieldName(field.field);
               label = name.data() + (name.find('.') == std::string_view::npos ? 0 : name.find('.') + 1);
             }
-            f.fields.push_back({layout.Offset(field.field), label, field.presence == Presence::kAlways || (field.presence == Presence::kUntilCleared && !HasClear(r))});
+            f.fields.push_back({layout.Offset(field.field), label, field.presence == Presence::kAlways || (field.presence == Presence::kUntilCleared && !HasClear(r)),
+                                field.presence == Presence::kItemsGo});
             f.fixed_bytes = std::max(f.fixed_bytes, layout.Offset(field.field) + Offsets::kPointerBytes);
           }
           const std::string_view name = known.name;

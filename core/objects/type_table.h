@@ -105,6 +105,7 @@ struct VisitedField {
   std::uint32_t offset = 0;
   const char* name = nullptr;  // as Python code sees it where it does ("__closure__"), else the C name; static text
   bool always = false;         // never NULL in a live, complete object
+  bool items_go = false;       // the tuple there may lack items. CPython: zip_longest_next(), Modules/itertoolsmodule.c
 };
 
 /// What a type says of its instances. Filled once; immutable afterwards.

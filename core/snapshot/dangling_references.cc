@@ -94,7 +94,19 @@ std::uint64_t ReferentTest::Dangling(Address object, const objects::TypeFacts& t
 
 namespace {
 
-// What lacks members because it is not complete: a thread is just changing it, or is still making it, and then nothing else refers to it.
+// Items at the end of a list that C code has not filled yet. One NULL is not enough: it may be one word that was overwritten. More of them are, up to the last
+// item and in no other list than PyList_New() makes, unless the page that they begin in is all zeroes: then it was lost.
+std::uint64_t NotFilledYet(const objects::ObjectReader& reader, Address object, const objects::TypeFacts& type) {
+  constexpr std::uint64_t kPage = 4096, kLeast = 2;
+  const AddressRange items = reader.UnfilledItems(object, type);
+  if (items.size() < kLeast * 8) return 0;
+  const std::byte* const page = reader.process().memory.At(items.begin & ~(kPage - 1), kPage);
+  if (page != nullptr && std::all_of(page, page + kPage, [](std::byte b) { return b == std::byte{0}; })) return 0;
+  return items.size() / 8;
+}
+
+// What lacks members because it is not complete: a thread is just changing it, C code is still making it, and then nothing else refers to it, or takes out one
+// after the other.
 class Unfinished {
  public:
   Unfinished(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap) : reader_(reader), heap_(heap) {}
@@ -102,28 +114,42 @@ class Unfinished {
   void RemoveFrom(std::vector<NodeId>& nodes) const {
     if (nodes.empty()) return;
     const WordsInHand hand = WordsOfRunningThreads(reader_.process());
-    if (!hand.any_registers) return;  // it cannot be told
-    const graph::NodeSet referred = ReferredTo(nodes), on_stacks = OnStacks(nodes);
+    graph::NodeSet emptied(heap_.size());
+    const graph::NodeSet referred = ReferredTo(nodes, emptied), on_stacks = hand.any_registers ? OnStacks(nodes) : graph::NodeSet(heap_.size());
     std::erase_if(nodes, [&](NodeId n) {
-      const bool changing = !hand.died && (hand.Has(heap_.AddressOf(n)) || hand.Has(HeadOf(n)));
-      return changing || (on_stacks.Contains(n) && !referred.Contains(n));
+      const bool changing = hand.any_registers && !hand.died && (hand.Has(heap_.AddressOf(n)) || hand.Has(HeadOf(n)));
+      return changing || emptied.Contains(n) || (!referred.Contains(n) && (on_stacks.Contains(n) || IsUnfilledList(n)));
     });
   }
 
  private:
   [[nodiscard]] Address HeadOf(NodeId n) const { return heap_.AddressOf(n) - reader_.runtime().gc_head.size; }
+  [[nodiscard]] bool IsUnfilledList(NodeId n) const {
+    const objects::TypeFacts* const type = reader_.Type(heap_.types[heap_.type[n]].address);
+    return type != nullptr && !reader_.UnfilledItems(heap_.AddressOf(n), *type).empty();
+  }
   [[nodiscard]] graph::NodeSet Set(const std::vector<NodeId>& nodes) const {
     graph::NodeSet set(heap_.size());
     for (const NodeId n : nodes) set.Insert(n);
     return set;
   }
-  [[nodiscard]] graph::NodeSet ReferredTo(const std::vector<NodeId>& nodes) const {
+  // True where the object's C code takes items out of a tuple of its own.
+  [[nodiscard]] bool TakesItems(NodeId holder) const {
+    const objects::TypeFacts* type = reader_.Type(heap_.types[heap_.type[holder]].address);
+    if (type != nullptr && type->reader == objects::ReaderKind::kInstance) type = type->traverse_base;
+    return type != nullptr && std::any_of(type->fields.begin(), type->fields.end(), [](const objects::VisitedField& f) { return f.items_go; });
+  }
+  // `emptied`: those that belong to such an object.
+  [[nodiscard]] graph::NodeSet ReferredTo(const std::vector<NodeId>& nodes, graph::NodeSet& emptied) const {
     const graph::NodeSet asked = Set(nodes);
     graph::NodeSet referred(heap_.size());
     for (const graph::CsrGraph::Block& block : heap_.graph.blocks()) {
       for (std::size_t i = 0; i + 1 < block.offsets.size(); ++i) {
         for (std::uint32_t e = block.offsets[i]; e < block.offsets[i + 1]; ++e) {
-          if (asked.Contains(block.edges[e]) && block.edges[e] != block.first_node + static_cast<NodeId>(i)) referred.Insert(block.edges[e]);
+          const NodeId holder = block.first_node + static_cast<NodeId>(i);
+          if (!asked.Contains(block.edges[e]) || block.edges[e] == holder) continue;
+          referred.Insert(block.edges[e]);
+          if (TakesItems(holder)) emptied.Insert(block.edges[e]);
         }
       }
     }
@@ -176,6 +202,7 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
       referents.clear();
       if (!objects::IsExact(reader.Referents(object, *type, referents))) return;
       LostReferences of{n, frees ? 0 : reader.AbsentMembers(object, *type), 0, 0};
+      if (of.absent > 0) of.absent -= std::min(of.absent, NotFilledYet(reader, object, *type));
       for (const Address to : referents) {
         if (heap.index.Find(to) != heap::kNoNode || why_no_object(to) == nullptr) continue;  // what is tracked was looked at for itself
         ++(to % kLeastAlignment != 0 || reader.process().memory.Find(to) == nullptr ? of.astray : of.dangling);

@@ -300,6 +300,57 @@ TEST_CASE("what a thread is just making lacks no member; what others refer to do
   });
 }
 
+TEST_CASE("items at the end of a list that C code has not filled are not missed, others and those of lists that grew are") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address item = python.Int(1);
+    const auto list = [&](const std::vector<Address>& items, std::uint64_t room = 0) {
+      const Address a = python.List(items);
+      python.Put(a, Field::PyListObject_allocated, items.size() + room);
+      return a;
+    };
+    const Address page = (python.Allocate(8192) + 4095) & ~Address{4095};  // all zeroes
+    const Address none = list({0, 0, 0}), some = list({item, 0, 0}), one = list({item, 0}), middle = list({item, 0, 0, item}), grown = list({item, 0, 0}, 1), lost = list({0, 0});
+    python.Put(lost, Field::PyListObject_ob_item, page + 64);
+    const Address alone = list({item, 0});
+    const std::vector<Address> held{none, some, one, middle, grown, lost};
+    const Address holder = list(held);
+    for (const Address a : held) python.Track(a);
+    for (const Address a : {alone, holder}) python.Track(a);
+    python.fake().AddThread(1, 0x7ffd00000700);
+    Snapshot snapshot(python);
+    graph::NodeSet all(snapshot.heap.size());
+    for (heap::NodeId n = 0; n < snapshot.heap.size(); ++n) all.Insert(n);
+    SilentProgress progress;
+    const auto found = FindLostReferences(snapshot.reader, snapshot.heap, all, Limits(), progress);
+    REQUIRE(found);
+    std::vector<std::pair<Address, std::uint64_t>> missed;
+    for (const LostReferences& of : *found) missed.emplace_back(snapshot.heap.AddressOf(of.node), of.absent);
+    std::sort(missed.begin(), missed.end());
+    CHECK(missed == std::vector<std::pair<Address, std::uint64_t>>{{one, 1}, {middle, 2}, {grown, 2}, {lost, 2}});
+  });
+}
+
+TEST_CASE("a tuple out of which its owner takes what has come to its end lacks nothing") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    if (!l.Has(Field::ziplongestobject_ittuple)) return;
+    const Address item = python.Int(1), gone = python.Tuple({item, 0}), other = python.Tuple({item, 0}), holder = python.List({other});
+    const Address type = python.ExtensionType("itertools.zip_longest", l.Size(cpython::Struct::ziplongestobject));
+    python.Put(type, Field::PyTypeObject_tp_traverse, python.Function("zip_longest_traverse"));
+    const Address zip = python.Object(type, l.Size(cpython::Struct::ziplongestobject));
+    python.Put(zip, Field::ziplongestobject_ittuple, gone);
+    for (const Address a : {gone, other, holder, zip}) python.Track(a);
+    Snapshot snapshot(python);
+    graph::NodeSet all(snapshot.heap.size());
+    for (heap::NodeId n = 0; n < snapshot.heap.size(); ++n) all.Insert(n);
+    SilentProgress progress;
+    const auto lost = FindLostReferences(snapshot.reader, snapshot.heap, all, Limits(), progress);
+    REQUIRE(lost);
+    REQUIRE(lost->size() == 1);
+    CHECK(lost->front().node == snapshot.Node(other));
+  });
+}
+
 TEST_CASE("what a known root holds needs no second look") {
   OnEveryLayout([](PythonHeap& python) {
     const Address held = python.List({}), holder = python.List({held}), other = python.List({});
