@@ -88,7 +88,7 @@ class Finder {
     for (const NodeId from : components_.Members(c)) {
       const auto successors = graph_.Successors(from);
       for (std::size_t e = 0; e < successors.size(); ++e) {
-        if (part_.items[from].object == graph::kNoNode || components_.component_of[successors[e]] != c || !IsHidden(from, e)) continue;
+        if (!part_.items[from].is_object || components_.component_of[successors[e]] != c || !IsHidden(from, e)) continue;
         LostStructure& s = found_.emplace_back();
         s.kind = CountFindingKind::kHiddenCycle;
         s.head = from;

@@ -16,6 +16,10 @@ constexpr std::uint64_t kObjectsPerUpdate = 1u << 20;
 constexpr std::size_t kOffsetsAhead = 16, kEdgesAhead = 8;
 constexpr std::size_t kBatch = 1024;  // nodes that are looked at together
 
+bool IsObjectAt(const std::vector<std::pair<BlockId, Address>>& object_blocks, BlockId b, Address a) {
+  return std::binary_search(object_blocks.begin(), object_blocks.end(), std::pair<BlockId, Address>(b, a));
+}
+
 }  // namespace
 
 HeldMarker::HeldMarker(const MarkInput& in, WordCounter& words, std::vector<Held>& held)
@@ -216,7 +220,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
     ForEachWord(b, [&](std::uint64_t word, Address) {
       if (const NodeId to = heap_.index.Find(word & ~Address{7}); to != kNoNode) {
         to_object(to, LinkKind::kBlock);
-      } else if (const BlockId other = in_.blocks.Find(word & kUserBits); other != kNoBlock && other != b) {
+      } else if (const BlockId other = in_.blocks.Find(word & kUserBits); other != kNoBlock && (other != b || IsObjectAt(object_blocks, b, word))) {
         to_block(other);
       }
     });

@@ -141,11 +141,19 @@ report::ExportAudit AuditOf(const CommandInput& in) {
         if (part.items[i].object != heap::kNoNode) out.lost.Insert(part.items[i].object);
       }
     }
+    if (s.kind != analysis::CountFindingKind::kHiddenCycle) continue;
     const heap::NodeId n = part.items[s.head].object;
-    if (s.kind != analysis::CountFindingKind::kHiddenCycle || n == heap::kNoNode) continue;
+    const Address address = part.items[s.head].memory.begin;  // of what is no node
+    const auto& unreached = in.audit->counts.unreached;
+    const auto u = std::lower_bound(unreached.begin(), unreached.end(), address, [](const heap::UnreachedObject& o, Address a) { return o.object < a; });
+    if (n == heap::kNoNode && (u == unreached.end() || u->object != address || u->possible != 0)) continue;
     std::string cycle;
     for (const std::string& step : report::CycleParts(HiddenCycleOf(in, labels, s))) cycle += fmt::format("{}{}", cycle.empty() ? "" : " → ", step);
-    out.findings.push_back({n, KindName(s.kind), in.heap.refcount[n], in.audit->counts.known[n], cycle});
+    if (n != heap::kNoNode) {
+      out.findings.push_back({n, KindName(s.kind), in.heap.refcount[n], in.audit->counts.known[n], cycle});
+    } else {
+      out.findings.push_back({id_of(n, address), KindName(s.kind), u->recorded, u->hanging, cycle});
+    }
   }
   return out;
 }

@@ -287,8 +287,9 @@ class LeaksCommand {
     if (in_.audit == nullptr) return;
     report_.audited = true;
     for (const analysis::LostStructure& s : in_.audit->lost) {
-      ++(s.kind == analysis::CountFindingKind::kHiddenCycle ? report_.hidden_cycles : report_.lost);
-      report_.lost_objects += s.members.size() + s.held.size();
+      const bool hidden = s.kind == analysis::CountFindingKind::kHiddenCycle;
+      ++(hidden ? report_.hidden_cycles : report_.lost);
+      (hidden ? report_.hidden_objects : report_.lost_objects) += s.members.size() + s.held.size();
     }
     for (report::LeakGroup& g : LostGroups(in_, labels_, shown_)) {
       std::vector<std::string> types{g.type};

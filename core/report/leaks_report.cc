@@ -303,6 +303,10 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
   }
   if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
   if (r.lost_objects > 0) parts.push_back(fmt::format("{}{} lost: nothing real leads there, and the collector takes {} for used", at_least, Counted(r.lost_objects, "object"), r.lost_objects == 1 ? "it" : "them"));
+  if (r.hidden_objects > 0) {
+    parts.push_back(fmt::format("{}{} in {}: nothing real leads there, and the collector cannot see that {}", at_least, Counted(r.hidden_objects, "object"),
+                                r.hidden_cycles == 1 ? "a hidden cycle" : Counted(r.hidden_cycles, "hidden cycle"), r.hidden_cycles == 1 ? "it is one" : "they are cycles"));
+  }
   if (parts.empty()) {
     if (!header.objects_read) return "not known: the objects could not be read";
     if (!header.complete)
@@ -326,7 +330,7 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
 
 void WriteText(const Header& header, const LeaksReport& r, TextWriter& out) {
   WriteFirstLines(out, header);
-  out.Line().Line(VerdictText(header, r), r.uncollectable + r.lost_objects > 0 ? Style::kBad : Style::kHeading);
+  out.Line().Line(VerdictText(header, r), r.uncollectable + r.lost_objects + r.hidden_objects > 0 ? Style::kBad : Style::kHeading);
   std::size_t number = 0;
   for (const LeakGroup& g : r.groups) {
     out.Line();
@@ -387,7 +391,7 @@ void WriteJson(const Header& header, const LeaksReport& r, JsonWriter& json) {
     json.String("fingerprint", LeakFingerprint(g)).EndObject();
   }
   json.EndArray();
-  if (r.audited) json.Unsigned("lost", r.lost).Unsigned("hidden_cycles", r.hidden_cycles).Unsigned("lost_objects", r.lost_objects);
+  if (r.audited) json.Unsigned("lost", r.lost).Unsigned("hidden_cycles", r.hidden_cycles).Unsigned("lost_objects", r.lost_objects + r.hidden_objects).Unsigned("hidden_objects", r.hidden_objects);
   json.Unsigned("group_count", r.group_count).Unsigned("groups_known", r.groups_known).Unsigned("frozen", r.frozen);
   json.String("certainty", CertaintyName(header.certainty)).Unsigned("unreachable_upper", r.unreachable_upper).EndObject();
 }

@@ -78,7 +78,7 @@ struct LeaksReport {
   std::uint64_t unreachable_upper = 0;  // with guessed references believed
   bool audited = false;
   std::uint64_t lost = 0, hidden_cycles = 0;  // structures of these kinds, before --type and --limit; where audited
-  std::uint64_t lost_objects = 0;             // in them, with what hangs on them
+  std::uint64_t lost_objects = 0, hidden_objects = 0;  // in them, with what hangs on them
   std::uint64_t group_count = 0;     // before --limit
   std::uint64_t groups_ignored = 0;  // left out by --type and --ignore
   std::uint64_t groups_known = 0;    // left out by --baseline

@@ -205,7 +205,7 @@ void WriteCollector(const Header& h, Screen& out) {
 }
 
 void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
-  out.Row("leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects > 0 ? Style::kBad : Style::kHeading);
+  out.Row("leaks", VerdictText(h, r.leaks), r.leaks.uncollectable + r.leaks.lost_objects + r.leaks.hidden_objects > 0 ? Style::kBad : Style::kHeading);
   const bool crowded = !r.stacks.deadlocks.empty() || !r.suspects.empty();
   const std::size_t most = r.everything ? kMany : crowded ? std::min(out.detail.groups, kAmongMuch) : out.detail.groups;
   const std::size_t shown = std::min(r.leaks.groups.size(), most);

@@ -394,6 +394,42 @@ TEST_CASE("what hangs on a lost object is no finding of its own") {
   });
 }
 
+TEST_CASE("objects that only refer to each other, of a type without a collector whose memory is not known, are a hidden cycle where their counts say no more") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const cpython::Layout& l = python.layout();
+    const std::uint32_t head = l.Size(cpython::Struct::PyObject), bytes = 56;
+    const Address type = python.ExtensionType("mod.Box", bytes);
+    python.Put(type, Field::PyTypeObject_tp_flags, static_cast<std::uint64_t>(l.Value(cpython::Constant::TPFLAGS_READY)));
+    python.Put(type, Field::PyTypeObject_tp_traverse, 0);
+    const auto box = [&](std::uint32_t count) {
+      const Address a = heap.Chunk();
+      python.Put(a, Field::PyObject_ob_refcnt, count);
+      python.Put(a, Field::PyObject_ob_type, type);
+      return a;
+    };
+    const Address self = box(1), first = box(1), second = box(1), leaked = box(2);
+    heap.Close();
+    python.fake().Write<std::uint64_t>(self + head + 8, self);
+    python.fake().Write<std::uint64_t>(first + head, second);
+    python.fake().Write<std::uint64_t>(second + head + 16, first);
+    python.fake().Write<std::uint64_t>(leaked + head, leaked);
+    const Address owner = python.List({python.Object(type, bytes)});  // the type is one that is known
+    python.Track(owner);
+    const Audited a(python);
+    std::vector<Address> cycles;
+    for (const analysis::LostStructure& s : analysis::FindLostStructures(a.audit, a.judged)) {
+      if (s.kind != CountFindingKind::kHiddenCycle) continue;
+      CHECK(s.members.size() == s.cycle.size());
+      for (const std::uint32_t i : s.cycle) cycles.push_back(a.audit.lost.items[i].memory.begin);
+    }
+    std::sort(cycles.begin(), cycles.end());
+    CHECK(cycles == std::vector<Address>{self, first, second});
+    CHECK(std::none_of(a.judged.findings.begin(), a.judged.findings.end(), [](const analysis::CountFinding& f) { return f.object == heap::kNoNode; }));
+  });
+}
+
 TEST_CASE("a leaked cycle is lost, its head the object whose count is too high; what the collector will find is not") {
   OnEveryLayout([](PythonHeap& python) {
     if (python.layout().flavor.trace_refs) return;
