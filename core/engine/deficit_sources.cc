@@ -20,6 +20,19 @@ const TypeFacts* ForeignTraverse(const objects::ObjectReader& reader, const heap
   return shows != nullptr && shows->traverse_reader == ReaderKind::kMachine ? shows : nullptr;
 }
 
+constexpr unsigned kMaxLooks = 64;  // instances of one type that are run to see which words are visited
+
+// A word of the object that leads to `to` and that is visited more than once; 0 where there is none, and where the places are not known.
+Address VisitedTwice(const objects::ObjectReader& reader, const objects::Ownership& ownership, Address object, const TypeFacts& type, Address to) {
+  std::vector<Address> slots;
+  ownership.VisitedSlots(object, type, slots);
+  std::sort(slots.begin(), slots.end());
+  for (auto at = std::adjacent_find(slots.begin(), slots.end()); at != slots.end(); at = std::adjacent_find(at + 1, slots.end())) {
+    if (reader.process().memory.ReadPointer(*at).value_or(0) == to) return *at;
+  }
+  return 0;
+}
+
 }  // namespace
 
 bool IsOfInterpreter(const objects::ObjectReader& reader, const heap::TypeRecord& type) {
@@ -29,27 +42,33 @@ bool IsOfInterpreter(const objects::ObjectReader& reader, const heap::TypeRecord
          (module < process.modules.size() && process.modules[module].path == type.module_file);
 }
 
-std::vector<DeficitSource> FindDeficitSources(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap, const std::vector<CountFinding>& findings) {
+std::vector<DeficitSource> FindDeficitSources(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap, const std::vector<CountFinding>& findings) {
   std::map<NodeId, std::uint32_t> too_few;  // object: references beyond its count
   for (const CountFinding& f : findings) {
     if (f.kind == CountFindingKind::kDeficit && f.object != heap::kNoNode) too_few[f.object] = f.known - f.recorded;
   }
-  if (too_few.size() < 2) return {};
+  if (too_few.empty()) return {};
   std::vector<const TypeFacts*> foreign(heap.types.size());
   for (std::size_t t = 0; t < foreign.size(); ++t) foreign[t] = ForeignTraverse(reader, heap.types[t]);
   struct Shown {
     std::map<NodeId, std::uint32_t> references;
     NodeId example = heap::kNoNode;
+    Address twice = 0;
+    unsigned looks = 0;
   };
   std::map<const TypeFacts*, Shown> shown;
   for (NodeId n = 0; n < heap.size(); ++n) {
     const TypeFacts* const type = foreign[heap.type[n]];
     if (type == nullptr || (heap.flags[n] & (heap::kApproximate | heap::kFault)) != 0) continue;
+    std::map<NodeId, unsigned> own;
     for (const NodeId to : heap.graph.Successors(n)) {
       if (too_few.find(to) == too_few.end()) continue;
       Shown& s = shown[type];
       ++s.references[to];
       if (s.example == heap::kNoNode) s.example = n;
+      if (++own[to] != 2 || s.twice != 0 || s.looks++ >= kMaxLooks) continue;
+      s.twice = VisitedTwice(reader, ownership, heap.AddressOf(n), *reader.Type(heap.types[heap.type[n]].address), heap.AddressOf(to));
+      if (s.twice != 0) s.example = n;
     }
   }
   std::vector<DeficitSource> sources;
@@ -58,6 +77,7 @@ std::vector<DeficitSource> FindDeficitSources(const objects::ObjectReader& reade
     DeficitSource& source = sources.emplace_back();
     source.type = type;
     source.example = s.example;
+    source.twice = s.twice;
     for (const auto& [object, references] : s.references) source.objects.push_back(object);
   }
   std::sort(sources.begin(), sources.end(), [](const DeficitSource& a, const DeficitSource& b) {
@@ -68,7 +88,7 @@ std::vector<DeficitSource> FindDeficitSources(const objects::ObjectReader& reade
     std::erase_if(source.objects, [&](NodeId n) { return !taken.emplace(n, true).second; });
     for (const NodeId n : source.objects) source.references += shown[source.type].references[n];
   }
-  std::erase_if(sources, [](const DeficitSource& s) { return s.objects.size() < 2; });
+  std::erase_if(sources, [](const DeficitSource& s) { return s.objects.size() < (s.twice != 0 ? 1 : 2); });
   return sources;
 }
 

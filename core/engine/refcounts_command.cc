@@ -116,10 +116,27 @@ class RefcountsCommand {
       type.module = in_.heap.types[in_.heap.type[s.example]].module_file;
       type.objects = s.objects.size();
       type.references = s.references;
+      type.visited_twice = PlaceOf(s);
       for (report::RefcountFinding& f : report_.findings) {
         if (f.kind == std::string("deficit") && std::binary_search(s.objects.begin(), s.objects.end(), in_.heap.index.Find(f.object))) f.through = type.type;
       }
     }
+  }
+
+  // What the word that is visited twice is called.
+  [[nodiscard]] std::string PlaceOf(const DeficitSource& s) const {
+    if (s.twice == 0) return {};
+    const Address holder = in_.heap.AddressOf(s.example);
+    std::vector<objects::LabelledReferent> labelled;
+    objects::ReferentFilter filter;
+    filter.only = in_.reader.process().memory.ReadPointer(s.twice).value_or(0);
+    in_.reader.LabelledReferents(holder, *in_.reader.Type(in_.heap.types[in_.heap.type[s.example]].address), labelled, filter);
+    std::sort(labelled.begin(), labelled.end(), [](const objects::LabelledReferent& a, const objects::LabelledReferent& b) { return a.index < b.index; });
+    for (std::size_t i = 0; i + 1 < labelled.size(); ++i) {
+      const std::string label = in_.reader.LabelText(labelled[i]);
+      if (labelled[i].index == labelled[i + 1].index && label == in_.reader.LabelText(labelled[i + 1])) return label;
+    }
+    return fmt::format("[+{:#x}]", s.twice - holder);
   }
 
   void Known() {

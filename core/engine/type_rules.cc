@@ -143,8 +143,9 @@ class Checker {
     for (const DeficitSource& s : in_.audit->deficit_sources) {
       if (s.type != &f) continue;
       Add(t, "traverse-visits-owned",
-          fmt::format("its tp_traverse shows {} to {} whose counts have no room for them", report::Counted(s.references, "reference"), report::Counted(s.objects.size(), "object")),
-          "visit only what the instance holds a counted reference to, and keep that reference for as long", heap_.AddressOf(s.example));
+          fmt::format("its tp_traverse shows {} to {} whose counts have no room for them{}", report::Counted(s.references, "reference"), report::Counted(s.objects.size(), "object"),
+                      s.twice == 0 ? "" : fmt::format("; it visits the word at +{:#x} of its instances twice", s.twice - heap_.AddressOf(s.example))),
+          s.twice == 0 ? "visit only what the instance holds a counted reference to, and keep that reference for as long" : "visit each reference once", heap_.AddressOf(s.example));
     }
   }
 

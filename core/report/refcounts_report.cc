@@ -47,8 +47,10 @@ constexpr std::uint64_t kShownOfType = 3;  // deficits of one type, in a text wi
 void WriteDeficitType(const DeficitType& t, TextWriter& out) {
   out.Line();
   out.To(4).Add("type", Style::kBad).To(14).Add(t.type, Style::kName).Line(t.module.empty() ? "" : "  " + t.module);
-  out.To(8).Paragraph(fmt::format("its tp_traverse shows {} to {} below, more than their counts allow: it visits what it does not own, or its code gave up what it still uses. One cause, most likely",
-                                  Counted(t.references, "reference"), Counted(t.objects, "object")), 8);
+  const std::string shows = fmt::format("its tp_traverse shows {} to {} below, more than {} allow{}", Counted(t.references, "reference"), Counted(t.objects, "object"),
+                                        t.objects == 1 ? "its count" : "their counts", t.objects == 1 ? "s" : "");
+  out.To(8).Paragraph(t.visited_twice.empty() ? shows + ": it visits what it does not own, or its code gave up what it still uses. One cause, most likely"
+                                              : fmt::format("{}: it visits {} twice, which holds one reference", shows, t.visited_twice), 8);
 }
 
 void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
@@ -124,7 +126,7 @@ void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   json.EndArray().Key("limits").Array();
   for (const std::string& l : r.limits) json.String(l);
   json.EndArray().Key("deficit_types").Array();
-  for (const DeficitType& t : r.deficit_types) json.Object().String("type", t.type).String("module", t.module).Unsigned("objects", t.objects).Unsigned("references", t.references).EndObject();
+  for (const DeficitType& t : r.deficit_types) json.Object().String("type", t.type).String("module", t.module).Unsigned("objects", t.objects).Unsigned("references", t.references).String("visited_twice", t.visited_twice).EndObject();
   json.EndArray().Unsigned("searched_bytes", r.searched_bytes).Unsigned("allocated_blocks", r.blocks);
   json.Key("refcount_findings").Array();
   for (const RefcountFinding& f : r.findings) WriteFindingJson(f, json);

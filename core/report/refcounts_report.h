@@ -32,6 +32,7 @@ struct RefcountFinding {
 struct DeficitType {
   std::string type, module;
   std::uint64_t objects = 0, references = 0;
+  std::string visited_twice;  // a place of its instances that is visited more than once: the mistake itself; empty where none was seen
 };
 
 struct NotAudited {

@@ -218,7 +218,7 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   r.known = {{"surplus", 0x7f0040, "module", "_warnings", 4, 3, 0, {}, {}, "Python/pylifecycle.c: never released"}};
   r.known_count = 1;
   r.in_flux = {{"deficit", 0x7f0060, "tuple", "", 1, 2, 0, {{0x7f0400, "list", "[0]"}}, {}, ""}};
-  r.deficit_types = {{"app.Cache", "/usr/lib/app.so", 2, 3}};
+  r.deficit_types = {{"app.Cache", "/usr/lib/app.so", 2, 3, ""}, {"app.Twice", "/usr/lib/app.so", 1, 2, ".content"}};
   r.findings[0].through = r.findings[1].through = "app.Cache";
   r.explained_list = {{"explained", 0x7f0050, "str", "", 3, 2, 1, {}, {{0x7f0300, "app.Native", "+0x18"}}, ""}};
   r.explained_left_out = 46;
