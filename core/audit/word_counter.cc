@@ -54,6 +54,8 @@ std::pair<RootKind, std::string> WordCounter::PlaceOf(Address slot) const {
     }
     return {RootKind::kStatic, fmt::format("{}+{:#x}", file, linked)};
   }
+  if (!locals_) locals_.emplace(process);
+  if (std::string place = locals_->PlaceOf(slot); !place.empty()) return {RootKind::kNative, std::move(place)};
   for (const target::Thread& t : process.threads) {
     const target::Segment* const s = process.memory.Find(slot);
     if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return {RootKind::kStack, fmt::format("stack of thread {}", t.tid)};

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "core/heap/object_index.h"
 #include "core/heap/reference_audit.h"
 #include "core/heap/root_set.h"
+#include "core/target/thread_locals.h"
 
 namespace pygc::audit {
 
@@ -68,7 +70,8 @@ class WordCounter {
     ++audit_.unreached[u].possible;
     if (watch_ != nullptr) [[unlikely]] Note(in_.heap.size() + static_cast<heap::NodeId>(u), slot, heap::kNoNode, 0);
   }
-  /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "block of 64 bytes at 0x..., +0x8".
+  /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "thread-local storage of thread 12, libfoo.so.1: cache+0x0"; "block of 64 bytes at 0x..., +0x8".
+  /// One thread at a time.
   [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;
 
  private:
@@ -80,6 +83,7 @@ class WordCounter {
   const StaticData& statics_;
   heap::ReferenceAudit& audit_;
   const Watch* watch_ = nullptr;
+  mutable std::optional<target::ThreadLocals> locals_;  // read when the first place is asked for
   heap::ObjectIndex unreached_;
 };
 

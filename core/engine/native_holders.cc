@@ -11,6 +11,7 @@
 #include "core/audit/malloc_heap.h"
 #include "core/engine/derived.h"
 #include "core/engine/inspector.h"
+#include "core/target/thread_locals.h"
 
 namespace pygc::engine {
 namespace {
@@ -27,7 +28,7 @@ struct Word {
 class Finder {
  public:
   explicit Finder(const CommandInput& in)
-      : in_(in), process_(in.reader.process()), blocks_(audit::ReadBlocks(process_, in.reader.runtime(), in.request.limits)), chunks_(process_) {}
+      : in_(in), process_(in.reader.process()), blocks_(audit::ReadBlocks(process_, in.reader.runtime(), in.request.limits)), chunks_(process_), locals_(process_) {}
 
   std::map<Address, NativeHolder> Run(std::vector<Address> objects) {
     // Each object, or a block that leads to it, by the address that a word must hold; and the object that it is all about.
@@ -96,6 +97,7 @@ class Finder {
       const std::uint64_t size = in_.reader.runtime().layout.Size(cpython::Struct::PyInterpreterState);
       if (word.slot >= interpreter.address && word.slot - interpreter.address < size) return Found(lead, heap::RootKind::kInterpreter, fmt::format("PyInterpreterState+{:#x}", word.slot - interpreter.address));
     }
+    if (std::string local = locals_.PlaceOf(word.slot); !local.empty()) return Found(lead, heap::RootKind::kNative, local);
     const std::optional<AddressRange> block = BlockInUse(word.slot);
     if (block) {
       if (IsObjectOrItsTable(*block, lead.object)) return;
@@ -152,6 +154,7 @@ class Finder {
   const target::Process& process_;
   audit::BlockHeap blocks_;
   audit::MallocHeap chunks_;
+  target::ThreadLocals locals_;
   bool chunks_read_ = false;
   std::vector<AddressRange> used_chunks_;
   std::map<heap::NodeId, std::vector<heap::NodeId>> referrers_;

@@ -7,6 +7,7 @@
 #include "core/audit/malloc_heap.h"
 #include "core/engine/inspector.h"
 #include "core/report/numbers.h"
+#include "core/target/thread_locals.h"
 
 namespace pygc::engine {
 namespace {
@@ -90,6 +91,7 @@ std::string DescribePlace(const CommandInput& in, Address address) {
   }
   const target::Segment* const segment = process.memory.Find(address);
   if (segment == nullptr) return "no memory of the process";
+  if (std::string local = target::ThreadLocals(process).PlaceOf(address); !local.empty()) return local;
   if (std::string stack = StackOfThread(process, address); !stack.empty()) return stack;
   return fmt::format("{} {:#x} and {:#x} that is free or belongs to no object found", kUnknownMemory, segment->range.begin, segment->range.end);
 }

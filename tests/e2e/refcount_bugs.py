@@ -60,13 +60,19 @@ def check(target, truth):
             wrong.append("%s: a %s, not %s" % (function, f["kind"], kinds))
         elif f["kind"] == "deficit" and not f["holders"]:
             wrong.append("%s: nobody named who uses it" % function)
-    lent = [a for a, (function, kinds) in truth["wrong"].items() if function == "GreedyBox"]
     types = result["deficit_types"]
-    if [(t["type"], t["objects"]) for t in types] != [("bugs.GreedyBox", len(lent))] or not types[0]["module"].endswith("bugs.so"):
+    lent = {kind: sorted(a for a, (function, kinds) in truth["wrong"].items() if function == kind) for kind in ("GreedyBox", "TwiceBox")}
+    if [(t["type"], t["objects"], bool(t["visited_twice"])) for t in types] != [("bugs." + kind, len(of), kind == "TwiceBox") for kind, of in lent.items()]:
         wrong.append("deficits through one type: %s" % types)
-    through = [f["object"] for f in result["refcount_findings"] if f["through"] == "bugs.GreedyBox"]
-    if sorted(through) != sorted(lent):
-        wrong.append("deficits through bugs.GreedyBox: %s, not %s" % (through, lent))
+    wrong += ["deficits through one type: not in %s" % t["module"] for t in types if not t["module"].endswith("bugs.so")]
+    for kind, of in lent.items():
+        through = sorted(f["object"] for f in result["refcount_findings"] if f["through"] == "bugs." + kind)
+        if through != of:
+            wrong.append("deficits through bugs.%s: %s, not %s" % (kind, through, of))
+    for address in truth["thread_local"]:
+        places = [w["place"] for w in explained.get(address, {}).get("words", [])]
+        if not any(place.startswith("thread-local storage of thread ") and place.endswith(": kept_by_thread+0x0") for place in places):
+            wrong.append("kept by a thread: held by words at %s" % places)
     for address in truth["right"]:
         if address in found:
             wrong.append("right, and reported: %s" % found[address])
@@ -94,6 +100,11 @@ def check_leaks(target, truth, trace_refs):
             wrong.append("%s: no lost group of leaks --audit has it" % address)
         elif of[0]["bytes_with_held"] <= of[0]["bytes"]:
             wrong.append("%s: what hangs on it is not counted" % address)
+    if not 0 < result["hidden_objects"] < result["lost_objects"] or not result["hidden_cycles"]:
+        wrong.append("%d objects in hidden cycles, %d lost with them" % (result["hidden_objects"], result["lost_objects"]))
+    said = process.pygc(*(target + ["leaks", "--audit"]), timeout=SECONDS).out
+    if "%d objects in %d hidden cycles: " % (result["hidden_objects"], result["hidden_cycles"]) not in said.replace(",", ""):
+        wrong.append("leaks --audit does not say what is in hidden cycles: %s" % said.splitlines()[:4])
     for kind, boxes in truth["hidden"].items():
         of = [g for g in groups if g["reason"] == "hidden-cycle" and g["type"] == "bugs." + kind]
         found = sum(g["count"] for g in of)
@@ -117,7 +128,7 @@ def check_types(target, truth):
         return ["verify --types: exit %s: %s" % (ran.code, ran.tail())]
     faults = json.loads(ran.out)["result"]["types"]["faults"]
     found = sorted((f["type"], f["rule"]) for f in faults)
-    expected = [("bugs.NoGcBox", "holds-objects-without-gc"), ("bugs.GreedyBox", "traverse-visits-owned"), ("bugs.ClearlessBox", "gc-has-clear")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
+    expected = [("bugs.NoGcBox", "holds-objects-without-gc"), ("bugs.GreedyBox", "traverse-visits-owned"), ("bugs.TwiceBox", "traverse-visits-owned"), ("bugs.ClearlessBox", "gc-has-clear")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
     wrong = [] if found == sorted(expected) else ["verify --types: %s, not %s" % (found, sorted(expected))]
     return wrong + ["verify --types: %s: no module or remedy" % f["type"] for f in faults if not f["module"].endswith("bugs.so") or not f["remedy"]]
 

@@ -114,6 +114,15 @@ static PyObject* keep(PyObject* self, PyObject* value) {
   Py_RETURN_NONE;
 }
 
+// The same for the calling thread alone.
+static __thread PyObject* kept_by_thread = NULL;
+static PyObject* keep_in_thread(PyObject* self, PyObject* value) {
+  (void)self;
+  Py_INCREF(value);
+  Py_XSETREF(kept_by_thread, value);
+  Py_RETURN_NONE;
+}
+
 // A container that owns an object and does not tell the collector: no Py_TPFLAGS_HAVE_GC.
 typedef struct {
   PyObject_HEAD
@@ -197,6 +206,27 @@ static PyTypeObject ClearlessType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "b
                                      .tp_alloc = PyType_GenericAlloc,
                                      .tp_new = PyType_GenericNew,
                                      .tp_free = PyObject_GC_Del};
+
+// One reference, visited twice.
+static int twice_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(((Box*)self)->content);
+  Py_VISIT(((Box*)self)->content);
+  return 0;
+}
+static int twice_clear(PyObject* self) {
+  Py_CLEAR(((Box*)self)->content);
+  return 0;
+}
+static PyTypeObject TwiceType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.TwiceBox",
+                                 .tp_basicsize = sizeof(Box),
+                                 .tp_dealloc = box_dealloc,
+                                 .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                                 .tp_traverse = twice_traverse,
+                                 .tp_clear = twice_clear,
+                                 .tp_methods = box_methods,
+                                 .tp_alloc = PyType_GenericAlloc,
+                                 .tp_new = PyType_GenericNew,
+                                 .tp_free = PyObject_GC_Del};
 
 // Its content lies in memory of its own, two pointers away, and no traversal shows it.
 typedef struct {
@@ -292,6 +322,7 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
                                 {"borrowed_released", borrowed_released, METH_O, NULL},
                                 {"borrowed_kept", borrowed_kept, METH_O, NULL},
                                 {"keep", keep, METH_O, NULL},
+                                {"keep_in_thread", keep_in_thread, METH_O, NULL},
                                 {"forgotten_structure", forgotten_structure, METH_O, NULL},
                                 {"kept_structure", kept_structure, METH_O, NULL},
                                 {"state_replaced", state_replaced, METH_O, NULL},
@@ -301,9 +332,11 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
 static int add_types(PyObject* module) {
   if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0 || PyType_Ready(&NativeType) < 0) return -1;
   if (add_heap_types(module) < 0) return -1;
-  if (PyType_Ready(&GreedyType) < 0 || PyType_Ready(&ClearlessType) < 0) return -1;
+  if (PyType_Ready(&GreedyType) < 0 || PyType_Ready(&ClearlessType) < 0 || PyType_Ready(&TwiceType) < 0) return -1;
   Py_INCREF(&GreedyType);
   Py_INCREF(&ClearlessType);
+  Py_INCREF(&TwiceType);
+  if (PyModule_AddObject(module, "TwiceBox", (PyObject*)&TwiceType) < 0) return -1;
   if (PyModule_AddObject(module, "GreedyBox", (PyObject*)&GreedyType) < 0 || PyModule_AddObject(module, "ClearlessBox", (PyObject*)&ClearlessType) < 0) return -1;
   Py_INCREF(&NativeType);
   if (PyModule_AddObject(module, "NativeBox", (PyObject*)&NativeType) < 0) return -1;

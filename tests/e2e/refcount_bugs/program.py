@@ -1,7 +1,7 @@
 """Calls each function of bugs.c once, on objects of its own.
 
 usage: program.py TRUTH FOLDER    FOLDER holds the module `bugs`. Runs until it is killed; the collector is off.
-TRUTH: {"wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}, "heap_types": whether there
+TRUTH: {"thread_local": addresses of what threads keep, "wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}, "heap_types": whether there
 are heap types of C code} as JSON.
 """
 from __future__ import print_function
@@ -10,6 +10,8 @@ import gc
 import json
 import os
 import sys
+import threading
+import time
 
 gc.disable()
 sys.path.insert(0, sys.argv[2])
@@ -64,6 +66,10 @@ def plant():
         box.set(v)
         victims["lent to %d" % i] = box
         note(v, "GreedyBox", "deficit")
+    v = new("visited twice")
+    box = victims["visits twice"] = bugs.TwiceBox()
+    box.set(v)
+    note(v, "TwiceBox", "deficit")
     box = None
     v = new("state_replaced")
     bugs.state_replaced(v)
@@ -82,14 +88,19 @@ def plant():
 
 
 def hide():
-    """Cycles that the collector cannot see: box -> (not visited) list -> box."""
+    """Cycles that the collector cannot see: box -> (not visited) list -> box; a box in itself, and two in each other, of a type that the collector is not told of."""
     hidden = {}
     for kind in (bugs.NoGcBox, bugs.BlindBox, bugs.NativeBox):
         for i in range(3):
             box = kind()
             box.set([box, "hidden %d" % i])
             hidden.setdefault(kind.__name__, []).append(hex(id(box)).rstrip("L"))
-    box = None
+    box, other, more = bugs.NoGcBox(), bugs.NoGcBox(), bugs.NoGcBox()
+    box.set(box)
+    other.set(more)
+    more.set(other)
+    hidden["NoGcBox"] += [hex(a).rstrip("L") for a in (id(box), min(id(other), id(more)))]
+    box = other = more = None
     return hidden
 
 
@@ -110,8 +121,24 @@ if hasattr(bugs, "ForgetfulBox"):
     boxes += [bugs.ForgetfulBox(), bugs.RightBox()]
 boxes[0].set(right[1])
 boxes[1].set(right[2])
+in_threads = [Victim("kept by the main thread"), Victim("kept by a thread")]
+bugs.keep_in_thread(in_threads[0])
+done = threading.Event()
+
+
+def keep_and_wait():
+    bugs.keep_in_thread(in_threads[1])
+    done.set()
+    time.sleep(1e6)
+
+
+thread = threading.Thread(target=keep_and_wait)
+thread.daemon = True
+thread.start()
+done.wait()
+right += in_threads
 with open(sys.argv[1], "w") as f:
-    json.dump({"wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
+    json.dump({"thread_local": [hex(id(o)).rstrip("L") for o in in_threads], "wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
 wrong = hidden = f = None
 print("READY %d" % os.getpid())
 sys.stdout.flush()
