@@ -3,9 +3,10 @@
 
 usage: refcounts_healthy.py [-v] [--interpreter TEXT]... [--kind KIND]...
 
-For each interpreter (free-threaded ones up to 3.13): idle, the whole standard library imported, eight threads under load, a heap of some 300,000 objects, and a part of CPython's
-own test suite run in the process (where it is installed). For the interpreter of scripts/extension-modules: numpy, pandas, lxml, gevent and gi. Known leaks
-(core/cpython/known_counts.cc) are no findings; they are counted apart. Prints processes, objects, and the share whose every reference is known, by version too.
+For each interpreter (free-threaded ones up to 3.13): idle, the whole standard library imported, eight threads under load, a heap of some 300,000 objects, what
+modules of C code give out and have in work, and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
+scripts/extension-modules: numpy, pandas, lxml, gevent and gi. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
+processes, objects, and the share whose every reference is known, by version too.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import argparse
@@ -23,7 +24,7 @@ import process  # noqa: E402
 
 PROGRAM = os.path.join(HERE, "refcounts", "healthy_program.py")
 SECONDS = 600
-KINDS = ["idle", "stdlib", "threads", "heap", "tests"]
+KINDS = ["idle", "stdlib", "threads", "heap", "library", "tests"]
 PACKAGES = ["numpy", "pandas", "lxml", "gevent", "gi"]
 MIN_TESTS = 500
 EXACT = {"old": 0.985, "new": 0.995}  # share of objects with every reference known, by process; before and from 3.11 on

@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | stdlib | tests | heap | numpy | pandas | lxml | gevent | gi | threads
+usage: healthy_program.py TRUTH idle | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | threads
 TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -149,6 +149,32 @@ def heap():
     return 0
 
 
+def library():
+    """What modules of C code give out, and what they have in work: struct sequences with hidden fields, lists that are not filled, tuples out of which items go."""
+    import grp
+    import itertools
+    import pwd
+    import resource
+    import time
+    try:
+        import xml.etree.cElementTree as tree  # 2.7: the one in C
+    except ImportError:
+        import xml.etree.ElementTree as tree
+    keep.extend([os.lstat(os.path.join("/etc", name)) for name in os.listdir("/etc")] + [time.localtime(n * 1e6) for n in range(100)])
+    keep.extend([os.statvfs("/"), os.times(), os.uname(), resource.getrusage(resource.RUSAGE_SELF), pwd.getpwuid(0), grp.getgrgid(0), time.gmtime()])
+    for n in range(4):
+        builder = tree.TreeBuilder()
+        for depth in range(n):
+            builder.start("level%d" % depth, {})
+        parser = tree.XMLParser()
+        parser.feed("<a><b x='1'>text<c>")
+        ended = getattr(itertools, "zip_longest", getattr(itertools, "izip_longest", None))(iter([n]), [n, [n]])
+        next(ended)
+        next(ended)
+        keep.extend([builder, parser, ended, itertools.tee(iter([n, [n]])), itertools.groupby([[n]]), iter({"a": [n]}.items())])
+    return 0
+
+
 def lxml():
     from lxml import etree, html
     root = etree.fromstring('<a><b x="1">t</b><c/></a>')
@@ -191,7 +217,7 @@ def gi():
 
 
 kind = sys.argv[2]
-ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
+ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
 if kind != "threads":
     gc.collect()
 with open(sys.argv[1], "w") as f:
