@@ -19,6 +19,7 @@
 #include "core/audit/dangling_references.h"
 #include "core/audit/held_marker.h"
 #include "core/audit/instance_plans.h"
+#include "core/audit/left_out_memory.h"
 #include "core/audit/memory_cover.h"
 #include "core/audit/native_blocks.h"
 #include "core/audit/open_blocks.h"
@@ -206,12 +207,25 @@ class Counter {
       const target::Segment* const s = memory_.Find(t.stack_pointer());
       if (s == nullptr || in_.reader.process().FindModule(t.stack_pointer()) != nullptr || in_.blocks.BlockAt(t.stack_pointer())) continue;
       const Address top = t.stack_pointer() > kRedZone ? t.stack_pointer() - kRedZone : 0;
-      const Address bottom = std::max(s->range.begin, top > kMaxDeadStack ? top - kMaxDeadStack : 0);
-      if (bottom < top) cover_.CloseInside({bottom, top});
+      if (const Address bottom = BottomOfDeadStack(*s, top); bottom < top) cover_.CloseInside({bottom, top});
     }
     for (const std::vector<AddressRange>* known : {&in_.roots.closed, &state_.queues()}) {
       for (const AddressRange& r : *known) cover_.CloseInside(r);
     }
+  }
+  // Down to the first page that was never written to. A guard page need not be a mapping of its own: where glibc makes it within the stack's (2.42 on Linux 6.13)
+  // the kernel dumps it as zeroes, and what is mapped below, a chunk of Python's frames or an arena, is in one segment with the stack.
+  [[nodiscard]] static Address BottomOfDeadStack(const target::Segment& s, Address top) {
+    constexpr Address kPage = 4096;
+    const Address least = std::max(s.range.begin, top > kMaxDeadStack ? top - kMaxDeadStack : 0);
+    Address bottom = top;
+    while (bottom > least) {
+      const Address page = std::max(least, (bottom - 1) / kPage * kPage);
+      const std::span<const std::byte> bytes{s.bytes + (page - s.range.begin), bottom - page};
+      if (std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; })) break;
+      bottom = page;
+    }
+    return bottom;
   }
   // Frames that have returned lie above the top of the thread's stack of frames. CPython: _PyThreadState_PushFrame(), Python/pystate.c [3.11+].
   void CloseDeadFrames() {
@@ -735,10 +749,14 @@ bool CanCount(const cpython::Runtime& runtime) {
 
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
   Result<heap::ReferenceAudit> counts = Counter(input, limits, progress).Run();
-  if (counts && snapshot::LostMemory(input.reader.process())) {
+  const target::Process& process = input.reader.process();
+  if (counts && snapshot::LostMemory(process)) {
     counts->memory_lost = true;
     counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
-  } else if (counts && input.reader.process().LostStacks()) {
+  } else if (counts && LeftOutMemoryMayRefer(process)) {
+    counts->surplus_doubts.push_back("memory that the process could write to was left out (MADV_DONTDUMP, coredump_filter, a file mapped as shared): it may hold references, so a count "
+                                     "that is higher than those found may be right");
+  } else if (counts && process.LostStacks()) {
     counts->surplus_doubts.push_back("the stacks of threads are missing, and functions in C hold references there, so a count that is higher than those found may be right");
   }
   return counts;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "core/base/small_file.h"
 #include "core/cpython/builtin_layouts.h"
 
 namespace pygc::cpython {
@@ -164,20 +165,11 @@ std::string FlavorText(const BuildFlavor& flavor) {
   return fmt::format("{}{}{}", flavor.free_threaded ? "free-threaded" : "default", flavor.debug ? " debug" : "", flavor.trace_refs ? " trace-refs" : "");
 }
 
-Result<std::string> ReadWholeFile(const std::string& path) {
-  constexpr std::size_t kMaxLayoutFile = 4u << 20;  // ours are 25 KiB
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
-  if (!file) return Fail(ErrorCode::kUsage, "cannot read the layout file {}: no such file, or no permission", path);
-  std::string text(kMaxLayoutFile, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
-  if (text.size() == kMaxLayoutFile) return Fail(ErrorCode::kUsage, "the layout file {} is larger than {} bytes; it is not one", path, kMaxLayoutFile);
-  return text;
-}
-
 // Facts of the user's file win over everything else.
 Result<void> ApplyUserFile(const std::string& path, const BuildIdentity& build, LayoutChoice& choice) {
-  const Result<std::string> text = ReadWholeFile(path);
-  if (!text) return tl::unexpected(text.error());
+  constexpr std::size_t kMaxLayoutFile = 4u << 20;  // ours are 25 KiB
+  const Result<std::string> text = ReadSmallFile(path, kMaxLayoutFile);
+  if (!text) return Fail(text.error().code, "the layout file {} {}", path, text.error().message);
   const Result<Layout> user = ParseLayout(*text, path, Provenance::kUserFile);
   if (!user) return tl::unexpected(user.error());
   if (user->flavor.free_threaded != build.flavor.free_threaded) {

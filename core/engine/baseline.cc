@@ -4,10 +4,9 @@
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <string_view>
+
+#include "core/base/small_file.h"
 
 namespace pygc::engine {
 namespace {
@@ -54,16 +53,9 @@ Result<Baseline> Baseline::Parse(const std::string& text, const std::string& pat
 }
 
 Result<Baseline> Baseline::Read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text;
-  char block[65536];
-  while (file && text.size() <= kMostBytes) {
-    file.read(block, sizeof block);
-    text.append(block, static_cast<std::size_t>(file.gcount()));
-  }
-  if (text.empty() && !file.eof()) return Fail(ErrorCode::kUsage, "--baseline {} cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO));
-  if (text.size() > kMostBytes) return Fail(ErrorCode::kUsage, "--baseline {} has more than {} MiB: that is no baseline", path, kMostBytes >> 20);
-  return Parse(text, path);
+  const Result<std::string> text = ReadSmallFile(path, kMostBytes);
+  if (!text) return Fail(text.error().code, "--baseline {} {}", path, text.error().message);
+  return Parse(*text, path);
 }
 
 }  // namespace pygc::engine

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -242,9 +243,16 @@ class Reader {
   std::uint64_t passed_over_ = 0;
 };
 
+// Opening a FIFO would wait for somebody to write to it.
+bool IsFile(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error);
+}
+
 }  // namespace
 
 bool IsDatabase(const std::string& path) {
+  if (!IsFile(path)) return false;
   std::ifstream file(path, std::ios::binary);
   std::string start(kMagic.size(), '\0');
   return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kMagic;
@@ -252,6 +260,7 @@ bool IsDatabase(const std::string& path) {
 
 bool IsJsonLines(const std::string& path) {
   constexpr std::string_view kStart = "{\"schema\": \"pygc.export/";
+  if (!IsFile(path)) return false;
   std::ifstream file(path, std::ios::binary);
   std::string start(kStart.size(), '\0');
   return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kStart;

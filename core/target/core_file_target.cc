@@ -218,7 +218,7 @@ void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
       process.missing_ranges.push_back({{p.address + p.file_size, wanted_end}, MissingReason::kTruncated, kNoModule, MissingUse::kUsed});
     }
     // Memory without access rights is not missing: nobody could read it in the process either.
-    if (wanted_end < range.end && p.flags != 0) process.missing_ranges.push_back({{wanted_end, range.end}, MissingReason::kNotDumped, kNoModule});
+    if (wanted_end < range.end && p.flags != 0) process.missing_ranges.push_back({{wanted_end, range.end}, MissingReason::kNotDumped, kNoModule, MissingUse::kUnknown, (p.flags & PF_W) != 0});
   }
   process.core_bytes_present = std::min<std::uint64_t>(process.core_bytes_expected, core.bytes().size());
   if (left_out != 0) {

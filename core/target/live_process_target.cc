@@ -297,6 +297,10 @@ class Capture {
     }
     std::stable_partition(runs.begin(), runs.end(), [](const CopyRun& r) { return r.first; });
     CopyRuns(runs, deadline);
+    for (const MapsLine& m : *maps) {  // files that the process maps as shared may be of any size, and are not its own; but it can keep references there
+      const bool is_file = m.identity.inode != 0 && m.path.starts_with('/') && !IsDeleted(m.path) && !IsDevice(m.path);
+      if (is_file && m.shared && m.readable && m.writable) draft_.process.missing_ranges.push_back({m.range, MissingReason::kNotCopied, kNoModule, MissingUse::kUnknown, true});
+    }
     TakeMaps(*maps);
     return {};
   }

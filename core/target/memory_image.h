@@ -51,6 +51,7 @@ struct MissingRange {
   MissingReason reason = MissingReason::kNotDumped;
   std::uint32_t module = 0xFFFFFFFFu;  // index into Process::modules, or ~0
   MissingUse use = MissingUse::kUnknown;
+  bool writable = false;               // the process could write to it, as far as the target tells
 };
 
 /// Keeps host memory alive: a mapping, a file, a buffer. Destroyed with the image.

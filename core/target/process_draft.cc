@@ -257,7 +257,7 @@ class Completion {
               reason = found_[module].module.match == ModuleMatch::kMismatch ? MissingReason::kModuleMismatch : MissingReason::kModuleMissing;
             }
           }
-          out.push_back({part, reason, module, w.use});
+          out.push_back({part, reason, module, w.use, w.writable});
         });
       });
     }

@@ -9,6 +9,7 @@
 
 #include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
+#include "core/audit/left_out_memory.h"
 #include "core/audit/unnamed_statics.h"
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
@@ -258,6 +259,7 @@ TEST_CASE("memory that is searched: registers and tagged words count as possible
     }
     python.fake().Map(kNative, 0x10000);
     python.fake().Write<std::uint64_t>(kNative + 0x8000, live | 1);
+    for (Address page = 0; page < 0x4000; page += 0x1000) python.fake().Write<std::uint64_t>(kNative + page + 0x200, 1);  // all of it was in use once
     python.fake().Write<std::uint64_t>(kNative + 0x100, dead);
     python.fake().AddThread(1, kNative + 0x4000, in_register);
     const Audited a(python);
@@ -279,6 +281,44 @@ TEST_CASE("where a thread's stack is missing nothing is called lost: it may be h
     CHECK(a.Verdict(object).empty());
     CHECK(a.audit.surplus_doubts.size() == 1);
     CHECK(!a.audit.memory_lost);  // the heap is there: freed memory can be told
+  });
+}
+
+TEST_CASE("what lies below a page of a stack that was never written to is no stack: it may be in use") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address dead = python.List({}), held = python.List({});
+    for (const Address a : {dead, held}) {
+      python.Track(a);
+      SetRefcount(python, a, 1);
+    }
+    python.fake().Map(kNative, 0x10000);                              // in one segment: other memory, a guard page of zeroes, the stack
+    python.fake().Write<std::uint64_t>(kNative + 0x1100, held);
+    python.fake().Write<std::uint64_t>(kNative + 0x3100, dead);
+    python.fake().AddThread(1, kNative + 0x4000);
+    const Audited a(python);
+    CHECK(a.Possible(held) == 1);
+    CHECK(a.Verdict(held).empty());
+    CHECK(a.Verdict(dead) == "lost");
+  });
+}
+
+TEST_CASE("where memory was left out that something leads to nothing is called lost") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address object = python.List({});
+    python.Track(object);
+    SetRefcount(python, object, 1);
+    const Address left_out = kNative + 0x100000;
+    python.fake().base.missing_ranges.push_back({{left_out, left_out + 0x10000}, target::MissingReason::kNotDumped, 0xFFFFFFFFu, target::MissingUse::kUnknown, true});
+    python.fake().Map(kNative, 0x2000);
+    python.fake().Write<std::uint64_t>(kNative + 0x10, left_out + 0x100);  // what glibc keeps of the states of getrandom(): nothing else in this page
+    {
+      test::FakeProcess before = python.fake();
+      CHECK(!LeftOutMemoryMayRefer(before.Build()));
+    }
+    python.fake().Write<std::uint64_t>(kNative + 0x18, 1);
+    const Audited a(python);
+    CHECK(a.Verdict(object).empty());
+    CHECK(a.audit.surplus_doubts.size() == 1);
   });
 }
 

@@ -185,7 +185,7 @@ TEST_CASE("a bad --layout FILE is a usage error") {
     CHECK(choice.error().code == ErrorCode::kUsage);
     return choice.error().message;
   };
-  CHECK(error("/nonexistent/x.layout").find("cannot read the layout file /nonexistent/x.layout") == 0);
+  CHECK(error("/nonexistent/x.layout").find("the layout file /nonexistent/x.layout cannot be read: No such file") == 0);
   const TextFile nonsense("PyListObject.ob_item 1\n");
   CHECK(error(nonsense.path).find("line 1") != std::string::npos);
   const TextFile other("version 0x030d05f0\nflavor free-threaded\n");
