@@ -27,11 +27,12 @@ class WithDict(object):
 
 
 def victims(i):
-    """Fresh objects, each held by nobody else: containers and leaves, small and large. No tuple of two: os.read() below takes one."""
+    """Fresh objects, each held by nobody else: containers and leaves, small and large (the text has a mapping of its own: what malloc has back it gives to the
+    next who asks, with an object's first words as they were). No tuple of two: os.read() below takes one."""
     node = Node()
     node.name = "node %d" % i
     return [[i, "a"], {"k": [i]}, {i, "x"}, (i, [i], "of three"), node, "text %d" % i, u"\u20ac %d" % i, b"bytes %d" % i, i + 10 ** 30, i + 0.5, frozenset([i]), [0] * 400 + [i],
-            "long text " * 200 + str(i), bytearray(b"x" * 900), lambda: i]
+            "long text " * 20000 + str(i), bytearray(b"x" * 900), lambda: i]
 
 
 def hold(i, kind, victim):
