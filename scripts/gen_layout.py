@@ -58,6 +58,7 @@ STRUCT_NAMES = {
     "mi_segment": ["struct mi_segment_s", "mi_segment_s"],
     "mi_page_queue": ["struct mi_page_queue_s", "mi_page_queue_s"],
     "mi_subproc": ["struct mi_subproc_s", "mi_subproc_s"],
+    "object_freelists": ["struct _Py_object_freelists"],
     "type_cache_entry": ["struct type_cache_entry", "struct method_cache_entry"],
     "PyCoCached": ["_PyCoCached"],
     "Py_Identifier": ["_Py_Identifier"],
@@ -104,11 +105,12 @@ FIELD_PATHS = {
     ("PyInterpreterState", "importlib"): ["imports.importlib", "importlib"],
     ("PyInterpreterState", "static_types"): ["types.builtins.initialized", "types.builtins"],
     ("PyInterpreterState", "static_extension_types"): ["types.for_extensions.initialized"],
-    ("PyInterpreterState", "freelists"): ["object_state.freelists"],
+    ("PyInterpreterState", "freelists"): ["object_state.freelists", "freelists"],
     ("PyInterpreterState", "unicode_ids_size"): ["unicode.ids.size"],
     ("PyInterpreterState", "unicode_ids_array"): ["unicode.ids.array"],
     ("PyInterpreterState", "type_cache"): ["types.type_cache", "type_cache"],
     ("PyInterpreterState", "interned_strings"): ["cached_objects.interned_strings"],
+    ("object_freelists", "slice_cache"): ["slices.slice_cache", "slice_cache"],
     ("PyThreadState", "delete_later"): ["delete_later", "trash.delete_later", "trash_delete_later"],
     ("PyThreadState", "cframe"): ["cframe"],
     ("PyDictObject", "ma_version_tag"): ["ma_version_tag", "_ma_watcher_tag"],
@@ -142,6 +144,11 @@ NOT_OBJECTS = {"dequeblock", "odictnode", "PyMethodDef", "PyGetSetDef", "PyMembe
                "arena_object", "pool_header", "type_cache_entry", "PyCoCached", "Py_Identifier", "wrapperbase", "Py_hashtable", "Py_hashtable_entry",
                "tracemalloc_trace", "tracemalloc_traceback", "tracemalloc_frame", "atexit_callback"}
 
+
+# Members of PyInterpreterState that follow each other and have nothing but free lists and their lengths: what 3.13 gathers in _Py_object_freelists [3.10-3.12].
+FREE_LISTS = ["float_state", "slice_cache", "tuple", "list", "dict_state", "frame", "async_gen", "context"]
+FREE_LIST_PATHS = {"tuples_items": "tuple.free_list", "dictkeys_items": "dict_state.keys_free_list", "dictkeys_numfree": "dict_state.keys_numfree",
+                   "slice_cache": "slice_cache", "frames": "frame.free_list"}
 
 # Free-threaded structures of .c files: 3.13.5 by DWARF, the same in 3.14 and 3.15. For builds of which only headers were to be had.
 FREE_THREADED = {
@@ -502,6 +509,24 @@ def resolve(found):
     return result
 
 
+def gather_free_lists(version, found):
+    """Adds to `found` what FREE_LISTS says, of a build of 3.10 to 3.12."""
+    state = found.get("PyInterpreterState")
+    if state is None or version[:2] not in ((3, 10), (3, 11), (3, 12)) or "tuple.free_list" not in state["fields"]:
+        return
+    fields = state["fields"]
+    # Those before the last other member in between are left out: 3.12 has float_state elsewhere.
+    places = sorted((fields[m][0], fields[m][0] + fields[m][1], m) for m in FREE_LISTS if m in fields)
+    others = [o for m, (o, _) in fields.items() if "." not in m and m not in FREE_LISTS]
+    begin = min(b for b, _, _ in places if not any(b < o < places[-1][0] for o in others))
+    state["fields"]["freelists"] = [begin, places[-1][1] - begin]
+    lists = {name: [fields[path][0] - begin, fields[path][1]] for name, path in FREE_LIST_PATHS.items() if path in fields}
+    if version[:2] == (3, 10):  # tuple.free_list[0] is the empty tuple, and owns it
+        state.setdefault("pointers", []).append(["tuple.empty", fields["tuple.free_list"][0]])
+        lists["tuples_items"] = [lists["tuples_items"][0] + 8, lists["tuples_items"][1] - 8]
+    found["object_freelists"] = {"size": places[-1][1] - begin, "fields": lists}
+
+
 def owned_members(pointers):
     """[(path, offset of the first, how many, bytes from one to the next)] of the members that own what they point to; arrays are one entry: path[]."""
     groups = {}
@@ -741,8 +766,9 @@ def text_of(hexversion, flavor, variant, found, source, build_ids, derived, trie
         found = {s: t for s, t in found.items() if s != "PyGC_Head"}  # declared there too, but no object has one
     else:
         found = {s: t for s, t in found.items() if s not in FREE_THREADED and s != "PyCStackRef"}  # declared there too, but not in use
-    rows = resolve(found)
     version = version_tuple(hexversion)
+    gather_free_lists(version, found)
+    rows = resolve(found)
     lines = ["# Layout of CPython %d.%d.%d%s. Made by scripts/gen_layout.py; do not edit, derive it again." % (version + (" " + variant if variant else "",))]
     lines.append("version 0x%08x" % hexversion)
     lines.append("flavor " + flavor)

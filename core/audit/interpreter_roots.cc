@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/audit/free_lists.h"
 #include "core/audit/unnamed_statics.h"
 
 namespace pygc::audit {
@@ -16,6 +17,7 @@ constexpr std::uint64_t kMaxCacheEntries = 1u << 16;
 constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kMaxStaticTypes = 1u << 14;
 constexpr std::uint64_t kNumberBlock = 1000;  // BLOCK_SIZE
+constexpr std::uint64_t kTupleLists = 20 * 8;  // PyTuple_MAXSAVESIZE
 
 // Variables of extension modules of the standard library that own what they point to: at `offset` and every `stride` bytes behind it.
 struct ModuleStatic {
@@ -47,13 +49,13 @@ class RootReader {
       }
       if (layout_.Has(Field::PyInterpreterState_interned_strings)) Interned(i.address + layout_.Offset(Field::PyInterpreterState_interned_strings));
       Identifiers(i.address);
-      FreeLists(i.address, Field::PyInterpreterState_freelists);
-      for (const cpython::PyThread& t : i.threads) {
-        Members(Struct::PyThreadState, t.tstate);
-        FreeLists(t.tstate, Field::PyThreadStateImpl_freelists);
-      }
+      Borrowed(Field::PyInterpreterState_func_state, i.address);
+      for (const cpython::PyThread& t : i.threads) Members(Struct::PyThreadState, t.tstate);
     }
     Statics();
+    FreeLists lists = ReadFreeLists(process_, runtime_);
+    roots_.closed.insert(roots_.closed.end(), lists.places.begin(), lists.places.end());
+    roots_.waiting = std::move(lists.waiting);
     std::sort(roots_.references.begin(), roots_.references.end(), [](const RootReference& a, const RootReference& b) { return a.slot < b.slot; });
     roots_.references.erase(std::unique(roots_.references.begin(), roots_.references.end(),
                                         [](const RootReference& a, const RootReference& b) { return a.slot == b.slot; }),
@@ -93,17 +95,10 @@ class RootReader {
     for (Address entry = cache.begin; entry + stride <= cache.end; entry += stride) Add(entry + layout_.Offset(Field::type_cache_entry_name), "type cache", "name");
     roots_.closed.push_back(cache);
   }
-  // Objects that wait for their next use have no count, and an entry that was taken keeps its pointer. CPython: struct _Py_object_freelists [3.13+].
-  void FreeLists(Address base, Field lists) {
-    if (!layout_.Has(lists)) return;
-    const cpython::FieldPlace place = layout_.Place(lists);
-    roots_.closed.push_back({base + place.offset, base + place.offset + place.bytes});
-  }
-  // The same as arrays of pointers, one for each type that has one. The first element of the tuples' array is the empty tuple, which it owns. CPython:
-  // Objects/tupleobject.c, listobject.c, dictobject.c [2.7-3.9].
-  void StaticFreeLists() {
+  // The empty tuple's place among the lists of tuples. CPython: Objects/tupleobject.c [2.7-3.9].
+  void EmptyTuple() {
     ForEachStatic("free_list", [this](AddressRange list) {
-      if (list.size() > 8 && list.size() <= kMaxCacheEntries * 8) roots_.closed.push_back({list.begin + 8, list.end});
+      if (list.size() == kTupleLists) Add(list.begin, "static", "free_list[0]");
     });
   }
   // Ints and floats lie in blocks of 1,000 bytes, each with the address of the next one in front, and refer to nothing; what is left of freed ones is stale.
@@ -121,6 +116,10 @@ class RootReader {
         block = process_.memory.ReadPointer(block).value_or(0);
       }
     });
+  }
+  // Objects that are found again as long as they live. CPython: struct _py_func_state, _PyFunction_LookupByVersion(), Objects/funcobject.c.
+  void Borrowed(Field part, Address base) {
+    if (layout_.Has(part)) roots_.closed.push_back({base + layout_.Offset(part), base + layout_.Offset(part) + layout_.Width(part)});
   }
   void Interned(Address slot) {
     if (const Address dict = process_.memory.ReadPointer(slot).value_or(0)) roots_.uncounted_tables.push_back(dict);
@@ -156,7 +155,7 @@ class RootReader {
     Pointers("global_ast_state");  // the first of its words is a flag. CPython: Python/Python-ast.c [3.9]
     Pointers("extensions");        // what single-phase modules left for their next import. CPython: Python/import.c [2.7-3.11]
     for (const ModuleStatic& s : kModuleStatics) OfModule(s);
-    StaticFreeLists();
+    EmptyTuple();
     NumberBlocks();
     SlotNames();
     ArgumentParsers();

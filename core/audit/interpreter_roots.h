@@ -21,6 +21,7 @@ struct RootReference {
 struct InterpreterRoots {
   std::vector<RootReference> references;   // by slot, each slot once
   std::vector<AddressRange> closed;        // structures of which every word is accounted for: counted above, or borrowed
+  std::vector<Address> waiting;            // what lies in blocks in use and holds nothing: see FreeLists; sorted
   std::vector<Address> uncounted_tables;   // dicts whose keys and values hold no count: the table of interned strings
 };
 

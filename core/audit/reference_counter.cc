@@ -128,6 +128,7 @@ class Counter {
     objects::ReferentBuffer not_owned, keys;
     std::vector<Address> slots;
     std::vector<Address> shared_keys;
+    std::vector<Address> own_chunks;                         // beginnings of buffers that malloc may have given
     std::vector<HiddenLink> links;
     std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
     std::vector<Address> held_words;                         // the same, of ints
@@ -197,8 +198,16 @@ class Counter {
   void CloseUnused() {
     MemoryCloser closer(cover_);
     in_.blocks.ForEachUnused([&](AddressRange r) { closer.Close(r); });
+    const std::vector<Address>& waiting = in_.roots.waiting;
+    for (const Address a : waiting) {
+      if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(a)) closer.Close(block->range);
+    }
+    auto in_chunk = waiting.begin();
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-      if (!in_use) cover_.CloseInside(memory);
+      if (in_chunk == waiting.end() || *in_chunk < memory.begin || *in_chunk >= memory.end) in_chunk = std::lower_bound(waiting.begin(), waiting.end(), memory.begin);
+      const bool waits = in_chunk != waiting.end() && memory.Contains(*in_chunk) && !in_.blocks.BlockAt(*in_chunk);
+      // The last word of a chunk that waits in a cache lies in the head of the next one, which holds nothing else but a size.
+      if (!in_use || waits) closer.Close({memory.begin, memory.end + 8});
     });
     CloseDeadFrames();
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
@@ -239,12 +248,11 @@ class Counter {
       }
     }
   }
-  void Close(AddressRange range) {
-    if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(range.begin)) {
-      cover_.Close(block->range);  // whatever the structure says: a block has one owner
-    } else {
-      cover_.Close(range);
-    }
+  // False where it lies in no block of CPython's allocator.
+  bool Close(AddressRange range) {
+    const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(range.begin);
+    cover_.Close(block ? block->range : range);  // whatever the structure says: a block has one owner
+    return block.has_value();
   }
   // Closes what belongs to each object, and counts what need not be asked for. Objects come in the order of addresses, so their pools do too.
   bool SeeObjects() {
@@ -295,9 +303,10 @@ class Counter {
     s.owned_types[heap_.type[n]] += plan.owns_type;
     if (plan.may_point_to_native) NotePointers(n, a, plan, s);
   }
-  void CloseBuffers(const Scratch& s) {
+  void CloseBuffers(Scratch& s) {
     for (const AddressRange& r : s.buffers) {
-      if (!IsStatic(r.begin)) Close(r);
+      if (IsStatic(r.begin)) continue;
+      if (!Close(r)) s.own_chunks.push_back(r.begin);
     }
   }
   void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
@@ -360,10 +369,19 @@ class Counter {
     body.end -= std::min(body.size(), body.size() % 8);
     return body;
   }
-  // The last word of a malloc chunk lies in the head of the next one. Where all before it belongs to an object, it is room that nobody asked for.
+  // A buffer that begins a malloc chunk has all of it. The last word of a chunk lies in the head of the next one: where all before it belongs to an object, it
+  // is room that nobody asked for.
   void CloseChunks() {
+    std::vector<Address> begins;
+    for (Scratch& s : scratch_) {
+      begins.insert(begins.end(), s.own_chunks.begin(), s.own_chunks.end());
+      FreeMemory(s.own_chunks);
+    }
+    std::sort(begins.begin(), begins.end());
+    const auto debug = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (in_use) CloseSyntaxTree(memory);
+      if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug))) cover_.Close(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
     });
   }
@@ -387,10 +405,10 @@ class Counter {
       const std::byte* p = memory_.At(table, in_.reader.runtime().layout.Size(cpython::Struct::PyObject));
       const TypeFacts* const type = p != nullptr ? in_.reader.Type(LoadUnchecked<std::uint64_t>(p + in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type))) : nullptr;
       if (type == nullptr || type->body != objects::BodyKind::kDict) continue;
-      Close(in_.ownership.Body(table, *type));
+      static_cast<void>(Close(in_.ownership.Body(table, *type)));
       buffers.clear();
       in_.ownership.Buffers(table, *type, buffers);
-      for (const AddressRange& r : buffers) Close(r);
+      for (const AddressRange& r : buffers) static_cast<void>(Close(r));
       if (in_.reader.runtime().layout.Value(cpython::Constant::RULE_DICT_VISITS_KEYS_ALWAYS) == 0) continue;
       std::vector<OwnedSlot> dummies;
       in_.ownership.NotVisited(table, *type, dummies);
@@ -401,6 +419,13 @@ class Counter {
   void NumberUnreached(std::span<const OpenBlock> open) {
     audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
     words_.NumberUnreached();
+    // One of bytes alone holds nothing: what a read() is given to fill has what lay there before. Not in the blocks of CPython's allocator, where a buffer may
+    // begin with the head of what was there before it; malloc writes over that.
+    for (const heap::UnreachedObject& u : audit_.unreached) {
+      const TypeFacts* const type = in_.reader.Type(u.type);
+      const bool is_bytes = type != nullptr && !type->have_gc && !type->is_heap_type && type->itemsize == 1 && (type->body == objects::BodyKind::kClosed || type->body == objects::BodyKind::kText);
+      if (is_bytes && !in_.blocks.BlockAt(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
+    }
   }
 
   // ---- pass 2
