@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/audit/static_data.h"
 
@@ -16,8 +17,15 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::uint32_t kTop = 96;                     // of malloc_state, 2.26 on: mutex, flags, have_fastchunks, fastbinsY[10] at 16, top
 constexpr std::uint32_t kFastbins = 16, kFastbinCount = 10;
 constexpr std::uint32_t kBins = 112;
-constexpr std::uint64_t kCacheChunk = 0x290;           // tcache_perthread_struct of 64 bins, counts of 16 bits [2.30-2.41]
-constexpr std::uint32_t kCacheBins = 64;
+// tcache_perthread_struct: a number of 16 bits and the first entry of each bin; the chunks of the first 64 bins have one size each.
+struct CacheShape {
+  std::uint64_t chunk_bytes;
+  std::uint32_t bins;
+  bool counts_room;  // the number says how many more the bin takes: counts and numbers add up to the same in all bins
+};
+constexpr CacheShape kCacheShapes[] = {{0x290, 64, false},   // counts[], entries[] [2.30-2.41]
+                                       {0x300, 76, true}};   // num_slots[], entries[] [2.42+]
+constexpr std::uint32_t kBinsOfOneSize = 64;
 constexpr std::uint64_t kMaxCached = 1u << 16;         // entries of one bin
 constexpr std::uint64_t kMaxFast = 1u << 20;
 
@@ -101,7 +109,7 @@ void MallocHeap::FindMainArena() {
       FindState(area);
       if (area.arena != 0) areas_.push_back(area);
     }
-    if (areas_.size() == known && (Word(s.range.begin + 8) & ~kFlags) == kCacheChunk) {
+    if (areas_.size() == known && (Word(s.range.begin + 8) & ~kFlags) == kCacheShapes[0].chunk_bytes) {
       doubts_.push_back(fmt::format("the main malloc arena at {:#x} does not fit together: its memory counts as held as a whole", s.range.begin));
     }
     main = main || areas_.size() > known;
@@ -170,35 +178,41 @@ void MallocHeap::FindThreadCaches() {
     for (Address chunk = area.range.begin; chunk < area.range.end;) {
       const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
       if (bytes < kHead || bytes > area.range.end - chunk) break;
-      if (bytes == kCacheChunk) static_cast<void>(ReadThreadCache(chunk + kHead, bytes));
+      static_cast<void>(ReadThreadCache(chunk + kHead, bytes));
       chunk += bytes;
     }
   }
 }
 
-bool MallocHeap::ReadThreadCache(Address cache, std::uint64_t) {
-  // tcache_perthread_struct { uint16_t counts[64]; tcache_entry* entries[64]; }. Links are mangled with the place they stand in, from 2.32 on.
-  const std::byte* p = process_->memory.At(cache, kCacheBins * 10);
+bool MallocHeap::ReadThreadCache(Address cache, std::uint64_t chunk_bytes) {
+  const auto* const shape = std::find_if(std::begin(kCacheShapes), std::end(kCacheShapes), [&](const CacheShape& c) { return c.chunk_bytes == chunk_bytes; });
+  const std::byte* p = shape != std::end(kCacheShapes) ? process_->memory.At(cache, std::uint64_t{shape->bins} * 10) : nullptr;
   if (p == nullptr) return false;
+  // Links are mangled with the place they stand in, from 2.32 on.
   std::vector<Address> found;
-  for (std::uint32_t bin = 0; bin < kCacheBins; ++bin) {
-    const auto count = LoadUnchecked<std::uint16_t>(p + bin * 2);
-    Address entry = LoadUnchecked<std::uint64_t>(p + kCacheBins * 2 + bin * 8);
-    if ((count == 0) != (entry == 0) || count > kMaxCached) return false;
+  std::optional<std::uint64_t> room;
+  for (std::uint32_t bin = 0; bin < shape->bins; ++bin) {
+    const auto number = LoadUnchecked<std::uint16_t>(p + bin * 2);
+    Address entry = LoadUnchecked<std::uint64_t>(p + shape->bins * 2 + bin * 8);
     const std::uint64_t bytes = kMinChunk + bin * 16;
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (!Holds(entry - kHead) || (Word(entry - 8) & ~kFlags) != bytes) return false;
+    std::uint64_t count = 0;
+    for (; entry != 0; ++count) {
+      const std::uint64_t size = Holds(entry - kHead) ? Word(entry - 8) & ~kFlags : 0;
+      if (count >= kMaxCached || (bin < kBinsOfOneSize ? size != bytes : size < bytes)) return false;
       found.push_back(entry - kHead);
       const std::uint64_t word = Word(entry), mangled = word ^ (entry >> 12);
-      const bool ends = i + 1 == count;
-      if (ends ? mangled == 0 || word == 0 : Holds(mangled - kHead)) {
-        entry = ends ? 0 : mangled;
-      } else if (!ends && Holds(word - kHead)) {
+      if (mangled == 0 || word == 0) {
+        entry = 0;
+      } else if (Holds(mangled - kHead)) {
+        entry = mangled;
+      } else if (Holds(word - kHead)) {
         entry = word;
       } else {
         return false;
       }
     }
+    if (shape->counts_room ? room.value_or(number + count) != number + count : number != count) return false;
+    room = number + count;
   }
   cached_.insert(cached_.end(), found.begin(), found.end());
   return true;

@@ -29,7 +29,15 @@ constexpr KnownOwner kOwners[] = {
     {"file", nullptr, Behind::kObjectHead, kFile, true},
 };
 
+// struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size.
+constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}};
+
 }  // namespace
+
+const BytesOwner* FindBytesOwner(std::string_view name) noexcept {
+  const auto* const at = std::find_if(std::begin(kBytesOwners), std::end(kBytesOwners), [name](const BytesOwner& o) { return name == o.name; });
+  return at == std::end(kBytesOwners) ? nullptr : at;
+}
 
 const KnownOwner* FindKnownOwner(std::string_view name) noexcept {
   const auto* const at = std::find_if(std::begin(kOwners), std::end(kOwners), [name](const KnownOwner& o) { return name == o.name; });

@@ -25,6 +25,16 @@ struct KnownOwner {
   bool complete;  // no other word of the instance is a reference
 };
 
+/// A type whose instances have a block of plain bytes: what was read or is to be written, and behind that whatever lay there before.
+struct BytesOwner {
+  std::string_view name;   // tp_name
+  std::uint32_t buffer;    // bytes behind the object head: the pointer
+  std::uint32_t size;      // bytes behind the object head: how many bytes it leads to
+};
+
+/// The entry for that tp_name, or nullptr. Valid from 3.6 on.
+[[nodiscard]] const BytesOwner* FindBytesOwner(std::string_view name) noexcept;
+
 /// The entry for that tp_name, or nullptr.
 [[nodiscard]] const KnownOwner* FindKnownOwner(std::string_view name) noexcept;
 

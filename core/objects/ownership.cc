@@ -532,6 +532,13 @@ void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<Addre
       }
       break;
     }
+    case BodyKind::kOpen: {
+      const BytesOwner* const owner = o_.dict_old || type.reader == ReaderKind::kInstance ? nullptr : FindBytesOwner(type.name);
+      if (owner == nullptr || type.fixed_bytes < o_.object_size + owner->size + Offsets::kPointerBytes) break;
+      const std::uint64_t bytes = values_.Pointer(object + o_.object_size + owner->size);
+      if (bytes > 0 && bytes < (std::uint64_t{1} << 31)) block(values_.Pointer(object + o_.object_size + owner->buffer), bytes);
+      break;
+    }
     default: break;
   }
   if (type.reader == ReaderKind::kInstance && type.managed_dict) {

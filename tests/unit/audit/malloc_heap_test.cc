@@ -105,6 +105,27 @@ TEST_CASE("a free chunk that does not repeat its size counts as used; so does a 
   CHECK(heap.Free() == std::vector<Address>{heap.fast, heap.top});
 }
 
+// num_slots[76], entries[76]; glibc: malloc/malloc.c [2.42+].
+TEST_CASE("a thread cache that says how many more each bin takes") {
+  for (const bool agrees : {true, false}) {
+    Heap heap;
+    test::FakeProcess& fake = heap.python.fake();
+    const Address cache = heap.top, cached = cache + 0x300, large = cached + 0x50, top = large + 0x500;
+    fake.Write<std::uint64_t>(cache + 8, 0x300 | 1);
+    fake.Write<std::uint64_t>(cached + 8, 0x50 | 1);
+    fake.Write<std::uint64_t>(large + 8, 0x500 | 1);
+    fake.Write<std::uint64_t>(top + 8, (kHeap + kHeapBytes - top) | 1);
+    fake.Write<std::uint64_t>(kArena + 96, top);
+    for (std::uint32_t bin = 0; bin < 76; ++bin) fake.Write<std::uint16_t>(cache + 16 + bin * 2, bin == 3 || bin == 70 ? 15 : 16);
+    fake.Write<std::uint64_t>(cache + 16 + 152 + 3 * 8, cached + 16);
+    fake.Write<std::uint64_t>(cached + 16, (cached + 16) >> 12);
+    fake.Write<std::uint64_t>(cache + 16 + 152 + 70 * 8, large + 16);
+    fake.Write<std::uint64_t>(large + 16, (large + 16) >> 12);
+    if (!agrees) fake.Write<std::uint16_t>(cache + 16 + 5 * 2, 9);
+    CHECK(heap.Free() == (agrees ? std::vector<Address>{heap.cached, heap.fast, heap.free, cached, large, top} : std::vector<Address>{heap.cached, heap.fast, heap.free, top}));
+  }
+}
+
 TEST_CASE("a heap whose chunks do not lead to its end, or that no arena knows, is not believed at all") {
   Heap broken;
   broken.python.fake().Write<std::uint64_t>(broken.used + 8, 0x48 | 1);
