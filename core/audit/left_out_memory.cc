@@ -8,7 +8,7 @@
 namespace pygc::audit {
 namespace {
 
-constexpr Address kPage = 4096, kWord = 8;
+constexpr Address kDumpPage = 4096, kPointerBytes = 8;
 constexpr Address kThreadControlBlock = 4096;  // struct pthread is smaller
 
 class Search {
@@ -37,9 +37,9 @@ class Search {
     return after != ranges_.begin() && (after - 1)->Contains(word);
   }
   [[nodiscard]] bool FoundIn(const target::Segment& s) const {
-    const Address first = (s.range.begin + kWord - 1) / kWord * kWord;
-    for (Address at = first; at + kWord <= s.range.end; at += kWord) {
-      if (LeadsThere(LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin))) && !IsOfThread(at) && !IsListOfStates(at / kPage * kPage)) return true;
+    const Address first = (s.range.begin + kPointerBytes - 1) / kPointerBytes * kPointerBytes;
+    for (Address at = first; at + kPointerBytes <= s.range.end; at += kPointerBytes) {
+      if (LeadsThere(LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin))) && !IsOfThread(at) && !IsListOfStates(at / kDumpPage * kDumpPage)) return true;
     }
     return false;
   }
@@ -48,9 +48,9 @@ class Search {
                        [at](const target::Thread& t) { return t.has_registers && at >= t.fs_base() && at - t.fs_base() < kThreadControlBlock; });
   }
   [[nodiscard]] bool IsListOfStates(Address page) const {
-    const std::byte* const p = process_.memory.At(page, kPage);
+    const std::byte* const p = process_.memory.At(page, kDumpPage);
     if (p == nullptr) return false;
-    for (Address at = 0; at < kPage; at += kWord) {
+    for (Address at = 0; at < kDumpPage; at += kPointerBytes) {
       const auto word = LoadUnchecked<std::uint64_t>(p + at);
       if (word != 0 && !LeadsThere(word)) return false;
     }

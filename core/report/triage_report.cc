@@ -46,7 +46,7 @@ std::string Clipped(const std::string& raw, std::size_t width) {
 // The lines of the report: on a screen each ends at its edge, elsewhere (a file, a log of CI) what is too long goes on in the next one and nothing is cut off.
 class Screen {
  public:
-  Screen(TextWriter& out, bool whole, const Detail& detail) : detail(detail), out_(out), whole_(whole) {}
+  Screen(TextWriter& out, bool whole, const Detail& how_much) : detail(how_much), out_(out), whole_(whole) {}
   const Detail& detail;
 
   // Words in at most `most` lines up to the edge, the first at `column` of the line that was begun.

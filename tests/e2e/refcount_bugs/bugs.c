@@ -295,7 +295,7 @@ typedef struct {
   PyObject* current;
 } State;
 #if PY_MAJOR_VERSION < 3
-static State only_state;
+State only_state;  // a static one is only written to, so the compiler leaves that out
 #define STATE(module) (&only_state)
 #else
 #define STATE(module) ((State*)PyModule_GetState(module))
