@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/audit/static_variables.h"
 #include "core/cpython/object_header.h"
 
 namespace pygc::audit {
@@ -85,17 +86,9 @@ class FreeListReader {
     }
   }
 
-  template <typename F>
-  void ForEachStatic(std::string_view name, F&& f) const {
-    if (runtime_.module_index >= process_.modules.size() || !process_.modules[runtime_.module_index].file) return;
-    const target::Module& module = process_.modules[runtime_.module_index];
-    for (const elf::Symbol& s : module.file->symbols()) {
-      if (s.name == name && s.is_object) f(AddressRange{s.address + static_cast<Address>(module.load_bias), s.address + static_cast<Address>(module.load_bias) + s.size});
-    }
-  }
   [[nodiscard]] Address Static(std::string_view name) const {
     Address found = 0;
-    ForEachStatic(name, [&](AddressRange variable) { found = variable.begin; });
+    ForEachStaticVariable(process_, runtime_, name, [&](AddressRange variable) { found = variable.begin; });
     return found;
   }
   // Objects/tupleobject.c: free_list[PyTuple_MAXSAVESIZE], the empty tuple and 19 lists; listobject.c, dictobject.c: free_list[80]; frameobject.c,
@@ -108,7 +101,7 @@ class FreeListReader {
       Field link;
     };
     constexpr Linked kLinked[] = {{"PyFrame_Type", Field::PyFrameObject_f_back}, {"PyMethod_Type", Field::PyMethodObject_im_self}, {"PyCFunction_Type", Field::PyCFunctionObject_m_self}};
-    ForEachStatic("free_list", [&](AddressRange list) {
+    ForEachStaticVariable(process_, runtime_, "free_list", [&](AddressRange list) {
       if (list.size() > kMostEntries * kPointer) return;
       if (list.size() == kTupleLists) {
         found_.places.push_back({list.begin + kPointer, list.end});
@@ -123,12 +116,12 @@ class FreeListReader {
       }
     });
     for (const char* name : {"keys_free_list", "ag_value_freelist", "ag_asend_freelist"}) {
-      ForEachStatic(name, [&](AddressRange list) {
+      ForEachStaticVariable(process_, runtime_, name, [&](AddressRange list) {
         if (list.size() <= kMostEntries * kPointer) found_.places.push_back(list);
       });
     }
     if (const Address count = Static("numfreekeys")) {
-      ForEachStatic("keys_free_list", [&](AddressRange list) { KeyTables(list, Word(count) & 0xFFFFFFFFu); });
+      ForEachStaticVariable(process_, runtime_, "keys_free_list", [&](AddressRange list) { KeyTables(list, Word(count) & 0xFFFFFFFFu); });
     }
     if (const Address slice = Static("slice_cache")) Chain(Word(slice), kNoLink);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/audit/free_lists.h"
+#include "core/audit/static_variables.h"
 #include "core/audit/unnamed_statics.h"
 
 namespace pygc::audit {
@@ -97,7 +98,7 @@ class RootReader {
   }
   // The empty tuple's place among the lists of tuples. CPython: Objects/tupleobject.c [2.7-3.9].
   void EmptyTuple() {
-    ForEachStatic("free_list", [this](AddressRange list) {
+    ForEachStaticVariable(process_, runtime_, "free_list", [this](AddressRange list) {
       if (list.size() == kTupleLists) Add(list.begin, "static", "free_list[0]");
     });
   }
@@ -109,7 +110,7 @@ class RootReader {
     const std::uint64_t bytes = 8 + (kNumberBlock - 8) / number * number;
     std::uint64_t budget = 0;  // blocks that the memory has room for
     for (const target::Segment& s : process_.memory.segments()) budget += s.range.size() / bytes;
-    ForEachStatic("block_list", [&](AddressRange head) {
+    ForEachStaticVariable(process_, runtime_, "block_list", [&](AddressRange head) {
       Address block = head.size() == 8 ? process_.memory.ReadPointer(head.begin).value_or(0) : 0;
       for (; block != 0 && budget > 0 && process_.memory.At(block, bytes) != nullptr; --budget) {
         roots_.closed.push_back({block, block + bytes});
@@ -198,14 +199,6 @@ class RootReader {
     const AddressRange range = Static(symbol);
     if (range.size() > kMaxCacheEntries * 8) return;
     for (Address a = range.begin; a + 8 <= range.end; a += 8) Add(a, "static", symbol);
-  }
-  template <typename F>
-  void ForEachStatic(std::string_view name, F&& f) const {
-    if (runtime_.module_index >= process_.modules.size() || !process_.modules[runtime_.module_index].file) return;
-    const target::Module& module = process_.modules[runtime_.module_index];
-    for (const elf::Symbol& s : module.file->symbols()) {
-      if (s.name == name && s.is_object) f(AddressRange{s.address + static_cast<Address>(module.load_bias), s.address + static_cast<Address>(module.load_bias) + s.size});
-    }
   }
   // The variable of that name in the interpreter's module; empty where there is none, or more than one.
   [[nodiscard]] AddressRange Static(std::string_view name) const {
