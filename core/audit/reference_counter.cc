@@ -424,7 +424,8 @@ class Counter {
     for (const heap::UnreachedObject& u : audit_.unreached) {
       const TypeFacts* const type = in_.reader.Type(u.type);
       const bool is_bytes = type != nullptr && !type->have_gc && !type->is_heap_type && type->itemsize == 1 && (type->body == objects::BodyKind::kClosed || type->body == objects::BodyKind::kText);
-      if (is_bytes && !in_.blocks.BlockAt(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
+      // Nor in modules' data, where two words beside each other may look like the head of one.
+      if (is_bytes && !in_.blocks.BlockAt(u.object) && !IsStatic(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
     }
   }
 
