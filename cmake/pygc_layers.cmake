@@ -20,8 +20,7 @@ function(pygc_layer_dependencies LAYER OUT)
   message(FATAL_ERROR "${LAYER} is not declared in core/layers.txt")
 endfunction()
 
-# Layers whose loops run over every object and word of a heap. The others check the bounds of the standard library's containers, and may be compiled in batches:
-# these would be slower so (13 % more instructions in `leaks`: g++ bounds how much one unit may grow by inlining).
+# Layers whose loops run over every object and word of a heap. The others check the bounds of the standard library's containers.
 set(PYGC_HOT_LAYERS core/graph core/heap core/disasm core/machine core/cpython core/objects core/snapshot core/audit core/analysis)
 
 # pygc_add_layer(core/base [LINK libs...] [INTERFACE_LINK libs...])
@@ -41,8 +40,10 @@ function(pygc_add_layer LAYER)
   if(sources OR ARG_SOURCES)
     add_library(${target} STATIC ${sources} ${ARG_SOURCES})
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON UNITY_BUILD_BATCH_SIZE 6)
-    if(PYGC_UNITY AND (PYGC_SANITIZE OR NOT LAYER IN_LIST PYGC_HOT_LAYERS))
+    if(PYGC_UNITY)
       set_target_properties(${target} PROPERTIES UNITY_BUILD ON)
+      # g++ bounds how much a unit of more than 10,000 of its instructions may grow by inlining: a batch has to inline as its sources by themselves do.
+      target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:--param=large-unit-insns=1000000>)
     endif()
     target_include_directories(${target} PUBLIC "${PROJECT_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC pygc_options ${dependency_targets} ${ARG_INTERFACE_LINK} PRIVATE ${ARG_LINK})

@@ -6,7 +6,7 @@
 PYGC_BUILD_PACKAGES=(
   g++ cmake ninja-build ccache pkg-config
   libelf-dev libdw-dev libcapstone-dev libfmt-dev libcli11-dev rapidjson-dev libexpected-dev
-  libsqlite3-dev libarchive-dev zlib1g-dev libseccomp-dev libtbb-dev doctest-dev
+  libsqlite3-dev libarchive-dev zlib1g-dev libseccomp-dev libtbb-dev libedit-dev doctest-dev
   liblldb-dev lldb
 )
 PYGC_RUN_PACKAGES=(gdb python3 procps)
