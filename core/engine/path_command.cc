@@ -1,5 +1,8 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/analysis/root_paths.h"
 #include "core/engine/findings.h"
@@ -17,6 +20,10 @@ constexpr std::uint32_t kMaxBranchDepth = 16;
 constexpr std::size_t kMaxNearest = 8;
 constexpr std::size_t kMaxNativeStarts = 64;  // objects whose holder is searched for in native memory
 constexpr std::size_t kMaxSteps = kMaxPathSteps;
+constexpr std::size_t kLeastAlike = 4;        // branches of a fork that become one row
+constexpr std::size_t kMostCompared = 20000;  // branches of a fork that are looked at for it
+constexpr std::uint64_t kMostSteps = 200000;  // objects of all branches compared
+constexpr std::uint32_t kMaxShapeDepth = 8;   // forks above each other in what is compared
 
 /// Tells which nodes hang below one of the tree of shortest paths. All questions together cost no more than one look at each node.
 class Below {
@@ -209,34 +216,66 @@ class PathFinder {
     Grow(tree);
   }
 
+  using Children = std::vector<std::vector<std::uint32_t>>;  // of each branch of the tree
+
+  // A branch to show, and those of the same fork that say the same with another index or key.
+  struct Twig {
+    std::uint32_t branch = 0, depth = 0;
+    std::vector<std::uint32_t> alike;
+  };
+
   // Pieces without a fork become one branch of the report; of equal branches the largest come first.
   void Grow(const analysis::PathTree& tree) {
-    std::vector<std::vector<std::uint32_t>> children(tree.branches.size());
+    Children children(tree.branches.size());
     std::vector<std::uint32_t> tops;
     for (std::uint32_t i = 0; i < tree.branches.size(); ++i) (tree.branches[i].parent == i ? tops : children[tree.branches[i].parent]).push_back(i);
-    struct Item {
-      std::uint32_t branch, depth;
-    };
-    std::vector<Item> work;
-    for (std::size_t i = std::min<std::size_t>(tops.size(), Limit()); i-- > 0;) work.push_back({tops[i], 0});
+    std::vector<Twig> work;
+    for (std::size_t i = std::min<std::size_t>(tops.size(), Limit()); i-- > 0;) work.push_back({tops[i], 0, {}});
     while (!work.empty()) {
-      auto [at, depth] = work.back();
+      Twig twig = std::move(work.back());
       work.pop_back();
-      while (children[at].size() == 1 && !tree.branches[at].is_target && !IsLeaf(tree.branches[children[at][0]])) at = children[at][0];
-      std::vector<std::uint32_t> below = AddBranch(tree, children, at, depth);
-      for (std::size_t i = below.size(); i-- > 0;) work.push_back({below[i], depth + 1});
+      twig.branch = EndOf(tree, children, twig.branch);
+      for (std::uint32_t& other : twig.alike) other = EndOf(tree, children, other);
+      std::vector<Twig> below = AddBranch(tree, children, twig);
+      for (std::size_t i = below.size(); i-- > 0;) work.push_back(std::move(below[i]));
     }
   }
   static bool IsLeaf(const analysis::PathTree::Branch& b) { return b.is_target && b.targets == 1; }
 
-  // Returns those of its branches that are to be shown.
-  std::vector<std::uint32_t> AddBranch(const analysis::PathTree& tree, const std::vector<std::vector<std::uint32_t>>& children, std::uint32_t at, std::uint32_t depth) {
+  // Where the piece that begins at a branch ends: at a fork, at an object asked for, or before leaves.
+  static std::uint32_t EndOf(const analysis::PathTree& tree, const Children& children, std::uint32_t at) {
+    while (children[at].size() == 1 && !tree.branches[at].is_target && !IsLeaf(tree.branches[children[at][0]])) at = children[at][0];
+    return at;
+  }
+
+  // Adds one row; returns those of its branches that are to be shown.
+  std::vector<Twig> AddBranch(const analysis::PathTree& tree, const Children& children, const Twig& twig) {
     report::PathBranch& branch = report_.tree.emplace_back();
-    branch.depth = depth;
-    branch.objects = tree.branches[at].targets;
-    const std::vector<heap::NodeId> nodes = paths_->PathTo(tree.branches[at].node);
+    branch.depth = twig.depth;
+    branch.alike = twig.alike.size();
+    const std::vector<heap::NodeId> nodes = paths_->PathTo(tree.branches[twig.branch].node);
     branch.path = PathOf(nodes, paths_->RootOf(nodes.front()));
     std::vector<std::uint32_t> below;
+    AddLeaves(tree, children, twig.branch, nodes, branch, below);
+    for (const std::uint32_t other : twig.alike) AddLeaves(tree, children, other, nodes, branch, below);
+    std::stable_sort(below.begin(), below.end(), [&](std::uint32_t a, std::uint32_t b) { return tree.branches[a].targets > tree.branches[b].targets; });
+    std::vector<Twig> twigs = Folded(tree, children, below, twig.depth + 1, IndexesApart(tree, twig.branch, branch.path));
+    const std::size_t shown = twig.depth >= kMaxBranchDepth ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(twigs.size(), Limit()));
+    for (std::size_t i = shown; i < twigs.size(); ++i) branch.left_out += Targets(tree, twigs[i]);
+    twigs.resize(shown);
+    return twigs;
+  }
+
+  static std::uint64_t Targets(const analysis::PathTree& tree, const Twig& twig) {
+    std::uint64_t sum = tree.branches[twig.branch].targets;
+    for (const std::uint32_t other : twig.alike) sum += tree.branches[other].targets;
+    return sum;
+  }
+
+  // Counts the leaves of one fork into a row; `below` gets its other branches.
+  void AddLeaves(const analysis::PathTree& tree, const Children& children, std::uint32_t at, const std::vector<heap::NodeId>& nodes, report::PathBranch& branch,
+                 std::vector<std::uint32_t>& below) {
+    branch.objects += tree.branches[at].targets;
     for (const std::uint32_t child : children[at]) {
       const analysis::PathTree::Branch& c = tree.branches[child];
       if (!IsLeaf(c)) {
@@ -252,11 +291,76 @@ class PathFinder {
       const report::Cycle pair = labels_.PathOf({heap_.AddressOf(tree.branches[at].node), heap_.AddressOf(c.node)}, kMaxSteps);
       branch.leaf_examples.emplace_back(heap_.AddressOf(c.node), pair.front().label);
     }
-    std::stable_sort(below.begin(), below.end(), [&](std::uint32_t a, std::uint32_t b) { return tree.branches[a].targets > tree.branches[b].targets; });
-    const std::size_t shown = depth >= kMaxBranchDepth ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(below.size(), Limit()));
-    for (std::size_t i = shown; i < below.size(); ++i) branch.left_out += tree.branches[below[i]].targets;
-    below.resize(shown);
-    return below;
+  }
+
+  // Whether the branches of a fork differ in an index or a key that is data, not in a name of the program: not those of a module, a class, an object, a frame.
+  [[nodiscard]] bool IndexesApart(const analysis::PathTree& tree, std::uint32_t end, const report::RootPath& path) const {
+    const std::string& type = heap_.types[heap_.type[tree.branches[end].node]].name;
+    if (type == "list" || type == "tuple" || type == "set" || type == "frozenset" || type == "collections.deque") return true;
+    if (type != "dict" && type != "collections.OrderedDict" && type != "collections.defaultdict") return false;
+    if (path.steps.size() < 2) return path.root.kind != "module";
+    return path.steps[path.steps.size() - 2].label != ".__dict__";
+  }
+
+  // The branches of a fork as twigs, those alike behind the first of them where there are at least kLeastAlike. Looks at kMostCompared of them at most.
+  std::vector<Twig> Folded(const analysis::PathTree& tree, const Children& children, const std::vector<std::uint32_t>& below, std::uint32_t depth, bool indexes) {
+    std::vector<Twig> twigs;
+    std::map<std::string, std::vector<std::uint32_t>> by_shape;
+    std::vector<std::string> shapes(below.size());
+    for (std::size_t i = 0; indexes && below.size() >= kLeastAlike && i < std::min(below.size(), kMostCompared); ++i) {
+      if (i % 256 == 0 && !in_.progress.Update("comparing branches", i, below.size())) break;
+      shapes[i] = ShapeOf(tree, children, below[i]);
+      if (!shapes[i].empty()) by_shape[shapes[i]].push_back(below[i]);
+    }
+    for (std::size_t i = 0; i < below.size(); ++i) {
+      const auto found = by_shape.find(shapes[i]);
+      if (found == by_shape.end() || found->second.size() < kLeastAlike) {
+        twigs.push_back({below[i], depth, {}});
+      } else if (found->second.front() == below[i]) {
+        twigs.push_back({below[i], depth, {found->second.begin() + 1, found->second.end()}});
+      }
+    }
+    std::stable_sort(twigs.begin(), twigs.end(), [&](const Twig& a, const Twig& b) { return Targets(tree, a) > Targets(tree, b); });
+    return twigs;
+  }
+
+  // The types and references of all that grows from a branch, each kind once, without indexes and keys; empty: too much of it to be compared.
+  [[nodiscard]] std::string ShapeOf(const analysis::PathTree& tree, const Children& children, std::uint32_t at, std::uint32_t depth = 0) {
+    const std::uint32_t end = EndOf(tree, children, at);
+    std::vector<Address> addresses = {heap_.AddressOf(tree.branches[at].node)};
+    while (at != end && addresses.size() < kMaxSteps) {
+      at = children[at][0];
+      addresses.push_back(heap_.AddressOf(tree.branches[at].node));
+    }
+    std::string shape = tree.branches[end].is_target ? "asked for " : "";
+    std::set<std::string> below;
+    for (const std::uint32_t child : children[end]) {
+      if (depth >= kMaxShapeDepth || steps_compared_ + addresses.size() > kMostSteps) return {};
+      steps_compared_ += addresses.size();
+      addresses.push_back(heap_.AddressOf(tree.branches[child].node));
+      std::string kind = StepsText(addresses);
+      addresses.pop_back();
+      if (!IsLeaf(tree.branches[child])) {
+        const std::string rest = ShapeOf(tree, children, child, depth + 1);
+        if (rest.empty()) return {};
+        kind += "(" + rest + ")";
+      }
+      below.insert(std::move(kind));
+    }
+    for (const std::string& kind : below) shape += kind;
+    return shape;
+  }
+
+  // A way of several objects without what is data: "__main__.Order .price".
+  [[nodiscard]] std::string StepsText(const std::vector<Address>& addresses) const {
+    std::string text;
+    bool namespace_dict = false;
+    for (const report::CycleStep& step : labels_.PathOf(addresses, kMaxSteps)) {
+      const bool data = step.kind == report::EdgeKind::kItem || step.kind == report::EdgeKind::kElement || (step.kind == report::EdgeKind::kKey && !namespace_dict);
+      namespace_dict = step.label == ".__dict__";
+      text += fmt::format("{}\n{}\n{}\n", step.type, step.name, data ? "[]" : step.label);
+    }
+    return text;
   }
 
   const CommandInput& in_;
@@ -266,6 +370,7 @@ class PathFinder {
   report::PathReport report_;
   const analysis::RootPaths* paths_ = nullptr;
   std::optional<analysis::RootPaths> own_;
+  std::uint64_t steps_compared_ = 0;
 };
 
 }  // namespace

@@ -57,6 +57,7 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     if (branch.depth == 0) out.Line();
     out.To(2 + branch.depth * 2).Add(Thousands(branch.objects)).Add("  ").Add(Continued(text, branch.depth > 0 ? above.back() : ""), Style::kName);
     if (!branch.path.steps.empty()) out.Add("  " + ObjectText(branch.path.steps.back()), Style::kFaint);
+    if (branch.alike > 0) out.Add(fmt::format("  and {} more like it", Thousands(branch.alike)), Style::kFaint);
     const bool says_where = text.find(branch.path.root.place) != std::string::npos;
     out.Line(branch.depth == 0 && branch.path.root.kind == "frame" && !says_where ? "  in " + branch.path.root.place : "");
     if (branch.depth == 0 || branch.to_leaf) out.To(4 + branch.depth * 2).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
@@ -135,7 +136,7 @@ void WriteBranch(JsonWriter& json, const PathBranch& branch) {
   WritePathMembers(json, branch.path, StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path));
   json.Unsigned("leaves", branch.leaves).Key("leaf_examples").Array();
   for (const auto& [address, label] : branch.leaf_examples) json.Object().Hex("address", address).String("label", label).EndObject();
-  json.EndArray().Unsigned("left_out", branch.left_out).EndObject();
+  json.EndArray().Unsigned("alike", branch.alike).Unsigned("left_out", branch.left_out).EndObject();
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct PathBranch {
   std::optional<RootPath> to_leaf;  // with the step to its first leaf: the place where that is stuck is the one to name
   std::uint64_t leaves = 0;       // objects asked for that the end refers to and that lead no further
   std::vector<std::pair<Address, std::string>> leaf_examples;  // with the label of the reference
+  std::uint64_t alike = 0;        // further branches of the same fork that differ in an index or a key alone: their objects and leaves are counted here
   std::uint64_t left_out = 0;     // objects asked for below it in branches that are not shown
 };
 

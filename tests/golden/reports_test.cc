@@ -334,6 +334,7 @@ TEST_CASE("path: all of a type as one tree, none of a type, no object") {
   below.leaves = 0;
   below.leaf_examples.clear();
   below.left_out = 1;
+  below.alike = 1;
   r.tree = {top, below};
   CheckGolden("path-type.txt", Text(h, r));
   JsonWriter json;
