@@ -16,6 +16,11 @@ namespace {
 
 using Sink = std::function<bool(std::span<const std::byte>)>;
 
+// A change shows where the unpacker cannot go on, or in the checksum behind all: that is no sooner than it is.
+std::string ChangedText(std::uint64_t at, std::uint64_t of, std::string_view why, std::uint64_t out) {
+  return fmt::format("it was changed after it was packed, at or before byte {} of {} ({}); the {} bytes that come out before that are used", at, of, why, out);
+}
+
 constexpr std::size_t kPieceBytes = 1u << 18;
 
 std::string WordsOf(archive* a) {
@@ -86,6 +91,7 @@ Result<Unpacked> Gunzip(std::span<const std::byte> packed, const BoundedSink& si
   if (!inflater.ready()) return Fail(ErrorCode::kHost, "cannot start zlib");
   Unpacked out;
   std::vector<std::byte> piece(kPieceBytes);
+  const std::uint64_t all = packed.size();
   for (;;) {
     const std::uint64_t before = packed.size();
     const auto [status, made] = inflater.Step(packed, piece);
@@ -102,7 +108,7 @@ Result<Unpacked> Gunzip(std::span<const std::byte> packed, const BoundedSink& si
       out.damage = "the file ends inside its packed data";
     } else {
       out.wrong = true;
-      out.damage = fmt::format("it was changed after it was packed ({})", inflater.words());
+      out.damage = ChangedText(all - packed.size(), all, inflater.words(), out.bytes);
     }
     return out;
   }
@@ -129,7 +135,8 @@ Result<Unpacked> ByLibarchive(std::span<const std::byte> packed, Compression kin
     const std::string words = WordsOf(a);
     out.truncated = true;
     out.wrong = words.find("runcated") == std::string::npos && words.find("No progress") == std::string::npos;
-    out.damage = out.wrong ? fmt::format("it was changed after it was packed ({})", words.empty() ? "damaged data" : words) : "the file ends inside its packed data";
+    const auto used = static_cast<std::uint64_t>(std::max<la_int64_t>(archive_filter_bytes(a, -1), 0));
+    out.damage = out.wrong ? ChangedText(used, packed.size(), words.empty() ? "damaged data" : words, out.bytes) : "the file ends inside its packed data";
   };
   archive_entry* entry = nullptr;
   if (archive_read_open_memory(a, packed.data(), packed.size()) != ARCHIVE_OK || archive_read_next_header(a, &entry) != ARCHIVE_OK) {

@@ -24,7 +24,10 @@ std::string MachineName(unsigned machine) {
     case EM_386: return "i386";
     case EM_AARCH64: return "aarch64";
     case EM_ARM: return "arm";
+    case EM_PPC: return "powerpc";
     case EM_PPC64: return "ppc64";
+    case EM_SPARC:
+    case EM_SPARCV9: return "sparc";
     case EM_S390: return "s390x";
     case EM_RISCV: return "riscv";
     case EM_MIPS: return "mips";
@@ -49,6 +52,21 @@ Compression CompressionOf(std::span<const std::byte> bytes) noexcept {
   if (StartsWith(first_bytes, "\x1F\x8B")) return Compression::kGzip;
   if (StartsWith(first_bytes, std::string_view("\xFD" "7zXZ\0", 6))) return Compression::kXz;
   return Compression::kNone;
+}
+
+std::optional<ElfIdentity> ElfIdentityOf(std::span<const std::byte> bytes) noexcept {
+  constexpr std::size_t kType = offsetof(Elf64_Ehdr, e_type), kMachine = offsetof(Elf64_Ehdr, e_machine);
+  static_assert(kType == offsetof(Elf32_Ehdr, e_type) && kMachine == offsetof(Elf32_Ehdr, e_machine));
+  if (!StartsWith(bytes, ELFMAG) || bytes.size() < kMachine + 2) return std::nullopt;
+  const std::byte elf_class = bytes[EI_CLASS], order = bytes[EI_DATA];
+  if (elf_class != std::byte{ELFCLASS32} && elf_class != std::byte{ELFCLASS64}) return std::nullopt;
+  if (order != std::byte{ELFDATA2LSB} && order != std::byte{ELFDATA2MSB}) return std::nullopt;
+  const bool little = order == std::byte{ELFDATA2LSB};
+  const auto half = [&](std::size_t at) {
+    const auto value = LoadUnchecked<std::uint16_t>(bytes.data() + at);
+    return little ? value : static_cast<std::uint16_t>((value << 8) | (value >> 8));
+  };
+  return ElfIdentity{elf_class == std::byte{ELFCLASS64}, little, half(kType), half(kMachine)};
 }
 
 std::string DescribeFile(std::span<const std::byte> bytes) {
@@ -81,18 +99,20 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
     if (text) return StartsWith(bytes, "#!") ? "a script" : "a text file";
     return "not an ELF file";
   }
-  if (bytes.size() < sizeof(Elf64_Ehdr)) return fmt::format("the first {} bytes of an ELF file", bytes.size());
-  if (bytes[EI_CLASS] == std::byte{ELFCLASS32}) return "a 32-bit ELF file";
-  if (bytes[EI_CLASS] != std::byte{ELFCLASS64}) return "a damaged ELF file (unknown class)";
-  if (bytes[EI_DATA] != std::byte{ELFDATA2LSB}) return "a big-endian ELF file";
-  const unsigned type = LoadUnchecked<std::uint16_t>(bytes.data() + offsetof(Elf64_Ehdr, e_type));
-  const std::string machine = MachineName(LoadUnchecked<std::uint16_t>(bytes.data() + offsetof(Elf64_Ehdr, e_machine)));
-  switch (type) {
-    case ET_REL: return fmt::format("an ELF object file or kernel module ({})", machine);
-    case ET_EXEC: return fmt::format("an ELF program ({})", machine);
-    case ET_DYN: return fmt::format("an ELF shared library or program ({})", machine);
-    case ET_CORE: return fmt::format("an ELF core ({})", machine);
-    default: return fmt::format("an ELF file of unknown type {} ({})", type, machine);
+  if (bytes.size() < sizeof(Elf32_Ehdr)) return fmt::format("the first {} bytes of an ELF file", bytes.size());
+  const std::optional<ElfIdentity> elf = ElfIdentityOf(bytes);
+  if (!elf) return "a damaged ELF file (unknown class or byte order)";
+  if (elf->is_64_bit && bytes.size() < sizeof(Elf64_Ehdr)) return fmt::format("the first {} bytes of an ELF file", bytes.size());
+  std::string sort = elf->is_64_bit && elf->is_little_endian ? "an " : "a ";
+  if (!elf->is_64_bit) sort += "32-bit ";
+  if (!elf->is_little_endian) sort += "big-endian ";
+  const std::string machine = MachineName(elf->machine);
+  switch (elf->type) {
+    case ET_REL: return fmt::format("{}ELF object file or kernel module ({})", sort, machine);
+    case ET_EXEC: return fmt::format("{}ELF program ({})", sort, machine);
+    case ET_DYN: return fmt::format("{}ELF shared library or program ({})", sort, machine);
+    case ET_CORE: return fmt::format("{}ELF core ({})", sort, machine);
+    default: return fmt::format("{}ELF file of unknown type {} ({})", sort, elf->type, machine);
   }
 }
 

@@ -125,7 +125,8 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
   for (;;) {
     const ssize_t n = read(STDIN_FILENO, block.data(), block.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Fail(ErrorCode::kHost, "{}: reading stopped at {}: {}", name, SizeText(size), std::strerror(errno));
+    if (n < 0 && errno == EBADF) return Fail(ErrorCode::kNotAnalysable, "{} is closed, so there is no core: zcat core.gz | pygc -c - leaks", name);
+    if (n < 0) return Fail(ErrorCode::kNotAnalysable, "{}: reading stopped at {}: {}", name, SizeText(size), std::strerror(errno));
     if (n == 0) break;
     if (!WriteSparse(temporary->get(), std::span(block).first(static_cast<std::size_t>(n)), size)) {
       return Fail(ErrorCode::kHost, "{}: copying stopped at {}: {} (set TMPDIR to a directory with more space)", name, SizeText(size), std::strerror(errno));
@@ -154,6 +155,7 @@ tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byt
   const std::string kind = elf::DescribeFile(bytes);
   if (type == ET_EXEC || type == ET_DYN) return Fail(ErrorCode::kNotAnalysable, "{}: {}: a program, not a core (a program goes with -e)", path, kind);
   if (kind == "a minidump") return Fail(ErrorCode::kNotAnalysable, "{}: a minidump, not an ELF core: open it with lldb and use pygc there", path);
+  if (type == ET_CORE) return Fail(ErrorCode::kNotAnalysable, "{}: {}; pygc reads cores of x86-64 processes (64-bit) only", path, kind);
   return Fail(ErrorCode::kNotAnalysable, "{}: {}, not an ELF core", path, kind);
 }
 
@@ -174,12 +176,12 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
   auto core = elf::ElfFile::FromFile(*file, options.limits);
   if (!core) {
     if (core.error().code != ErrorCode::kNotAnalysable) return core;
-    return NotACore(path, bytes, ET_NONE);
+    const std::optional<elf::ElfIdentity> identity = elf::ElfIdentityOf(bytes);
+    const bool foreign = identity && (!identity->is_64_bit || !identity->is_little_endian);
+    return NotACore(path, bytes, foreign ? identity->type : ET_NONE);
   }
   if ((*core)->type() != ET_CORE) return NotACore(path, bytes, (*core)->type());
-  if ((*core)->machine() != EM_X86_64) {
-    return Fail(ErrorCode::kNotAnalysable, "{}: a core of {}; pygc reads x86-64 only", path, elf::MachineName((*core)->machine()));
-  }
+  if ((*core)->machine() != EM_X86_64) return NotACore(path, bytes, ET_CORE);
   return core;
 }
 

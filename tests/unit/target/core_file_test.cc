@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -231,7 +232,7 @@ TEST_CASE("a compressed core that fails its checksum says so of everything") {
   const auto p = Open(packed).value();
   REQUIRE(p.missing.size() == 1);
   CHECK(p.may_be_wrong);
-  Has(p.missing[0].reason, "changed after it was packed");
+  Has(p.missing[0].reason, fmt::format("changed after it was packed, at or before byte {} of {} (incorrect data check)", packed.size() - 4, packed.size()));
   packed.resize(packed.size() - 12);
   const auto cut = Open(packed).value();
   CHECK(!cut.may_be_wrong);
@@ -571,13 +572,20 @@ TEST_CASE("what is not a core is named in one line") {
   CoreWriter core;
   core.Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
   core.machine = EM_AARCH64;
-  Has(file(core.Build()), "aarch64");
+  Has(file(core.Build()), "an ELF core (aarch64); pygc reads cores of x86-64 processes (64-bit) only");
   core.machine = EM_X86_64;
   core.elf_class = ELFCLASS32;
-  Has(file(core.Build()), "32-bit");
+  Has(file(core.Build()), "a 32-bit ELF core (x86-64); pygc reads");
   core.elf_class = ELFCLASS64;
   core.data = ELFDATA2MSB;
-  Has(file(core.Build()), "big-endian");
+  core.type = ET_CORE << 8;
+  core.machine = EM_S390 << 8;
+  Has(file(core.Build()), "a big-endian ELF core (s390x); pygc reads");
+  core.elf_class = ELFCLASS32;
+  core.machine = EM_PPC << 8;
+  Has(file(core.Build()), "a 32-bit big-endian ELF core (powerpc); pygc reads");
+  core.elf_class = ELFCLASS64;
+  core.machine = EM_X86_64;
   core.data = ELFDATA2LSB;
   core.type = ET_REL;
   Has(file(core.Build()), "not an ELF core");
