@@ -124,7 +124,7 @@ class GroupBuilder {
       pending_finalizer = pending_finalizer || (HasFinalizer(n) && !HasRun(n));
       const NodeId node = HeapNode(n);
       if (node == kNoNode) continue;
-      stuck = stuck || verdict_.state[node] == State::kUncollectable;
+      stuck = stuck || verdict_.IsStuck(node);
       by_garbage = by_garbage || verdict_.held_by_garbage.Contains(node);
       frozen = frozen || (verdict_.held_by_frozen.Contains(node) && !verdict_.unreachable_set.Contains(node));
     }

@@ -396,10 +396,14 @@ class VerdictBuilder {
       if (HasLegacyFinalizer(heap_, n)) finalizers.push_back(n);
     });
     if (!finalizers.empty()) {
-      ReachedInside(heap_, finalizers, verdict_.unreachable_set).ForEach([&](NodeId n) {
-        verdict_.state[n] = State::kUncollectable;
-        ++verdict_.kept_by_finalizer;
-      });
+      NodeSet kept = ReachedInside(heap_, finalizers, verdict_.unreachable_set);
+      kept.ForEach([&](NodeId n) { verdict_.state[n] = State::kUncollectable; });
+      const NodeSet left = LeftWhenCyclesAreCleared(heap_, kept);
+      std::erase_if(finalizers, [&](NodeId n) { return !left.Contains(n); });
+      const NodeSet stuck = ReachedInside(heap_, finalizers, left);  // the rest of `left` is found by the next collection
+      verdict_.kept_by_finalizer = stuck.Count();
+      kept.Subtract(stuck);
+      if (!kept.Empty()) verdict_.freed_with_cycles = std::move(kept);
     }
     verdict_.collectable = verdict_.unreachable - verdict_.kept_by_finalizer;
     if (!verdict_.held_by_garbage.Empty()) {
@@ -422,7 +426,7 @@ class VerdictBuilder {
       }
       InterpreterTotals& totals = verdict_.interpreters[of];
       const bool found = verdict_.unreachable_set.Contains(n);
-      const bool stuck = verdict_.state[n] == State::kUncollectable;
+      const bool stuck = verdict_.IsStuck(n);
       totals.unreachable += found;
       totals.collectable += found && !stuck;
       totals.uncollectable += stuck;
@@ -444,6 +448,64 @@ class VerdictBuilder {
 };
 
 }  // namespace
+
+const char* Verdict::StateText(NodeId n) const noexcept {
+  switch (state[n]) {
+    case State::kReachable: return IsKnownInUse(n) ? "reachable" : "";
+    case State::kUnreachable: return "unreachable";
+    case State::kUncollectable: return "uncollectable";
+  }
+  return "";
+}
+
+void FindNotKnown(const HeapSnapshot& heap, std::span<const NodeId> known_roots, Verdict& verdict) {
+  NodeSet in_use(heap.size());
+  std::vector<NodeId> work;
+  const auto reach = [&](NodeId n) {
+    if (verdict.state[n] == State::kReachable && in_use.InsertNew(n)) work.push_back(n);
+  };
+  for (const NodeId n : known_roots) reach(n);
+  for (NodeId n = 0; n < heap.size(); ++n) {
+    if (heap.refcount[n] == heap::kImmortal) reach(n);
+  }
+  while (!work.empty()) {
+    const NodeId n = work.back();
+    work.pop_back();
+    if ((heap.flags[n] & heap::kApproximate) != 0) continue;
+    for (const NodeId target : heap.graph.Successors(n)) reach(target);
+  }
+  verdict.not_known = in_use.Complement();
+  for (NodeId n = 0; n < heap.size(); ++n) {
+    if (verdict.state[n] != State::kReachable) verdict.not_known.Erase(n);
+  }
+}
+
+NodeSet LeftWhenCyclesAreCleared(const HeapSnapshot& heap, const NodeSet& kept) {
+  InDegree held(heap.size());  // by others of `kept`: all other references to them come from what is cleared
+  const auto each_kept_referent = [&](NodeId n, auto&& f) {
+    for (const NodeId target : heap.Visited(n)) {
+      if (kept.Contains(target)) f(target);
+    }
+  };
+  kept.ForEach([&](NodeId n) { each_kept_referent(n, [&](NodeId target) { held.Add(target); }); });
+  NodeSet left = kept;
+  std::vector<NodeId> dies;
+  const auto die_unheld = [&](NodeId n) {
+    if (held.Count(n) != 0) return;
+    left.Erase(n);
+    dies.push_back(n);
+  };
+  kept.ForEach(die_unheld);
+  while (!dies.empty()) {
+    const NodeId n = dies.back();
+    dies.pop_back();
+    each_kept_referent(n, [&](NodeId target) {
+      held.Remove(target);
+      die_unheld(target);
+    });
+  }
+  return left;
+}
 
 Result<Verdict> ReplayCollection(const HeapSnapshot& heap, ProgressSink& progress, unsigned threads, std::span<const NodeId> known_roots) {
   return VerdictBuilder(heap, progress, threads, known_roots).Run();

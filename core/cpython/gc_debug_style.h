@@ -1,9 +1,13 @@
 // How the lines of gc.set_debug() changed over the releases: what no structure and no debug information says.
 #pragma once
 
+#include <cstdint>
+
 #include "core/cpython/version.h"
 
 namespace pygc::cpython {
+
+inline constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
 
 /// CPython: collect(), debug_cycle(), Modules/gcmodule.c [2.7-3.12], Python/gc.c [3.13+], Python/gc_free_threading.c.
 struct GcDebugStyle {

@@ -202,7 +202,7 @@ constexpr CommandRow kRows[] = {
      "under its name "
      "only when it is complete, readable by its owner alone. --format dot draws what is around an object or the objects of a type (as graph does); --format "
      "heapsnapshot is for the Memory tab of Chrome's developer tools and for memlab. Where the references of an object are guessed (objects.exact is 0), what only "
-     "these lead to is left out, as in sql; heap, dominators and path count it.",
+     "these lead to is left out, as in sql; heap, dominators and path count it. Where something is missing, the state of what is not known to be in use is NULL.",
      {"export --format sqlite -o heap.db", "export --format jsonl -o heap.jsonl"},
      {"then: sqlite3 heap.db \"select state, count(*) from objects group by 1\"", "one JSON document a line"}},
     {"graph",
@@ -221,7 +221,7 @@ constexpr CommandRow kRows[] = {
      "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
      "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
      "refs.dst are quick. What only guessed references lead to (of objects whose exact is 0) is not among the objects, as in export; heap, dominators and path count "
-     "it. Nothing can be written, attached or loaded.",
+     "it. Where something is missing, objects.state of what is not known to be in use is NULL. Nothing can be written, attached or loaded.",
      {"sql \"select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc limit 5\"",
       "sql --format csv --limit 0 \"select * from referrers where object_id = (select id from objects where address = 0x7f12ab34cd50)\""},
      {"the five types with the most bytes", "everything that refers to an object, for a spreadsheet"}},

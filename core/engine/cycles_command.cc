@@ -15,7 +15,7 @@ using graph::NodeId;
 
 // Components that look the same: the state and how many objects of each type.
 struct Look {
-  int order;                                                   // of the state: uncollectable, unreachable, reachable
+  int order;                                                   // of the state: uncollectable, unreachable, reachable, not known
   std::optional<std::int64_t> interpreter;                     // of its first member; components do not cross interpreters
   std::vector<std::pair<std::uint32_t, std::uint32_t>> types;  // index into TypeNames, count
   friend bool operator<(const Look& a, const Look& b) { return std::tie(a.order, a.interpreter, a.types) < std::tie(b.order, b.interpreter, b.types); }
@@ -26,7 +26,7 @@ struct Group {
   std::uint64_t objects = 0;
 };
 
-const char* StateName(int order) { return order == 0 ? "uncollectable" : order == 1 ? "unreachable" : "reachable"; }
+const char* StateName(int order) { return order == 0 ? "uncollectable" : order == 1 ? "unreachable" : order == 2 ? "reachable" : ""; }
 
 // Names of types as shown. Classic instances [2.7] share one type: each of their classes gets a number of its own behind those of the snapshot.
 class TypeNames {
@@ -52,8 +52,8 @@ class TypeNames {
 
 Look LookOf(const CommandInput& in, std::span<const NodeId> members, TypeNames& names) {
   Look look;
-  const analysis::State state = in.verdict.state[members[0]];
-  look.order = state == analysis::State::kUncollectable ? 0 : state == analysis::State::kUnreachable ? 1 : 2;
+  look.order = in.verdict.IsStuck(members[0]) ? 0 : in.verdict.state[members[0]] != analysis::State::kReachable ? 1 : 2;
+  if (look.order == 2 && std::none_of(members.begin(), members.end(), [&](NodeId n) { return in.verdict.IsKnownInUse(n); })) look.order = 3;
   look.interpreter = in.heap.InterpreterIdOf(members[0]);
   std::vector<std::uint32_t> types;
   types.reserve(members.size());
@@ -107,6 +107,7 @@ Outcome RunCycles(const CommandInput& in) {
   const Labels labels(in.reader, in.request.redact);
   const std::uint64_t shown = in.request.limit == 0 ? ~0ull : in.request.limit;
   report::CyclesReport r;
+  r.reachable_exact = in.header.complete && in.header.certainty == report::Certainty::kExact && heap.coverage.approximate_objects == 0;
 
   const Components components = graph::StronglyConnectedComponents(heap.graph);
   TypeNames names(in, labels);
@@ -116,8 +117,8 @@ Outcome RunCycles(const CommandInput& in) {
     if (!graph::IsCyclic(heap.graph, components, c)) continue;
     if (in.request.generation && !HasGeneration(in, members)) continue;
     const Look look = LookOf(in, members, names);
-    (look.order == 2 ? r.reachable_components : r.unreachable_components) += 1;
-    (look.order == 2 ? r.reachable_objects : r.unreachable_objects) += members.size();
+    (look.order < 2 ? r.unreachable_components : look.order == 2 ? r.reachable_components : r.unknown_components) += 1;
+    (look.order < 2 ? r.unreachable_objects : look.order == 2 ? r.reachable_objects : r.unknown_objects) += members.size();
     Group& group = looks[look];
     group.components.push_back(c);
     group.objects += members.size();
@@ -134,7 +135,7 @@ Outcome RunCycles(const CommandInput& in) {
     }
   }
   std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
-    const bool reachable_a = a.first->order == 2, reachable_b = b.first->order == 2;
+    const bool reachable_a = a.first->order >= 2, reachable_b = b.first->order >= 2;
     if (reachable_a != reachable_b) return reachable_b;
     if (a.second->objects != b.second->objects) return a.second->objects > b.second->objects;
     return components.Members(a.second->components[0])[0] < components.Members(b.second->components[0])[0];

@@ -79,7 +79,7 @@ class ExpectCommand {
   // The objects of the type; a name that no class bears is a typo as long as nothing else is known, a GLOB is not.
   bool FindObjects(const Expectation& e, report::ExpectRow& row, std::vector<NodeId>& objects) {
     objects = ObjectsOfType(in_, labels_, e.type);
-    for (const NodeId n : objects) ++(InUse(n) ? row.in_use : row.unreachable);
+    for (const NodeId n : objects) ++(!InUse(n) ? row.unreachable : in_.verdict.IsKnownInUse(n) ? row.in_use : row.not_known);
     if (!objects.empty() || !in_.header.complete || e.type.find_first_of("*?[") != std::string::npos || IsKnownType(in_, labels_, e.type)) return true;
     row.nearest_types = NearestTypes(heap_, e.type, kMaxNearest);
     return false;
@@ -196,7 +196,7 @@ class ExpectCommand {
 
   [[nodiscard]] bool InUse(NodeId n) const { return in_.verdict.state[n] == analysis::State::kReachable; }
   [[nodiscard]] const char* StateName(NodeId n) const {
-    return InUse(n) ? "reachable" : in_.verdict.state[n] == analysis::State::kUnreachable ? "unreachable" : "uncollectable";
+    return in_.verdict.StateText(n);
   }
   [[nodiscard]] std::optional<std::uint64_t> SizeOf(NodeId n) const {
     return n < heap_.size_bytes.size() && heap_.size_bytes[n] != heap::kUnknownSize ? std::optional(heap_.size_bytes[n]) : std::nullopt;

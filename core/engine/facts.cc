@@ -148,6 +148,11 @@ void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, const
     found.push_back({fmt::format("references of {}", report::Counted(coverage.dangling_objects, "object")),
                      "some lead to no object, or are not there where they should be: memory was overwritten, or freed while it was in use, or the core is damaged (see pygc verify)", ""});
   }
+  if (coverage.left_out_objects > 0) {
+    header->missing.push_back({fmt::format("at least {} that the collector does not track", report::Counted(coverage.left_out_objects, "object")),
+                               "others refer to them, and their memory was left out of the image: MADV_DONTDUMP, coredump_filter, or it was not copied",
+                               "Counts of objects and bytes are lower bounds; what is unreachable does not depend on them"});
+  }
   const char* const remedy = state_lost.empty() ? "The figures are lower bounds"
                                                 : "Objects are those that show by themselves that they are tracked; what is garbage cannot be told without the whole core";
   if (one_cause && !found.empty()) {

@@ -46,7 +46,7 @@ std::uint64_t CountWeakrefCallbacks(const CommandInput& in) {
     const target::MemoryImage& memory = in.reader.process().memory;
     if (memory.ReadPointer(address + callback_at).value_or(0) == 0) return;
     const heap::NodeId referent = heap.index.Find(memory.ReadPointer(address + object_at).value_or(0));
-    callbacks += referent != heap::kNoNode && in.verdict.state[referent] == analysis::State::kUnreachable;
+    callbacks += referent != heap::kNoNode && in.verdict.state[referent] != analysis::State::kReachable && !in.verdict.IsStuck(referent);
   });
   return callbacks;
 }
@@ -128,8 +128,9 @@ Outcome RunFinalizers(const CommandInput& in) {
     g.run += run;
     g.pending += !run;
     g.resurrected += run && state == analysis::State::kReachable;
-    g.unreachable += !run && state == analysis::State::kUnreachable;
-    g.uncollectable += !run && state == analysis::State::kUncollectable;
+    const bool stuck = in.verdict.IsStuck(n);
+    g.unreachable += !run && state != analysis::State::kReachable && !stuck;
+    g.uncollectable += !run && stuck;
     const heap::NodeId c = components.component_of[n];
     if (c != heap::kNoNode && graph::IsCyclic(heap.graph, components, c)) ++g.in_cycles;
     g.order_undefined += order_undefined[n];

@@ -3,6 +3,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/cpython/gc_debug_style.h"
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
 #include "core/engine/labels.h"
@@ -12,8 +13,6 @@
 
 namespace pygc::engine {
 namespace {
-
-constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
 
 // Files, sockets and locks among the items of gc.garbage, what only they keep alive, and the untracked objects that these refer to.
 void AddResources(const CommandInput& in, report::GarbageReport& r) {
@@ -65,7 +64,7 @@ Outcome RunGarbage(const CommandInput& in) {
       const std::string type = labels.TypeName(address);
       const bool legacy = node != heap::kNoNode && ((heap.flags[node] & heap::kLegacyFinalizer) || heap.types[heap.type[node]].legacy_finalizer);
       const report::Reason reason = legacy                              ? report::Reason::kLegacyFinalizer
-                                    : interpreter.debug & kDebugSaveAll ? report::Reason::kSaveAll
+                                    : interpreter.debug & cpython::kDebugSaveAll ? report::Reason::kSaveAll
                                                                         : report::Reason::kInGarbage;
       report::GarbageGroup& g = groups[{interpreter.id, type, reason}];
       if (g.objects++ == 0) {

@@ -47,9 +47,10 @@ class GcDebug {
     });
     const std::vector<NodeId> order = snapshot::InListOrder(in_.reader.process().memory, in_.reader.runtime().gc_head, interpreter, heap_, mine);
     const std::vector<NodeId> kept = KeptByFinalizers(order, mine);
+    const graph::NodeSet printed = LeftInTheEnd(kept, record);
     for (const NodeId n : kept) {
       mine.Erase(n);
-      c.uncollectable.push_back(Name(n));
+      if (printed.Contains(n)) c.uncollectable.push_back(Name(n));
     }
     for (const NodeId n : order) {
       if (mine.Contains(n)) c.collectable.push_back(Name(n));
@@ -73,6 +74,13 @@ class GcDebug {
       for (const NodeId referent : heap_.graph.Successors(kept[i])) add(referent);
     }
     return kept;
+  }
+
+  // Of these, what is there when the collector prints them: after the rest was cleared, unless it keeps that.
+  [[nodiscard]] graph::NodeSet LeftInTheEnd(const std::vector<NodeId>& kept, const heap::InterpreterRecord& record) const {
+    graph::NodeSet all(heap_.size());
+    for (const NodeId n : kept) all.Insert(n);
+    return kept.empty() || (record.debug & cpython::kDebugSaveAll) != 0 ? all : analysis::LeftWhenCyclesAreCleared(heap_, all);
   }
 
   [[nodiscard]] report::GcDebugCollection::Object Name(NodeId n) const {

@@ -46,6 +46,7 @@ class Histogram {
   report::HeapReport Run() {
     report::HeapReport r;
     r.with_retained = retention_ != nullptr;
+    r.guessed = heap_.coverage.approximate_objects > 0;
     r.by = in_.request.by;
     if (by_site_ || HasClassicInstances()) {
       row_of_.resize(heap_.size());
@@ -133,7 +134,7 @@ class Histogram {
   [[nodiscard]] bool Wanted(NodeId n) const {
     if (!wanted_[RowOf(n)] || ((by_module_ || by_site_) && !wanted_type_[heap_.type[n]])) return false;
     if (in_.request.min_size != 0 && heap_.KnownSize(n) < in_.request.min_size) return false;
-    if (state_ && in_.verdict.state[n] != *state_) return false;
+    if (state_ && (in_.verdict.state[n] != *state_ || (*state_ == analysis::State::kReachable && !in_.verdict.IsKnownInUse(n)))) return false;
     return !in_.request.generation || (heap_.IsTracked(n) && heap_.Generation(n) == *in_.request.generation);
   }
   void Count(NodeId n, report::HeapReport& r) {
@@ -220,6 +221,7 @@ class DominatorTop {
     report::DominatorsReport r;
     std::vector<NodeId> tops;  // by position, like all in this class
     r.objects = tree_.size();
+    r.guessed = heap_.coverage.approximate_objects > 0;
     r.bytes = retention_.AllBytes();
     tree_.ForEachTop([&](NodeId p) { tops.push_back(p); });
     r.top_count = tops.size();

@@ -25,10 +25,6 @@ std::string GenerationName(const heap::HeapSnapshot& heap, heap::NodeId n) {
   return generation == heap::kPermanent ? "permanent" : generation == heap::kDetached ? "being collected" : "";
 }
 
-const char* StateName(analysis::State state) {
-  return state == analysis::State::kReachable ? "reachable" : state == analysis::State::kUnreachable ? "unreachable" : "uncollectable";
-}
-
 }  // namespace
 
 Inspector::Inspector(const CommandInput& input)
@@ -104,11 +100,11 @@ void Inspector::AddCollectorFacts(report::ObjectCard& card) const {
   card.tracked = heap.IsTracked(n);
   card.generation = GenerationName(heap, n);
   const analysis::State state = in_.verdict.state[n];
-  card.state = StateName(state);
+  card.state = in_.verdict.StateText(n);
   card.finalizer = std::string(report::FinalizerKind(heap.types[heap.type[n]], heap.flags[n]));
   if (!card.finalizer.empty() && (in_.reader.runtime().gc_head.finalized_bit != 0 || in_.reader.runtime().layout.flavor.free_threaded)) {
     const bool run = (heap.flags[n] & heap::kFinalized) != 0;
-    card.finalizer_state = !run ? (state == analysis::State::kReachable ? "not run" : "pending") : state == analysis::State::kReachable ? "resurrected" : "has run";
+    card.finalizer_state = !run ? (state == analysis::State::kReachable ? "not run" : "pending") : in_.verdict.IsKnownInUse(n) ? "resurrected" : "has run";
   }
   card.quality = (heap.flags[n] & heap::kFault) != 0 ? "unknown" : objects::QualityName(static_cast<objects::ReferentQuality>(heap.QualityOf(n)));
 }

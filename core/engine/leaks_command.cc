@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "core/analysis/groups.h"
+#include "core/cpython/gc_debug_style.h"
 #include "core/engine/baseline.h"
 #include "core/engine/command.h"
 #include "core/engine/facts.h"
@@ -20,7 +21,6 @@
 namespace pygc::engine {
 namespace {
 
-constexpr std::int32_t kDebugSaveAll = 32;  // CPython: gc.DEBUG_SAVEALL, all versions
 constexpr std::size_t kMostSites = 3;         // of one group
 constexpr const char* kGenerationNames[] = {"0", "1", "2", "permanent", "being collected"};
 
@@ -155,7 +155,7 @@ class LeaksCommand {
     return report::Reason::kCycle;
   }
   [[nodiscard]] bool SavesAll(std::size_t interpreter) const {
-    return interpreter < in_.heap.interpreters.size() && (in_.heap.interpreters[interpreter].debug & kDebugSaveAll);
+    return interpreter < in_.heap.interpreters.size() && (in_.heap.interpreters[interpreter].debug & cpython::kDebugSaveAll);
   }
 
   [[nodiscard]] report::LeakGroup Describe(const analysis::Group& g, std::size_t index) const {

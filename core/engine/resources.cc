@@ -38,10 +38,6 @@ std::optional<std::uint64_t> NativeIdOf(const CommandInput& in, std::uint64_t th
   return std::nullopt;
 }
 
-const char* StateName(analysis::State state) {
-  return state == analysis::State::kReachable ? "reachable" : state == analysis::State::kUnreachable ? "unreachable" : "uncollectable";
-}
-
 // The collector does not know of untracked objects: those that no root leads to go with the unreachable ones that refer to them.
 bool IsLost(const CommandInput& in, heap::NodeId n) {
   return in.derived != nullptr && in.derived->paths && !in.heap.IsTracked(n) && !in.derived->paths->Reaches(n);
@@ -76,7 +72,7 @@ std::optional<report::ResourceRow> ResourceAt(const CommandInput& in, const obje
   for (const target::Thread* t : reader.WaitersOf(*found)) row.waiters.push_back(static_cast<std::uint64_t>(t->tid));
   std::sort(row.waiters.begin(), row.waiters.end());
   const heap::NodeId node = in.heap.index.Find(address);
-  if (node != heap::kNoNode) row.state = IsLost(in, node) ? "unreachable" : StateName(in.verdict.state[node]);
+  if (node != heap::kNoNode) row.state = IsLost(in, node) && in.verdict.not_known.node_count() == 0 ? "unreachable" : in.verdict.StateText(node);
   return row;
 }
 

@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 5;
+constexpr std::uint32_t kFormat = 6;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -460,7 +460,7 @@ class IndexWriter {
     }
     const heap::Coverage& c = h.coverage;
     out.Put(c.objects).Put(c.approximate_objects).Put(c.unreadable_objects).Put(c.dangling_references).Put(c.dangling_objects).Put(c.lists_complete).Put(c.detached_lists).Put(c.type_errors);
-    out.Put(c.damaged_objects).PutAll(c.unread_garbage).PutAll(c.notes).PutAll(c.in_flight);
+    out.Put(c.damaged_objects).Put(c.left_out_objects).PutAll(c.unread_garbage).PutAll(c.notes).PutAll(c.in_flight);
     out.Put(static_cast<std::uint64_t>(h.borrowed.size()));
     for (const auto& [from, to] : h.borrowed) out.Put(from).Put(to);
     out.Put(static_cast<std::uint64_t>(h.quality.size()));
@@ -470,7 +470,7 @@ class IndexWriter {
     const analysis::Verdict& v = s.verdict;
     PutNodes(out, v.in_garbage);
     PutNodes(out, v.frozen);
-    for (const graph::NodeSet* set : {&v.unreachable_set, &v.held_by_garbage, &v.held_by_frozen}) {
+    for (const graph::NodeSet* set : {&v.unreachable_set, &v.held_by_garbage, &v.held_by_frozen, &v.freed_with_cycles, &v.not_known}) {
       out.Put(set->node_count());
       PutNodes(out, *set);
     }
@@ -632,7 +632,7 @@ class IndexReader {
     heap::Coverage& c = h.coverage;
     for (std::uint64_t* n : {&c.objects, &c.approximate_objects, &c.unreadable_objects, &c.dangling_references, &c.dangling_objects}) *n = in.Get<std::uint64_t>();
     c.lists_complete = in.Flag();
-    for (std::uint64_t* n : {&c.detached_lists, &c.type_errors, &c.damaged_objects}) *n = in.Get<std::uint64_t>();
+    for (std::uint64_t* n : {&c.detached_lists, &c.type_errors, &c.damaged_objects, &c.left_out_objects}) *n = in.Get<std::uint64_t>();
     for (std::vector<std::string>* texts : {&c.unread_garbage, &c.notes, &c.in_flight}) *texts = in.Texts();
     h.borrowed.resize(in.Count(8));
     for (std::size_t i = 0; i < h.borrowed.size(); ++i) {
@@ -705,7 +705,7 @@ class IndexReader {
     analysis::Verdict& v = out_.verdict;
     Marks(in, v.in_garbage);
     Marks(in, v.frozen);
-    for (graph::NodeSet* set : {&v.unreachable_set, &v.held_by_garbage, &v.held_by_frozen}) Set(in, *set);
+    for (graph::NodeSet* set : {&v.unreachable_set, &v.held_by_garbage, &v.held_by_frozen, &v.freed_with_cycles, &v.not_known}) Set(in, *set);
     for (std::uint64_t* n : {&v.unreachable, &v.collectable, &v.uncollectable, &v.kept_by_finalizer, &v.garbage_count, &v.frozen_count, &v.unreachable_upper, &v.negative_counts})
       *n = in.Get<std::uint64_t>();
     v.certainty = OneOf(in, analysis::Certainty::kUnverifiable);

@@ -247,11 +247,13 @@ struct Session::Impl {
     heap::RootSet roots = FindRoots(own, request.limits);  // with leaves again: now every static type is known
     made.snapshot_seconds = SecondsSince(start);
     start = Clock::now();
-    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads, TrackedRoots(own, roots, made.heap));
+    const std::vector<graph::NodeId> known_roots = TrackedRoots(own, roots, made.heap);
+    Result<analysis::Verdict> verdict = analysis::ReplayCollection(made.heap, progress, request.limits.threads, known_roots);
     if (!verdict) return tl::unexpected(verdict.error());
     made.verdict = std::move(*verdict);
     if (options.with_leaves) made.roots = std::move(roots);
     if (Result<void> checked = LookBehindVerdict(own, request.limits, progress, made); !checked) return tl::unexpected(checked.error());
+    if (LacksHolders(made)) analysis::FindNotKnown(made.heap, known_roots, made.verdict);
     made.verdict_seconds = SecondsSince(start);
     if (with_audit) {
       start = Clock::now();
@@ -286,6 +288,12 @@ struct Session::Impl {
     if (!dangling) return tl::unexpected(dangling.error());
     if (*dangling > 0 && made.verdict.certainty == analysis::Certainty::kExact) made.verdict.certainty = analysis::Certainty::kLowerBound;
     return {};
+  }
+  // True where objects, or what leads to them, may be missing: a count that nothing found explains is then no sign of use.
+  [[nodiscard]] bool LacksHolders(const Analysis& made) const {
+    const heap::Coverage& c = made.heap.coverage;
+    return process.LostHeap() || !runtime->state_lost.empty() || !c.lists_complete || c.unreadable_objects > 0 ||
+           (!made.heap.incomplete.empty() && made.verdict.certainty != analysis::Certainty::kExact);
   }
   // Roots as tracked nodes: of an untracked container (the tuple of a type's bases) what it refers to.
   static std::vector<graph::NodeId> TrackedRoots(const objects::ObjectReader& reader, const heap::RootSet& roots, const heap::HeapSnapshot& heap) {

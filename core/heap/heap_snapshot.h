@@ -81,6 +81,8 @@ struct Coverage {
   bool lists_complete = true;             // every generation ring was followed until it closed
   std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
   std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
+  // With leaves: untracked objects that references lead to, and whose memory the image lacks although none is known to be lost (MADV_DONTDUMP, coredump_filter).
+  std::uint64_t left_out_objects = 0;
   std::uint64_t damaged_objects = 0;      // tracked, but the table of their referents (list items, dict entries, ...) is damaged or not readable
   std::vector<std::string> unread_garbage;  // why gc.garbage of an interpreter cannot be read; one line each
   std::vector<std::string> notes;         // what was cut short, where and why; one line each

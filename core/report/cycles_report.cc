@@ -11,7 +11,7 @@ constexpr std::size_t kTextColumn = 17;
 
 void WriteGroup(const ComponentGroup& g, std::size_t number, bool several_interpreters, TextWriter& out) {
   out.Add(fmt::format("#{}", number), Style::kHeading).To(5);
-  out.Add(g.state, g.state == "reachable" ? Style::kPlain : Style::kWaiting).To(kTextColumn + 3);
+  out.Add(g.state.empty() ? "not known" : g.state, g.state == "reachable" || g.state.empty() ? Style::kPlain : Style::kWaiting).To(kTextColumn + 3);
   out.Add(fmt::format("{} × ", Thousands(g.count))).Add(g.name.empty() ? g.type : fmt::format("{} {}", g.type, g.name), Style::kName);
   out.Line(fmt::format("   {}{}", Counted(g.objects, "object"), g.count > 1 ? fmt::format(", {} in each", Thousands(g.objects / g.count)) : ""));
   if (!g.cycle.empty()) {
@@ -49,12 +49,14 @@ void WriteText(const Header& h, const CyclesReport& r, TextWriter& out) {
     WriteWarnings(out, h);
     return;
   }
-  const std::string at_least = h.complete && h.certainty == Certainty::kExact ? "" : "at least ";
+  const bool exact = h.complete && h.certainty == Certainty::kExact;
+  const auto figure = [](std::uint64_t components, std::uint64_t objects) { return fmt::format("{} of {}", Counted(components, "component"), Counted(objects, "object")); };
   out.Line();
-  out.Line(
-      fmt::format("unreachable: {0}{1} of {2}   reachable: {0}{3} of {4}", at_least, Counted(r.unreachable_components, "component"),
-                  Counted(r.unreachable_objects, "object"), Counted(r.reachable_components, "component"), Counted(r.reachable_objects, "object")),
-      Style::kHeading);
+  std::string figures = fmt::format("unreachable: {}{}   reachable: {}{}", exact ? "" : "at least ", figure(r.unreachable_components, r.unreachable_objects),
+                                    figure(r.reachable_components, r.reachable_objects), r.reachable_exact ? "" : ", unverifiable");
+  if (r.unknown_components > 0) figures += fmt::format("   not known whether in use: {}, unverifiable", figure(r.unknown_components, r.unknown_objects));
+  out.Line(figures, Style::kHeading);
+  if (!r.reachable_exact) out.Line("Unverifiable: some references are missing or guessed, so what looks like several components may be parts of one, or no cycle at all.", Style::kFaint);
   out.Line("In a component every object reaches every other, so no reference count in it can fall to zero by itself.", Style::kFaint);
   std::size_t number = 0;
   for (const ComponentGroup& g : r.groups) {
@@ -71,10 +73,14 @@ void WriteJson(const Header& h, const CyclesReport& r, JsonWriter& json) {
   json.Object();
   json.Unsigned("unreachable_components", r.unreachable_components).Unsigned("unreachable_objects", r.unreachable_objects);
   json.Unsigned("reachable_components", r.reachable_components).Unsigned("reachable_objects", r.reachable_objects);
+  if (r.unknown_components > 0) json.Unsigned("unknown_components", r.unknown_components).Unsigned("unknown_objects", r.unknown_objects);
+  json.String("reachable_certainty", CertaintyName(r.reachable_exact ? Certainty::kExact : Certainty::kUnverifiable));
   json.Unsigned("group_count", r.group_count).String("certainty", CertaintyName(h.certainty));
   json.Key("groups").Array();
   for (const ComponentGroup& g : r.groups) {
-    json.Object().String("state", g.state).String("type", g.type);
+    json.Object().Key("state");
+    g.state.empty() ? json.Null() : json.String(g.state);
+    json.String("type", g.type);
     if (!g.name.empty()) json.String("name", g.name);
     json.Unsigned("count", g.count).Unsigned("objects", g.objects).Integer("interpreter", g.interpreter);
     WriteCycle(json, g.cycle);

@@ -14,7 +14,7 @@ namespace pygc::report {
 
 /// Components that look the same.
 struct ComponentGroup {
-  std::string state;               // "unreachable", "uncollectable", "reachable"
+  std::string state;               // "unreachable", "uncollectable", "reachable"; empty: not known
   std::string type;                // of the object that it is named after
   std::string name;                // what those objects are called, where they have names: "f", "C, D, E, …"
   std::uint64_t count = 0;         // components
@@ -27,6 +27,10 @@ struct ComponentGroup {
 
 struct CyclesReport {
   std::uint64_t unreachable_components = 0, unreachable_objects = 0, reachable_components = 0, reachable_objects = 0;
+  // References to and from what is unreachable are all accounted for, so its components are whole. What is in use may have others where some are missing or
+  // guessed: then its figures and those of what is not known are unverifiable.
+  bool reachable_exact = true;
+  std::uint64_t unknown_components = 0, unknown_objects = 0;  // not known whether in use
   std::uint64_t group_count = 0, groups_ignored = 0;
   std::vector<ComponentGroup> groups;  // unreachable first, then by objects
 };

@@ -21,8 +21,13 @@ std::string Figure(const ExpectRow& row) {
   const std::string number = row.is_bytes ? Bytes(row.found) : Thousands(row.found);
   std::string text = fmt::format("{}{} found", row.at_least ? "at least " : "", number);
   if (row.is_bytes) text += fmt::format(" ({})", Thousands(row.found));
-  if (!row.type.empty() && !row.is_bytes && row.unreachable > 0) {
-    text += row.in_use > 0 ? fmt::format(": {} in use, {} unreachable", Thousands(row.in_use), Thousands(row.unreachable)) : ", unreachable";
+  if (!row.type.empty() && !row.is_bytes && row.unreachable + row.not_known > 0) {
+    const std::string not_known = row.not_known > 0 ? fmt::format("{}not known whether in use", row.in_use + row.unreachable > 0 ? Thousands(row.not_known) + " " : "") : "";
+    if (row.in_use > 0) {
+      text += fmt::format(": {} in use, {} unreachable{}{}", Thousands(row.in_use), Thousands(row.unreachable), not_known.empty() ? "" : ", ", not_known);
+    } else {
+      text += row.unreachable == 0 ? ", " + not_known : not_known.empty() ? ", unreachable" : fmt::format(": {} unreachable, {}", Thousands(row.unreachable), not_known);
+    }
   }
   if (row.is_bytes && row.unreachable > 0) text += fmt::format("; what {} unreachable of them keep{} does not count (pygc leaks)", Thousands(row.unreachable), row.unreachable == 1 ? "s" : "");
   return text;
@@ -32,6 +37,10 @@ void WriteObject(TextWriter& out, const ExpectRow& row, const ExpectObject& o) {
   out.To(4).Add(fmt::format("{} at {:#x}", o.type, o.address), Style::kName);
   out.Line(row.is_bytes ? fmt::format(" keeps {}", Bytes(o.retained)) : "");
   if (!o.path) {
+    if (o.state.empty()) {
+      out.To(6).Line("not known whether it is in use: what leads to it may be missing");
+      return;
+    }
     if (o.state != "reachable") out.To(6).Line(o.state == "unreachable" ? "unreachable: waits for the collector (pygc leaks)" : "uncollectable (pygc leaks)");
     return;
   }
@@ -72,9 +81,12 @@ void WriteJson(const Header&, const ExpectReport& r, JsonWriter& json) {
     row.type.empty() ? json.Null() : json.String(row.type);
     json.String("answer", row.answer).Unsigned("allowed", row.allowed).Unsigned("found", row.found).String("unit", row.is_bytes ? "bytes" : "objects");
     json.Bool("lower_bound", row.at_least).String("reason", row.reason).Unsigned("in_use", row.in_use).Unsigned("unreachable", row.unreachable);
+    if (row.not_known > 0) json.Unsigned("not_known", row.not_known);
     json.Key("objects").Array();
     for (const ExpectObject& o : row.objects) {
-      json.Object().Hex("address", o.address).String("type", o.type).String("state", o.state).Key("path");
+      json.Object().Hex("address", o.address).String("type", o.type).Key("state");
+      o.state.empty() ? json.Null() : json.String(o.state);
+      json.Key("path");
       if (o.path) {
         json.Object();
         WritePathMembers(json, *o.path);

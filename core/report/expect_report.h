@@ -14,7 +14,7 @@ namespace pygc::report {
 /// An object that should not be there.
 struct ExpectObject {
   Address address = 0;
-  std::string type, state;         // state: "reachable", "unreachable", "uncollectable"
+  std::string type, state;         // state: "reachable", "unreachable", "uncollectable"; empty: not known
   std::optional<RootPath> path;    // what keeps it; nullopt where nothing in use refers to it
   std::uint64_t retained = 0;      // bytes; only where `ExpectRow::is_bytes`
 };
@@ -29,7 +29,7 @@ struct ExpectRow {
   bool at_least = false;           // `found` is a lower bound
   bool known_by_baseline = false;  // violated, but not by more than the leaks that the baseline knows
   std::string reason;              // why it cannot be said
-  std::uint64_t in_use = 0, unreachable = 0;  // of the objects found
+  std::uint64_t in_use = 0, unreachable = 0, not_known = 0;  // of the objects found
   std::vector<ExpectObject> objects;          // some of those that stand against it
   std::vector<std::string> nearest_types;
 };

@@ -164,11 +164,12 @@ class Drawing {
     const ExportRow row = RowOf(in_.base, n);
     std::string facts = row.immortal ? "immortal" : row.refcount ? fmt::format("refcount {}", *row.refcount) : "refcount ?";
     if (row.size) facts += ", " + Bytes(*row.size);
-    if (row.state != "reachable") facts += fmt::format(", {}", row.state);
+    const bool dead = !row.state.empty() && row.state != "reachable";
+    if (dead || row.state.empty()) facts += fmt::format(", {}", dead ? row.state : "not known whether in use");
     const std::string name = Quoted(Cut(in_.node_name(n)));
     const bool cyclic = cyclic_[components_.component_of[number_.at(n)]];
     return fmt::format("  n{} [label={}, tooltip={}{}{}];\n", n, name.substr(0, name.size() - 1) + fmt::format("\\n{:#x}\\n{}\"", heap_.AddressOf(n), facts), name,
-                       cyclic ? ", color=red" : "", centre ? ", fillcolor=lightyellow, penwidth=2" : row.state != "reachable" ? ", fillcolor=mistyrose" : "");
+                       cyclic ? ", color=red" : "", centre ? ", fillcolor=lightyellow, penwidth=2" : dead ? ", fillcolor=mistyrose" : "");
   }
 
   // What holds the objects from outside.

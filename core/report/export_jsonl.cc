@@ -19,6 +19,8 @@ void AddOptional(fmt::memory_buffer& out, const char* key, const std::optional<T
   }
 }
 
+std::string TextOrNull(std::string_view word) { return word.empty() ? "null" : fmt::format("\"{}\"", word); }
+
 // The envelope on one line: the document of the other commands without its line ends and indentation, which stand only between tokens (all strings
 // are escaped, so a line end is never inside one).
 std::string EnvelopeLine(const ExportInput& input) {
@@ -133,8 +135,8 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     AddOptional(out, "refcount", row.refcount);
     AddOptional(out, "generation", row.generation);
     fmt::format_to(std::back_inserter(out),
-                   ",\"immortal\":{},\"tracked\":{},\"state\":\"{}\",\"finalizer\":{},\"finalized\":{},\"exact\":{},\"label\":\"{}\",\"refs\":[",
-                   row.immortal, row.tracked, row.state, row.finalizer.empty() ? "null" : fmt::format("\"{}\"", row.finalizer), row.finalized,
+                   ",\"immortal\":{},\"tracked\":{},\"state\":{},\"finalizer\":{},\"finalized\":{},\"exact\":{},\"label\":\"{}\",\"refs\":[",
+                   row.immortal, row.tracked, TextOrNull(row.state), TextOrNull(row.finalizer), row.finalized,
                    row.exact, row.label);
     const auto successors = h.graph.Successors(n);
     const std::size_t first_beside = successors.size() - h.OwnsBeside(n);

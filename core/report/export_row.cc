@@ -21,17 +21,8 @@ ExportRow RowOf(const ExportInput& input, heap::NodeId n) {
   if (row.tracked && generation <= heap::kPermanent) row.generation = generation;
   row.finalized = (flags & heap::kFinalized) != 0;
   row.exact = (flags & (heap::kApproximate | heap::kFault)) == 0;
-  switch (input.verdict.state[n]) {
-    case analysis::State::kReachable:
-      row.state = n < input.audit.lost.node_count() && input.audit.lost.Contains(n) ? "lost" : "reachable";
-      break;
-    case analysis::State::kUnreachable:
-      row.state = "unreachable";
-      break;
-    case analysis::State::kUncollectable:
-      row.state = "uncollectable";
-      break;
-  }
+  const bool lost = input.verdict.state[n] == analysis::State::kReachable && n < input.audit.lost.node_count() && input.audit.lost.Contains(n);
+  row.state = lost ? "lost" : input.verdict.StateText(n);
   row.finalizer = FinalizerKind(type, flags);
   const std::uint8_t quality = (flags & heap::kFault) != 0 ? static_cast<std::uint8_t>(input.quality_names.size() - 1) : h.QualityOf(n);
   row.label = quality < input.quality_names.size() ? std::string_view(input.quality_names[quality]) : "unknown";

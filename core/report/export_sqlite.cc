@@ -180,7 +180,7 @@ class Writer {
       insert.Integer(7, row.immortal)
           .Integer(8, row.tracked)
           .Integer(9, row.generation)
-          .Text(10, row.state)
+          .Text(10, row.state, true)
           .Text(11, row.finalizer, true)
           .Integer(12, row.finalized);
       good = insert.Integer(13, row.exact).Text(14, row.label).Step();

@@ -132,7 +132,8 @@ void WriteFirstLines(TextWriter& out, const Header& h) {
   out.Add(" · ").Line(h.complete ? CertaintyName(h.certainty) : fmt::format("partial, {}", CertaintyName(h.certainty)));
   for (std::size_t i = 0; i < h.interpreters.size() && h.interpreters.size() > 1; ++i) {
     const CollectorFacts& c = h.interpreters[i];
-    out.Add(fmt::format("interpreter {} · {} tracked", c.id, Counted(c.tracked, "object")));
+    out.Add(fmt::format("interpreter {}", c.id));
+    if (h.objects_read) out.Add(fmt::format(" · {} tracked", Counted(c.tracked, "object")));
     if (c.unreachable) out.Add(fmt::format(" · {} unreachable", Thousands(*c.unreachable)));
     if (c.uncollectable.value_or(0) > 0) out.Add(fmt::format(" · {} stuck", Thousands(*c.uncollectable)));
     out.Line(fmt::format(" · {}", CollectorWords(c)));

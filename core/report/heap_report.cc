@@ -8,6 +8,15 @@
 namespace pygc::report {
 namespace {
 
+constexpr const char* kPartialFigures = "counts and shallow bytes are lower bounds; what is retained is unverifiable, as references may be missing";
+
+// Of the counts and shallow bytes, and of what is retained.
+void WriteCertainties(const Header& h, bool guessed, JsonWriter& json) {
+  const bool exact = h.complete && !guessed;
+  json.String("certainty", CertaintyName(exact ? Certainty::kExact : guessed ? Certainty::kUnverifiable : Certainty::kLowerBound));
+  json.String("retained_certainty", CertaintyName(exact ? Certainty::kExact : Certainty::kUnverifiable));
+}
+
 std::string Share(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? "" : fmt::format("{:.1f} %", 100.0 * static_cast<double>(part) / static_cast<double>(whole)); }
 
 void WriteSuspect(const Suspect& s, std::size_t number, std::uint64_t all, TextWriter& out) {
@@ -181,7 +190,9 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
   if (r.memory) WriteMemory(*r.memory, out);
   for (std::size_t i = 0; i < r.suspects.size(); ++i) WriteSuspect(r.suspects[i], i + 1, r.reachable_bytes, out);
   out.Line();
-  out.Line(fmt::format("{} of {}, {}", Counted(r.objects, "object"), Counted(r.type_count, r.by), Bytes(r.bytes)), Style::kHeading);
+  const char* const at_least = h.complete ? "" : "at least ";
+  out.Line(fmt::format("{0}{1} of {0}{2}, {0}{3}", at_least, Counted(r.objects, "object"), Counted(r.type_count, r.by), Bytes(r.bytes)), Style::kHeading);
+  if (!h.complete) out.To(2).Line(kPartialFigures, Style::kFaint);
   if (r.unreachable > 0) out.To(2).Line(fmt::format("{} unreachable, {} (pygc leaks)", Thousands(r.unreachable), Bytes(r.unreachable_bytes)), Style::kWaiting);
   if (r.only_unreachable > 0) {
     out.To(2).Line(fmt::format("{} more, {}, that only unreachable ones refer to: they are retained by nothing in use", Thousands(r.only_unreachable), Bytes(r.only_unreachable_bytes)), Style::kWaiting);
@@ -216,7 +227,7 @@ void WriteText(const Header& h, const HeapReport& r, TextWriter& out) {
   WriteWarnings(out, h);
 }
 
-void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
+void WriteJson(const Header& h, const HeapReport& r, JsonWriter& json) {
   json.Object().Unsigned("objects", r.objects).Unsigned("bytes", r.bytes).Unsigned("unreachable", r.unreachable).Unsigned("unreachable_bytes", r.unreachable_bytes);
   json.Unsigned("only_unreachable", r.only_unreachable).Unsigned("only_unreachable_bytes", r.only_unreachable_bytes);
   json.Unsigned("unknown_sizes", r.unknown_sizes).Key("unknown_types").Array();
@@ -246,13 +257,16 @@ void WriteJson(const Header&, const HeapReport& r, JsonWriter& json) {
   r.duplicates ? WriteDuplicates(*r.duplicates, json) : static_cast<void>(json.Null());
   json.Unsigned("duplicate_bytes", r.duplicate_bytes).Key("memory");
   r.memory ? WriteMemory(*r.memory, json) : static_cast<void>(json.Null());
+  WriteCertainties(h, r.guessed, json);
   json.EndObject();
 }
 
 void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
   out.Line();
-  out.Line(fmt::format("{} in use, {}", Counted(r.objects, "object"), Bytes(r.bytes)), Style::kHeading);
+  const char* const at_least = h.complete ? "" : "at least ";
+  out.Line(fmt::format("{0}{1} in use, {0}{2}", at_least, Counted(r.objects, "object"), Bytes(r.bytes)), Style::kHeading);
+  if (!h.complete) out.To(2).Line(kPartialFigures, Style::kFaint);
   out.Line();
   Table table;
   table.right = {true, true, true, true, false};
@@ -265,7 +279,7 @@ void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   WriteWarnings(out, h);
 }
 
-void WriteJson(const Header&, const DominatorsReport& r, JsonWriter& json) {
+void WriteJson(const Header& h, const DominatorsReport& r, JsonWriter& json) {
   json.Object().Unsigned("objects", r.objects).Unsigned("bytes", r.bytes).Unsigned("top_count", r.top_count).Key("dominators").Array();
   for (const Dominator& d : r.rows) {
     json.Object().Unsigned("depth", d.depth).Hex("address", d.address).String("type", d.type).Key("name");
@@ -274,7 +288,9 @@ void WriteJson(const Header&, const DominatorsReport& r, JsonWriter& json) {
     d.path.empty() ? json.Null() : json.String(d.path);
     json.EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  WriteCertainties(h, r.guessed, json);
+  json.EndObject();
 }
 
 }  // namespace pygc::report

@@ -96,6 +96,7 @@ struct HeapReport {
   std::uint64_t duplicate_bytes = 0;                      // of all duplicates, also those not listed: what one of each would save
   std::optional<MemoryUse> memory;
   bool with_retained = true;  // false: stopped before that was known
+  bool guessed = false;       // references of some objects are
   std::uint64_t objects = 0, bytes = 0;                    // all that pass the filters
   std::uint64_t unreachable = 0, unreachable_bytes = 0;    // of these
   std::uint64_t only_unreachable = 0, only_unreachable_bytes = 0;  // objects that the collector does not track and that only unreachable ones refer to
@@ -122,6 +123,7 @@ struct DominatorsReport {
   std::uint64_t objects = 0, bytes = 0;  // reachable ones
   std::uint64_t top_count = 0;           // objects that nothing but a root dominates
   std::vector<Dominator> rows;           // depth first
+  bool guessed = false;                  // references of some objects are
 };
 
 /// "66.8 MB in pages of zeroes ...": what `bytes` leaves out; empty where it leaves out nothing.

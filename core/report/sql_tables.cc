@@ -321,7 +321,7 @@ class ObjectsTable {
       case 6: return GiveInteger(out, std::uint64_t{row.immortal});
       case 7: return GiveInteger(out, std::uint64_t{row.tracked});
       case 8: return GiveInteger(out, row.generation);
-      case 9: return GiveText(out, row.state);
+      case 9: return GiveTextOrNull(out, row.state);
       case 10: return GiveTextOrNull(out, row.finalizer);
       case 11: return GiveInteger(out, std::uint64_t{row.finalized});
       case 12: return GiveInteger(out, std::uint64_t{row.exact});

@@ -49,6 +49,13 @@ const char* ReferentTest::WhyNoObject(Address a) const {
   return reader_.Type(type) != nullptr || IsMissing(type) ? nullptr : "where no object is";
 }
 
+bool ReferentTest::MayBeMissing(Address a) const {
+  const std::byte* const p = reader_.process().memory.At(a, header_.size());
+  if (p == nullptr) return IsMissing(a) || IsMissing(a + header_.size() - 1);
+  const Address type = header_.Type(p);
+  return reader_.Type(type) == nullptr && IsMissing(type);
+}
+
 const char* ReferentTest::WhyNoLiveObject(Address a) const {
   const std::byte* const p = reader_.process().memory.At(a, header_.size());
   if (p != nullptr && is_free_ && is_free_(a)) return "in a block that was freed";

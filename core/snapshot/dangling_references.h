@@ -31,6 +31,8 @@ class ReferentTest {
   /// The same for what a counted reference leads to, which is alive: no freed block, nothing on a free list, no count of 0. An object that a thread is just
   /// freeing has that too.
   [[nodiscard]] const char* WhyNoLiveObject(Address a) const;
+  /// True where there may be an object that the image lacks: the memory of its head, or of its type, is missing.
+  [[nodiscard]] bool MayBeMissing(Address a) const;
   /// What the head of an object of the collector's types says. Not for free-threaded builds. CPython: _PyObject_GC_IS_TRACKED().
   [[nodiscard]] bool IsUntracked(Address object) const;
   /// True for an object whose count was overwritten by the link of a free list.

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <new>
 #include <stdexcept>
+#include <unordered_set>
 #include <utility>
 
 #include "core/cpython/object_header.h"
@@ -232,6 +233,7 @@ class Builder {
       if (!Drain(rest)) return false;
     }
     if (!stores_) DropStored();
+    CountLeftOut(closures);
     return true;
   }
   // References of objects as the closure found them, by number of places: ids are known when it has ended.
@@ -255,6 +257,7 @@ class Builder {
     std::vector<objects::OwnedSlot> owned;
     std::vector<std::uint8_t> owns_more;  // by TypeFacts::id: 1 no, 2 yes, 0 not asked
     Address last_keys = 0;
+    std::unordered_set<Address> left_out;  // where exact references lead into memory that the image lacks
     std::uint64_t steps = 0;
     ProgressSink* tick = nullptr;  // set where no other thread reports
   };
@@ -267,11 +270,25 @@ class Builder {
     return known == 2;
   }
   void Reach(Address r, Closure& c) {
-    if (const std::uint64_t number = c.numbers.Of(r); number != heap::ObjectIndex::kNoNumber) Reach(r, number, c);
+    if (const std::uint64_t number = c.numbers.Of(r); number != heap::ObjectIndex::kNoNumber) {
+      Reach(r, number, c);
+    } else {
+      NoteLeftOut(r, c);
+    }
+  }
+  // Where memory is known to be lost, that says it for all objects.
+  void NoteLeftOut(Address r, Closure& c) const {
+    if (!lost_memory_ && referent_test_.MayBeMissing(r)) c.left_out.insert(r);
+  }
+  void CountLeftOut(std::vector<Closure>& closures) {
+    std::unordered_set<Address> all;
+    for (Closure& c : closures) all.merge(c.left_out);
+    heap_.coverage.left_out_objects = all.size();
   }
   void Reach(Address r, std::uint64_t number, Closure& c) {
     if (found_.index.IsNumberMarkedShared(number)) return;
     const TypeFacts* const of = TypeAt(r);
+    if (of == nullptr) NoteLeftOut(r, c);
     if (of == nullptr || !found_.index.MarkNumberShared(number)) return;
     if (HasReferents(r, *of, false) || MayOwnMore(*of, c)) c.work.push_back(r);
   }
@@ -304,7 +321,10 @@ class Builder {
     for (const Address r : c.referents) {
       const std::uint64_t number = c.numbers.Of(r);
       if (stores) store.edges.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(number, kNoPlace)));
-      if (number == heap::ObjectIndex::kNoNumber) continue;
+      if (number == heap::ObjectIndex::kNoNumber) {
+        if (objects::IsExact(quality)) NoteLeftOut(r, c);
+        continue;
+      }
       found_.index.PrefetchNumber(number);
       if (follow) c.reached.push_back({r, number});
     }
@@ -325,7 +345,10 @@ class Builder {
     }
     for (const objects::OwnedSlot& o : c.owned) {
       const std::uint64_t number = c.numbers.Of(o.referent);
-      if (number == heap::ObjectIndex::kNoNumber) continue;
+      if (number == heap::ObjectIndex::kNoNumber) {
+        NoteLeftOut(o.referent, c);
+        continue;
+      }
       found_.index.PrefetchNumber(number);
       c.reached.push_back({o.referent, number});
     }

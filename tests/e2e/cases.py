@@ -39,6 +39,7 @@ CASES = [
     case("deep", "--counts", "300000", kind="counts"),
     case("deep", "--counts", "10000000", since=0x030D00F0, until=0x030D00F1, kind="counts", slow=True),
     case("finalizer_order", kernel=True),
+    case("hanging_finalizers", kernel=True),
     case("stuck", kernel=True),
     case("old_style"),
     case("files"),

@@ -145,7 +145,12 @@ def check_leaks(report, code, truth):
         wrong.append("the result of leaks starts with " + ", ".join(list(result)[:4]))
     if report["complete"] and code == 3 and result.get("certainty") == "exact":
         wrong.append("complete and exact, and yet exit status 3")
-    definite = bool(garbage or truth["uncollectable"] or truth["freeze_count"])
+    stuck = bool(garbage or truth.get("stuck", truth["uncollectable"]))
+    if (result["uncollectable"] > 0) != stuck:
+        wrong.append("leaks says uncollectable %d, a collection leaves %s" % (result["uncollectable"], "some" if stuck else "nothing"))
+    if ("never" in result["verdict"]) != stuck:
+        wrong.append("leaks says: " + result["verdict"])
+    definite = bool(stuck or truth["freeze_count"])
     if definite and not truth["freeze_count"] and code != 1:
         wrong.append("findings are definite, exit status %s" % code)
     if not definite and code not in (0, 3):

@@ -365,6 +365,11 @@ TEST_CASE("heap and dominators") {
   WriteJson(h, r, json);
   EndEnvelope(json);
   CheckGolden("heap.json", json.Take() + "\n");
+  Header cut = h;
+  cut.complete = false;
+  cut.certainty = Certainty::kLowerBound;
+  cut.missing = {{"at least 2 objects that the collector does not track", "their memory was left out", ""}};
+  CheckGolden("heap-cut.txt", Text(cut, r));
   r.by = "module";
   r.reachable_bytes = 90000;
   Suspect s;
@@ -488,6 +493,11 @@ TEST_CASE("stacks: a thread with variables, one that runs no Python, a deep one"
   WriteJson(h, r, json);
   EndEnvelope(json);
   CheckGolden("stacks.json", json.Take() + "\n");
+  h.interpreters.push_back(h.interpreters[0]);
+  h.interpreters[1].id = 1;
+  r.threads = {idle};
+  r.deadlocks.clear();
+  CheckGolden("stacks-interpreters.txt", Text(h, r));
 }
 
 TriageReport Crashed() {
@@ -727,6 +737,25 @@ TEST_CASE("cycles") {
       {"reachable", "module", "app", 1, 2000, {}, {{"function", 1500, 0, ""}, {"dict", 400, 0, ""}, {"module", 100, 0, ""}}, {0x7fe84a3bc600}}};
   CheckGolden("cycles.txt", Text(Modern("cycles"), r));
   CheckGolden("cycles.json", Json(Modern("cycles"), r));
+}
+
+TEST_CASE("cycles of a core that was cut") {
+  Header h = Modern("cycles");
+  h.complete = false;
+  h.certainty = Certainty::kLowerBound;
+  h.missing = {{"412 MiB of memory", "core is truncated", "take it again"}};
+  CyclesReport r;
+  r.unreachable_components = 24;
+  r.unreachable_objects = 96;
+  r.reachable_components = 3;
+  r.reachable_objects = 2400;
+  r.unknown_components = 2;
+  r.unknown_objects = 7;
+  r.reachable_exact = false;
+  r.group_count = 1;
+  r.groups = {{"", "app.tree.Node", "", 2, 7, Trees().cycle, Trees().members, {0x7fe84a3bc500, 0x7fe84a3bc700}}};
+  CheckGolden("cycles-cut.txt", Text(h, r));
+  CheckGolden("cycles-cut.json", Json(h, r));
 }
 
 TEST_CASE("garbage") {

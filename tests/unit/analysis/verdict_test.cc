@@ -82,6 +82,52 @@ TEST_CASE("a legacy finalizer keeps itself and everything it reaches from being 
                     "d:list -> d, a\n") == "unreachable: a b c d\nuncollectable: a b c\n");
 }
 
+TEST_CASE("what hangs on cycles that the collector frees goes with them, legacy finalizer or not") {
+  // h hangs on c; y, which only h leads to, is a cycle that the next collection finds. f and s are in cycles of their own, z hangs on both.
+  const TextHeap text = ParseHeap("c:list -> c, h\n"
+                                  "h:P del -> x, y\n"
+                                  "x:dict -> k\n"
+                                  "k:P del\n"
+                                  "y:list -> y\n"
+                                  "e:list -> e, f\n"
+                                  "f:P del -> f, z\n"
+                                  "s:dict -> s, t\n"
+                                  "t:P del -> s, z\n"
+                                  "z:P del\n");
+  const Verdict v = Replay(text);
+  CHECK(text.NamesWhere([&](auto n) { return v.state[n] == State::kUncollectable; }) == "h x k y f s t z");
+  CHECK(text.NamesWhere([&](auto n) { return v.IsStuck(n); }) == "f s t z");
+  CHECK(v.collectable == 6);
+  CHECK(v.uncollectable == 4);
+  CHECK(v.kept_by_finalizer == 4);
+  CHECK(v.interpreters[0].collectable == 6);
+  CHECK(v.interpreters[0].uncollectable == 4);
+  graph::NodeSet kept(text.heap.size());
+  for (const char* const name : {"h", "x", "k", "y", "f", "s", "t", "z"}) kept.Insert(text.Node(name));
+  CHECK(text.Names(LeftWhenCyclesAreCleared(text.heap, kept)) == "y f s t z");
+}
+
+TEST_CASE("where something is missing, only what known roots and immortal objects lead to is known to be in use") {
+  const TextHeap text = ParseHeap("m:dict refs=2 -> a\n"
+                                  "a:list -> t, g\n"
+                                  "t:tuple gen=none\n"
+                                  "g:list approx -> h\n"
+                                  "h:list\n"
+                                  "i:type refs=immortal -> j\n"
+                                  "j:list\n"
+                                  "u:list refs=2 -> v\n"
+                                  "v:list\n"
+                                  "w:list -> w\n");
+  Verdict v = Replay(text);
+  const auto named = [&](std::string_view state) { return text.NamesWhere([&](auto n) { return v.StateText(n) == state; }); };
+  CHECK(named("reachable") == "m a t g h i j u v");
+  const std::vector<graph::NodeId> roots{text.Node("m")};
+  FindNotKnown(text.heap, roots, v);
+  CHECK(named("reachable") == "m a t g i j");
+  CHECK(named("") == "h u v");
+  CHECK(named("unreachable") == "w");
+}
+
 TEST_CASE("a reachable object with a legacy finalizer is not uncollectable") {
   CHECK(VerdictText("a:P del refs=2 -> b\nb:dict -> a\n") == "unreachable: none\n");
 }

@@ -234,12 +234,40 @@ TEST_CASE("with leaves a reference that leads to no object is noted too, and one
       CHECK(snapshot.heap.incomplete == std::vector<heap::NodeId>{snapshot.Node(cycle.first)});
     }
     SUBCASE("missing") {
-      constexpr Address kLeftOut = 0x7e0000000000;
+      constexpr Address kLeftOut = 0x7d0000000000;
       python.fake().base.missing_ranges.push_back({{kLeftOut, kLeftOut + 0x1000}, target::MissingReason::kNotDumped});
       python.fake().Write<std::uint64_t>(cycle.slot, kLeftOut + 0x100);
       const Snapshot snapshot(python);
       CHECK(snapshot.heap.coverage.dangling_objects == 0);
     }
+  });
+}
+
+TEST_CASE("with leaves, objects in memory that was left out are counted where references lead to them") {
+  constexpr Address kLeftOut = 0x7d0000000000;
+  SnapshotOptions options;
+  options.with_leaves = true;
+  const auto with_two_lists = [&](auto&& check) {
+    OnEveryLayout([&](PythonHeap& python) {
+      const Address one = python.List({python.Int(1), python.Int(2)}), two = python.List({python.Int(3)});
+      for (const Address a : {one, two}) python.Track(a);
+      python.fake().base.missing_ranges.push_back({{kLeftOut, kLeftOut + 0x1000}, target::MissingReason::kNotDumped});
+      check(python, python.Get(one, Field::PyListObject_ob_item), python.Get(two, Field::PyListObject_ob_item));
+    });
+  };
+  with_two_lists([&](PythonHeap& python, Address, Address) { CHECK(Snapshot(python, options).heap.coverage.left_out_objects == 0); });
+  with_two_lists([&](PythonHeap& python, Address one, Address two) {  // three references to two objects
+    for (const auto& [slot, to] : {std::pair(one, kLeftOut + 0x100), {one + 8, kLeftOut + 0x200}, {two, kLeftOut + 0x100}}) python.fake().Write<std::uint64_t>(slot, to);
+    const Snapshot snapshot(python, options);
+    CHECK(snapshot.heap.coverage.left_out_objects == 2);
+    CHECK(snapshot.heap.coverage.dangling_objects == 0);
+    CHECK(Snapshot(python).heap.coverage.left_out_objects == 0);
+  });
+  with_two_lists([&](PythonHeap& python, Address, Address two) {  // an object whose type was left out
+    const Address text = python.Str("an object of a type that is not there");
+    python.Put(text, Field::PyObject_ob_type, kLeftOut + 0x300);
+    python.fake().Write<std::uint64_t>(two, text);
+    CHECK(Snapshot(python, options).heap.coverage.left_out_objects == 1);
   });
 }
 
