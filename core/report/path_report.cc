@@ -64,7 +64,7 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     std::vector<std::string> examples;
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));
     if (branch.leaves > examples.size()) examples.push_back("…");
-    if (branch.leaves > 0) out.To(4 + branch.depth * 2).Add(fmt::format("{}: ", Counted(branch.leaves, "object"))).Flow(examples, ", ", 6 + branch.depth * 2).Line();
+    if (branch.leaves > 0) out.To(4 + branch.depth * 2).Add(fmt::format("{}: ", Counted(branch.leaves, "object"))).Flow(examples, ", ", 6 + branch.depth * 2);
     if (branch.left_out > 0) out.To(4 + branch.depth * 2).Line(fmt::format("… {} more in other branches (--limit 0 for all)", Thousands(branch.left_out)), Style::kFaint);
     above.push_back(text);
   }
@@ -74,7 +74,7 @@ void WriteSummary(TextWriter& out, const PathReport& r) {
   if (r.is_type) {
     if (r.objects == 0) {
       out.Line(fmt::format("no object of a type like {}", r.query), Style::kHeading);
-      if (!r.nearest_types.empty()) out.To(2).Add("types with objects: ", Style::kFaint).Flow(r.nearest_types, ", ", 4).Line();
+      if (!r.nearest_types.empty()) out.To(2).Add("types with objects: ", Style::kFaint).Flow(r.nearest_types, ", ", 4);
       return;
     }
     out.Line(fmt::format("{} × {}", Thousands(r.objects), r.query), Style::kHeading);
@@ -148,7 +148,7 @@ void WriteText(const Header& h, const PathReport& r, TextWriter& out) {
     out.Line(fmt::format("{} is no object: {}", r.query, r.where), Style::kHeading);
   } else {
     WriteSummary(out, r);
-    if (!r.excluded.empty()) out.To(2).Add("not through objects of: ", Style::kFaint).Flow(r.excluded, ", ", 4).Line();
+    if (!r.excluded.empty()) out.To(2).Add("not through objects of: ", Style::kFaint).Flow(r.excluded, ", ", 4);
     if (!r.excluded.empty() && r.objects > 0 && r.by_root + r.by_count_only == 0 && r.unreachable < r.objects) {
       out.To(2).Line(r.is_type ? "nothing else keeps any of them: without what was left out they would be gone" : "nothing else keeps it: without what was left out it would be gone", Style::kHeading);
     }
