@@ -339,7 +339,7 @@ Outcome RunDominators(const CommandInput& in) {
   std::size_t named = 0;
   for (report::Dominator& d : r.rows) {
     if (!d.name.empty() || named++ >= kMostNamed) continue;
-    if (const std::optional<report::RootPath> path = FindShortestPath(in, d.address)) d.path = report::PathTextOf(*path);
+    if (const std::optional<report::RootPath> path = FindShortestPath(in, d.address)) d.path = report::PlacedPathOf(*path);
   }
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;

@@ -173,7 +173,7 @@ class SuspectFinder {
     if (paths_ == nullptr) return;
     const std::optional<report::RootPath> path = ShortestPath(in_, labels_, *paths_, to);
     if (!path) return;
-    s.path = report::PathTextOf(*path);
+    s.path = report::PlacedPathOf(*path);
     s.expression = report::ExpressionOf(*path).value_or("");
   }
   static void AddKeyword(report::Suspect& s, const std::string& word) {

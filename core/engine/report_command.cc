@@ -50,7 +50,7 @@ std::vector<report::MemoryNode> LargestHolders(const CommandInput& whole, const 
     row.objects = tree.subtree[p];
   }
   for (std::size_t i = 0; i < std::min(out.size(), kPaths); ++i) {
-    if (const std::optional<report::RootPath> path = FindShortestPath(whole, out[i].address)) out[i].path = report::PathTextOf(*path);
+    if (const std::optional<report::RootPath> path = FindShortestPath(whole, out[i].address)) out[i].path = report::PlacedPathOf(*path);
   }
   return out;
 }

@@ -104,10 +104,7 @@ ResourcesFound FindResources(const CommandInput& in, std::uint64_t max) {
     std::optional<report::ResourceRow> row = ResourceAt(in, reader, h.address);
     if (!row) continue;
     if (row->state == "reachable") {
-      if (const std::optional<report::RootPath> path = FindShortestPath(in, h.address)) {
-        const std::optional<std::string> expression = report::ExpressionOf(*path);
-        row->path = expression ? *expression : report::PathTextOf(*path);
-      }
+      if (const std::optional<report::RootPath> path = FindShortestPath(in, h.address)) row->path = report::PlacedPathOf(*path);
     }
     out.rows.push_back(std::move(*row));
   }

@@ -46,7 +46,7 @@ Outcome RunTriage(const CommandInput& in) {
       if (const Result<const Retention*> retention = RetentionOf(paths)) r.suspects = FindSuspects(paths, **retention);
       for (report::Dominator& d : r.holders->rows) {
         if (d.depth != 0) continue;
-        if (const std::optional<report::RootPath> path = FindShortestPath(paths, d.address)) d.path = report::PathTextOf(*path);
+        if (const std::optional<report::RootPath> path = FindShortestPath(paths, d.address)) d.path = report::PlacedPathOf(*path);
       }
     } else {
       r.no_holders = holders.error().message;

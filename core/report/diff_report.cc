@@ -34,8 +34,7 @@ void WriteHolders(TextWriter& out, const DiffReport& r) {
     out.To(2).Add(Growth(h.retained_old, h.retained_new, Bytes), Style::kBad).Add(fmt::format(" to {}, {} objects", Bytes(h.retained_new), Growth(h.objects_old, h.objects_new, Thousands)));
     out.Line(fmt::format(": {}{}{} at {:#x}", h.type, h.name.empty() ? "" : " ", h.name, h.address), Style::kName);
     if (!h.path) continue;
-    const std::optional<std::string> expression = ExpressionOf(*h.path);
-    out.To(6).Add(expression ? *expression : PathTextOf(*h.path)).Line(h.path->root.place.empty() ? "" : " in " + h.path->root.place);
+    out.To(6).Line(PlacedPathOf(*h.path));
   }
   if (r.holders_known && r.holders.empty()) out.To(2).Line("none grew");
   if (r.holder_count > r.holders.size()) out.To(2).Line(fmt::format("… {} more that grew less (--limit 0 for all)", Counted(r.holder_count - r.holders.size(), "holder")), Style::kFaint);

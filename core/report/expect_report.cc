@@ -44,9 +44,7 @@ void WriteObject(TextWriter& out, const ExpectRow& row, const ExpectObject& o) {
     if (o.state != "reachable") out.To(6).Line(o.state == "unreachable" ? "unreachable: waits for the collector (pygc leaks)" : "uncollectable (pygc leaks)");
     return;
   }
-  const std::optional<std::string> expression = ExpressionOf(*o.path);
-  out.To(6).Add("kept by ", Style::kFaint).Add(expression ? *expression : PathTextOf(*o.path));
-  out.Line(o.path->root.place.empty() ? "" : " in " + o.path->root.place);
+  out.To(6).Add("kept by ", Style::kFaint).Line(PlacedPathOf(*o.path));
   out.To(6).Add("stuck in ", Style::kFaint).Line(StuckAt(*o.path).text);
 }
 

@@ -212,6 +212,12 @@ std::string PathTextOf(const RootPath& path) {
   return BuildText(path, &valid);
 }
 
+std::string PlacedPathOf(const RootPath& path) {
+  const std::string text = PathTextOf(path);
+  if (path.root.kind != "frame" || path.root.expression.empty() || path.root.place.empty()) return text;
+  return fmt::format("{} in {}", text, path.root.place.substr(0, path.root.place.find(" at ")));
+}
+
 StuckPlace StuckAt(const RootPath& path) {
   for (std::size_t i = path.steps.size(); i-- > 1;) {
     StuckPlace place = PlaceOfStep(path.steps, i - 1);

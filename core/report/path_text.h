@@ -36,6 +36,8 @@ struct RootPath {
 [[nodiscard]] std::optional<std::string> ExpressionOf(const RootPath& path);
 /// The same, readable also where no expression is: "sys.modules['app'].seen{element}".
 [[nodiscard]] std::string PathTextOf(const RootPath& path);
+/// The same with what makes a variable's name mean something outside of its function: "self._ssock in BaseEventLoop.run_forever()".
+[[nodiscard]] std::string PlacedPathOf(const RootPath& path);
 [[nodiscard]] StuckPlace StuckAt(const RootPath& path);
 
 }  // namespace pygc::report
