@@ -15,7 +15,7 @@ constexpr std::uint16_t V(unsigned major, unsigned minor) { return static_cast<s
 constexpr Entry kEntries[] = {
     {V(3, 6), V(3, 6), {"str", "", "__init__", 1, "Python/import.c, _PyImport_Init(): the name is kept in a static variable that nothing reads, so that the compiler drops its place"}},
     {V(3, 6), V(3, 8), {"module", "_warnings", "", 1, "Python/pylifecycle.c: the module that _PyWarnings_Init() returns is never released"}},
-    {V(3, 6), V(3, 7), {"module", "builtins", "", 1, "Python/pylifecycle.c: the module that _PyBuiltin_Init() returns is never released"}},
+    {V(3, 6), V(3, 8), {"module", "builtins", "", 1, "Python/pylifecycle.c: the module that _PyBuiltin_Init() returns is never released (3.8: in pycore_init_builtins())"}},
     {V(3, 6), V(3, 8), {"module", "sys", "", 1, "Python/pylifecycle.c: the module that _PySys_Init() (3.8: _PySys_Create()) gives out is never released"}},
     {V(3, 7), V(3, 8), {"str", "", "__main__", kAnyNumber, "Python/_warnings.c, create_filter(): the module's name is put into the filter and not released, once for each interpreter that is made"}},
     {V(3, 6), V(3, 8), {"str", "", "importlib", 1, "Python/_warnings.c, is_internal_frame(): a fresh static string gets a second reference that nobody releases"}},

@@ -3,7 +3,7 @@
 
 usage: refcounts_healthy.py [-v] [--interpreter TEXT]... [--kind KIND]...
 
-For each interpreter (free-threaded ones up to 3.13): idle, the whole standard library imported, eight threads under load, a heap of some 300,000 objects, what
+For each interpreter (free-threaded ones up to 3.13): idle, as a library in a C program whose threads have ended (where it is one), the whole standard library imported, eight threads under load, a heap of some 300,000 objects, what
 modules of C code give out and have in work, and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
 scripts/extension-modules: numpy, pandas, lxml, gevent and gi. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
 processes, objects, and the share whose every reference is known, by version too.
@@ -12,7 +12,10 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 import argparse
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -23,8 +26,9 @@ import interpreters  # noqa: E402
 import process  # noqa: E402
 
 PROGRAM = os.path.join(HERE, "refcounts", "healthy_program.py")
+LIBRARY = "import os, sys, sysconfig as s; print(os.path.join(s.get_config_var('LIBDIR') or '', s.get_config_var('INSTSONAME') or '')); print(sys.prefix)"
 SECONDS = 600
-KINDS = ["idle", "stdlib", "threads", "heap", "library", "tests"]
+KINDS = ["idle", "embedded", "stdlib", "threads", "heap", "library", "tests"]
 PACKAGES = ["numpy", "pandas", "lxml", "gevent", "gi"]
 MIN_TESTS = 500
 EXACT = {"old": 0.985, "new": 0.995}  # share of objects with every reference known, by process; before and from 3.11 on
@@ -32,10 +36,31 @@ OF_VERSION = {"old": 0.995, "new": 0.999}  # the same of all kinds of processes 
 STRIPPED = ("3.9.2-cache", "2.7.18-cache")  # without symbols some of the interpreter's file statics are words like others
 
 
+def embedded(path, folder):
+    """(command, environment) of a C program that runs the script behind it in the interpreter's shared library."""
+    asked = subprocess.run([path, "-c", LIBRARY], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    library, home = (asked.stdout.decode().split("\n") + ["", ""])[:2]
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not os.path.isfile(library) or ".so" not in library or compiler is None:
+        raise process.CannotTest("no shared library, or no C compiler")
+    program = os.path.join(folder, "embedded")
+    made = subprocess.run([compiler, "-O1", "-o", program, os.path.join(HERE, "refcounts", "embedded.c"), "-ldl", "-lpthread"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if made.returncode:
+        raise process.CannotTest("the compiler refused: " + made.stdout.decode(errors="replace").strip()[-200:])
+    return [program, library], {"PYTHONHOME": home}
+
+
 def judge(name, path, kind, version, totals):
     """[what is wrong]"""
+    if kind != "embedded":
+        return judge_process(name, path, {}, kind, version, totals)
+    with tempfile.TemporaryDirectory(prefix="pygc-e2e-") as folder:
+        return judge_process(name, *embedded(path, folder), kind, version, totals)
+
+
+def judge_process(name, command, environment, kind, version, totals):
     wrong = []
-    with process.Program(path, PROGRAM, args=[kind], timeout=SECONDS) as program:
+    with process.Program(command, PROGRAM, args=[kind], timeout=SECONDS, env=environment) as program:
         if kind == "tests" and program.truth["ran"] < MIN_TESTS:
             raise process.CannotTest("CPython's test suite is not installed: %d tests ran" % program.truth["ran"])
         ran = process.pygc("-p", program.pid, "refcounts", "--format", "json", "--limit", "0", timeout=SECONDS)

@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | threads
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | threads
 TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -20,6 +20,12 @@ keep = []
 
 
 def idle():
+    return 0
+
+
+def embedded():
+    import itertools
+    keep.append(itertools.count(5))
     return 0
 
 
@@ -217,13 +223,14 @@ def gi():
 
 
 kind = sys.argv[2]
-ran = {"idle": idle, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
 if kind != "threads":
     gc.collect()
 with open(sys.argv[1], "w") as f:
     json.dump({"ran": ran, "imported": len(sys.modules)}, f)
-print("READY %d" % os.getpid())
-sys.stdout.flush()
-while True:
-    if not os.read(0, 1):
-        os._exit(0)
+if kind != "embedded":  # there the C program waits
+    print("READY %d" % os.getpid())
+    sys.stdout.flush()
+    while True:
+        if not os.read(0, 1):
+            os._exit(0)
