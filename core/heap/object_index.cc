@@ -75,6 +75,22 @@ void ObjectIndex::Unmark(Address a) noexcept {
   if (p.cell != kNoCell) cells_[p.cell].bits &= ~p.bit;
 }
 
+Address ObjectIndex::NearestBelow(Address a, std::uint64_t reach) const noexcept {
+  const std::uint32_t i = a == 0 ? AddressMap::kNone : map_.Find(a - 1);
+  if (i == AddressMap::kNone) return 0;
+  const RangeCells& r = range_cells_[i];
+  const std::uint64_t granule = ((a - 1) >> r.shift) - r.first_granule;
+  const Address lowest = a > reach ? a - reach : 0;
+  std::uint64_t cell = r.first_cell + (granule >> 6), below = ~std::uint64_t{0} >> (63 - (granule & 63));
+  for (;; --cell, below = ~std::uint64_t{0}) {
+    if (const std::uint64_t bits = cells_[cell].bits & below; bits != 0) {
+      const Address found = AddressOfBit(cell, 63 - static_cast<unsigned>(std::countl_zero(bits)), i);
+      return found >= lowest ? found : 0;
+    }
+    if (cell == r.first_cell || AddressOfBit(cell, 0, i) <= lowest) return 0;
+  }
+}
+
 void ObjectIndex::Seal() {
   used_pages_.clear();
   NodeId rank = 0;

@@ -126,6 +126,8 @@ class ObjectIndex {
   }
   /// The address of `id` < size(). O(log n): binary search over ranks. For loops over all ids use ForEach.
   [[nodiscard]] Address AddressOf(NodeId id) const noexcept;
+  /// The nearest marked address below `a` in the same range, at most `reach` bytes away; 0 where there is none. `a` need not be aligned.
+  [[nodiscard]] Address NearestBelow(Address a, std::uint64_t reach) const noexcept;
   /// Calls f(id, address) for every id in [begin, end) in order.
   template <typename F>
   void ForEach(NodeId begin, NodeId end, F&& f) const;

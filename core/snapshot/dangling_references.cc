@@ -14,6 +14,7 @@ using graph::NodeId;
 
 constexpr unsigned kRangeShift = 14;  // ids in one piece of work
 constexpr Address kLeastAlignment = 8;  // of any object
+constexpr std::uint64_t kMaxFixedBytes = 1u << 14;  // of an object that a reference may lead into
 
 }  // namespace
 
@@ -193,6 +194,12 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
                                  !any([](const heap::InterpreterRecord& i) { return i.collecting; });
   const bool frees = any([](const heap::InterpreterRecord& i) { return i.phase == heap::CollectionPhase::kFreeing || i.phase == heap::CollectionPhase::kBetween; });
   const auto why_no_object = [&](Address to) { return all_tracked_known ? test.WhyNoUntrackedObject(to) : test.WhyNoObject(to); };
+  // No object lies in another one. Two fields of one may look like the head of an object: of a tuple with a class in it, the number of its items and the class.
+  const auto is_inside = [&](Address to) {
+    const Address before = heap.index.NearestBelow(to, kMaxFixedBytes);
+    const NodeId n = before == 0 ? heap::kNoNode : heap.index.Find(before);
+    return n != heap::kNoNode && heap.IsTracked(n) && facts[heap.type[n]] != nullptr && to < before + facts[heap.type[n]]->fixed_bytes;
+  };
   const std::size_t pieces = (std::size_t{heap.size()} + (std::size_t{1} << kRangeShift) - 1) >> kRangeShift;
   std::vector<std::vector<LostReferences>> found(pieces);
   const auto check = [&](std::size_t piece, unsigned) {
@@ -211,8 +218,11 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
       LostReferences of{n, frees ? 0 : reader.AbsentMembers(object, *type), 0, 0};
       if (of.absent > 0) of.absent -= std::min(of.absent, NotFilledYet(reader, object, *type));
       for (const Address to : referents) {
-        if (heap.index.Find(to) != heap::kNoNode || why_no_object(to) == nullptr) continue;  // what is tracked was looked at for itself
-        ++(to % kLeastAlignment != 0 || reader.process().memory.Find(to) == nullptr ? of.astray : of.dangling);
+        const NodeId target = heap.index.Find(to);
+        if (target != heap::kNoNode && heap.IsTracked(target)) continue;  // what is tracked was looked at for itself
+        const bool inside = is_inside(to);
+        if (!inside && (target != heap::kNoNode || why_no_object(to) == nullptr)) continue;
+        ++(inside || to % kLeastAlignment != 0 || reader.process().memory.Find(to) == nullptr ? of.astray : of.dangling);
       }
       if (of.Sum() > 0) found[piece].push_back(of);
     });

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Memory that was overwritten: references of garbage that lead to no object any more, and whole pages, in copies of one core.
 
-usage: overwritten.py [-v] [--words N] [--pages N] [--interpreter VERSION]...     (without --interpreter: one of each series)
+usage: overwritten.py [-v] [--words N] [--pages N] [--seed N] [--interpreter VERSION]...     (without --interpreter: one of each series)
 
 Each trial changes one thing of a kernel's core of a process that knows its own truth: a word that was the address of an unreachable object becomes the
 address of no object (no memory; the stack; between two objects), or a page of the heap becomes zeroes, ones, noise or another page. Whatever
 was changed, pygc reports; what is called complete, without a warning that counts and references disagree, is the result of the untouched core; and no
 more is called unreachable than is. A second process holds garbage in places that are never NULL (items, slots of a deque, attributes, the self of a method,
 ...): each becomes NULL, links between its objects lead past one, counts are one too low; nothing of that is called exact, and the audit of counts blames no
-C code for it. (Elsewhere a member that became NULL is a member that was deleted: nothing but the count of what it led to tells.) The trials are the same every time, as far as the process lays out its memory alike.
+C code for it. (Elsewhere a member that became NULL is a member that was deleted: nothing but the count of what it led to tells.) The trials are those of the seed (1, where
+none is given; it is printed): the process has the same addresses every time, where `setarch -R` may give it them.
 Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import collections
 import json
 import os
 import random
+import shutil
 import struct
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -25,21 +28,30 @@ from places import LEAKS, core_editor, interpreters, process  # noqa: E402
 
 PAGE = core_editor.PAGE
 COUNTS_DISAGREE = "more references than"
+HEADS = 8
 JUNK = ["no memory", "the stack", "4 bytes on", "16 bytes on"]
+
+
+def with_fixed_addresses(command):
+    """The command under setarch -R, where that is allowed: the same program then lies at the same addresses each time."""
+    wrapper = ["setarch", "-R"] if shutil.which("setarch") else []
+    return wrapper + command if wrapper and subprocess.run(wrapper + ["true"], stderr=subprocess.DEVNULL).returncode == 0 else command
 
 
 class Victim:
     """A process, its core, and what pygc says of that."""
 
     def __init__(self, interpreter, fixture="combined"):
-        self.program = process.Program(interpreter.path, fixture, twins=1)
+        self.program = process.Program(with_fixed_addresses([interpreter.path]), fixture, twins=1)
+        self.free_threaded = interpreter.kind == "free-threaded"
         self.truth = set(int(a) for a in self.program.truth["unreachable"])
         self.core = core_editor.Core(self.program.kernel_core(self.program.twins[0], 0x33))
         self.report = self.leaks()
         if not self.report[1] or not self.report[1]["complete"] or self.report[1]["result"]["unreachable"] != len(self.truth):
             raise process.CannotTest("the untouched core is not read right: %s" % self.report[2])
         objects = sorted(set(int(a) for a in self.program.truth["tracked"]) | self.truth)
-        self.heap = [s for s in self.core.loads() if s.data and s.flags & 2 and any(s.address <= a < s.end for a in objects[::16] + sorted(self.truth))]
+        self.segments = self.core.loads()
+        self.heap = [s for s in self.segments if s.data and s.flags & 2 and any(s.address <= a < s.end for a in objects[::16] + sorted(self.truth))]
         self.stack = max((s.address for s in self.core.loads() if s.data and s.flags & 2 and s.address < 1 << 47), default=0) + 64
 
     def leaks(self, command=LEAKS):
@@ -48,6 +60,15 @@ class Victim:
         ran = process.pygc("-c", path, *command)
         os.unlink(path)
         return ran.code, json.loads(ran.out) if ran.code in (0, 1, 3) else None, ran.tail()
+
+    def word(self, address):
+        """What lies there; 0 where nothing does."""
+        s = next((s for s in self.segments if s.address <= address <= s.end - 8), None)
+        return struct.unpack_from("<Q", s.data, address - s.address)[0] if s else 0
+
+    def ends_behind(self, address):
+        """Whether the object has more than its head, so that 16 bytes on does not lie what follows it, which may be an object."""
+        return self.free_threaded or self.word(self.word(address + 8) + 32) > 16  # tp_basicsize
 
     def words(self, of=None):
         """(segment, offset, address) of all words that are the address of an unreachable object, or of those of `of`."""
@@ -81,10 +102,21 @@ class Victim:
         return wrong, "partial" if not report["complete"] else "warned" if warned else "complete"
 
 
+def holds_a_class(victim, address):
+    """Whether 16 bytes on lies what looks like the head of an object: the number of items of a tuple and its first one, a class."""
+    count, first = victim.word(address + 16), victim.word(address + 24)
+    metaclass = victim.word(first + 8)
+    return 0 < count < 64 and metaclass != 0 and victim.word(metaclass + 8) == metaclass
+
+
 def trials_of_words(victim, rng, count):
     words = victim.words()
-    for s, at, word in rng.sample(words, min(count, len(words))):
-        for kind in JUNK:
+    like_heads = [w for w in words if holds_a_class(victim, w[2])]
+    chosen = [(w, JUNK) for w in rng.sample(words, min(count, len(words)))] + [(w, ["16 bytes on"]) for w in rng.sample(like_heads, min(HEADS, len(like_heads)))]
+    for (s, at, word), kinds in chosen:
+        for kind in kinds:
+            if kind == "16 bytes on" and not victim.ends_behind(word):
+                continue
             old = bytes(s.data[at:at + 8])
             s.data[at:at + 8] = struct.pack("<Q", victim.junk(kind, word))
             yield "the reference at %#x to %#x: %s" % (s.address + at, word, kind)
@@ -158,7 +190,7 @@ def members(interpreter, name, verbose):
     return passed, failed
 
 
-def run(interpreter, words, pages, verbose):
+def run(interpreter, words, pages, seed, verbose):
     passed = failed = 0
     name = interpreter.version + ("t" if interpreter.kind == "free-threaded" else "")
     if words:
@@ -166,7 +198,7 @@ def run(interpreter, words, pages, verbose):
     victim = Victim(interpreter)
     states = collections.Counter()
     try:
-        rng = random.Random(1)
+        rng = random.Random(seed)
         for trials in (trials_of_words(victim, rng, words), trials_of_pages(victim, rng, pages)):
             for what in trials:
                 wrong, state = victim.judge()
@@ -176,12 +208,12 @@ def run(interpreter, words, pages, verbose):
                     print("%s %s, %s%s" % ("FAILED" if wrong else "passed", name, what, "".join("\n    " + str(w)[:300] for w in wrong)))
     finally:
         victim.program.close()
-    print("%s: %s" % (name, ", ".join("%s %d" % s for s in sorted(states.items()))), flush=True)
+    print("%s, seed %d: %s" % (name, seed, ", ".join("%s %d" % s for s in sorted(states.items()))), flush=True)
     return passed, failed
 
 
 def main():
-    arguments, versions, verbose, words, pages = sys.argv[1:], [], False, 20, 20
+    arguments, versions, verbose, words, pages, seed = sys.argv[1:], [], False, 20, 20, 1
     while arguments:
         a = arguments.pop(0)
         if a in ("-h", "--help"):
@@ -193,6 +225,8 @@ def main():
             words = int(arguments.pop(0))
         elif a == "--pages":
             pages = int(arguments.pop(0))
+        elif a == "--seed":
+            seed = int(arguments.pop(0))
         elif a == "--interpreter":
             versions.append(arguments.pop(0))
         else:
@@ -210,7 +244,7 @@ def main():
     passed = failed = 0
     for interpreter in chosen:
         try:
-            p, f = run(interpreter, words, pages, verbose)
+            p, f = run(interpreter, words, pages, seed, verbose)
         except (process.CannotTest, OSError) as e:
             print("FAILED %s: %s" % (interpreter.path, e))
             p, f = 0, 1

@@ -83,6 +83,25 @@ TEST_CASE("lookup, address and iteration agree with a sorted set") {
   }
 }
 
+TEST_CASE("the nearest object below an address is found within reach, in the same range") {
+  const ObjectIndex::Range ranges[] = {{{0x1000, 0x9000}, 4}, {{0x9000, 0xa000}, 3}};
+  ObjectIndex index(ranges);
+  for (const Address a : {0x1000, 0x1400, 0x1410, 0x9008}) REQUIRE(index.Mark(a));
+  index.Seal();
+  CHECK(index.NearestBelow(0x1000, 0x100) == 0);
+  CHECK(index.NearestBelow(0x1001, 0x100) == 0x1000);
+  CHECK(index.NearestBelow(0x1410, 0x100) == 0x1400);
+  CHECK(index.NearestBelow(0x1411, 0x100) == 0x1410);
+  CHECK(index.NearestBelow(0x1400, 0x400) == 0x1000);
+  CHECK(index.NearestBelow(0x1400, 0x3ff) == 0);
+  CHECK(index.NearestBelow(0x8fff, 0x8000) == 0x1410);
+  CHECK(index.NearestBelow(0x9008, 0x8000) == 0);  // the other range's
+  CHECK(index.NearestBelow(0x9010, 0x8000) == 0x9008);
+  CHECK(index.NearestBelow(0xffff0000, 0x8000) == 0);
+  CHECK(index.NearestBelow(0, 0x8000) == 0);
+  CHECK(ObjectIndex().NearestBelow(0x1000, 0x8000) == 0);
+}
+
 TEST_CASE("a wide empty range costs no memory") {
   const ObjectIndex::Range range{{0x10000, 0x10000 + (Address{1} << 40)}, 4};
   ObjectIndex index(std::span(&range, 1));
