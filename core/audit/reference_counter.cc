@@ -48,6 +48,7 @@ constexpr std::size_t kKeyBatch = 512;
 constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
+constexpr std::uint64_t kMaxSlack = 16;  // of a block: less than the allocator's alignment
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
 
@@ -128,7 +129,8 @@ class Counter {
     objects::ReferentBuffer not_owned, keys;
     std::vector<Address> slots;
     std::vector<Address> shared_keys;
-    std::vector<Address> own_chunks;                         // beginnings of buffers that malloc may have given
+    std::vector<Address> texts;
+    std::vector<Address> own_chunks;                         // beginnings of objects and buffers that malloc may have given
     std::vector<HiddenLink> links;
     std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
     std::vector<Address> held_words;                         // the same, of ints
@@ -284,6 +286,7 @@ class Counter {
       return;
     } else {
       closer.Close(in_.ownership.Body(a, *plan.type));
+      if (plan.kind != InstancePlan::Kind::kAsk || plan.type->body == objects::BodyKind::kTypeObject) s.own_chunks.push_back(a - plan.head_bytes);
     }
     if (audit_.auditable[n] == heap::Auditable::kFreed) return;  // its words are stale
     const bool read = IsRead(n);
@@ -297,6 +300,7 @@ class Counter {
         in_.ownership.Buffers(a, *plan.type, s.buffers);
         if (const Address keys = in_.ownership.SharedKeys(a, *plan.type)) in_.ownership.KeysBuffer(keys, s.buffers);
         CloseBuffers(s);
+        if (plan.type->body == objects::BodyKind::kTypeObject) CloseTexts(a, *plan.type, s);
         break;
     }
     if (plan.kind == InstancePlan::Kind::kAsk) return;
@@ -307,6 +311,19 @@ class Counter {
     for (const AddressRange& r : s.buffers) {
       if (IsStatic(r.begin)) continue;
       if (!Close(r)) s.own_chunks.push_back(r.begin);
+    }
+  }
+  // What lies behind a text in its block was there before it. A text that begins no block is a part of something else.
+  void CloseTexts(Address a, const TypeFacts& type, Scratch& s) {
+    s.texts.clear();
+    in_.ownership.TextsOfClass(a, type, s.texts);
+    for (const Address text : s.texts) {
+      const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(text);
+      if (!block) {
+        s.own_chunks.push_back(text);
+      } else if (text == block->range.begin || text == block->range.begin + debug_bytes_) {
+        cover_.Close(block->range);
+      }
     }
   }
   void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
@@ -369,7 +386,7 @@ class Counter {
     body.end -= std::min(body.size(), body.size() % 8);
     return body;
   }
-  // A buffer that begins a malloc chunk has all of it. The last word of a chunk lies in the head of the next one: where all before it belongs to an object, it
+  // A buffer, or an object whose every word is known, that begins a malloc chunk has all of it. The last word of a chunk lies in the head of the next one: where all before it belongs to an object, it
   // is room that nobody asked for.
   void CloseChunks() {
     std::vector<Address> begins;
@@ -378,10 +395,9 @@ class Counter {
       FreeMemory(s.own_chunks);
     }
     std::sort(begins.begin(), begins.end());
-    const auto debug = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (in_use) CloseSyntaxTree(memory);
-      if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug))) cover_.Close(memory);
+      if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug_bytes_))) cover_.Close(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
     });
   }
@@ -425,7 +441,12 @@ class Counter {
       const TypeFacts* const type = in_.reader.Type(u.type);
       const bool is_bytes = type != nullptr && !type->have_gc && !type->is_heap_type && type->itemsize == 1 && (type->body == objects::BodyKind::kClosed || type->body == objects::BodyKind::kText);
       // Nor in modules' data, where two words beside each other may look like the head of one.
-      if (is_bytes && !in_.blocks.BlockAt(u.object) && !IsStatic(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
+      const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(u.object);
+      if (is_bytes && !block && !IsStatic(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
+      // What the allocator added at the end of the block was not asked for.
+      if (type == nullptr || !block) continue;
+      const Address end = in_.ownership.Body(u.object, *type).end;
+      if (end < block->range.end && block->range.end - end < kMaxSlack) cover_.CloseInside({end, block->range.end});
     }
   }
 
@@ -761,6 +782,7 @@ class Counter {
   AddressMap native_areas_;  // where allocators have memory: a superset of native_
   std::vector<InstancePlan> plans_;  // by type record
   std::vector<NodeId> uncounted_;
+  const std::uint64_t debug_bytes_ = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));  // in front of what the debug allocator gives
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met

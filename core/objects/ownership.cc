@@ -336,6 +336,14 @@ void Ownership::ForEachLink(Address cache, F&& f) const {
              [&](Address link, const std::byte* n) { f(link, n); });
 }
 
+void Ownership::TextsOfClass(Address object, const TypeFacts& type, std::vector<Address>& out) const {
+  if (type.body != BodyKind::kTypeObject || !(values_.FlagsOf(object) & o_.flag_heap_type)) return;
+  for (const Field f : {Field::PyTypeObject_tp_doc, Field::PyHeapTypeObject_ht_tpname}) {
+    const cpython::Layout& layout = reader_->runtime().layout;
+    if (const Address text = layout.Has(f) ? values_.Pointer(object + layout.Offset(f)) : 0) out.push_back(text);
+  }
+}
+
 void Ownership::LruLinks(Address object, std::vector<OwnedSlot>& out) const {
   ForEachLink(object, [&](Address link, const std::byte*) { out.push_back({0, link, "link"}); });
 }

@@ -85,6 +85,10 @@ class Ownership {
   /// each is exact; the end may be too low, never too high.
   void Buffers(Address object, const TypeFacts& type, std::vector<AddressRange>& out) const;
   void KeysBuffer(Address table, std::vector<AddressRange>& out) const;
+  /// Appends where the texts begin that a class made at run time has for itself, each in a block of its own: its docstring, and the name in its specification.
+  /// CPython: type_new_set_doc() [3.11+; before: type_new()] and PyType_FromMetaclass() [3.12+; before: PyType_FromSpec...()] in Objects/typeobject.c;
+  /// PyHeapTypeObject._ht_tpname [3.11+].
+  void TextsOfClass(Address object, const TypeFacts& type, std::vector<Address>& out) const;
 
  private:
   /// Whose tp_traverse shows the object's own type, where subtype_traverse() does not; nullptr where none does.

@@ -49,6 +49,9 @@ def give_up(o):
         dict(a=o, b=o, c=o)
         keywords(first=o, second=o, third=o)
     slice(o, o, o)
+    pairs = [[o, o] for _ in range(16)]
+    del pairs
+    classes.extend(type("Class", (), {"__doc__": "Text"}) for _ in range(3))  # each text in a block that one of the lists had
     large = [o] * 200
     dict(enumerate(large))
     large = sorted(map(id, large))
@@ -112,6 +115,7 @@ def plant(what, by):
         json.dump({"planted": planted, "hanging": hanging}, f)
 
 
+classes = []
 registry, others, kept = made(), made(), []
 # A second time without a wrong count: what C code left in its places of the stack is then of other objects.
 for by in (1, 0):
