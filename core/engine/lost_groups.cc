@@ -132,6 +132,24 @@ report::Cycle HiddenCycleOf(const CommandInput& in, const Labels& labels, const 
   return cycle;
 }
 
+void FillHeld(const CommandInput& in, const Labels& labels, std::vector<report::RefcountFinding>& rows) {
+  if (in.audit == nullptr) return;
+  std::vector<std::pair<Address, const analysis::LostStructure*>> heads;
+  for (const analysis::LostStructure& s : in.audit->lost) {
+    if (s.kind == analysis::CountFindingKind::kLost) heads.emplace_back(AddressOf(in, in.audit->counts.lost.items[s.head]), &s);
+  }
+  std::sort(heads.begin(), heads.end());
+  for (report::RefcountFinding& row : rows) {
+    row.bytes = row.bytes_with_held = row.freed ? 0 : labels.SizeOf(row.object);
+    const auto at = std::lower_bound(heads.begin(), heads.end(), std::pair<Address, const analysis::LostStructure*>{row.object, nullptr});
+    if (at == heads.end() || at->first != row.object) continue;
+    std::map<std::string, report::TypeCount> held;
+    AddTypes(in, labels, at->second->held, held);
+    row.held = Sorted(held);
+    for (const report::TypeCount& t : row.held) row.bytes_with_held += t.bytes;
+  }
+}
+
 std::vector<report::LeakGroup> LostGroups(const CommandInput& in, const Labels& labels, std::uint64_t max_addresses) {
   if (in.audit == nullptr) return {};
   const std::vector<Item>& items = in.audit->counts.lost.items;

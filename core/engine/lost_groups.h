@@ -7,11 +7,15 @@
 #include "core/engine/command.h"
 #include "core/engine/labels.h"
 #include "core/report/leaks_report.h"
+#include "core/report/refcounts_report.h"
 
 namespace pygc::engine {
 
 /// Groups of `in.audit->lost`, those with the most bytes first. At most `max_addresses` addresses in each.
 [[nodiscard]] std::vector<report::LeakGroup> LostGroups(const CommandInput& in, const Labels& labels, std::uint64_t max_addresses);
+
+/// Sizes of each row's object, and of a lost one what hangs on it, by the same rules as LostGroups().
+void FillHeld(const CommandInput& in, const Labels& labels, std::vector<report::RefcountFinding>& rows);
 
 /// The cycle of a hidden-cycle structure with labels; the references that no traversal visits say where they lie.
 [[nodiscard]] report::Cycle HiddenCycleOf(const CommandInput& in, const Labels& labels, const analysis::LostStructure& structure);

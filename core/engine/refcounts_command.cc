@@ -8,6 +8,7 @@
 #include "core/engine/command.h"
 #include "core/engine/count_rows.h"
 #include "core/engine/labels.h"
+#include "core/engine/lost_groups.h"
 #include "core/report/numbers.h"
 #include "core/report/fingerprint.h"
 #include "core/report/refcounts_report.h"
@@ -105,6 +106,7 @@ class RefcountsCommand {
       ++(found[i].kind == CountFindingKind::kDeficit ? report_.deficits : found[i].kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);
       if (i < rows.size() && report_.findings.size() < Limit()) report_.findings.push_back(std::move(rows[i]));
     }
+    for (std::vector<report::RefcountFinding>* list : {&report_.findings, &report_.known, &report_.in_flux}) FillHeld(in_, labels_, *list);
     DeficitTypes();
     if (in_.request.all) Explained();
   }
@@ -173,6 +175,7 @@ class RefcountsCommand {
     }
     if (found.empty()) return;
     report_.explained_list = CountRows(in_, labels_, found);
+    FillHeld(in_, labels_, report_.explained_list);
     const std::vector<std::vector<audit::PossibleHolder>> words = audit::FindPossibleHolders(AuditInputOf(in_), targets, kMaxHolders, in_.request.limits, in_.progress);
     for (std::size_t i = 0; i < found.size(); ++i) {
       report_.explained_list[i].kind = "explained";

@@ -19,7 +19,21 @@ const char* Meaning(const std::string& kind, bool freed) {
   return "its count alone keeps it alive: nothing real leads to it";
 }
 
-void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style::kBad) {
+constexpr std::size_t kShownHeldTypes = 8;  // of what hangs on one object, without --all
+
+void WriteHeld(const RefcountFinding& f, bool all, TextWriter& out) {
+  std::uint64_t objects = 0;
+  std::vector<std::string> parts;
+  for (const TypeCount& t : f.held) {
+    objects += t.objects;
+    if (all || parts.size() < kShownHeldTypes) parts.push_back(HeldText(t));
+  }
+  if (parts.size() < f.held.size()) parts.push_back(fmt::format("… {} more (--all)", Counted(f.held.size() - parts.size(), "type")));
+  out.To(8).Line(fmt::format("{} {} on it: {} with {}", Counted(objects, "object"), objects == 1 ? "hangs" : "hang", Bytes(f.bytes_with_held), objects == 1 ? "it" : "them"));
+  out.To(10).Flow(parts, ", ", 10);
+}
+
+void WriteFinding(const RefcountFinding& f, bool all, TextWriter& out, Style style = Style::kBad) {
   out.Line();
   out.To(4).Add(f.kind, style).To(14).Add(f.type.empty() ? "(freed)" : f.type, Style::kName).Add(fmt::format(" at {:#x}", f.object));
   out.Line(f.text.empty() ? "" : "  " + f.text);
@@ -28,6 +42,7 @@ void WriteFinding(const RefcountFinding& f, TextWriter& out, Style style = Style
   out.To(8).Line(found);
   if (const char* meaning = Meaning(f.kind, f.freed); *meaning != '\0') out.To(8).Paragraph(meaning, 8, Style::kFaint);
   if (!f.cause.empty()) out.To(8).Paragraph(f.cause, 8);
+  if (!f.held.empty()) WriteHeld(f, all, out);
   for (const CountHolder& h : f.holders) {
     out.To(8).Add(f.kind == "deficit" ? "used by " : "held by ", Style::kFaint);
     if (h.object != 0) out.Add(h.type, Style::kName).Add(fmt::format(" at {:#x} ", h.object));
@@ -56,6 +71,8 @@ void WriteDeficitType(const DeficitType& t, TextWriter& out) {
 void WriteFindingJson(const RefcountFinding& f, JsonWriter& json) {
   json.Object().String("kind", f.kind).Hex("object", f.object).String("type", f.type).String("text", f.text);
   json.Unsigned("recorded", f.recorded).Unsigned("found", f.known).Unsigned("possible", f.possible).Bool("freed", f.freed).String("through", f.through);
+  json.Unsigned("bytes", f.bytes).Unsigned("bytes_with_held", f.bytes_with_held);
+  WriteTypeCounts(json, "held", f.held);
   for (const auto& [key, list] : {std::pair{"holders", &f.holders}, std::pair{"words", &f.words}}) {
     json.Key(key).Array();
     for (const CountHolder& holder : *list) {
@@ -100,17 +117,17 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   for (const DeficitType& t : r.deficit_types) WriteDeficitType(t, out);
   std::map<std::string_view, std::uint64_t> of_type;
   for (const RefcountFinding& f : r.findings) {
-    if (f.through.empty() || r.all || of_type[f.through]++ < kShownOfType) WriteFinding(f, out);
+    if (f.through.empty() || r.all || of_type[f.through]++ < kShownOfType) WriteFinding(f, r.all, out);
   }
   for (const auto& [type, shown] : of_type) {
     if (shown > kShownOfType) out.Line().Line(fmt::format("… {} more through {} (--all)", Counted(shown - kShownOfType, "deficit"), type));
   }
   if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
   if (r.all) {
-    for (const RefcountFinding& f : r.known) WriteFinding(f, out, Style::kPlain);
+    for (const RefcountFinding& f : r.known) WriteFinding(f, r.all, out, Style::kPlain);
     if (!r.in_flux.empty()) out.Line().Line("in flux", Style::kHeading);
-    for (const RefcountFinding& f : r.in_flux) WriteFinding(f, out, Style::kPlain);
-    for (const RefcountFinding& f : r.explained_list) WriteFinding(f, out, Style::kPlain);
+    for (const RefcountFinding& f : r.in_flux) WriteFinding(f, r.all, out, Style::kPlain);
+    for (const RefcountFinding& f : r.explained_list) WriteFinding(f, r.all, out, Style::kPlain);
     if (r.explained_left_out > 0) out.Line().Line(fmt::format("… {} more explained (--limit 0 for all)", Thousands(r.explained_left_out)));
   }
   WriteWarnings(out, h);

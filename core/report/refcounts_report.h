@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/report/header.h"
+#include "core/report/leaks_report.h"
 
 namespace pygc::report {
 
@@ -26,6 +27,9 @@ struct RefcountFinding {
   std::string cause;                 // of a known leak: file, function, what it does
   bool freed = false;                // its memory was given back; type is empty where nothing is left to tell it
   std::string through = {};          // DeficitType::type, or empty
+  std::uint64_t bytes = 0;           // its own; 0 where that cannot be known
+  std::uint64_t bytes_with_held = 0; // and of what hangs on it
+  std::vector<TypeCount> held = {};  // "lost": objects that hang on it, most bytes first. One that hangs on several stands with one of them
 };
 
 /// A C type through whose tp_traverse several deficits come: one finding about the type, beside those of the objects.

@@ -4,8 +4,8 @@
 usage: refcounts_plants.py [-v] [--interpreter TEXT]... [--plant NAME]...
 
 For each interpreter from 3.6 on (free-threaded ones up to 3.13), four processes of refcounts/plants_program.py: 44 objects held by a dict, a tree with links to parents, the same
-leaked by a node in its middle, a dict after a Py_INCREF() that was forgotten. Each planted object is the finding of its kind, the first one too; `leaks --audit` has the
-objects and bytes that hang on the head of a tree as gc.get_referents() and sys.getsizeof() have them. One of the 44 may be explained by a place in a C function's part
+leaked by a node in its middle, a dict after a Py_INCREF() that was forgotten. Each planted object is the finding of its kind, the first one too; The
+objects and bytes that hang on a lost one are as gc.get_referents() and sys.getsizeof() have them, in `refcounts` and `leaks --audit`. One of the 44 may be explained by a place in a C function's part
 of a stack: what the function has not written there is not known. Up to 3.9 without symbols (Debian) the lists of tuples and key tables that wait are not found, so
 there each is told or explained by words that are named.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
@@ -35,6 +35,10 @@ def result_of(arguments, wrong, codes=(1,)):
     return json.loads(ran.out)["result"]
 
 
+def hanging_on(finding):
+    return {"objects": sum(t["objects"] for t in finding["held"]), "bytes": finding["bytes_with_held"]}
+
+
 def check_findings(pid, truth, kind, stripped, wrong):
     result = result_of(["-p", pid, "refcounts", "--all"], wrong, (0, 1) if stripped else (1,))
     on_stack = 0
@@ -43,13 +47,17 @@ def check_findings(pid, truth, kind, stripped, wrong):
     findings = result["refcount_findings"]
     found = {f["object"]: f for f in findings}
     words = {f["object"]: f["words"] for f in result["explained_by_words"]}
-    for address, name in truth["planted"].items():
+    for address, (name, size) in truth["planted"].items():
         f = found.pop(address, None)
         places = [w["place"] for w in words.get(address, [])]
         if f is None and places and (stripped or (len(truth["planted"]) > 1 and on_stack == 0 and all(place.startswith("stack of thread") for place in places))):
             on_stack += 1
         elif f is None:
             wrong.append("%s %s: not reported, but explained by %s" % (name, address, places or "nothing"))
+        elif f["bytes"] != size:
+            wrong.append("%s %s: %d bytes, sys.getsizeof() says %d" % (name, address, f["bytes"], size))
+        elif not stripped and truth["hanging"] != hanging_on(f) and (truth["hanging"] or f["held"]):
+            wrong.append("%s %s: with it %s, not %s" % (name, address, hanging_on(f), truth["hanging"]))
         elif f["kind"] not in ((kind, "surplus") if stripped else (kind,)) or f["recorded"] - f["found"] != 1:
             wrong.append("%s %s: %s, %d found of %d; not %s by 1" % (name, address, f["kind"], f["found"], f["recorded"], kind))
     for f in found.values():
@@ -66,9 +74,8 @@ def check_hanging(pid, truth, wrong):
     if len(lost) != 1 or list(truth["planted"]) != lost[0]["addresses"]:
         wrong.append("leaks --audit: lost are %s" % [g["addresses"] for g in lost])
         return
-    objects, size = sum(t["objects"] for t in lost[0]["held"]), lost[0]["bytes_with_held"]
-    if objects != truth["hanging"]["objects"] or size != truth["hanging"]["bytes"]:
-        wrong.append("%d objects hang on it, %d bytes with it; not %s: %s" % (objects, size, truth["hanging"], lost[0]["held"]))
+    if hanging_on(lost[0]) != truth["hanging"]:
+        wrong.append("leaks --audit: with it %s, not %s: %s" % (hanging_on(lost[0]), truth["hanging"], lost[0]["held"]))
 
 
 def main():

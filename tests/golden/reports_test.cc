@@ -214,6 +214,9 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
                 {"deficit", 0x7f0018, "", "", 0, 1, 0, {{0x7f0100, "app.Cache", "._last"}}, {}, "", true},
                 {"surplus", 0x7f0020, "function", "handle", 4, 1, 2, {{0x7f0200, "dict", "['handle']"}}, {{0, "", "libapp.so: cache+0x8"}}, ""},
                 {"lost", 0x7f0030, "app.\x1b[2JMessage", "", 1, 0, 0, {}, {}, ""}};
+  r.findings[3].bytes = 48;
+  r.findings[3].bytes_with_held = 5448;
+  r.findings[3].held = {{"dict", 12, 5000, ""}, {"file", 1, 400, "open"}};
   r.all = true;
   r.known = {{"surplus", 0x7f0040, "module", "_warnings", 4, 3, 0, {}, {}, "Python/pylifecycle.c: never released"}};
   r.known_count = 1;

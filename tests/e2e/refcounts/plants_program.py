@@ -5,7 +5,7 @@ held       44 objects in one dict, the count of each one too high
 tree       a tree whose nodes refer to their parent: nobody refers to it, and the count of its root is one too high
 node       the same, and the count of one node in the middle is
 forgotten  a dict that nobody refers to, after a Py_INCREF()
-TRUTH: {"planted": {address: type}, "hanging": {"objects": how many, "bytes": of them and the planted one}} as JSON.
+TRUTH: {"planted": {address: [type, bytes]}, "hanging": {"objects": how many, "bytes": of them and the planted one}} as JSON.
 """
 from __future__ import print_function
 
@@ -69,6 +69,10 @@ def parts(root):
     return found
 
 
+def described(o):
+    return hex(id(o)).rstrip("L"), (type(o).__name__, sys.getsizeof(o))
+
+
 def made():
     return dict(enumerate(o for i in range(4) for o in make(i)))
 
@@ -78,7 +82,7 @@ def held(by):
     for o in objects.values():
         give_up(o)
         change(id(o), by)
-    return dict((hex(id(o)).rstrip("L"), type(o).__name__) for o in objects.values()), None
+    return dict(map(described, objects.values())), None
 
 
 def tree(by, middle=False):
@@ -94,7 +98,7 @@ def tree(by, middle=False):
     change(id(head), by)
     if not by:
         kept.append(head)
-    return {hex(id(head)).rstrip("L"): "Node"}, hanging
+    return dict([described(head)]), hanging
 
 
 def node(by):
@@ -106,7 +110,7 @@ def forgotten(by):
     give_up(d)
     if by:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(d))
-    return {hex(id(d)).rstrip("L"): "dict"}, None
+    return dict([described(d)]), {"objects": 1, "bytes": sys.getsizeof(d) + sys.getsizeof(d["first"])}  # constants are held by the code
 
 
 def plant(what, by):
