@@ -104,8 +104,9 @@ class StaticFinder {
     if (const Result<std::uint64_t> hash = memory_.ReadPointer(name + hash_)) type_cache_.For(a - (tag ^ *hash) % kTypeCacheEntries * cache_stride_);
   }
 
-  // An array whose first elements are freed objects of one type; behind them are pointers to those that were taken again. CPython: free_list in
-  // Objects/listobject.c, dictobject.c [2.7-3.9]. At most as many as it has room for, counted from the first that is free.
+  // An array whose first elements are freed objects of one type; where they are lists or dicts, pointers to those that were taken again are behind them.
+  // CPython: free_list in Objects/listobject.c, dictobject.c [2.7-3.9]. At most as many as it has room for, counted from the first that is free. Other types
+  // wait in chains whose heads lie beside each other (tuples by length), and what follows the last head is another variable.
   void FreeList(Address a, Address end) {
     if (a < free_list_end_) return;
     const Address type = TypeOfFreed(Pointer(a));
@@ -114,7 +115,7 @@ class StaticFinder {
     const Address limit = std::min(end, a + kFreeListEntries * 8);
     while (at + 8 <= limit && TypeOfFreed(Pointer(at)) == type) at += 8;
     if (at - a < kLeastFree * 8) return;
-    while (at + 8 <= limit && Pointer(at) != 0) at += 8;
+    while (KeepsTaken(type) && at + 8 <= limit && Pointer(at) != 0) at += 8;
     found_.free_lists.push_back({a, at});
     free_list_end_ = at;
   }
@@ -124,6 +125,11 @@ class StaticFinder {
     if (p == nullptr || LoadUnchecked<std::uint64_t>(p + o_.ob_refcnt) != 0) return 0;
     const Address type = LoadUnchecked<std::uint64_t>(p + o_.ob_type);
     return type % 8 == 0 && process_.FindModule(type) == &process_.modules[runtime_.module_index] ? type : 0;
+  }
+
+  [[nodiscard]] bool KeepsTaken(Address type) const {
+    const auto arrays = static_cast<std::uint64_t>(layout_.Value(cpython::Constant::TPFLAGS_LIST_SUBCLASS) | layout_.Value(cpython::Constant::TPFLAGS_DICT_SUBCLASS));
+    return layout_.Has(Field::PyTypeObject_tp_flags) && (memory_.ReadPointer(type + layout_.Offset(Field::PyTypeObject_tp_flags)).value_or(0) & arrays) != 0;
   }
 
   /// The text of a str (2.7, and of bytes: of a bytes object) of characters of one byte: `length` and a NUL can be read. nullptr where it is none.

@@ -400,6 +400,28 @@ TEST_CASE("without symbols, a name beside its own text is held by the interprete
   });
 }
 
+TEST_CASE("without symbols, a free list ends where its objects end; taken ones stand behind those of lists alone") {
+  constexpr Address kFreeTuples = 0x680000, kFreeLists = 0x680100;  // data of the interpreter
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.free_threaded || python.layout().flavor.trace_refs || !python.layout().Has(Field::wrapperbase_name_strobj)) return;
+    const Address variable = python.Dict({});
+    SetRefcount(python, variable, 1);
+    const auto freed = [&](Address object) {
+      SetRefcount(python, object, 0);
+      return object;
+    };
+    python.fake().WriteWords(kFreeTuples, {freed(python.Tuple({})), freed(python.Tuple({})), variable});
+    python.fake().WriteWords(kFreeLists, {freed(python.List({})), freed(python.List({})), variable});
+    cpython::Runtime runtime = python.runtime();
+    const target::Process process = python.Build();
+    runtime.module_index = static_cast<std::uint32_t>(process.FindModule(kFreeTuples) - process.modules.data());
+    const UnnamedStatics found = FindUnnamedStatics(process, runtime);
+    REQUIRE(found.free_lists.size() == 2);
+    CHECK(found.free_lists[0] == AddressRange{kFreeTuples, kFreeTuples + 16});
+    CHECK(found.free_lists[1] == AddressRange{kFreeLists, kFreeLists + 24});
+  });
+}
+
 TEST_CASE("a heap that is damaged, or of no known allocator, is one root") {
   OnEveryLayout([](PythonHeap& python) {
     Malloc heap(python);
