@@ -183,7 +183,7 @@ constexpr CommandRow kRows[] = {
      "what grew since another core or saved export, by type and by holder",
      kLimit | kFilter | kOld,
      "Compares with OLD, another core or a database of export --format sqlite: by type, and, where both are of one process, object by object (address, type, size, "
-     "references and content) and by holder: whose part of the heap grew, with a path to it. Says so where OLD is of another process or program; then only types are "
+     "references, and against a core content: numbers, texts, buffers) and by holder: whose part of the heap grew, with a path to it. Says so where OLD is of another process or program; then only types are "
      "compared, by name.",
      {"diff core.4700", "diff heap.db --type 'app.*' --limit 0"},
      {"what grew since the older core?", "against a saved export, types of package app"}},
@@ -191,7 +191,7 @@ constexpr CommandRow kRows[] = {
      "assertions for scripts: what must be gone, how many objects and bytes at most",
      kLimit | kFailOn | kExpect | kBaseline,
      "Checks what a process must look like, several assertions at once. Exit 1 where one is violated, with the shortest path that keeps what should be gone; 3 "
-     "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB. Objects that wait for the "
+     "where what could not be read leaves it open; 2 where no class has the name. TYPE is a name, the last part of one, or a GLOB of either; of a GLOB that no class is like it warns. Objects that wait for the "
      "collector are not gone. With --baseline an assertion that FILE has as violated, as it was typed, does not fail again, nor --max-unreachable for leaks that FILE has.",
      {"expect --gone app.Session --max-unreachable 0", "expect --max-count app.Node=100 --max-retained app.Cache=64M --format json"},
      {"no session is left, and no garbage waits", "limits on a type's objects and on what they alone keep alive, for a script"}},

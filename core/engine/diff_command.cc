@@ -1,6 +1,5 @@
 // diff: two snapshots side by side: by type always; object by object, and by holder, where both are of one process.
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <set>
 #include <vector>
@@ -20,7 +19,6 @@ using heap::NodeId;
 
 constexpr std::uint64_t kProgressStep = 1u << 16;
 constexpr std::uint64_t kSmallestGrowth = 1000;    // a holder that grew by less than 1 / this of the largest growth is not shown
-constexpr std::size_t kLargestContent = 1u << 16;  // bytes of a leaf that are compared
 
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 // The script or module that the interpreter was told to run.
@@ -57,6 +55,10 @@ class Comparison {
     report::Header header = in_.header;
     if (!old_.complete) header.missing.push_back({"OLD", "not everything of it could be read", "pygc status on it says what is missing"});
     header.complete = header.missing.empty();
+    report_.content_compared = report_.by_address && old_.process != nullptr;
+    if (report_.by_address && !report_.content_compared) {
+      header.warnings.emplace_back("OLD is an export, which has references and sizes, no bytes: an object whose number, text or buffer alone changed in place counts as unchanged; a core as OLD tells");
+    }
     outcome.document = Render(in_.request, header, report_, in_.colour);
     return outcome;
   }
@@ -168,7 +170,7 @@ class Comparison {
       }
       ++(IsUnchanged(n, same_[n]) ? report_.unchanged : report_.changed);
     }
-    if (!report_.by_address) report_.not_read = report_.not_read_old = 0;
+    if (!report_.by_address) report_.not_read = report_.not_read_old = report_.not_compared = 0;
     for (const report::DiffTypeRow& row : rows_) {
       report_.objects_old += row.objects_old;
       report_.objects_new += row.objects_new;
@@ -187,8 +189,8 @@ class Comparison {
     report_.types.resize(static_cast<std::size_t>(std::min<std::uint64_t>(report_.types.size(), Limit())));
   }
 
-  // The same size, referents at the same addresses, and, of what refers to nothing, the same bytes behind its header where OLD still has them.
-  [[nodiscard]] bool IsUnchanged(NodeId n, NodeId m) const {
+  // The same size, referents at the same addresses, and the same content where OLD still has it.
+  [[nodiscard]] bool IsUnchanged(NodeId n, NodeId m) {
     if (new_heap_.KnownSize(n) != old_heap_.KnownSize(m)) return false;
     const bool whole = !new_heap_.owns_beside.empty() && !old_heap_.owns_beside.empty();  // an export of an earlier pygc has what traversals visit alone
     const auto now = whole ? new_heap_.graph.Successors(n) : new_heap_.Visited(n), then = whole ? old_heap_.graph.Successors(m) : old_heap_.Visited(m);
@@ -196,16 +198,12 @@ class Comparison {
     for (std::size_t i = 0; i < now.size(); ++i) {
       if (same_[now[i]] != then[i]) return false;
     }
-    return !now.empty() || old_.process == nullptr || HasSameBytes(n);
-  }
-  [[nodiscard]] bool HasSameBytes(NodeId n) const {
-    const std::uint32_t header = in_.reader.runtime().layout.Size(cpython::Struct::PyObject);
-    const std::uint64_t size = new_heap_.KnownSize(n);
-    if (size <= header || new_heap_.IsTracked(n)) return true;
-    const std::size_t length = std::min<std::size_t>(size - header, kLargestContent);
-    const Address at = new_heap_.AddressOf(n) + header;
-    const std::byte *const now = in_.reader.process().memory.At(at, length), *const then = old_.process->memory.At(at, length);
-    return now == nullptr || then == nullptr || std::memcmp(now, then, length) == 0;
+    if (old_.process == nullptr) return true;
+    const Address type = new_heap_.types[new_heap_.type[n]].address;
+    const objects::TypeFacts* const facts = type == 0 ? nullptr : in_.reader.Type(type);
+    const std::optional<bool> same = facts == nullptr ? std::nullopt : in_.reader.HasSameContent(new_heap_.AddressOf(n), *facts, old_.process->memory);
+    report_.not_compared += !same;
+    return same.value_or(true);
   }
 
   // Objects whose subtree grew, as long as no object of both below them has most of that growth.

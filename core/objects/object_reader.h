@@ -94,6 +94,10 @@ class ObjectReader {
   [[nodiscard]] bool IsGc(Address object, const TypeFacts& type) const;
   /// What sys.getsizeof says (with the GC head), or nullopt where the type's own __sizeof__ is not known here.
   [[nodiscard]] std::optional<std::uint64_t> SizeOf(Address object, const TypeFacts& type) const;
+  /// Whether the object holds the same beside its references as in `other`, an earlier image of the same process (or of one that it was forked from): its own
+  /// fields that are no addresses, its text, number or buffer, of each piece the first 64 KiB. Of a container and of what the interpreter runs (code, frames,
+  /// types) nothing: true. Not compared: the count, links of the collector, hashes that were not asked for yet, where a buffer lies. nullopt where the memory is not in both.
+  [[nodiscard]] std::optional<bool> HasSameContent(Address object, const TypeFacts& type, const target::MemoryImage& other) const;
   /// 2.7: does this object have a finalizer that keeps its cycle from being freed. CPython: has_finalizer(), Modules/gcmodule.c [2.7].
   [[nodiscard]] bool HasLegacyFinalizer(Address object, const TypeFacts& type) const;
 

@@ -76,6 +76,8 @@ void WriteText(const Header& h, const DiffReport& r, TextWriter& out) {
     if (r.not_read > 0) text += fmt::format(", {} not read: gone or still there", Thousands(r.not_read));
     if (r.not_read_old > 0) text += fmt::format(", {} not read in OLD: new or there before", Thousands(r.not_read_old));
     out.To(2).Line(text);
+    if (!r.content_compared) out.To(2).Line("unchanged: in size and references; the content of objects was not compared", Style::kFaint);
+    if (r.not_compared > 0) out.To(2).Line(fmt::format("of the unchanged, {} in size and references alone: their content is not in both", Counted(r.not_compared, "object")), Style::kFaint);
   }
   if (r.types.empty()) {
     out.Line().Line("no type has more or fewer objects or bytes");
@@ -97,7 +99,9 @@ void WriteJson(const Header&, const DiffReport& r, JsonWriter& json) {
     json.Key(key);
     r.by_address ? json.Unsigned(value) : json.Null();
   }
-  json.Unsigned("not_read", r.not_read).Unsigned("not_read_old", r.not_read_old);
+  json.Key("content_compared");
+  r.by_address ? json.Bool(r.content_compared) : json.Null();
+  json.Unsigned("not_compared", r.not_compared).Unsigned("not_read", r.not_read).Unsigned("not_read_old", r.not_read_old);
   json.Unsigned("type_count", r.type_count).Key("types").Array();
   for (const DiffTypeRow& t : r.types) {
     json.Object().String("type", t.type).Unsigned("objects_old", t.objects_old).Unsigned("objects_new", t.objects_new).Unsigned("bytes_old", t.bytes_old).Unsigned("bytes_new", t.bytes_new);

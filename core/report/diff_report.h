@@ -40,6 +40,8 @@ struct DiffReport {
   bool holders_known = true;
   std::uint64_t objects_old = 0, objects_new = 0, bytes_old = 0, bytes_new = 0, unreachable_old = 0, unreachable_new = 0;
   std::uint64_t unchanged = 0, changed = 0, added = 0, removed = 0;  // only where by_address
+  bool content_compared = false;                 // by_address: not references and sizes alone, but numbers, texts and buffers too
+  std::uint64_t not_compared = 0;                // of the unchanged: their own memory is missing in one of them, so references and size alone were compared
   std::uint64_t not_read = 0, not_read_old = 0;  // objects of one that may be in the other too, in what could not be read there
   std::uint64_t type_count = 0, holder_count = 0;                     // with those that are not shown
   std::vector<DiffTypeRow> types;      // largest growth first
