@@ -124,7 +124,7 @@ struct Outcome {
 /// Writes the export to its file, or to `sink`. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> RunExport(const CommandInput& input, const std::function<bool(std::string_view)>& sink);
 
-/// Shell-style match of a type name: * and ? and [abc]; a pattern without any of these also matches the last part of a dotted name.
+/// Shell-style match of a type name: * and ? and [abc]; one without a dot also matches the last part of a dotted name.
 [[nodiscard]] bool MatchesGlob(std::string_view pattern, std::string_view name);
 /// True when --type and --ignore let a group through that is headed by `head` and holds objects of `types`.
 [[nodiscard]] bool PassesFilters(const Request& request, const std::string& head, const std::vector<std::string>& types);

@@ -1,4 +1,6 @@
 // Assertions for scripts: each is measured on the snapshot, and answered only where what could not be read cannot change the answer.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/engine/baseline.h"
@@ -45,7 +47,7 @@ class ExpectCommand {
       outcome_.wrong_usage = outcome_.wrong_usage || answer == Answer::kUnknownType;
       outcome_.partial = outcome_.partial || answer == Answer::kUnknown;
     }
-    outcome_.document = Render(in_.request, in_.header, report_, in_.colour);
+    outcome_.document = Render(in_.request, header_, report_, in_.colour);
     return std::move(outcome_);
   }
 
@@ -76,13 +78,18 @@ class ExpectCommand {
     return Answer::kUnknown;
   }
 
-  // The objects of the type; a name that no class bears is a typo as long as nothing else is known, a GLOB is not.
+  // The objects of the type. A name that no class bears is a typo as long as nothing else is known; a GLOB may as well be of classes that are gone with all of
+  // their objects, so it is answered, with a warning.
   bool FindObjects(const Expectation& e, report::ExpectRow& row, std::vector<NodeId>& objects) {
     objects = ObjectsOfType(in_, labels_, e.type);
     for (const NodeId n : objects) ++(!InUse(n) ? row.unreachable : in_.verdict.IsKnownInUse(n) ? row.in_use : row.not_known);
-    if (!objects.empty() || !in_.header.complete || e.type.find_first_of("*?[") != std::string::npos || IsKnownType(in_, labels_, e.type)) return true;
+    if (!objects.empty() || !in_.header.complete || IsKnownType(in_, labels_, e.type)) return true;
     row.nearest_types = NearestTypes(heap_, e.type, kMaxNearest);
-    return false;
+    if (e.type.find_first_of("*?[") == std::string::npos) return false;
+    std::string nearest;
+    for (const std::string& name : row.nearest_types) nearest += (nearest.empty() ? "; types with objects: " : ", ") + name;
+    header_.warnings.push_back(fmt::format("{}: no class has a name like '{}': a typo, or they are gone with all of their objects{}", row.assertion, e.type, nearest));
+    return true;
   }
 
   Answer JudgeCount(const Expectation& e, report::ExpectRow& row) {
@@ -204,6 +211,7 @@ class ExpectCommand {
 
   const CommandInput& in_;
   const heap::HeapSnapshot& heap_;
+  report::Header header_ = in_.header;  // with warnings of its own
   Labels labels_;
   report::ExpectReport report_;
   Outcome outcome_;

@@ -53,9 +53,8 @@ bool Match(std::string_view p, std::string_view s) {
 
 bool MatchesGlob(std::string_view pattern, std::string_view name) {
   if (Match(pattern, name)) return true;
-  if (pattern.find_first_of("*?[.") != std::string_view::npos) return false;
-  const std::size_t dot = name.rfind('.');
-  return dot != std::string_view::npos && name.substr(dot + 1) == pattern;
+  const std::size_t dot = pattern.find('.') == std::string_view::npos ? name.rfind('.') : std::string_view::npos;
+  return dot != std::string_view::npos && Match(pattern, name.substr(dot + 1));
 }
 
 bool PassesFilters(const Request& request, const std::string& head, const std::vector<std::string>& types) {

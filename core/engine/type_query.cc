@@ -9,8 +9,14 @@
 namespace pygc::engine {
 namespace {
 
+// `name` may be a GLOB: then the letters that it asks for.
 std::string LowerLastPart(const std::string& name) {
   std::string last = name.substr(name.rfind('.') + 1);
+  for (std::size_t open = last.find('['); open != std::string::npos; open = last.find('[', open)) {
+    const std::size_t close = last.find(']', open);
+    last.erase(open, close == std::string::npos ? close : close - open + 1);
+  }
+  std::erase_if(last, [](char c) { return c == '*' || c == '?'; });
   for (char& c : last) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   return last;
 }
@@ -59,6 +65,7 @@ std::vector<std::string> NearestTypes(const heap::HeapSnapshot& heap, const std:
   std::set<std::string> holding, spelt;
   for (const heap::TypeRecord& type : heap.types) {
     const std::string last = LowerLastPart(type.name);
+    if (MatchesGlob(query, type.name)) continue;  // a type that its objects have all left
     const bool holds = wanted.size() >= 2 && last.find(wanted) != std::string::npos, is_held = last.size() >= 4 && wanted.find(last) != std::string::npos;
     if (holds || is_held) holding.insert(type.name);
     if (wanted.size() >= 3 && EditDistance(wanted, last) <= std::max<std::size_t>(1, wanted.size() / 4)) spelt.insert(type.name);

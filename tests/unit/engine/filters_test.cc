@@ -4,11 +4,15 @@
 
 using namespace pygc::engine;
 
-TEST_CASE("globs match whole names; a bare name also the last part") {
+TEST_CASE("globs match whole names; one without a dot also the last part") {
   CHECK(MatchesGlob("app.Node", "app.Node"));
   CHECK(MatchesGlob("Node", "app.tree.Node"));
   CHECK_FALSE(MatchesGlob("Node", "app.NodeList"));
   CHECK_FALSE(MatchesGlob("app", "app.Node"));
+  CHECK(MatchesGlob("Sess*", "__main__.Session"));
+  CHECK(MatchesGlob("N[o]d?", "app.tree.Node"));
+  CHECK_FALSE(MatchesGlob("tree*", "app.tree.Node"));
+  CHECK_FALSE(MatchesGlob("tree.N*", "app.tree.Node"));
   CHECK(MatchesGlob("app.*", "app.tree.Node"));
   CHECK(MatchesGlob("*Node", "app.tree.Node"));
   CHECK(MatchesGlob("*.t?ee.*", "app.tree.Node"));
