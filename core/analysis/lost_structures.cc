@@ -80,8 +80,10 @@ class Finder {
     Take({head}, s.held);
   }
 
+  // What may be visited, for all that is known, is not hidden for certain.
   [[nodiscard]] bool IsHidden(std::uint32_t from, std::size_t edge) const {
-    return part_.items[from].object == graph::kNoNode || part_.link[graph_.FirstEdge(from) + edge] != LinkKind::kVisited;
+    const LinkKind link = part_.link[graph_.FirstEdge(from) + edge];
+    return part_.items[from].object == graph::kNoNode || link == LinkKind::kOwned || (link != LinkKind::kVisited && !part_.items[from].traversal_guessed);
   }
   void AddHidden(NodeId c) {
     // A reference inside of the component that no traversal shows; without one the collector would see it all, and what keeps it is not known.

@@ -256,11 +256,11 @@ class VerdictBuilder {
     const ApproximateTargets targets = WeighApproximate();
     replay_.Reach(KnownRoots(held.roots, targets.let_go), reached);  // first, so that one walk serves both
     NodeSet known = reached;
-    std::optional<std::uint64_t> upper;
+    std::optional<NodeSet> upper;
     if (!targets.let_go.empty() && targets.only_fewer_roots) {
       for (const NodeId n : targets.let_go) held.roots.Erase(n);
       replay_.Reach(held.roots, reached);
-      upper = reached.Complement().Count();
+      upper = reached.Complement();
       for (const NodeId n : targets.let_go) held.roots.Insert(n);
     }
     replay_.Reach(held.roots, reached);
@@ -269,8 +269,17 @@ class VerdictBuilder {
     verdict_.held_by_unknown = std::move(reached);
     verdict_.held_by_unknown.Subtract(known);
     if (!targets.let_go.empty() && !targets.only_fewer_roots) upper = UpperBoundByItself();
-    verdict_.unreachable_upper = upper.value_or(verdict_.unreachable);
+    verdict_.unreachable_upper = verdict_.unreachable;
+    if (upper) NoteUpperBound(*std::move(upper));
     WeighDeficits(std::move(held.roots));
+  }
+  // What may be unreachable, for all that is known: what of it is not certainly so has no state that is known.
+  void NoteUpperBound(NodeSet upper) {
+    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, upper.Count());
+    upper.Subtract(verdict_.unreachable_set);
+    if (upper.Empty()) return;
+    if (verdict_.not_known.node_count() == 0) verdict_.not_known = NodeSet(heap_.size());
+    verdict_.not_known.Unite(upper);
   }
   // A count that is lower than the references to its object is wrong, by a bug or by damage, and was what told whether the object is held. From 3.8 on the
   // collector keeps such an object, so what hangs on it alone is the difference to the upper bound; before, it may take it for unreachable.
@@ -333,9 +342,9 @@ class VerdictBuilder {
       }
     }
   }
-  [[nodiscard]] std::uint64_t UpperBoundByItself() {
+  [[nodiscard]] NodeSet UpperBoundByItself() {
     CountApproximate(1);
-    const std::uint64_t upper = replay_.Unreachable(candidates_).Count();
+    NodeSet upper = replay_.Unreachable(candidates_);
     CountApproximate(-1);
     return upper;
   }
@@ -363,7 +372,7 @@ class VerdictBuilder {
   void CountWhatIsBeingFreed() {
     if (heap_.condemned.empty() && heap_.held_by_dying.empty()) return;
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, 1);
-    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, replay_.UnreachableWithout(candidates_, heap_.condemned).Count());
+    NoteUpperBound(replay_.UnreachableWithout(candidates_, heap_.condemned));
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, -1);
   }
 
@@ -474,10 +483,12 @@ void FindNotKnown(const HeapSnapshot& heap, std::span<const NodeId> known_roots,
     if ((heap.flags[n] & heap::kApproximate) != 0) continue;
     for (const NodeId target : heap.graph.Successors(n)) reach(target);
   }
-  verdict.not_known = in_use.Complement();
+  NodeSet not_known = in_use.Complement();
   for (NodeId n = 0; n < heap.size(); ++n) {
-    if (verdict.state[n] != State::kReachable) verdict.not_known.Erase(n);
+    if (verdict.state[n] != State::kReachable) not_known.Erase(n);
   }
+  if (verdict.not_known.node_count() != 0) not_known.Unite(verdict.not_known);
+  verdict.not_known = std::move(not_known);
 }
 
 NodeSet LeftWhenCyclesAreCleared(const HeapSnapshot& heap, const NodeSet& kept) {

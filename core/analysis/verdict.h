@@ -37,8 +37,9 @@ struct Verdict {
   // uncollectable, which is what the collector sets aside; `collectable` counts it. Without nodes where there is none.
   graph::NodeSet freed_with_cycles;
   graph::NodeSet held_by_unknown;       // reachable, by what the counts say, but from no known root: where a reference was lost, these may be garbage
-  // Where objects or roots are missing (FindNotKnown()): what nothing that is known to be in use leads to. What the counts say holds it may be garbage itself.
-  // The state of these is kReachable for whoever asks whether something is unreachable; for others it is not known. Without nodes where all is there.
+  // What is unreachable only if guessed references are none, or by the upper bound of a collection that frees; and where objects or roots are missing
+  // (FindNotKnown()) what nothing that is known to be in use leads to: what the counts say holds it may be garbage itself.
+  // The state of these is kReachable for whoever asks whether something is unreachable; for others it is not known. Without nodes where all is known.
   graph::NodeSet not_known;
   std::uint64_t unreachable = 0;        // size of unreachable_set: collectable + those kept by a legacy finalizer now
   std::uint64_t collectable = 0;        // of unreachable_set: what the collector would free
@@ -61,7 +62,7 @@ struct Verdict {
   }
 };
 
-/// Sets `verdict.not_known` for a heap of which something is missing: all that is reachable by its count alone, or that is not tracked, unless exact references
+/// Adds to `verdict.not_known` for a heap of which something is missing: all that is reachable by its count alone, or that is not tracked, unless exact references
 /// lead there from `known_roots` or from immortal objects.
 void FindNotKnown(const heap::HeapSnapshot& heap, std::span<const graph::NodeId> known_roots, Verdict& verdict);
 

@@ -181,7 +181,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
 
   heap::LostPart part;
   part.items.reserve(objects.size() + blocks.size());
-  for (const NodeId n : objects) part.items.push_back({n, {}, true});
+  for (const NodeId n : objects) part.items.push_back({n, {}, true, (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0});
   for (const BlockId b : blocks) {
     heap::LostPart::Item item{kNoNode, in_.blocks.Range(b), false};
     const auto at = std::lower_bound(object_blocks.begin(), object_blocks.end(), std::pair<BlockId, Address>(b, 0));

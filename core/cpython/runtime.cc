@@ -212,6 +212,10 @@ Result<Runtime> LocateRuntime(const target::Process& process, const Limits& limi
                               std::span<const std::string> chosen_files) {
   std::vector<InterpreterSite> sites = FindInterpreterSites(process);
   if (sites.empty()) {
+    if (process.may_be_wrong && !process.missing.empty()) {
+      return Fail(ErrorCode::kNotAnalysable, "{}; no interpreter state in what came out ({}): copy the file again, or take a new core", process.missing.front().reason,
+                  DescribeProgram(process));
+    }
     if (process.core_bytes_present < process.core_bytes_expected && process.core_bytes_expected >> 48 == 0) {  // the interpreter may be in the part that is gone: no word on what the program is
       return Fail(ErrorCode::kNotAnalysable,
                   "the core is truncated: {} of {} bytes are there, and no interpreter state among them ({}); write it again whole (ulimit -c unlimited; "

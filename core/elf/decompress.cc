@@ -18,7 +18,7 @@ using Sink = std::function<bool(std::span<const std::byte>)>;
 
 // A change shows where the unpacker cannot go on, or in the checksum behind all: that is no sooner than it is.
 std::string ChangedText(std::uint64_t at, std::uint64_t of, std::string_view why, std::uint64_t out) {
-  return fmt::format("it was changed after it was packed, at or before byte {} of {} ({}); the {} bytes that come out before that are used", at, of, why, out);
+  return fmt::format("it was changed after it was packed, at or before byte {} of {} ({}); {} bytes come out before that", at, of, why, out);
 }
 
 constexpr std::size_t kPieceBytes = 1u << 18;

@@ -127,7 +127,7 @@ Outcome RunFinalizers(const CommandInput& in) {
     const bool run = (heap.flags[n] & heap::kFinalized) != 0;
     g.run += run;
     g.pending += !run;
-    g.resurrected += run && state == analysis::State::kReachable;
+    g.resurrected += run && in.verdict.IsKnownInUse(n);
     const bool stuck = in.verdict.IsStuck(n);
     g.unreachable += !run && state != analysis::State::kReachable && !stuck;
     g.uncollectable += !run && stuck;

@@ -72,7 +72,8 @@ std::optional<report::ResourceRow> ResourceAt(const CommandInput& in, const obje
   for (const target::Thread* t : reader.WaitersOf(*found)) row.waiters.push_back(static_cast<std::uint64_t>(t->tid));
   std::sort(row.waiters.begin(), row.waiters.end());
   const heap::NodeId node = in.heap.index.Find(address);
-  if (node != heap::kNoNode) row.state = IsLost(in, node) && in.verdict.not_known.node_count() == 0 ? "unreachable" : in.verdict.StateText(node);
+  if (node != heap::kNoNode) row.state = in.verdict.StateText(node);
+  if (row.state == "reachable" && IsLost(in, node)) row.state = "unreachable";
   return row;
 }
 

@@ -53,6 +53,11 @@ TEST_CASE("a cycle that is all visited is the collector's matter; one with an ow
   const auto itself = FindLostStructures(Part(1, 0, {{0, 0, LinkKind::kWord}}), {});
   REQUIRE(itself.size() == 1);
   CHECK(itself[0].cycle == std::vector<std::uint32_t>{0});
+  auto guessed = Part(2, 0, {{0, 1, LinkKind::kVisited}, {1, 0, LinkKind::kWord}});
+  guessed.lost.items[1].traversal_guessed = true;  // a tp_traverse that could not be run may visit that word
+  CHECK(FindLostStructures(guessed, {}).empty());
+  guessed.lost.link[1] = LinkKind::kOwned;
+  CHECK(FindLostStructures(guessed, {}).size() == 1);
 }
 
 TEST_CASE("a count that is too high makes a head; a hidden cycle that hangs on it is no finding of its own") {

@@ -212,6 +212,7 @@ TEST_CASE("an approximate reference that decides the verdict makes it a lower bo
   CHECK(text.Names(v.unreachable_set) == "c");
   CHECK(v.unreachable_upper == 3);
   CHECK(v.certainty == Certainty::kLowerBound);
+  CHECK(text.NamesWhere([&](auto n) { return *v.StateText(n) == '\0'; }) == "a b");
 }
 
 TEST_CASE("an approximate reference that decides nothing leaves the verdict exact") {
@@ -222,6 +223,7 @@ TEST_CASE("an approximate reference that decides nothing leaves the verdict exac
   const Verdict v = Replay(text);
   CHECK(text.Names(v.unreachable_set) == "c");
   CHECK(v.certainty == Certainty::kExact);
+  CHECK(text.NamesWhere([&](auto n) { return *v.StateText(n) == '\0'; }) == "none");
 }
 
 TEST_CASE("an approximate reference is followed, so that nothing is called unreachable that it may reach") {

@@ -173,6 +173,12 @@ TEST_CASE("a process without CPython says what it is") {
   REQUIRE_FALSE(runtime);
   CHECK(runtime.error().message.find("looks like CPython 3.8 by the name of") != std::string::npos);
   CHECK(runtime.error().message.find("--module NAME=FILE") != std::string::npos);
+
+  stripped.base.may_be_wrong = true;  // a packed core with a changed byte: that is why nothing was found
+  stripped.base.missing = {{"any part of the memory", "the compressed file: it was changed after it was packed", ""}};
+  runtime = LocateRuntime(stripped.Build(), Limits{});
+  REQUIRE_FALSE(runtime);
+  CHECK(runtime.error().message.find("the compressed file: it was changed after it was packed; no interpreter state in what came out (") == 0);
 }
 
 TEST_CASE("an interpreter that is mapped but not used is told apart") {
