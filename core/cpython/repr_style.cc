@@ -10,13 +10,16 @@ ReprStyle ReprStyleOf(PythonVersion v) noexcept {
   style.timedelta_keywords = since(7);
   style.frame_place = since(7);
   style.wraps_staticmethod = since(10);
-  style.iterator_names = since(7);
+  style.own_names = since(7);
+  style.weakref_special = since(11);
+  style.weakref_qualified = since(13);
+  style.partial_module = since(13);
   style.names_none_type = !since(14);
   style.alias_lists = since(12);
   style.names_flags = since(11);
   style.odict_pairs = !since(12);
   style.bytearray_escapes = !since(15);
-  style.shared_getset = since(15);
+  style.shared_descriptors = since(15);
   return style;
 }
 

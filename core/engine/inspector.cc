@@ -69,6 +69,13 @@ report::ObjectCard Inspector::CardOf(Address address) const {
     card.where = DescribeAddress(in_, address);
     return card;
   }
+  if (in_.heap.index.Find(address) == heap::kNoNode) {
+    if (const std::string freed = DescribeFreed(in_, address); !freed.empty()) {
+      card.is_object = false;
+      card.where = fmt::format("{}: what is left of a freed {}", freed, labels_.TypeName(address));
+      return card;
+    }
+  }
   const objects::TypeFacts* const facts = FactsOf(address);
   card.type = labels_.TypeName(address);
   card.name = NameOf(address, card.type);
@@ -161,11 +168,31 @@ void Inspector::AddTraceback(report::ObjectCard& card) const {
   }
 }
 
+// The raw file below what open() returns: a text over a buffer over a _io.FileIO [3.x]. Any other object: itself.
+Address Inspector::DescriptorOwner(Address object) const {
+  constexpr int kLayers = 2;
+  const auto is_layer = [](const objects::TypeFacts* t) {
+    return t != nullptr && (t->name == "_io.TextIOWrapper" || t->name == "_io.BufferedReader" || t->name == "_io.BufferedWriter" || t->name == "_io.BufferedRandom");
+  };
+  Address at = object;
+  for (int i = 0; i < kLayers && is_layer(FactsOf(at)); ++i) {
+    objects::ReferentBuffer below;
+    in_.reader.Referents(at, *FactsOf(at), below);
+    const auto next = std::find_if(below.begin(), below.end(), [&](Address r) {
+      const objects::TypeFacts* const facts = FactsOf(r);
+      return is_layer(facts) || (facts != nullptr && facts->name == "_io.FileIO");
+    });
+    if (next == below.end()) break;
+    at = *next;
+  }
+  return at;
+}
+
 void Inspector::AddDetails(report::ObjectCard& card) const {
   AddCodeDetails(card);
   AddGeneratorDetails(card);
   AddTraceback(card);
-  if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, card.address)) {
+  if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, DescriptorOwner(card.address))) {
     const bool is_lock = owned->kind == "lock" || owned->kind == "rlock";
     card.details.emplace_back(is_lock ? "lock" : owned->kind, is_lock ? report::ResourceText(*owned) : owned->fd < 0 ? "closed" : "open");
     if (!is_lock && owned->fd >= 0) card.details.emplace_back("fd", std::to_string(owned->fd));

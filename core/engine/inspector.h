@@ -33,6 +33,7 @@ class Inspector {
 
  private:
   void AddCollectorFacts(report::ObjectCard& card) const;
+  [[nodiscard]] Address DescriptorOwner(Address object) const;
   void AddDetails(report::ObjectCard& card) const;
   void AddCodeDetails(report::ObjectCard& card) const;
   void AddGeneratorDetails(report::ObjectCard& card) const;

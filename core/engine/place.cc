@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/analysis/referrers.h"
 #include "core/audit/block_heap.h"
 #include "core/audit/malloc_heap.h"
@@ -23,7 +25,9 @@ std::string InsideObject(const CommandInput& in, Address address) {
   const objects::TypeFacts* const type = in.reader.Type(in.heap.types[in.heap.type[n]].address);
   if (type == nullptr) return {};
   // sys.getsizeof counts what lies elsewhere too (items of a list), so only what the type itself describes is inside for sure.
+  // Of a type made in C its own size, which leaves out what only classes have.
   std::uint64_t bytes = type->basicsize > 0 ? static_cast<std::uint64_t>(type->basicsize) : 0;
+  if (type->size_rule == objects::SizeRule::kType) bytes = std::min(bytes, std::uint64_t{in.heap.size_bytes[n]});
   if ((type->itemsize > 0 && type->size_rule != objects::SizeRule::kType) || type->size_rule == objects::SizeRule::kStr) bytes = in.heap.size_bytes[n];
   if (offset >= bytes) return {};
   return fmt::format("inside {} {} at {:#x}, at +{}", std::string("aeiouAEIOU").find(type->name.empty() ? 'x' : type->name[0]) == std::string::npos ? "a" : "an", type->name,
@@ -54,19 +58,20 @@ std::string PlaceInModule(const target::Module& module, Address address) {
   return fmt::format("{}+{:#x}", name, link_time);
 }
 
+std::string BlockText(const char* allocator, const AddressRange& block, bool in_use, Address address) {
+  return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
+}
+
 // The block of an allocator that the address lies in; empty where there is none that is known.
 std::string BlockAround(const CommandInput& in, Address address) {
-  const auto text = [&](const char* allocator, const AddressRange& block, bool in_use) {
-    return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
-  };
   const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
-  if (const auto block = blocks.BlockAt(address)) return text(blocks.allocator(), block->range, block->in_use);
+  if (const auto block = blocks.BlockAt(address)) return BlockText(blocks.allocator(), block->range, block->in_use, address);
   for (const AddressRange& arena : blocks.arenas()) {
     if (arena.Contains(address)) return fmt::format("an arena of {}, in no block that was ever handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
   }
   std::string out;
   audit::MallocHeap(in.reader.process()).ForEachChunk([&](AddressRange chunk, bool in_use) {
-    if (chunk.Contains(address)) out = text("malloc", chunk, in_use);
+    if (chunk.Contains(address)) out = BlockText("malloc", chunk, in_use, address);
   });
   return out;
 }
@@ -80,6 +85,12 @@ std::string DescribeAddress(const CommandInput& in, Address address) {
   if (!place.starts_with(kUnknownMemory)) return place;
   std::string block = BlockAround(in, address);
   return block.empty() ? place : block;
+}
+
+std::string DescribeFreed(const CommandInput& in, Address address) {
+  const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
+  const auto block = blocks.BlockAt(address);
+  return block && !block->in_use ? BlockText(blocks.allocator(), block->range, false, address) : std::string();
 }
 
 std::string DescribePlace(const CommandInput& in, Address address) {

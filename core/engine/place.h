@@ -11,4 +11,7 @@ namespace pygc::engine {
 /// not for many addresses.
 [[nodiscard]] std::string DescribeAddress(const CommandInput& input, Address address);
 
+/// "a free block of 48 bytes of pymalloc, at +0" where the allocator says that what lies at the address was given back; empty otherwise. As costly.
+[[nodiscard]] std::string DescribeFreed(const CommandInput& input, Address address);
+
 }  // namespace pygc::engine

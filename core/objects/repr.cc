@@ -400,7 +400,7 @@ void ReprWriter::OrderedDict(Address object, const TypeFacts& type) {
 // CPython: defdict_repr(), Modules/_collectionsmodule.c.
 void ReprWriter::DefaultDict(Address object, const TypeFacts& type) {
   const Address factory = Pointer(object, Field::defdictobject_default_factory);
-  Put(fmt::format("{}(", LastPart(type.name)));
+  Put(fmt::format("{}(", t_.style.own_names ? LastPart(type.name) : "defaultdict"));
   factory == 0 ? Put("None") : Object(factory);
   Put(", ");
   if (Enter(object, "{...}")) {
@@ -425,7 +425,7 @@ void ReprWriter::Deque(Address object, const TypeFacts& type) {
   if (!Enter(object, "[...]")) return;
   std::uint64_t count = 0;
   const std::vector<Address> items = DequeItems(object, &count);
-  Put(fmt::format("{}([", LastPart(type.name)));
+  Put(fmt::format("{}([", t_.style.own_names ? LastPart(type.name) : "deque"));
   Items(items, count);
   const std::byte* const maxlen = Bytes(object + t_.layout.Offset(Field::dequeobject_maxlen), 8);
   const std::int64_t most = maxlen == nullptr ? -1 : LoadUnchecked<std::int64_t>(maxlen);
@@ -439,7 +439,7 @@ void ReprWriter::DictView(Address object, const TypeFacts& type) {
   std::uint64_t count = 0;
   const std::vector<std::pair<Address, Address>> entries = DictItems(Pointer(object, Field::PyDictViewObject_dv_dict), &count);
   Put(type.name + "([");
-  const bool keys = type.name == "dict_keys", values = type.name == "dict_values";
+  const bool keys = type.name.ends_with("dict_keys"), values = type.name.ends_with("dict_values");  // odict_keys(...) of an OrderedDict
   for (std::size_t i = 0; i < entries.size() && !full_; ++i) {
     if (i > 0) Put(", ");
     if (!keys && !values) Put("(");

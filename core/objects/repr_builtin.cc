@@ -79,7 +79,7 @@ void ReprWriter::Count(Address object, const TypeFacts& type) {
   const std::byte* const at = Bytes(object + t_.layout.Offset(Field::countobject_long_cnt) - kWord, kWord);
   if (at == nullptr) return Unreadable();
   const std::int64_t count = LoadUnchecked<std::int64_t>(at);
-  const std::string name(t_.style.iterator_names ? LastPart(type.name) : "count");
+  const std::string name(t_.style.own_names ? LastPart(type.name) : "count");
   if (count != kSlow) return Put(fmt::format("{}({})", name, count));
   const Address next = Pointer(object, Field::countobject_long_cnt), step = Pointer(object, Field::countobject_long_step);
   const TypeFacts* const step_type = FactsOf(step);
@@ -101,7 +101,7 @@ void ReprWriter::Repeat(Address object, const TypeFacts& type) {
   const std::byte* const count_at = element == 0 ? nullptr : Bytes(object + t_.layout.Offset(Field::repeatobject_element) + kWord, kWord);
   if (count_at == nullptr || type.basicsize < t_.layout.Offset(Field::repeatobject_element) + 2 * kWord) return UnknownRepr(object, type);
   if (!Enter(object, "…")) return;
-  Put(fmt::format("{}(", t_.style.iterator_names ? LastPart(type.name) : "repeat"));
+  Put(fmt::format("{}(", t_.style.own_names ? LastPart(type.name) : "repeat"));
   Object(element);
   const std::int64_t count = LoadUnchecked<std::int64_t>(count_at);
   Put(count == -1 ? ")" : fmt::format(", {})", count));

@@ -72,12 +72,15 @@ void ReprWriter::OldMethod(Address object) {
   Leave();
 }
 
+std::string ReprWriter::NameInC(const TypeFacts& type) const {
+  return t_.values.memory().ReadCString(Pointer(type.address, Field::PyTypeObject_tp_name), 256).value_or(type.name);
+}
+
 // CPython: wrapper_repr(), Objects/descrobject.c: <method-wrapper '__str__' of list object at 0x...>.
 void ReprWriter::MethodWrapper(Address object, const TypeFacts&) {
   const Address descriptor = Pointer(object, Field::wrapperobject_descr), self = Pointer(object, Field::wrapperobject_self);
   const TypeFacts* const type = FactsOf(self);
-  const std::string type_name = type == nullptr ? "?" : t_.values.memory().ReadCString(Pointer(type->address, Field::PyTypeObject_tp_name), 256).value_or(type->name);
-  Put(fmt::format("<method-wrapper '{}' of {} object", Text(Pointer(descriptor, Field::PyDescrObject_d_name)), type_name));
+  Put(fmt::format("<method-wrapper '{}' of {} object", Text(Pointer(descriptor, Field::PyDescrObject_d_name)), type == nullptr ? "?" : NameInC(*type)));
   At(self);
 }
 
@@ -90,7 +93,7 @@ void ReprWriter::Descriptor(Address object, const TypeFacts& type) {
   const Address owner = Pointer(object, Field::PyDescrObject_d_type);
   const std::string name = Text(Pointer(object, Field::PyDescrObject_d_name));
   const TypeFacts* const owner_type = t_.reader.Type(owner);
-  if (t_.style.shared_getset && type.name == "getset_descriptor" && owner_type != nullptr && owner_type->name == "object") {
+  if (t_.style.shared_descriptors && owner_type != nullptr && owner_type->name == "object") {
     return Put(fmt::format("<{} '{}'>", kind, name));
   }
   const Address owner_name = Pointer(owner, Field::PyTypeObject_tp_name);
@@ -196,18 +199,24 @@ void ReprWriter::Exception(Address object, const TypeFacts& type) {
   Leave();
 }
 
+Address ReprWriter::InstanceOrClass(Address instance, const TypeFacts& type, std::string_view name) const {
+  const Address own = Attribute(instance, type, name);
+  return own != 0 ? own : ClassAttribute(type, name);
+}
+
 // CPython: weakref_repr(), Objects/weakrefobject.c.
 void ReprWriter::WeakReference(Address object, const TypeFacts&) {
   const Address referent = Pointer(object, Field::PyWeakReference_wr_object);
   const TypeFacts* const type = FactsOf(referent);
   if (type == nullptr || type->name == "NoneType") return Put(fmt::format("<weakref at {:#x}; dead>", object));
-  const std::string short_name = t_.values.memory().ReadCString(Pointer(type->address, Field::PyTypeObject_tp_name), 256).value_or(type->name);
-  Put(fmt::format("<weakref at {:#x}; to '{}' at {:#x}", object, short_name, referent));
+  const std::string_view qualified = type->name.starts_with("__main__.") ? std::string_view(type->name).substr(std::string_view("__main__.").size()) : type->name;
+  Put(fmt::format("<weakref at {:#x}; to '{}' at {:#x}", object, t_.style.weakref_qualified ? std::string(qualified) : NameInC(*type), referent));
   const TypeFacts& of = *type;
   const std::string name = of.name == "function" ? Text(Pointer(referent, Field::PyFunctionObject_func_name))
                            : of.is_type_object   ? std::string(LastPart(t_.reader.Type(referent) != nullptr ? t_.reader.Type(referent)->qualname : ""))
+                           : t_.style.weakref_special ? Text(ClassAttribute(of, "__name__"))
                            : of.name == "module" ? Text(t_.values.DictGet(Pointer(referent, Field::PyModuleObject_md_dict), "__name__"))
-                                                 : Text(Attribute(referent, of, "__name__"));
+                                                 : Text(InstanceOrClass(referent, of, "__name__"));
   Put(name.empty() ? ">" : fmt::format(" ({})>", name));
 }
 
@@ -215,7 +224,7 @@ void ReprWriter::WeakReference(Address object, const TypeFacts&) {
 void ReprWriter::Partial(Address object, const TypeFacts& type) {
   if (t_.old()) return Default(object, type);
   if (!Enter(object, "...")) return;
-  Put(type.name + "(");
+  Put((t_.style.partial_module ? type.name : NameInC(type)) + "(");
   Object(Pointer(object, Field::partialobject_fn));
   const Address args = Pointer(object, Field::partialobject_args);
   const std::uint64_t count = VarSize(args);

@@ -197,7 +197,7 @@ void ReprWriter::ByteArray(Address object, const TypeFacts& type) {
                                                                          : Pointer(object, Field::PyByteArrayObject_ob_bytes);
   const std::byte* const data = shown == 0 ? Bytes(object, 1) : Bytes(start, shown);
   if (data == nullptr) return Unreadable();
-  Put(fmt::format("{}(", LastPart(type.name)));
+  Put(fmt::format("{}(", t_.style.own_names ? LastPart(type.name) : "bytearray"));
   QuotedBytes(data, shown, length, "b", t_.style.bytearray_escapes);
   Put(")");
 }
@@ -241,7 +241,7 @@ unsigned Micro(const std::byte* d) { return (ByteOf(d, 0) * 256u + ByteOf(d, 1))
 void ReprWriter::Date(Address object, const TypeFacts& type) {
   const std::byte* const d = Bytes(object + t_.offsets.object_size + kDateAt, 4);
   if (d == nullptr) return Unreadable();
-  Put(fmt::format("{}({}, {}, {})", type.name, Year(d), ByteOf(d, 2), ByteOf(d, 3)));
+  Put(fmt::format("{}({}, {}, {})", NameInC(type), Year(d), ByteOf(d, 2), ByteOf(d, 3)));
 }
 
 // ", minute[, second[, microsecond]][, fold=1][, tzinfo=...])"; `d`: minute, second, three bytes of microsecond.
@@ -264,7 +264,7 @@ void ReprWriter::DateTime(Address object, const TypeFacts& type) {
   if (head == nullptr) return Unreadable();
   const std::byte* const d = head + kDateAt;
   const bool aware = ByteOf(head, kHashBytes) != 0;
-  Put(fmt::format("{}({}, {}, {}, {}", type.name, Year(d), ByteOf(d, 2), ByteOf(d, 3), ByteOf(d, 4)));
+  Put(fmt::format("{}({}, {}, {}, {}", NameInC(type), Year(d), ByteOf(d, 2), ByteOf(d, 3), ByteOf(d, 4)));
   TimeFields(d + 5, !t_.old() && ByteOf(d, 10) != 0, aware ? t_.values.Pointer((at + kDateAt + 11 + 7) & ~Address{7}) : 0);
 }
 
@@ -274,7 +274,7 @@ void ReprWriter::Time(Address object, const TypeFacts& type) {
   if (head == nullptr) return Unreadable();
   const std::byte* const d = head + kDateAt;
   const bool aware = ByteOf(head, kHashBytes) != 0;
-  Put(fmt::format("{}({}", type.name, ByteOf(d, 0)));
+  Put(fmt::format("{}({}", NameInC(type), ByteOf(d, 0)));
   TimeFields(d + 1, !t_.old() && ByteOf(d, 6) != 0, aware ? t_.values.Pointer((at + kDateAt + 7 + 7) & ~Address{7}) : 0);
 }
 
@@ -283,7 +283,7 @@ void ReprWriter::TimeDelta(Address object, const TypeFacts& type) {
   if (p == nullptr) return Unreadable();
   const auto days = LoadUnchecked<std::int32_t>(p), seconds = LoadUnchecked<std::int32_t>(p + 4), micros = LoadUnchecked<std::int32_t>(p + 8);
   if (!t_.style.timedelta_keywords) {
-    Put(fmt::format("{}({}", type.name, days));
+    Put(fmt::format("{}({}", NameInC(type), days));
     if (seconds != 0 || micros != 0) Put(fmt::format(", {}", seconds));
     if (micros != 0) Put(fmt::format(", {}", micros));
     return Put(")");
@@ -295,7 +295,7 @@ void ReprWriter::TimeDelta(Address object, const TypeFacts& type) {
   add("days", days);
   add("seconds", seconds);
   add("microseconds", micros);
-  Put(fmt::format("{}({})", type.name, fields.empty() ? "0" : fields));
+  Put(fmt::format("{}({})", NameInC(type), fields.empty() ? "0" : fields));
 }
 
 // CPython: timezone_repr(), Modules/_datetimemodule.c: offset and name after the head; utc is written as such.

@@ -131,6 +131,8 @@ class ReprWriter {
   void WeakReference(Address object, const TypeFacts& type);
   void Partial(Address object, const TypeFacts& type);
   void EnumType(Address object, const TypeFacts& type);
+  /// tp_name: "datetime.datetime" of a type made in C, "DT" of a class.
+  [[nodiscard]] std::string NameInC(const TypeFacts& type) const;
   [[nodiscard]] Address Attribute(Address instance, const TypeFacts& type, std::string_view name) const;
 
   // repr_library.cc: what the standard library wrote in Python or makes for each class, and some of its types in C
@@ -138,6 +140,7 @@ class ReprWriter {
   [[nodiscard]] bool IsDataclassRepr(Address function) const;
   [[nodiscard]] Writer LibraryWriter(const TypeFacts& definer) const;
   [[nodiscard]] Address ClassAttribute(const TypeFacts& type, std::string_view name, const TypeFacts** owner = nullptr) const;
+  [[nodiscard]] Address InstanceOrClass(Address instance, const TypeFacts& type, std::string_view name) const;
   [[nodiscard]] Address PlainAttribute(Address instance, const TypeFacts& type, std::string_view name) const;
   [[nodiscard]] Address PlainFraction(Address object, const TypeFacts& type, std::string_view name) const;
   void Enum(Address object, const TypeFacts& type);

@@ -6,6 +6,7 @@ usage: explain.py [--quick] [--interpreter TEXT]... [--count N] [-v] [--keep]
 For each interpreter the fixtures values.py, holders.py and owned.py run; pygc reads the live process. --count: values of each kind (default 20, about 400 values in all).
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
 """
+import ast
 import argparse
 import json
 import os
@@ -171,7 +172,19 @@ def check_nonobjects(live):
     node = live.truth["referrers"][0][0]
     cards = live.report("show", hex(node + 3), "0x10", hex(2 ** 64 - 1))["objects"]
     wrong = ["no object at %s, yet pygc says %s" % (c["address"], c["type"]) for c in cards if c["is_object"]]
+    freed = int(live.ask("freed()"))
+    card = live.report("show", hex(freed))["objects"][0]
+    wrong += differ("a freed object", (card["is_object"], "free block" in str(card.get("where"))), (False, True))
     return wrong or ([] if cards[0]["where"].startswith("inside a __main__.Node at %#x" % node) else ["+3: %s" % cards[0]["where"]])
+
+
+def check_files(live):
+    """What open() returns says its descriptor, whatever layers lie above it."""
+    wrong = []
+    for address, fd in ast.literal_eval(live.ask("files()")):
+        details = live.report("show", hex(address))["objects"][0]["details"]
+        wrong += differ("file at %#x" % address, (details.get("file"), details.get("fd")), ("closed", None) if fd is None else ("open", str(fd)))
+    return wrong
 
 
 # ---- why it is alive (holders.py)
@@ -283,7 +296,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_files, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 
