@@ -43,6 +43,9 @@ class MallocHeap {
   /// Calls f(AddressRange memory, bool in_use) for each chunk: the memory that its owner may write.
   template <typename F>
   void ForEachChunk(F&& f) const;
+  /// The same of those that lie in areas() alone: not of mapped().
+  template <typename F>
+  void ForEachAreaChunk(F&& f) const;
   /// The memory of the chunk that holds `a`, used or free; nullopt where `a` lies in no area. O(chunks of the area).
   [[nodiscard]] std::optional<AddressRange> ChunkAt(Address a) const;
 
@@ -69,7 +72,7 @@ class MallocHeap {
 };
 
 template <typename F>
-void MallocHeap::ForEachChunk(F&& f) const {
+void MallocHeap::ForEachAreaChunk(F&& f) const {
   for (const MallocArea& area : areas_) {
     for (Address chunk = area.range.begin; chunk < area.range.end;) {
       const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
@@ -85,6 +88,11 @@ void MallocHeap::ForEachChunk(F&& f) const {
       chunk = next;
     }
   }
+}
+
+template <typename F>
+void MallocHeap::ForEachChunk(F&& f) const {
+  ForEachAreaChunk(f);
   for (const AddressRange& chunk : mapped_) f(AddressRange{chunk.begin + kHead, chunk.end}, true);
 }
 

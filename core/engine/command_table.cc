@@ -150,7 +150,7 @@ constexpr CommandRow kRows[] = {
      "who retains how much: the dominator tree, largest first",
      kLimit,
      "Lists the objects that alone keep the most bytes alive: what would be freed if the object were gone. Below each of them the largest parts of what it "
-     "keeps. An object that is reached in two ways belongs to where the ways part.",
+     "keeps (a tenth of it at least, three of each, four deep), and how much more there is; with --limit 0 all, up to the 100,000 that retain most. An object that is reached in two ways belongs to where the ways part.",
      {"dominators", "dominators --limit 0 --format json"},
      {"the ten largest", "every object that only a root holds, for a script"}},
     {"stacks",

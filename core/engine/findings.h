@@ -20,6 +20,7 @@ struct LeaksFound {
 [[nodiscard]] report::StacksReport FindStacks(const CommandInput& input);
 /// Of a snapshot with leaves. Errors: kCancelled, kLimit, kNotAnalysable.
 [[nodiscard]] Result<report::HeapReport> FindHeap(const CommandInput& input);
+/// The top ones alone.
 [[nodiscard]] Result<report::DominatorsReport> FindDominators(const CommandInput& input);
 
 /// A shortest path from a root to an object; nullopt where none leads to it.

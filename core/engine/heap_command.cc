@@ -20,6 +20,7 @@ namespace {
 using heap::NodeId;
 
 constexpr std::uint32_t kMaxTreeDepth = 4;
+constexpr std::size_t kMostBelow = 100000;    // rows below others, of a tree that is shown whole; largest first, so what is left out is the smallest
 constexpr NodeId kAhead = 16;                 // nodes
 constexpr std::size_t kMostNamed = 1000;      // dominators whose place is looked for
 constexpr std::size_t kMostUnknown = 4;       // types whose sizes are not known
@@ -217,7 +218,8 @@ class DominatorTop {
  public:
   DominatorTop(const CommandInput& in, const Retention& retention) : in_(in), heap_(in.heap), retention_(retention), tree_(retention.tree), inspector_(in), labels_(in.reader, in.request.redact) {}
 
-  report::DominatorsReport Run() {
+  /// `below`: with what lies below the top ones, else these alone.
+  report::DominatorsReport Run(bool below) {
     report::DominatorsReport r;
     std::vector<NodeId> tops;  // by position, like all in this class
     r.objects = tree_.size();
@@ -226,6 +228,7 @@ class DominatorTop {
     tree_.ForEachTop([&](NodeId p) { tops.push_back(p); });
     r.top_count = tops.size();
     KeepLargest(tops, RowLimit(in_.request));
+    if (in_.request.limit == 0 && below) ChooseLargest(tops);
     struct Item {
       NodeId node;
       std::uint32_t depth;
@@ -235,10 +238,10 @@ class DominatorTop {
     while (!work.empty()) {
       const Item item = work.back();
       work.pop_back();
-      r.rows.push_back(RowOf(item.node, item.depth));
-      if (item.depth + 1 == kMaxTreeDepth) continue;
-      const std::vector<NodeId> below = LargestChildren(item.node);
-      for (std::size_t i = below.size(); i-- > 0;) work.push_back({below[i], item.depth + 1});
+      report::Dominator& row = r.rows.emplace_back(RowOf(item.node, item.depth));
+      if (!below) continue;
+      const std::vector<NodeId> children = ChildrenShown(item.node, item.depth, row);
+      for (std::size_t i = children.size(); i-- > 0;) work.push_back({children[i], item.depth + 1});
     }
     return r;
   }
@@ -248,12 +251,34 @@ class DominatorTop {
     std::sort(positions.begin(), positions.end(), [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[b], tree_.preorder[a]) < std::pair(retention_.bytes[a], tree_.preorder[b]); });
     if (positions.size() > most) positions.resize(static_cast<std::size_t>(most));
   }
-  [[nodiscard]] std::vector<NodeId> LargestChildren(NodeId parent) const {
-    std::vector<NodeId> children;
-    tree_.ForEachChild(parent, [&](NodeId p) {
-      if (retention_.bytes[p] >= retention_.bytes[parent] / kSmallestShare) children.push_back(p);
-    });
-    KeepLargest(children, kMaxChildren);
+  // --limit 0: everything, up to kMostBelow below the top ones, which are all there. Those that retain most: what is above one retains more, so it is a tree.
+  void ChooseLargest(const std::vector<NodeId>& tops) {
+    chosen_.resize(tree_.size(), true);
+    const std::size_t below = tree_.size() - tops.size();
+    if (below <= kMostBelow) return;
+    for (const NodeId p : tops) chosen_[p] = false;
+    std::vector<NodeId> rest;
+    rest.reserve(below);
+    for (NodeId p = 0; p < tree_.size(); ++p) {
+      if (chosen_[p]) rest.push_back(p);
+    }
+    // At the same bytes what stands first in preorder: never something without what is above it.
+    const auto larger = [&](NodeId a, NodeId b) { return std::pair(retention_.bytes[b], a) < std::pair(retention_.bytes[a], b); };
+    std::nth_element(rest.begin(), rest.begin() + kMostBelow, rest.end(), larger);
+    for (std::size_t i = kMostBelow; i < rest.size(); ++i) chosen_[rest[i]] = false;
+  }
+  // The rows below one; what is none of them is counted in `row`.
+  [[nodiscard]] std::vector<NodeId> ChildrenShown(NodeId parent, std::uint32_t depth, report::Dominator& row) const {
+    std::vector<NodeId> all, children;
+    tree_.ForEachChild(parent, [&](NodeId p) { all.push_back(p); });
+    const bool whole = !chosen_.empty();
+    for (const NodeId p : all) {
+      if (whole ? chosen_[p] : depth + 1 < kMaxTreeDepth && retention_.bytes[p] >= retention_.bytes[parent] / kSmallestShare) children.push_back(p);
+    }
+    KeepLargest(children, whole ? children.size() : kMaxChildren);
+    row.hidden = all.size() - children.size();
+    for (const NodeId p : all) row.hidden_bytes += retention_.bytes[p];
+    for (const NodeId p : children) row.hidden_bytes -= retention_.bytes[p];
     return children;
   }
 
@@ -276,6 +301,7 @@ class DominatorTop {
   const graph::DominatorTree& tree_;
   Inspector inspector_;
   Labels labels_;
+  std::vector<bool> chosen_;  // by position, which are rows; empty: the largest parts of each
 };
 
 }  // namespace
@@ -289,7 +315,7 @@ Result<report::HeapReport> FindHeap(const CommandInput& in) {
 Result<report::DominatorsReport> FindDominators(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in, false);
   if (!retention) return tl::unexpected(retention.error());
-  return DominatorTop(in, **retention).Run();
+  return DominatorTop(in, **retention).Run(false);
 }
 
 Outcome RunHeap(const CommandInput& in) {
@@ -334,7 +360,7 @@ Outcome RunHeap(const CommandInput& in) {
 Outcome RunDominators(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in, false);
   report::DominatorsReport r;
-  if (retention) r = DominatorTop(in, **retention).Run();
+  if (retention) r = DominatorTop(in, **retention).Run(true);
   // A dict or list has no name; the place where it hangs tells which one it is.
   std::size_t named = 0;
   for (report::Dominator& d : r.rows) {

@@ -248,15 +248,22 @@ class MemoryMeter {
     Extent areas, used, free;
     std::uint64_t used_chunks = 0, free_chunks = 0;
     for (const audit::MallocArea& area : chunks.areas()) areas += Claim(area.range);
-    chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+    Extent mapped;
+    for (const AddressRange& chunk : chunks.mapped()) mapped += Claim(chunk);
+    Part("malloc: large chunks, each a mapping of its own (mmap)", mapped, chunks.mapped().size());
+    chunks.ForEachAreaChunk([&](AddressRange memory, bool in_use) {
       (in_use ? used : free) += {memory.size(), zeroes_.In(memory)};
       ++(in_use ? used_chunks : free_chunks);
     });
     if (areas.bytes == 0) {
-      use_.notes.push_back("no heap of glibc's malloc was found: its memory counts as anonymous memory");
+      use_.notes.push_back(mapped.bytes == 0 ? "no heap of glibc's malloc was found: its memory counts as anonymous memory"
+                                             : "no heap of glibc's malloc was found, large chunks alone: the rest of its memory counts as anonymous memory");
       return;
     }
-    if (used.bytes + free.bytes > areas.bytes) return Part("malloc: heaps", areas);
+    if (used.bytes + free.bytes > areas.bytes) {
+      use_.notes.push_back("part of the heaps of glibc's malloc is not at hand, or CPython's allocator has it: their chunks cannot be told apart");
+      return Part("malloc: heaps", areas, chunks.areas().size());
+    }
     Parts({"malloc: chunks in use", "malloc: free chunks", "malloc: heads of chunks", used_chunks, free_chunks, std::nullopt}, areas, used, free);
   }
 

@@ -271,11 +271,15 @@ void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   Table table;
   table.right = {true, true, true, true, false};
   table.rows.push_back({"retained", "share", "objects", "own", "object"});
+  std::uint64_t tops = 0;
   for (const Dominator& d : r.rows) {
+    tops += d.depth == 0;
     const std::string what = fmt::format("{}{}{}{} at {:#x}{}{}", std::string(d.depth * 2, ' '), d.type, d.name.empty() ? "" : " ", d.name, d.address, d.path.empty() ? "" : ": ", d.path);
-    table.rows.push_back({Bytes(d.retained), Share(d.retained, r.bytes), Thousands(d.objects), Bytes(d.size), what});
+    const std::string hidden = d.hidden == 0 ? "" : fmt::format("  … {} more below, {}", Thousands(d.hidden), Bytes(d.hidden_bytes));
+    table.rows.push_back({Bytes(d.retained), Share(d.retained, r.bytes), Thousands(d.objects), Bytes(d.size), what + hidden});
   }
   table.Write(out, 2);
+  if (r.top_count > tops) out.To(2).Line(fmt::format("… {} more that only a root holds (--limit 0 for all)", Thousands(r.top_count - tops)), Style::kFaint);
   WriteWarnings(out, h);
 }
 
@@ -286,7 +290,7 @@ void WriteJson(const Header& h, const DominatorsReport& r, JsonWriter& json) {
     d.name.empty() ? json.Null() : json.String(d.name);
     json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).Key("path");
     d.path.empty() ? json.Null() : json.String(d.path);
-    json.EndObject();
+    json.Unsigned("hidden", d.hidden).Unsigned("hidden_bytes", d.hidden_bytes).EndObject();
   }
   json.EndArray();
   WriteCertainties(h, r.guessed, json);

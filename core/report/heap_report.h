@@ -117,6 +117,7 @@ struct Dominator {
   std::string type, name;
   std::uint64_t size = 0, retained = 0, objects = 0;  // bytes of its own, bytes and objects that it alone keeps alive, itself included
   std::string path;                                   // where it hangs, "sys.modules['app'].CACHE"; empty where that was not asked for
+  std::uint64_t hidden = 0, hidden_bytes = 0;         // objects directly below it in the tree that are no rows, and what they retain
 };
 
 struct DominatorsReport {

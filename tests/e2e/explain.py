@@ -268,7 +268,24 @@ def check_census(live):
     wrong += ["no type of the program was counted"] if len(counted) < 3 else []
     wrong += ["%s retains less than it has" % r["type"] for r in rows.values() if not r["unreachable"] and r["retained"] < r["bytes"] / max(r["objects"], 1)]
     tree = live.report("dominators", "--limit", "0")
-    return wrong + differ("sum of what the top dominators retain", sum(d["retained"] for d in tree["dominators"] if d["depth"] == 0), tree["bytes"])
+    wrong += differ("sum of what the top dominators retain", sum(d["retained"] for d in tree["dominators"] if d["depth"] == 0), tree["bytes"])
+    return wrong + check_tree(tree["dominators"], True) + check_tree(live.report("dominators", "--limit", "5")["dominators"], False)
+
+
+def check_tree(rows, whole):
+    """What an object retains is its own size, what its rows below retain and what is said to be left out; `whole`: nothing is, of a heap that is small enough."""
+    wrong, below, above = [], {}, []
+    for i, d in enumerate(rows):
+        above[d["depth"]:] = [i]
+        if d["depth"] > 0:
+            parent = below.setdefault(above[d["depth"] - 1], [0, 0])
+            parent[0], parent[1] = parent[0] + d["retained"], parent[1] + d["objects"]
+    for i, d in enumerate(rows):
+        retained, objects = below.get(i, (0, 0))
+        if d["size"] + retained + d["hidden_bytes"] != d["retained"] or (d["hidden"] == 0) != (1 + objects == d["objects"]):
+            wrong.append("%s at %s retains %d, its parts and what is left out %d" % (d["type"], d["address"], d["retained"], d["size"] + retained + d["hidden_bytes"]))
+    hidden = sum(d["hidden"] for d in rows)
+    return wrong[:3] + ([] if not whole or len(rows) - sum(d["depth"] == 0 for d in rows) >= 100000 or hidden == 0 else ["%d objects hidden" % hidden])
 
 
 def check_dominated(live):
