@@ -37,7 +37,7 @@ void WritePaths(TextWriter& out, const PathReport& r) {
     const std::optional<std::string> expression = ExpressionOf(path);
     out.Line();
     out.To(2).Add(expression ? *expression : PathTextOf(path), Style::kHeading);
-    out.Line(path.root.kind == "frame" && expression ? "   in " + path.root.place : "");
+    out.Line((path.root.kind == "frame" || IsOfSubinterpreter(path.root)) && expression ? "   in " + path.root.place : "");
     out.To(4).Add("stuck in ", Style::kFaint).Line(StuckAt(path).text);
     WriteSteps(out, path);
   }
@@ -59,7 +59,7 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     if (!branch.path.steps.empty()) out.Add("  " + ObjectText(branch.path.steps.back()), Style::kFaint);
     if (branch.alike > 0) out.Add(fmt::format("  and {} more like it", Thousands(branch.alike)), Style::kFaint);
     const bool says_where = text.find(branch.path.root.place) != std::string::npos;
-    out.Line(branch.depth == 0 && branch.path.root.kind == "frame" && !says_where ? "  in " + branch.path.root.place : "");
+    out.Line(branch.depth == 0 && (branch.path.root.kind == "frame" || IsOfSubinterpreter(branch.path.root)) && !says_where ? "  in " + branch.path.root.place : "");
     if (branch.depth == 0 || branch.to_leaf) out.To(4 + branch.depth * 2).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
     std::vector<std::string> examples;
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));

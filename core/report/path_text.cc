@@ -214,9 +214,12 @@ std::string PathTextOf(const RootPath& path) {
 
 std::string PlacedPathOf(const RootPath& path) {
   const std::string text = PathTextOf(path);
-  if (path.root.kind != "frame" || path.root.expression.empty() || path.root.place.empty()) return text;
-  return fmt::format("{} in {}", text, path.root.place.substr(0, path.root.place.find(" at ")));
+  if (path.root.expression.empty() || path.root.place.empty()) return text;
+  if (path.root.kind == "frame") return fmt::format("{} in {}", text, path.root.place.substr(0, path.root.place.find(" at ")));
+  return IsOfSubinterpreter(path.root) ? fmt::format("{} in {}", text, path.root.place) : text;
 }
+
+bool IsOfSubinterpreter(const PathRoot& root) { return root.place.starts_with("interpreter "); }
 
 StuckPlace StuckAt(const RootPath& path) {
   for (std::size_t i = path.steps.size(); i-- > 1;) {

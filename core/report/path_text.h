@@ -36,7 +36,9 @@ struct RootPath {
 [[nodiscard]] std::optional<std::string> ExpressionOf(const RootPath& path);
 /// The same, readable also where no expression is: "sys.modules['app'].seen{element}".
 [[nodiscard]] std::string PathTextOf(const RootPath& path);
-/// The same with what makes a variable's name mean something outside of its function: "self._ssock in BaseEventLoop.run_forever()".
+/// Whether its place is an interpreter other than the main one: its sys.modules is another one.
+[[nodiscard]] bool IsOfSubinterpreter(const PathRoot& root);
+/// The same with what makes a name mean something elsewhere: "self._ssock in BaseEventLoop.run_forever()", "sys.modules['app'].x in interpreter 1".
 [[nodiscard]] std::string PlacedPathOf(const RootPath& path);
 [[nodiscard]] StuckPlace StuckAt(const RootPath& path);
 

@@ -4,6 +4,8 @@
 
 #include <sstream>
 
+#include "core/report/path_text.h"
+
 using namespace pygc::report;
 
 namespace {
@@ -142,4 +144,20 @@ TEST_CASE("each shape gets its name and advice with the names of the case") {
 TEST_CASE("no cycle, no advice") {
   CHECK(FixFor({}).empty());
   CHECK(CycleParts({}).empty());
+}
+
+TEST_CASE("a path names the interpreter whose sys.modules it starts from, unless it is the main one") {
+  RootPath path;
+  path.root = {"module", "module sys", "", "sys.modules['sys']"};
+  path.steps.resize(3);
+  path.steps[0].type = "module";
+  path.steps[0].label = ".__dict__";
+  path.steps[0].kind = EdgeKind::kField;
+  path.steps[1].type = "dict";
+  path.steps[1].label = "['subkeep']";
+  path.steps[1].key = "subkeep";
+  path.steps[1].kind = EdgeKind::kKey;
+  CHECK(PlacedPathOf(path) == "sys.modules['sys'].subkeep");
+  path.root.place = "interpreter 1";
+  CHECK(PlacedPathOf(path) == "sys.modules['sys'].subkeep in interpreter 1");
 }
