@@ -117,13 +117,14 @@ void MallocHeap::FindMainArena() {
   if (!main && doubts_.empty()) doubts_.emplace_back("no heap of glibc's malloc was found: native memory counts as held as a whole");
 }
 
-// glibc: sysmalloc_mmap(): the head says how many pages, and IS_MMAPPED; the word before it is the offset to the beginning of the mapping. Mappings that touch
+// glibc: sysmalloc_mmap(): the head says how many pages, of newer releases without itself (seen in the glibc of Debian sid: 0x61ff2 for 0x62000 bytes), and IS_MMAPPED; the
+// word before it is the offset to the beginning of the mapping. Mappings that touch
 // appear as one, so chunks are followed from its beginning as long as one begins where the last one ended.
 void MallocHeap::FindMapped() {
   for (const target::Segment& s : process_->memory.segments()) {
     if (!s.writable || !s.readable || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
     for (Address chunk = s.range.begin; chunk + kPage <= s.range.end;) {
-      const std::uint64_t head = Word(chunk + 8), bytes = head & ~kFlags;
+      const std::uint64_t head = Word(chunk + 8), said = head & ~kFlags, bytes = said % kPage == kPage - kHead ? said + kHead : said;
       if (Word(chunk) != 0 || (head & kFlags) != kMmapped || bytes == 0 || bytes % kPage != 0 || bytes > s.range.end - chunk) break;
       mapped_.push_back({chunk, chunk + bytes});
       chunk += bytes;
