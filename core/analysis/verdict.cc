@@ -412,6 +412,9 @@ class VerdictBuilder {
       const NodeSet stuck = ReachedInside(heap_, finalizers, left);  // the rest of `left` is found by the next collection
       verdict_.kept_by_finalizer = stuck.Count();
       kept.Subtract(stuck);
+      for (NodeId n = 0; n < heap_.size(); ++n) {
+        if (verdict_.in_garbage[n]) kept.Erase(n);  // gc.garbage holds it
+      }
       if (!kept.Empty()) verdict_.freed_with_cycles = std::move(kept);
     }
     verdict_.collectable = verdict_.unreachable - verdict_.kept_by_finalizer;

@@ -17,6 +17,7 @@ using graph::NodeId;
 struct NaiveCollector {
   const heap::HeapSnapshot& heap;
   std::set<NodeId> unreachable, finalizers;
+  std::set<NodeId> stuck;  // of `finalizers`, what is left and kept when all other garbage has been cleared
 
   NaiveCollector(const heap::HeapSnapshot& h, bool count_approximate, bool with_permanent, const std::set<NodeId>& emptied = {}) : heap(h) {
     std::set<NodeId> young;
@@ -60,6 +61,39 @@ struct NaiveCollector {
       for (const NodeId n : std::set<NodeId>(finalizers)) {
         for (const NodeId to : h.graph.Successors(n)) {
           if (unreachable.count(to)) again = finalizers.insert(to).second || again;
+        }
+      }
+    }
+    KeepWhatStays();
+  }
+
+  // One object after the other dies that no other of them refers to; the legacy finalizers among the rest stay, with what they reach.
+  void KeepWhatStays() {
+    std::set<NodeId> left = finalizers;
+    const auto refers = [&](NodeId from, NodeId to) {
+      for (const NodeId n : heap.graph.Successors(from)) {
+        if (n == to) return true;
+      }
+      return false;
+    };
+    for (bool again = true; again;) {
+      again = false;
+      for (const NodeId n : std::set<NodeId>(left)) {
+        bool held = false;
+        for (const NodeId other : left) held = held || refers(other, n);
+        if (held) continue;
+        left.erase(n);
+        again = true;
+      }
+    }
+    for (const NodeId n : left) {
+      if (heap.flags[n] & heap::kLegacyFinalizer) stuck.insert(n);
+    }
+    for (bool again = true; again;) {
+      again = false;
+      for (const NodeId n : left) {
+        for (const NodeId by : std::set<NodeId>(stuck)) {
+          if (refers(by, n)) again = stuck.insert(n).second || again;
         }
       }
     }
@@ -111,7 +145,8 @@ TEST_CASE("the replay finds what a naive collector finds") {
     REQUIRE(text.Names(verdict->unreachable_set) == names(lower.unreachable));
     REQUIRE(verdict->unreachable_upper == upper.unreachable.size());
     REQUIRE((verdict->certainty == Certainty::kExact) == (upper.unreachable == lower.unreachable));
-    REQUIRE(verdict->kept_by_finalizer == lower.finalizers.size());
+    REQUIRE(verdict->kept_by_finalizer == lower.stuck.size());
+    for (const NodeId n : lower.unreachable) REQUIRE(verdict->IsStuck(n) == (lower.stuck.count(n) || verdict->in_garbage[n]));
     for (const NodeId n : lower.unreachable) {
       const bool stuck = lower.finalizers.count(n) || verdict->in_garbage[n];
       REQUIRE(verdict->state[n] == (stuck ? State::kUncollectable : State::kUnreachable));
