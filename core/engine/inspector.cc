@@ -83,6 +83,7 @@ report::ObjectCard Inspector::CardOf(Address address) const {
   card.value = value.text;
   card.value_complete = value.complete;
   card.value_exact = value.exact;
+  card.value_hidden = in_.request.redact;
   card.length = repr_.LengthOf(address);
   if (facts != nullptr) card.size = in_.reader.SizeOf(address, *facts);
   AddCollectorFacts(card);

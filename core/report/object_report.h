@@ -30,6 +30,7 @@ struct ObjectCard {
   std::string type, name;
   std::string value;  // as repr would show it
   bool value_complete = true, value_exact = true;
+  bool value_hidden = false;  // by --redact: then it is not exact either
   std::optional<std::uint64_t> size, length, refcount;
   bool immortal = false, tracked = false, in_graph = false;
   std::string generation;  // "0", "1", "2", "permanent", ...; empty: untracked
