@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 
 #include "core/audit/static_data.h"
+#include "core/snapshot/thread_words.h"
 
 namespace pygc::audit {
 
@@ -41,12 +43,14 @@ class PymallocReader {
   void ReadArena(Address base, Address pool_address, std::uint32_t total_pools, std::uint32_t free_pools);
   /// False where the pool's header is damaged.
   bool ReadPool(Address pool, Address arena);
+  [[nodiscard]] bool IsBeingChanged(Address pool, std::uint64_t counted, std::uint64_t found);
   bool FollowFree(BlockPool& pool, Address head);
   void Damaged(std::string what) {
     if (damage_count_++ < kMaxDamageLines) parts_.damage.push_back(std::move(what));
   }
 
   const target::Process& process_;
+  std::optional<snapshot::WordsInHand> hand_;
   const cpython::Runtime& runtime_;
   std::uint64_t max_arenas_;
   std::uint32_t arena_bytes_, pool_bytes_, alignment_, overhead_ = 0;
@@ -206,11 +210,20 @@ bool PymallocReader::ReadPool(Address pool, Address arena) {
     std::fill(parts_.free.begin() + static_cast<std::ptrdiff_t>(result.first_bit / 64), parts_.free.end(), 0);
     result.in_use = result.count;
     Damaged(fmt::format("the list of free blocks of the pool at {:#x} leads out of its blocks or loops", pool));
-  } else if (result.in_use != used) {
+  } else if (result.in_use != used && !IsBeingChanged(pool, used, result.in_use)) {
     Damaged(fmt::format("the pool at {:#x} counts {} blocks in use, {} were found", pool, used, result.in_use));
   }
   parts_.pools.push_back(result);
   return true;
+}
+
+// One block more or less than the pool counts, while a running thread has something of the pool in hand: it stands between the list of free blocks and the
+// count. CPython: pymalloc_alloc(), pymalloc_free(), insert_to_freepool(), Objects/obmalloc.c.
+bool PymallocReader::IsBeingChanged(Address pool, std::uint64_t counted, std::uint64_t found) {
+  if (counted + 1 != found && found + 1 != counted) return false;
+  if (!hand_) hand_ = snapshot::WordsOfRunningThreads(process_);
+  const auto word = std::lower_bound(hand_->words.begin(), hand_->words.end(), pool);
+  return !hand_->died && word != hand_->words.end() && *word - pool < pool_bytes_;
 }
 
 bool PymallocReader::FollowFree(BlockPool& pool, Address head) {
