@@ -27,6 +27,7 @@ constexpr CacheShape kCacheShapes[] = {{0x290, 64, false},   // counts[], entrie
                                        {0x300, 76, true}};   // num_slots[], entries[] [2.42+]
 constexpr std::uint32_t kBinsOfOneSize = 64;
 constexpr std::uint64_t kMaxCached = 1u << 16;         // entries of one bin
+constexpr std::uint64_t kLeastMapped = 128u << 10;     // DEFAULT_MMAP_THRESHOLD_MIN
 constexpr std::uint64_t kMaxFast = 1u << 20;
 
 }  // namespace
@@ -39,8 +40,8 @@ std::uint64_t MallocHeap::Word(Address a) const noexcept {
 MallocHeap::MallocHeap(const target::Process& process) : process_(&process) {
   FindThreadArenas();
   FindMainArena();
-  FindMapped();
   std::sort(areas_.begin(), areas_.end(), [](const MallocArea& a, const MallocArea& b) { return a.range.begin < b.range.begin; });
+  FindMapped();
   FindThreadCaches();
   for (const MallocArea& area : areas_) ReadFastbins(area);
   std::sort(cached_.begin(), cached_.end());
@@ -118,16 +119,26 @@ void MallocHeap::FindMainArena() {
 }
 
 // glibc: sysmalloc_mmap(): the head says how many pages, of newer releases without itself (seen in the glibc of Debian sid: 0x61ff2 for 0x62000 bytes), and IS_MMAPPED; the
-// word before it is the offset to the beginning of the mapping. Mappings that touch
-// appear as one, so chunks are followed from its beginning as long as one begins where the last one ended.
+// word before it is the offset to the beginning of the mapping. Mappings that touch appear as one, so a chunk may begin at any page: behind another one, or behind
+// an arena of pymalloc, a stack, a heap of another thread. Away from the beginning of a mapping it is believed from malloc's least threshold on.
 void MallocHeap::FindMapped() {
   for (const target::Segment& s : process_->memory.segments()) {
-    if (!s.writable || !s.readable || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
-    for (Address chunk = s.range.begin; chunk + kPage <= s.range.end;) {
-      const std::uint64_t head = Word(chunk + 8), said = head & ~kFlags, bytes = said % kPage == kPage - kHead ? said + kHead : said;
-      if (Word(chunk) != 0 || (head & kFlags) != kMmapped || bytes == 0 || bytes % kPage != 0 || bytes > s.range.end - chunk) break;
-      mapped_.push_back({chunk, chunk + bytes});
-      chunk += bytes;
+    if (!s.writable || !s.readable || s.bytes == nullptr || s.module != 0xFFFFFFFFu || s.range.begin % kPage != 0) continue;
+    bool follows = true;  // the beginning of a mapping, or of what comes after a chunk
+    for (Address page = s.range.begin; page + kPage <= s.range.end;) {
+      const auto area = std::upper_bound(areas_.begin(), areas_.end(), page, [](Address a, const MallocArea& m) { return a < m.range.begin; });
+      if (area != areas_.begin() && (area - 1)->range.Contains(page)) {
+        page = ((area - 1)->range.end + kPage - 1) & ~(kPage - 1);
+        follows = false;
+        continue;
+      }
+      const std::byte* const p = s.bytes + (page - s.range.begin);
+      const auto head = LoadUnchecked<std::uint64_t>(p + 8);
+      const std::uint64_t said = head & ~kFlags, bytes = said % kPage == kPage - kHead ? said + kHead : said;
+      const bool fits = (head & kFlags) == kMmapped && LoadUnchecked<std::uint64_t>(p) == 0 && bytes != 0 && bytes % kPage == 0 && bytes <= s.range.end - page;
+      follows = fits && (follows || bytes >= kLeastMapped);
+      if (follows) mapped_.push_back({page, page + bytes});
+      page += follows ? bytes : kPage;
     }
   }
 }

@@ -5,7 +5,7 @@
 //
 // A chunk is in use when the next one says so (PREV_INUSE), unless it lies in a thread cache or a fastbin, which keep that bit set.
 // Structures are found by their shape and believed only where everything fits together: what does not is taken for used memory, which costs recall and never
-// makes a finding. Large chunks, each mapped by itself, are followed from the beginnings of mappings on. Nothing of other allocators.
+// makes a finding. Large chunks, each mapped by itself, are looked for at each page of anonymous memory. Nothing of other allocators.
 // glibc: malloc/malloc.c, malloc/arena.c [2.26-2.41].
 #pragma once
 

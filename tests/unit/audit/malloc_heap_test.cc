@@ -126,6 +126,34 @@ TEST_CASE("a thread cache that says how many more each bin takes") {
   }
 }
 
+TEST_CASE("a chunk that is a mapping of its own is found at any page, a small one at the beginning of a mapping or behind another one alone") {
+  constexpr Address kMapping = 0x620000000000;
+  constexpr std::uint64_t kBytes = 0x100000;
+  Heap heap;
+  test::FakeProcess& fake = heap.python.fake();
+  fake.Map(kMapping, kBytes);
+  const auto chunk = [&](std::uint64_t at, std::uint64_t head, std::uint64_t offset = 0) {
+    fake.Write<std::uint64_t>(kMapping + at, offset);
+    fake.Write<std::uint64_t>(kMapping + at + 8, head);
+  };
+  chunk(0, 0x2002);               // the first of its mapping
+  chunk(0x2000, 0x1000 - 16 + 2); // behind it, without its head
+  chunk(0x5000, 0x2002);          // small, behind something else: any word may look so
+  chunk(0x8000, 0x20002);
+  chunk(0x9000, 0x20002);         // contents of the one before
+  chunk(0x30000, 0x20002, 0x10);  // begins 16 bytes behind its mapping: not told
+  chunk(0x40000, 0x20003);
+  chunk(0x50000, 0x20012);
+  chunk(0x60000, 0xfffffffffffff002);
+  chunk(0x70000, 0x90000 + 0x1002);  // beyond the end
+  chunk(0xe0000, 0x20000 - 16 + 2);
+  const target::Process process = heap.python.Build();
+  const MallocHeap chunks(process);
+  CHECK(chunks.mapped() == std::vector<AddressRange>{{kMapping, kMapping + 0x2000}, {kMapping + 0x2000, kMapping + 0x3000}, {kMapping + 0x8000, kMapping + 0x28000},
+                                                     {kMapping + 0xe0000, kMapping + 0x100000}});
+  CHECK(chunks.ChunkAt(kMapping + 0x8020) == AddressRange{kMapping + 0x8010, kMapping + 0x28000});
+}
+
 TEST_CASE("a heap whose chunks do not lead to its end, or that no arena knows, is not believed at all") {
   Heap broken;
   broken.python.fake().Write<std::uint64_t>(broken.used + 8, 0x48 | 1);
