@@ -375,6 +375,29 @@ TEST_CASE("what lies in free lists and in the memory of a syntax tree is no refe
   });
 }
 
+TEST_CASE("what lies behind the entries of the dynamic linker's table of mappings is no reference") {
+  for (const bool is_table : {true, false}) {
+    CAPTURE(is_table);
+    OnEveryLayout([&](PythonHeap& python) {
+      if (python.layout().flavor.trace_refs) return;
+      Malloc heap(python);
+      const Address object = python.List({});
+      python.Track(object);
+      SetRefcount(python, object, 1);
+      const Address block = heap.Chunk(0x200), table = block + 64;
+      heap.Close();
+      python.fake().WriteWords(table, {0, block, 2, 8});
+      python.fake().WriteWords(table + 32, {kLibc, kLibc + 0x1000, block, kLibc + 0x800, kLibc + (is_table ? 0x1000 : 0xff0), kLibc + 0x2000, block, 0});
+      python.fake().Write<std::uint64_t>(block + 8, object);
+      python.fake().Write<std::uint64_t>(table + 96 + 8, object);
+      python.fake().Write<std::uint64_t>(kLibc + 0x1800, block);
+      const Audited a(python);
+      CHECK(a.Possible(object) == (is_table ? 0 : 2));
+      CHECK(a.Verdict(object) == (is_table ? "lost" : ""));
+    });
+  }
+}
+
 TEST_CASE("without symbols, a name beside its own text is held by the interpreter") {
   constexpr Address kData = 0x6d0000000000;
   OnEveryLayout([](PythonHeap& python) {
