@@ -201,9 +201,12 @@ struct Session::Impl {
     return request.audit || request.types || OneOf(request.command, {"refcounts", "sql"}) || (request.command == "export" && tables);
   }
 
-  // Commands about single objects and about all of the memory see every object, also those that the collector does not track.
+  // Commands about single objects and about all of the memory see every object, also those that the collector does not track. What is unreachable does not depend
+  // on the others, so that memory of theirs which was left out leaves nothing open where only that is asked.
   static bool NeedsLeaves(const Request& request) {
-    return OneOf(request.command, {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "expect", "graph", "diff", "finalizers"}) ||
+    const auto asks_of_garbage = [](const Expectation& e) { return e.kind == ExpectationKind::kMaxUnreachable || e.kind == ExpectationKind::kNoFinalizersPending; };
+    if (request.command == "expect") return !std::all_of(request.expectations.begin(), request.expectations.end(), asks_of_garbage);
+    return OneOf(request.command, {"export", "show", "referents", "referrers", "path", "heap", "dominators", "sql", "graph", "diff", "finalizers"}) ||
            (request.command == "verify" && request.traverse);
   }
 

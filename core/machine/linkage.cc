@@ -66,7 +66,7 @@ void Linkage::ModuleLinks::AddSlot(const Linkage& linkage, const target::Module&
   slot.target.name = slot.target.name.substr(0, slot.target.name.find('@'));
   slot.target.function = ClassifyLibraryFunction(slot.target.name);
   if (relocation.type == kRelocationJumpSlot) {
-    // The file holds the address of the slot's own stub in the procedure linkage table; until it is bound memory holds the same, moved by the load bias.
+    // The file holds the address of the slot's own entry in the procedure linkage table; until it is bound memory holds the same, moved by the load bias.
     const std::span<const std::byte> in_file = module.file->BytesAt(relocation.address);
     const std::byte* in_memory = linkage.process().memory.At(relocation.address + bias, 8);
     if (in_file.size() >= 8 && in_memory != nullptr) {

@@ -544,6 +544,7 @@ def rows(w):
     for command in (["heap"], ["sql", "select count(*) from objects"], ["export", "--format", "jsonl"], ["expect", "--max-count", "str=100000000"]):
         yield "a str kept out of the core, %s" % command[0], 3, "(?m)PARTIAL: at least 1 object that the collector does not track|\"what\": ?\"at least 1 object", \
             excluded("text", *command)
+    yield "a str kept out of the core, expect of what is unreachable", 0, "(?m)collector.* · exact$", excluded("text", "expect", "--max-unreachable", "100000000", "--no-finalizers-pending")
     yield "a str kept out of the core, leaks", 0, "(?m)collector.* · exact$", excluded("text", "leaks")
     yield "core on stdin is empty", 4, ".", lambda w: ["-c", "-", "leaks"]
     yield "core on stdin that is closed", 4, "standard input is closed", lambda w: process.run(["sh", "-c", 'exec "$0" -c - leaks <&-', process.PYGC])
