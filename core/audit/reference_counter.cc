@@ -20,6 +20,7 @@
 #include "core/audit/held_marker.h"
 #include "core/audit/instance_plans.h"
 #include "core/audit/left_out_memory.h"
+#include "core/audit/known_structures.h"
 #include "core/audit/memory_cover.h"
 #include "core/audit/native_blocks.h"
 #include "core/audit/open_blocks.h"
@@ -396,49 +397,12 @@ class Counter {
     }
     std::sort(begins.begin(), begins.end());
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-      if (in_use) CloseSyntaxTree(memory);
-      if (in_use) CloseUnusedMappings(memory);
+      if (in_use) {
+        for (const AddressRange& r : PartsWithoutReferences(memory_, memory)) cover_.CloseInside(r);
+      }
       if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug_bytes_))) cover_.Close(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
     });
-  }
-  // A syntax tree lies in blocks of 8 KB or more while the script that was compiled runs; a list of its own holds what its nodes refer to. CPython: struct
-  // _block {ab_size, ab_offset, ab_next, ab_mem}, Python/pyarena.c; the memory lies behind it.
-  void CloseSyntaxTree(AddressRange chunk) {
-    constexpr std::uint64_t kHead = 32, kLeast = 8192;
-    for (const std::uint64_t debug : {std::uint64_t{0}, std::uint64_t{16}}) {  // the head that the debug allocator puts in front
-      const AddressRange block{chunk.begin + debug, chunk.end};
-      const std::byte* const p = chunk.size() >= debug + kHead + kLeast ? memory_.At(block.begin, kHead) : nullptr;
-      if (p == nullptr) return;
-      const auto size = LoadUnchecked<std::uint64_t>(p), used = LoadUnchecked<std::uint64_t>(p + 8), memory = LoadUnchecked<std::uint64_t>(p + 24);
-      if (size < kLeast || size > block.size() - kHead || used > size || memory != block.begin + kHead) continue;
-      return cover_.Close(block);
-    }
-  }
-  // The dynamic linker's table of what is mapped has room for more than it says; what was there before the block was its own stays in it. Believed where it names its
-  // own block and each entry is a mapping of some pages behind the one before. glibc: struct dlfo_mappings_segment {previous, to_free, size, allocated, objects[]} and struct dl_find_object_internal
-  // {map_start, map_end, link_map, eh_frame}, elf/dl-find_object.c [2.35+].
-  void CloseUnusedMappings(AddressRange chunk) {
-    constexpr std::uint64_t kHead = 32, kEntry = 32, kAlignment = 64;
-    for (Address table = chunk.begin; table <= chunk.begin + kAlignment; table += 8) {
-      const std::byte* p = chunk.size() >= kAlignment + kHead + kEntry ? memory_.At(table, kHead) : nullptr;
-      if (p == nullptr) return;
-      const auto size = LoadUnchecked<std::uint64_t>(p + 16), room = LoadUnchecked<std::uint64_t>(p + 24);
-      if (LoadUnchecked<std::uint64_t>(p + 8) != chunk.begin || size == 0 || size > room || room > (chunk.end - table - kHead) / kEntry) continue;
-      const Address entries = table + kHead, end = entries + size * kEntry;
-      p = memory_.At(entries, size * kEntry);
-      Address before = 0;
-      bool fits = p != nullptr;
-      for (std::uint64_t i = 0; fits && i < size; ++i, p += kEntry) {
-        const auto from = LoadUnchecked<Address>(p), to = LoadUnchecked<Address>(p + 8), map = LoadUnchecked<Address>(p + 16), unwind = LoadUnchecked<Address>(p + 24);
-        fits = from >= before && from < to && map != 0 && (unwind == 0 || (unwind >= from && unwind < to));
-        before = to;
-      }
-      if (!fits) continue;
-      cover_.CloseInside({chunk.begin, table});
-      cover_.CloseInside({end, chunk.end});
-      return;
-    }
   }
   // Tables whose entries hold no count (2.7: but the dummies of removed ones do), and which are no objects of the snapshot where the collector does not track them.
   void CloseTables() {

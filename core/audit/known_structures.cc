@@ -1,0 +1,55 @@
+#include "core/audit/known_structures.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pygc::audit {
+
+namespace {
+
+// struct _block {ab_size, ab_offset, ab_next, ab_mem}; the memory lies behind it, 8 KB or more.
+AddressRange SyntaxTree(const target::MemoryImage& memory, AddressRange chunk) noexcept {
+  constexpr std::uint64_t kTreeHead = 32, kLeastTree = 8192;
+  for (const std::uint64_t debug : {std::uint64_t{0}, std::uint64_t{16}}) {  // the head that the debug allocator puts in front
+    const AddressRange block{chunk.begin + debug, chunk.end};
+    const std::byte* const p = chunk.size() >= debug + kTreeHead + kLeastTree ? memory.At(block.begin, kTreeHead) : nullptr;
+    if (p == nullptr) return {};
+    const auto size = LoadUnchecked<std::uint64_t>(p), used = LoadUnchecked<std::uint64_t>(p + 8), first = LoadUnchecked<std::uint64_t>(p + 24);
+    if (size >= kLeastTree && size <= block.size() - kTreeHead && used <= size && first == block.begin + kTreeHead) return block;
+  }
+  return {};
+}
+
+// struct dlfo_mappings_segment {previous, to_free, size, allocated, objects[]}, at a cache line's beginning; struct dl_find_object_internal {map_start, map_end,
+// link_map, eh_frame}, in the order of addresses. Returns the entries and the head before them.
+AddressRange TableOfMappings(const target::MemoryImage& memory, AddressRange chunk) noexcept {
+  constexpr std::uint64_t kTableHead = 32, kEntry = 32, kAlignment = 64;
+  if (chunk.size() < kAlignment + kTableHead + kEntry) return {};
+  for (Address table = chunk.begin; table <= chunk.begin + kAlignment; table += 8) {
+    const std::byte* p = memory.At(table, kTableHead);
+    if (p == nullptr) return {};
+    const auto size = LoadUnchecked<std::uint64_t>(p + 16), room = LoadUnchecked<std::uint64_t>(p + 24);
+    if (LoadUnchecked<std::uint64_t>(p + 8) != chunk.begin || size == 0 || size > room || room > (chunk.end - table - kTableHead) / kEntry) continue;
+    p = memory.At(table + kTableHead, size * kEntry);
+    Address before = 0;
+    bool fits = p != nullptr;
+    for (std::uint64_t i = 0; fits && i < size; ++i, p += kEntry) {
+      const auto from = LoadUnchecked<Address>(p), to = LoadUnchecked<Address>(p + 8), map = LoadUnchecked<Address>(p + 16), unwind = LoadUnchecked<Address>(p + 24);
+      fits = from >= before && from < to && map != 0 && (unwind == 0 || (unwind >= from && unwind < to));
+      before = to;
+    }
+    if (fits) return {table, table + kTableHead + size * kEntry};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::array<AddressRange, 2> PartsWithoutReferences(const target::MemoryImage& memory, AddressRange chunk) noexcept {
+  if (const AddressRange tree = SyntaxTree(memory, chunk); !tree.empty()) return {tree};
+  const AddressRange table = TableOfMappings(memory, chunk);
+  if (table.empty()) return {};
+  return {AddressRange{chunk.begin, table.begin}, AddressRange{table.end, chunk.end}};
+}
+
+}  // namespace pygc::audit

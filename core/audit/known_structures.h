@@ -1,0 +1,19 @@
+// Structures of native code that are told by their own words in a used block of malloc, and what of the block holds no reference.
+//
+// What is told wrongly would hide a holder and make a false finding: each must contradict itself nowhere, and lead to its own block.
+#pragma once
+
+#include <array>
+
+#include "core/base/address.h"
+#include "core/target/memory_image.h"
+
+namespace pygc::audit {
+
+/// The parts of `chunk`, a used block of malloc, that hold no counted reference; empty ranges where nothing is told:
+///   - the whole of a block of a syntax tree, whose objects a list of its own holds. CPython: block, Python/pyarena.c [all];
+///   - what lies before and behind the entries of the dynamic linker's table of mappings, which has room for more: there stays what the block held before.
+///     glibc: dlfo_mappings_segment, elf/dl-find_object.c [2.35+].
+[[nodiscard]] std::array<AddressRange, 2> PartsWithoutReferences(const target::MemoryImage& memory, AddressRange chunk) noexcept;
+
+}  // namespace pygc::audit
