@@ -27,6 +27,7 @@ report::EdgeKind KindOf(const LabelledReferent& r) {
     case SlotKind::kSlot:
       return report::EdgeKind::kAttribute;
     case SlotKind::kField:
+    case SlotKind::kCField:
     case SlotKind::kType:
       return report::EdgeKind::kField;
     case SlotKind::kItem:
@@ -54,6 +55,7 @@ unsigned Preference(SlotKind kind) {
     case SlotKind::kLocal:
       return 1;
     case SlotKind::kField:
+    case SlotKind::kCField:
       return 2;
     case SlotKind::kDictValue:
       return 3;
@@ -191,6 +193,22 @@ std::string Labels::FreeVariable(Address function, std::uint64_t index) const {
   return item(PointerIn(code, Field::PyCodeObject_co_localsplusnames), all - free + index);
 }
 
+// What Python code writes behind the object to get what the reference leads to; empty where nothing does it, or a __getitem__ of the class may do something else.
+std::string Labels::SubscriptOf(Address object, const objects::TypeFacts& type, const LabelledReferent& r) const {
+  if (r.kind == SlotKind::kAttribute || r.kind == SlotKind::kDictValue) {
+    if (r.kind == SlotKind::kDictValue && reader_.ClassDefines(type, "__getitem__")) return {};
+    const std::optional<std::string> key = r.key == 0 ? std::nullopt : reader_.LiteralOf(r.key);
+    return key ? "[" + *key + "]" : "";
+  }
+  if (r.kind != SlotKind::kItem || reader_.ClassDefines(type, "__getitem__")) return {};
+  const objects::ReaderKind reader = type.reader == objects::ReaderKind::kInstance ? type.base_reader : type.reader;
+  const bool is_tuple = reader_.IsTuple(type) || type.body == objects::BodyKind::kStructSequence;
+  if (!is_tuple && reader != objects::ReaderKind::kList && reader != objects::ReaderKind::kDeque) return {};
+  // A struct sequence has items behind those that its length counts.
+  if (is_tuple && r.index >= reader_.process().memory.ReadValue<std::uint64_t>(object + layout().Offset(Field::PyVarObject_ob_size)).value_or(0)) return {};
+  return fmt::format("[{}]", r.index);
+}
+
 report::CycleStep Labels::Step(Address from, Address to) const {
   report::CycleStep step;
   step.address = from;
@@ -199,6 +217,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   step.code_name = objects::CodeNameOf(reader_, from, step.type);
   const objects::TypeFacts* facts = FactsOf(from);
   if (facts == nullptr) return step;
+  step.is_class = facts->body == objects::BodyKind::kTypeObject || step.type == "classobj";
   std::vector<LabelledReferent> referents;
   // All places in a list or tuple say the same: one is enough, and there may be millions.
   const bool is_sequence = facts->reader == objects::ReaderKind::kList || facts->reader == objects::ReaderKind::kTuple;
@@ -211,6 +230,8 @@ report::CycleStep Labels::Step(Address from, Address to) const {
   if (best == nullptr) return step;
   step.kind = KindOf(*best);
   step.label = reader_.LabelText(*best);
+  step.subscript = SubscriptOf(from, *facts, *best);
+  step.in_c = best->kind == SlotKind::kCField;
   if (best->key != 0 && (best->kind == SlotKind::kDictValue || best->kind == SlotKind::kDictKey)) step.program_key = ProgramKey(best->key);
   switch (best->kind) {
     case SlotKind::kDictKey:  // no key that leads to it
@@ -265,6 +286,7 @@ void Labels::HideKeys(report::Cycle& steps) const {
     if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__" || IsModuleNamespace(reader_, steps[i].address)) continue;
     steps[i].label = steps[i].label.starts_with("key ") ? "key …" : "['…']";
     steps[i].key.clear();
+    steps[i].subscript.clear();
   }
 }
 

@@ -37,6 +37,7 @@ class Labels {
  private:
   [[nodiscard]] report::CycleStep Step(Address from, Address to) const;
   [[nodiscard]] std::string ProgramKey(Address key) const;
+  [[nodiscard]] std::string SubscriptOf(Address object, const objects::TypeFacts& type, const objects::LabelledReferent& referent) const;
   void NameClosures(report::Cycle& steps, bool closed) const;
   void HideKeys(report::Cycle& steps) const;
   [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;

@@ -12,6 +12,7 @@ using F = KnownField;
 constexpr Field kAnyLayout = Field::PyObject_ob_type;
 constexpr Presence kUntilCleared = Presence::kUntilCleared;
 constexpr Presence kAlways = Presence::kAlways;
+constexpr Naming kInC = Naming::kInC;
 
 // Field lists in the order of the traverse functions. CPython: the *_traverse functions of Objects/ and Modules/ [2.7, 3.6-3.15].
 
@@ -34,7 +35,7 @@ constexpr F kOldMethod[] = {{Field::PyMethodObject_im_func, "__func__", kUntilCl
 constexpr F kInstanceMethod[] = {{Field::PyInstanceMethodObject_func, "__func__", kUntilCleared}};
 constexpr F kCFunction[] = {{Field::PyCFunctionObject_m_self, "__self__"}, {Field::PyCFunctionObject_m_module, "__module__"}};
 constexpr F kCMethod[] = {
-    {Field::PyCMethodObject_mm_class, "mm_class"}, {Field::PyCFunctionObject_m_self, "__self__"}, {Field::PyCFunctionObject_m_module, "__module__"}};
+    {Field::PyCMethodObject_mm_class, nullptr}, {Field::PyCFunctionObject_m_self, "__self__"}, {Field::PyCFunctionObject_m_module, "__module__"}};
 constexpr F kCell[] = {{Field::PyCellObject_ob_ref, "cell_contents"}};
 constexpr F kProperty[] = {{Field::propertyobject_prop_get, "fget"},
                            {Field::propertyobject_prop_set, "fset"},
@@ -44,59 +45,62 @@ constexpr F kProperty[] = {{Field::propertyobject_prop_get, "fget"},
 constexpr F kClassMethod[] = {{Field::classmethod_cm_callable, "__func__"}, {Field::classmethod_cm_dict, "__dict__"}};
 constexpr F kStaticMethod[] = {{Field::staticmethod_sm_callable, "__func__"}, {Field::staticmethod_sm_dict, "__dict__"}};
 constexpr F kDescriptor[] = {{Field::PyDescrObject_d_type, "__objclass__", kUntilCleared}};
-constexpr F kMappingProxy[] = {{Field::mappingproxyobject_mapping, "mapping", kUntilCleared}};
-constexpr F kMethodWrapper[] = {{Field::wrapperobject_descr, "descr", kUntilCleared}, {Field::wrapperobject_self, "__self__", kUntilCleared}};
+constexpr F kMappingProxy[] = {{Field::mappingproxyobject_mapping, nullptr, kUntilCleared}};
+constexpr F kMethodWrapper[] = {{Field::wrapperobject_descr, nullptr, kUntilCleared}, {Field::wrapperobject_self, "__self__", kUntilCleared}};
 constexpr F kSuper[] = {{Field::superobject_obj, "__self__"}, {Field::superobject_type, "__thisclass__"}, {Field::superobject_obj_type, "__self_class__"}};
 constexpr F kPartial[] = {{Field::partialobject_fn, "func", kUntilCleared},
                           {Field::partialobject_args, "args", kUntilCleared},
                           {Field::partialobject_kw, "keywords", kUntilCleared},
                           {Field::partialobject_dict, "__dict__"}};
 
-constexpr F kTypeObject[] = {{Field::PyTypeObject_tp_dict, "__dict__"}, {Field::PyTypeObject_tp_cache, "tp_cache"}, {Field::PyTypeObject_tp_mro, "__mro__"},
-                             {Field::PyTypeObject_tp_bases, "__bases__"}, {Field::PyTypeObject_tp_base, "__base__"}, {Field::PyHeapTypeObject_ht_module, "ht_module"}};
+constexpr F kTypeObject[] = {{Field::PyTypeObject_tp_dict, "__dict__"}, {Field::PyTypeObject_tp_cache, nullptr}, {Field::PyTypeObject_tp_mro, "__mro__"},
+                             {Field::PyTypeObject_tp_bases, "__bases__"}, {Field::PyTypeObject_tp_base, "__base__"}, {Field::PyHeapTypeObject_ht_module, nullptr}};
 constexpr F kModuleFields[] = {{Field::PyModuleObject_md_dict, "__dict__"}};
 constexpr F kWeakref[] = {{Field::PyWeakReference_wr_callback, "__callback__"}};
+// 2.7 has no such attribute; a proxy asks what it stands for. CPython: weakref_members, Objects/weakrefobject.c [3.4+].
+constexpr F kSilentWeakref[] = {{Field::PyWeakReference_wr_callback, "__callback__", Presence::kOptional, kInC}};
 constexpr F kSlice[] = {{Field::PySliceObject_start, "start", kUntilCleared}, {Field::PySliceObject_stop, "stop", kUntilCleared}, {Field::PySliceObject_step, "step", kUntilCleared}};
-constexpr F kMemoryView[] = {{Field::PyMemoryViewObject_mbuf, "mbuf"}};
-constexpr F kOldMemoryView[] = {{Field::PyMemoryViewObject_base, "base"}, {Field::PyMemoryViewObject_view_obj, "obj"}};
-constexpr F kManagedBuffer[] = {{Field::PyManagedBufferObject_master_obj, "obj"}};
+constexpr F kMemoryView[] = {{Field::PyMemoryViewObject_mbuf, nullptr}};
+constexpr F kOldMemoryView[] = {{Field::PyMemoryViewObject_base, nullptr}, {Field::PyMemoryViewObject_view_obj, "obj", Presence::kOptional, kInC}};
+constexpr F kManagedBuffer[] = {{Field::PyManagedBufferObject_master_obj, "obj", Presence::kOptional, kInC}};
 constexpr F kNamespace[] = {{Field::PyNamespaceObject_ns_dict, "__dict__"}};
 constexpr F kDefaultDict[] = {{Field::defdictobject_default_factory, "default_factory"}};
-constexpr F kDictView[] = {{Field::PyDictViewObject_dv_dict, "dict", kUntilCleared}};
+constexpr F kDictView[] = {{Field::PyDictViewObject_dv_dict, "dict", kUntilCleared, kInC}};
 
 constexpr F kOldFrame[] = {{Field::PyFrameObject_f_back, "f_back"},         {Field::PyFrameObject_f_code, "f_code", kAlways},
                            {Field::PyFrameObject_f_builtins, "f_builtins", kAlways}, {Field::PyFrameObject_f_globals, "f_globals", kAlways},
                            {Field::PyFrameObject_f_locals, "f_locals"},     {Field::PyFrameObject_f_trace, "f_trace"},
-                           {Field::PyFrameObject_f_exc_type, "f_exc_type"}, {Field::PyFrameObject_f_exc_value, "f_exc_value"},
-                           {Field::PyFrameObject_f_exc_traceback, "f_exc_traceback"}};
+                           {Field::PyFrameObject_f_exc_type, nullptr}, {Field::PyFrameObject_f_exc_value, nullptr},
+                           {Field::PyFrameObject_f_exc_traceback, nullptr}};
 constexpr F kFrameProxy[] = {{Field::PyFrameObject_f_back, "f_back"},
                              {Field::PyFrameObject_f_trace, "f_trace"},
-                             {Field::PyFrameObject_f_extra_locals, "f_extra_locals"},
-                             {Field::PyFrameObject_f_locals_cache, "f_locals_cache"},
-                             {Field::PyFrameObject_f_overwritten_fast_locals, "f_overwritten_fast_locals"}};
+                             {Field::PyFrameObject_f_extra_locals, nullptr},
+                             {Field::PyFrameObject_f_locals_cache, nullptr},
+                             {Field::PyFrameObject_f_overwritten_fast_locals, nullptr}};
 constexpr F kOldGenerator[] = {{Field::PyGenObject_gi_frame, "gi_frame"},
                                {Field::PyGenObject_gi_code, "gi_code"},
                                {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
                                {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
-                               {Field::PyGenObject_gi_exc_state_exc_type, "gi_exc_type"},
-                               {Field::PyGenObject_gi_exc_state_exc_value, "gi_exc_value"},
-                               {Field::PyGenObject_gi_exc_state_exc_traceback, "gi_exc_traceback"}};
+                               {Field::PyGenObject_gi_exc_state_exc_type, "gi_exc_type", Presence::kOptional, kInC},
+                               {Field::PyGenObject_gi_exc_state_exc_value, "gi_exc_value", Presence::kOptional, kInC},
+                               {Field::PyGenObject_gi_exc_state_exc_traceback, "gi_exc_traceback", Presence::kOptional, kInC}};
 constexpr F kOldCoroutine[] = {{Field::PyGenObject_gi_frame, "cr_frame"},
                                {Field::PyGenObject_gi_code, "cr_code"},
                                {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
                                {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
-                               {Field::PyGenObject_gi_exc_state_exc_type, "cr_exc_type"},
-                               {Field::PyGenObject_gi_exc_state_exc_value, "cr_exc_value"},
-                               {Field::PyGenObject_gi_exc_state_exc_traceback, "cr_exc_traceback"}};
+                               {Field::PyGenObject_gi_exc_state_exc_type, "cr_exc_type", Presence::kOptional, kInC},
+                               {Field::PyGenObject_gi_exc_state_exc_value, "cr_exc_value", Presence::kOptional, kInC},
+                               {Field::PyGenObject_gi_exc_state_exc_traceback, "cr_exc_traceback", Presence::kOptional, kInC}};
 constexpr F kOldAsyncGenerator[] = {{Field::PyAsyncGenObject_ag_origin_or_finalizer, "ag_finalizer"},
                                     {Field::PyGenObject_gi_frame, "ag_frame"},
                                     {Field::PyGenObject_gi_code, "ag_code"},
                                     {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
                                     {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared},
-                                    {Field::PyGenObject_gi_exc_state_exc_type, "ag_exc_type"},
-                                    {Field::PyGenObject_gi_exc_state_exc_value, "ag_exc_value"},
-                                    {Field::PyGenObject_gi_exc_state_exc_traceback, "ag_exc_traceback"}};
+                                    {Field::PyGenObject_gi_exc_state_exc_type, "ag_exc_type", Presence::kOptional, kInC},
+                                    {Field::PyGenObject_gi_exc_state_exc_value, "ag_exc_value", Presence::kOptional, kInC},
+                                    {Field::PyGenObject_gi_exc_state_exc_traceback, "ag_exc_traceback", Presence::kOptional, kInC}};
 constexpr F kGenerator[] = {{Field::PyGenObject_gi_code, "gi_code"}, {Field::PyGenObject_gi_name, "__name__", kUntilCleared}, {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared}};
+constexpr F kCoroutine[] = {{Field::PyGenObject_gi_code, "cr_code"}, {Field::PyGenObject_gi_name, "__name__", kUntilCleared}, {Field::PyGenObject_gi_qualname, "__qualname__", kUntilCleared}};
 constexpr F kAsyncGenerator[] = {{Field::PyAsyncGenObject_ag_origin_or_finalizer, "ag_finalizer"},
                                  {Field::PyGenObject_gi_code, "ag_code"},
                                  {Field::PyGenObject_gi_name, "__name__", kUntilCleared},
@@ -139,13 +143,13 @@ constexpr F kNameError[] = {{Field::PyNameErrorObject_name, "name"}, PYGC_BASE_E
 constexpr F kAttributeError[] = {{Field::PyAttributeErrorObject_obj, "obj"}, {Field::PyAttributeErrorObject_name, "name"}, PYGC_BASE_EXCEPTION};
 constexpr F kExceptionGroup[] = {{Field::PyBaseExceptionGroupObject_msg, "message"},
                                  {Field::PyBaseExceptionGroupObject_excs, "exceptions"},
-                                 {Field::PyBaseExceptionGroupObject_excs_str, "excs_str"},
+                                 {Field::PyBaseExceptionGroupObject_excs_str, nullptr},
                                  PYGC_BASE_EXCEPTION};
 #undef PYGC_BASE_EXCEPTION
 
 constexpr F kClassicClass[] = {{Field::PyClassObject_cl_bases, "__bases__", kUntilCleared},       {Field::PyClassObject_cl_dict, "__dict__", kUntilCleared},
-                               {Field::PyClassObject_cl_name, "__name__", kUntilCleared},         {Field::PyClassObject_cl_getattr, "__getattr__"},
-                               {Field::PyClassObject_cl_setattr, "__setattr__"},   {Field::PyClassObject_cl_delattr, "__delattr__"}};
+                               {Field::PyClassObject_cl_name, "__name__", kUntilCleared},         {Field::PyClassObject_cl_getattr, "__getattr__", Presence::kOptional, kInC},
+                               {Field::PyClassObject_cl_setattr, "__setattr__", Presence::kOptional, kInC},   {Field::PyClassObject_cl_delattr, "__delattr__", Presence::kOptional, kInC}};
 constexpr F kClassicInstance[] = {{Field::PyInstanceObject_in_class, "__class__", kUntilCleared}, {Field::PyInstanceObject_in_dict, "__dict__", kUntilCleared}};
 
 constexpr F kSequenceIterator[] = {{Field::seqiterobject_it_seq, nullptr}};
@@ -197,11 +201,11 @@ constexpr F kBatched[] = {{Field::batchedobject_it, nullptr}};
 constexpr F kTee[] = {{Field::teeobject_dataobj, nullptr}};
 constexpr F kGenericAlias[] = {{Field::gaobject_origin, "__origin__", kUntilCleared}, {Field::gaobject_args, "__args__", kUntilCleared}, {Field::gaobject_parameters, "__parameters__"}};
 constexpr F kUnion[] = {{Field::unionobject_args, "__args__"},
-                        {Field::unionobject_hashable_args, "hashable_args"},
-                        {Field::unionobject_unhashable_args, "unhashable_args"},
+                        {Field::unionobject_hashable_args, nullptr},
+                        {Field::unionobject_unhashable_args, nullptr},
                         {Field::unionobject_parameters, "__parameters__"}};
 constexpr F kContext[] = {{Field::pycontextobject_ctx_prev, nullptr}, {Field::pycontextobject_ctx_vars, nullptr}};
-constexpr F kContextVar[] = {{Field::pycontextvarobject_var_name, "name"}, {Field::pycontextvarobject_var_default, "default"}};
+constexpr F kContextVar[] = {{Field::pycontextvarobject_var_name, "name"}, {Field::pycontextvarobject_var_default, "default", Presence::kOptional, kInC}};
 constexpr F kToken[] = {
     {Field::pycontexttokenobject_tok_ctx, nullptr}, {Field::pycontexttokenobject_tok_var, "var"}, {Field::pycontexttokenobject_tok_oldval, "old_value"}};
 
@@ -263,12 +267,13 @@ constexpr KnownType kKnownTypes[] = {
     // Types, modules, weak references
     Reader("PyType_Type", "type", ReaderKind::kType, kTypeObject),
     Reader("PyModule_Type", "module", ReaderKind::kModule, kModuleFields),
+    Fields("_PyWeakref_RefType", "weakref", kSilentWeakref, Field::PyClassObject_cl_dict),
     Fields("_PyWeakref_RefType", "weakref", kWeakref),
     Fields("_PyWeakref_RefType", "weakref.ReferenceType", kWeakref),
-    Fields("_PyWeakref_ProxyType", "weakproxy", kWeakref),
-    Fields("_PyWeakref_ProxyType", "weakref.ProxyType", kWeakref),
-    Fields("_PyWeakref_CallableProxyType", "weakcallableproxy", kWeakref),
-    Fields("_PyWeakref_CallableProxyType", "weakref.CallableProxyType", kWeakref),
+    Fields("_PyWeakref_ProxyType", "weakproxy", kSilentWeakref),
+    Fields("_PyWeakref_ProxyType", "weakref.ProxyType", kSilentWeakref),
+    Fields("_PyWeakref_CallableProxyType", "weakcallableproxy", kSilentWeakref),
+    Fields("_PyWeakref_CallableProxyType", "weakref.CallableProxyType", kSilentWeakref),
     Fields("PySlice_Type", "slice", kSlice),
     Fields("PyMemoryView_Type", "memoryview", kMemoryView),
     Fields("PyMemoryView_Type", "memoryview", kOldMemoryView),
@@ -277,7 +282,7 @@ constexpr KnownType kKnownTypes[] = {
     Reader("PyFrame_Type", "frame", ReaderKind::kFrame, kOldFrame, Field::PyFrameObject_f_valuestack),
     Reader("PyFrame_Type", "frame", ReaderKind::kFrameProxy, kFrameProxy, Field::PyFrameObject_f_frame),
     Reader("PyGen_Type", "generator", ReaderKind::kGenerator, kGenerator, Field::PyGenObject_gi_iframe),
-    Reader("PyCoro_Type", "coroutine", ReaderKind::kGenerator, kGenerator, Field::PyGenObject_gi_iframe),
+    Reader("PyCoro_Type", "coroutine", ReaderKind::kGenerator, kCoroutine, Field::PyGenObject_gi_iframe),
     Reader("PyAsyncGen_Type", "async_generator", ReaderKind::kGenerator, kAsyncGenerator, Field::PyGenObject_gi_iframe),
     Fields("PyGen_Type", "generator", kOldGenerator),
     Fields("PyCoro_Type", "coroutine", kOldCoroutine),

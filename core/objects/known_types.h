@@ -19,11 +19,15 @@ enum class Presence : std::uint8_t {
   kItemsGo,       // it may, and so may items of the tuple that it leads to, which is the object's own: C code takes them out one by one
 };
 
+/// Whether Python code reaches what a field holds as an attribute of that name.
+enum class Naming : std::uint8_t { kAttribute, kInC };
+
 /// One visited field; fields that a release does not have are left out.
 struct KnownField {
   cpython::Field field;
-  const char* label;  // as Python code sees it where it does; nullptr: the C name
+  const char* label;  // the attribute by which Python code gets the very object; nullptr: there is none, the C name says it
   Presence presence = Presence::kOptional;
+  Naming naming = Naming::kAttribute;  // kInC: the label is none that Python code could use, in one release or type at least
 };
 
 struct KnownType {

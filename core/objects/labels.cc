@@ -5,6 +5,7 @@
 #include <array>
 
 #include "core/base/object_in_hand.h"
+#include "core/objects/literals.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -28,6 +29,9 @@ class LabelSink {
   void Put(Address a) { Add(a, SlotKind::kUnknown); }
   void Field(Address a, const char* name) {
     if (LabelledReferent* r = Add(a, SlotKind::kField)) r->name = name;
+  }
+  void CField(Address a, const char* name) {
+    if (LabelledReferent* r = Add(a, SlotKind::kCField)) r->name = name;
   }
   void Item(Address a, std::uint64_t i) { Add(a, SlotKind::kItem, i); }
   void Key(Address a, std::uint64_t i) {
@@ -72,7 +76,7 @@ class LabelSink {
     const auto offset = static_cast<std::int64_t>(origin.slot - object);
     const auto field = std::find_if(type.fields.begin(), type.fields.end(), [&](const VisitedField& f) { return f.offset == offset; });
     if (field != type.fields.end() || (type.dictoffset > 0 && offset == type.dictoffset)) {
-      r->kind = SlotKind::kField;
+      r->kind = field == type.fields.end() || field->in_python ? SlotKind::kField : SlotKind::kCField;
       r->name = field != type.fields.end() ? field->name : "__dict__";
     } else if (offset == offsets_->ob_type) {
       r->kind = SlotKind::kType;
@@ -166,7 +170,7 @@ class LabelSink {
 };
 
 /// A key as Python would write it, as far as it can be told without running anything.
-std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) {
+std::string KeyText(const ObjectReader& reader, const ObjectReader::Impl& impl, Address key, int depth = 0) {
   if (const std::optional<std::string> text = impl.values.Text(key, kMaxKeyText)) {
     std::string out = "'";
     for (const char c : *text) {
@@ -175,23 +179,19 @@ std::string KeyText(const ObjectReader::Impl& impl, Address key, int depth = 0) 
     }
     return out + "'";
   }
-  if (const std::optional<std::int64_t> number = impl.values.Int(key)) {
-    const TypeFacts* type = impl.types.Find(impl.values.TypeOf(key));
-    if (type && type->name == "bool") return *number ? "True" : "False";
-    return std::to_string(*number);
-  }
   const TypeFacts* type = impl.types.Find(impl.values.TypeOf(key));
   if (!type) return fmt::format("{:#x}", key);
-  if (type->name == "NoneType") return "None";
   if (type->name == "tuple" && depth == 0) {
     std::string out = "(";
     const std::vector<Address> items = impl.values.TupleItems(key, 9);
     for (std::size_t i = 0; i < items.size(); ++i) {
       if (i) out += ", ";
-      out += i == 8 ? "..." : KeyText(impl, items[i], depth + 1);
+      out += i == 8 ? "..." : KeyText(reader, impl, items[i], depth + 1);
     }
     return out + (items.size() == 1 ? ",)" : ")");
   }
+  if (std::optional<std::string> literal = reader.LiteralOf(key)) return *literal;
+  if (const std::optional<std::int64_t> number = impl.values.Int(key)) return std::to_string(*number);
   return fmt::format("<{} at {:#x}>", type->name, key);
 }
 
@@ -207,10 +207,11 @@ std::string ObjectReader::LabelText(const LabelledReferent& r) const {
   const auto name_of = [this](Address name) { return name ? impl_->values.Text(name, kMaxKeyText) : std::nullopt; };
   switch (r.kind) {
     case SlotKind::kField:
+    case SlotKind::kCField:
     case SlotKind::kType: return fmt::format(".{}", r.name ? r.name : "?");
     case SlotKind::kItem: return fmt::format("[{}]", r.index);
-    case SlotKind::kDictKey: return fmt::format("key {}", KeyText(*impl_, r.key));
-    case SlotKind::kDictValue: return fmt::format("[{}]", KeyText(*impl_, r.key));
+    case SlotKind::kDictKey: return fmt::format("key {}", KeyText(*this, *impl_, r.key));
+    case SlotKind::kDictValue: return fmt::format("[{}]", KeyText(*this, *impl_, r.key));
     case SlotKind::kSetEntry: return "element";
     case SlotKind::kAttribute: return fmt::format(".{}", name_of(r.key).value_or(fmt::format("attribute {}", r.index)));
     case SlotKind::kSlot: return fmt::format(".{}", r.text.empty() ? "?" : r.text);
@@ -219,6 +220,27 @@ std::string ObjectReader::LabelText(const LabelledReferent& r) const {
     case SlotKind::kUnknown: return r.text.empty() ? fmt::format("+{:#x}", r.index) : r.text;
   }
   return {};
+}
+
+std::optional<std::string> ObjectReader::LiteralOf(Address object) const {
+  std::call_once(impl_->literals_once, [this] { impl_->literals = std::make_unique<Literals>(*this); });
+  return impl_->literals->Of(object);
+}
+
+bool ObjectReader::IsTuple(const TypeFacts& type) const noexcept { return (type.flags & impl_->offsets.flag_tuple_subclass) != 0; }
+
+bool ObjectReader::ClassDefines(const TypeFacts& type, std::string_view name) const {
+  constexpr std::size_t kMaxClasses = 512;
+  if (!type.is_heap_type) return false;
+  for (const Address base : impl_->values.TupleItems(impl_->values.Pointer(type.address + impl_->offsets.tp_mro), kMaxClasses)) {
+    const TypeFacts* const facts = Type(base);
+    if (facts == nullptr || !facts->is_heap_type) return false;
+    const Address found = impl_->values.DictGet(impl_->values.Pointer(base + impl_->offsets.tp_dict), name);
+    if (found == 0) continue;
+    const TypeFacts* const kind = Type(impl_->values.TypeOf(found));  // types of C modules are heap types too
+    return kind == nullptr || (kind->name != "wrapper_descriptor" && kind->name != "method_descriptor");
+  }
+  return false;
 }
 
 }  // namespace pygc::objects

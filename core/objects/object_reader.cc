@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/base/object_in_hand.h"
+#include "core/objects/literals.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -43,6 +44,7 @@ ObjectReader::Impl::Impl(const target::Process& p, const cpython::Runtime& r, co
 
 ObjectReader::ObjectReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits, const TraverseInterpreter* machine)
     : impl_(std::make_unique<Impl>(process, runtime, limits, machine)) {}
+ObjectReader::Impl::~Impl() = default;
 ObjectReader::~ObjectReader() = default;
 
 const TypeFacts* ObjectReader::Type(Address type) const { return impl_->types.Find(type); }

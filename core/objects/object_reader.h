@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/cpython/object_header.h"
@@ -24,7 +25,8 @@ struct NotExactReason;
 
 /// What a referent is to its owner, for labels.
 enum class SlotKind : std::uint8_t {
-  kField,       // a C field: `name`
+  kField,       // a C field that Python code reaches as the attribute `name`
+  kCField,      // a C field that it does not reach: `name`
   kItem,        // [index]
   kDictKey,     // the key itself, entry `index`
   kDictValue,   // value of the key object at `key`
@@ -107,6 +109,12 @@ class ObjectReader {
   [[nodiscard]] std::optional<std::string> Text(Address str_object, std::size_t max_code_points) const;
   /// The label of a reference as reports show it: ".attr", "['key']", "[3]", ".__self__", ".__closure__", "local x". Escaped by the writers, not here.
   [[nodiscard]] std::string LabelText(const LabelledReferent& referent) const;
+  /// The object as a program would write it, where a short line of source gives an equal one (literals.h): "'key'", "b'x'", "(1, 'a')". For keys.
+  [[nodiscard]] std::optional<std::string> LiteralOf(Address object) const;
+  /// True where a class statement gave instances of `type` a `name` of their own: one of the classes in its MRO before the first that was made in C has it.
+  [[nodiscard]] bool ClassDefines(const TypeFacts& type, std::string_view name) const;
+  /// tuple and what derives from it, struct sequences among them.
+  [[nodiscard]] bool IsTuple(const TypeFacts& type) const noexcept;
   /// Items of the list object at `list` (gc.garbage), at most `max`. Errors: kFault, kCorrupt.
   [[nodiscard]] Result<std::vector<Address>> ListItems(Address list, std::size_t max) const;
 

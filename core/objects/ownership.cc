@@ -252,6 +252,9 @@ void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool w
     } else if (slot.slot == object + o_.ob_type) {
       r.kind = SlotKind::kType;
       r.name = "__class__";
+    } else if (type.body == BodyKind::kStructSequence) {
+      r.kind = SlotKind::kItem;
+      r.index = (slot.slot - object - o_.tuple_item) / Offsets::kPointerBytes;
     } else if (IsAttributeOf(slot.name)) {
       r.kind = SlotKind::kField;
       r.name = slot.name;

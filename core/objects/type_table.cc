@@ -483,7 +483,7 @@ bool TypeTable::ApplyKnownType(const Raw& raw, TypeFacts& f) const {
               label = name.data() + (name.find('.') == std::string_view::npos ? 0 : name.find('.') + 1);
             }
             f.fields.push_back({layout.Offset(field.field), label, field.presence == Presence::kAlways || (field.presence == Presence::kUntilCleared && !HasClear(r)),
-                                field.presence == Presence::kItemsGo});
+                                field.presence == Presence::kItemsGo, field.label != nullptr && field.naming == Naming::kAttribute});
             f.fixed_bytes = std::max(f.fixed_bytes, layout.Offset(field.field) + Offsets::kPointerBytes);
           }
           const std::string_view name = known.name;

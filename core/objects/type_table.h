@@ -106,6 +106,7 @@ struct VisitedField {
   const char* name = nullptr;  // as Python code sees it where it does ("__closure__"), else the C name; static text
   bool always = false;         // never NULL in a live, complete object
   bool items_go = false;       // the tuple there may lack items. CPython: zip_longest_next(), Modules/itertoolsmodule.c
+  bool in_python = true;       // `name` is an attribute that gives the object
 };
 
 /// What a type says of its instances. Filled once; immutable afterwards.

@@ -38,6 +38,7 @@ class AddressSink {
     if (a != 0) out_->push_back(a);
   }
   void Field(Address a, const char*) { Put(a); }
+  void CField(Address a, const char*) { Put(a); }
   void Item(Address a, std::uint64_t) { Put(a); }
   void Key(Address a, std::uint64_t) { Put(a); }
   void Value(Address a, Address, std::uint64_t) { Put(a); }
@@ -61,6 +62,7 @@ class SilentSink {
   void Reserve(std::uint64_t) {}
   void Put(Address) {}
   void Field(Address, const char*) {}
+  void CField(Address, const char*) {}
   void Item(Address, std::uint64_t) {}
   void Key(Address, std::uint64_t) {}
   void Value(Address, Address, std::uint64_t) {}
@@ -173,6 +175,10 @@ class Visitor {
       if constexpr (Sink::kLabels) {
         if (f.offset == o_->ob_type) {
           sink_->Type(a);
+          continue;
+        }
+        if (!f.in_python) {
+          sink_->CField(a, f.name);
           continue;
         }
       }
@@ -361,7 +367,7 @@ class Visitor {
   void OrderedDict(Address object, const std::byte* p) {
     // CPython: odict_traverse() in Objects/odictobject.c [3.5+].
     sink_->Field(Pointer(p, o_->od_inst_dict), "__dict__");
-    if (o_->odict_visits_weakreflist) sink_->Field(Pointer(p, o_->od_weakreflist), "__weakref__");
+    if (o_->odict_visits_weakreflist) sink_->CField(Pointer(p, o_->od_weakreflist), "__weakref__");
     // The list of nodes may be longer than the dict (keys that dict.__delitem__ removed), so its length is not known before: Brent's algorithm ends a loop.
     Address node = Pointer(p, o_->od_first), seen = 0;
     for (std::uint64_t i = 0, limit = 16; node != 0; ++i) {
@@ -386,11 +392,11 @@ class Visitor {
     Fields(p, owner);
     const std::byte* q = memory_->At(object, std::max(o_->tee_values + o_->tee_items * 8, o_->tee_nextlink + 8));
     if (!q) return Damaged();
-    sink_->Field(Pointer(q, o_->tee_it), "it");
+    sink_->CField(Pointer(q, o_->tee_it), "it");
     const auto n = Load<std::int32_t>(q, o_->tee_numread);
     if (n < 0 || n > static_cast<std::int32_t>(o_->tee_items)) return Damaged();
     for (std::int32_t i = 0; i < n; ++i) sink_->Item(Pointer(q, o_->tee_values + static_cast<std::uint32_t>(i) * 8), static_cast<std::uint64_t>(i));
-    sink_->Field(Pointer(q, o_->tee_nextlink), "nextlink");
+    sink_->CField(Pointer(q, o_->tee_nextlink), "nextlink");
   }
 
   void LruCache(Address object, const std::byte* p, const TypeFacts& owner) {
@@ -421,16 +427,16 @@ class Visitor {
       link = Pointer(n, o_->link_next);
     }
     if (o_->lru_elem_type == kNoField) {  // 3.6 - 3.9
-      if (links_are_objects) sink_->Field(Pointer(q, o_->lru_maxsize_o), "maxsize");
+      if (links_are_objects) sink_->CField(Pointer(q, o_->lru_maxsize_o), "maxsize");
       sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
-      sink_->Field(Pointer(q, o_->lru_cache), "cache");
+      sink_->CField(Pointer(q, o_->lru_cache), "cache");
     } else {
-      sink_->Field(Pointer(q, o_->lru_cache), "cache");
+      sink_->CField(Pointer(q, o_->lru_cache), "cache");
       sink_->Field(Pointer(q, o_->lru_func), "__wrapped__");
-      sink_->Field(Pointer(q, o_->lru_kwd_mark), "kwd_mark");
-      sink_->Field(Pointer(q, o_->lru_elem_type), "lru_list_elem_type");
+      sink_->CField(Pointer(q, o_->lru_kwd_mark), "kwd_mark");
+      sink_->CField(Pointer(q, o_->lru_elem_type), "lru_list_elem_type");
     }
-    sink_->Field(Pointer(q, o_->lru_cache_info_type), "cache_info_type");
+    sink_->CField(Pointer(q, o_->lru_cache_info_type), "cache_info_type");
     sink_->Field(Pointer(q, o_->lru_dict), "__dict__");
   }
 
@@ -638,7 +644,7 @@ class Visitor {
     const Address frame = Pointer(p, o_->f_frame);
     const std::byte* f = memory_->At(frame, o_->if_localsplus);
     if (!f) return Damaged();
-    if (Load<std::int8_t>(f, o_->if_owner) == o_->frame_owned_by_object) InterpreterFrame(frame, f);
+    if (Load<std::int8_t>(f, o_->if_owner) == o_->frame_owned_by_object) InterpreterFrame(frame, f, true);
   }
 
   void Generator(Address object, const std::byte* p, const TypeFacts& owner) {
@@ -648,20 +654,21 @@ class Visitor {
     const std::byte* f = memory_->At(frame, o_->if_localsplus);
     if (!f) return Damaged();
     if (Load<std::int8_t>(p, o_->gi_frame_state) < o_->frame_cleared) {
-      InterpreterFrame(frame, f);
+      InterpreterFrame(frame, f, false);
     } else if (o_->gen_cleared_visits_executable) {
-      sink_->Field(StackReference(Pointer(f, o_->if_executable)), "gi_code");
+      sink_->CField(StackReference(Pointer(f, o_->if_executable)), "gi_code");  // a coroutine calls it cr_code
     }
-    sink_->Field(Pointer(p, o_->gi_exc_value), "gi_exc_value");
+    sink_->CField(Pointer(p, o_->gi_exc_value), "gi_exc_value");
   }
 
-  void InterpreterFrame(Address frame, const std::byte* f) {
+  /// `of_frame_object`: its owner is one, so Python code has names for what lies in it; a generator has them only by way of gi_frame.
+  void InterpreterFrame(Address frame, const std::byte* f, bool of_frame_object) {
     // CPython: _PyFrame_Traverse() in Python/frame.c [3.11+]. Globals and builtins are borrowed.
-    sink_->Field(Pointer(f, o_->if_frame_obj), "frame_obj");
-    sink_->Field(Pointer(f, o_->if_locals), "f_locals");
-    sink_->Field(StackReference(Pointer(f, o_->if_funcobj)), "f_func");
+    sink_->CField(Pointer(f, o_->if_frame_obj), "frame_obj");
+    FrameField(Pointer(f, o_->if_locals), "f_locals", of_frame_object);
+    sink_->CField(StackReference(Pointer(f, o_->if_funcobj)), "f_func");
     const Address code = StackReference(Pointer(f, o_->if_executable));
-    sink_->Field(code, "f_code");
+    FrameField(code, "f_code", of_frame_object);
     std::uint64_t n = 0;
     const Address locals = frame + o_->if_localsplus;
     if (o_->if_stackpointer != kNoField) {
@@ -691,6 +698,13 @@ class Visitor {
       } else {
         sink_->Put(a);
       }
+    }
+  }
+  void FrameField(Address a, const char* name, bool of_frame_object) {
+    if (of_frame_object) {
+      sink_->Field(a, name);
+    } else {
+      sink_->CField(a, name);
     }
   }
   /// The object of a _PyStackRef, 0 where it holds none.

@@ -23,6 +23,10 @@ struct CycleStep {
   std::string label;         // of the reference: ".isClosed", "['key']", "[3]", ".__self__", "closure handler", "local x"; raw
   std::string key;           // the bare name or key in the label, where there is one: "isClosed"
   std::uint64_t elided = 0;  // not 0: stands for this many objects of a long cycle that are left out here; the other members are empty
+  // For expressions:
+  std::string subscript = {};  // as Python source: "['key']", "[3]", where that gives the next object; of an attribute: how its __dict__ gives it. Empty: nothing does
+  bool in_c = false;         // kField: a C field, and the label no attribute
+  bool is_class = false;     // the object is a class
   // For fingerprints, never printed, not hidden by --redact:
   std::string code_name = {};    // objects::CodeNameOf() of the object: "make.<locals>.handler app.py"
   std::string program_key = {};  // the key of a dict, where it is a name that the program's source spells and no data; empty otherwise

@@ -8,13 +8,6 @@
 namespace pygc::report {
 namespace {
 
-// C members that tp_traverse visits under a name that Python code cannot use.
-constexpr std::array<std::string_view, 27> kNotAttributes = {
-    ".tp_cache",    ".ht_module",      ".mm_class",    ".mapping",       ".descr",         ".dict",        ".mbuf",          ".hashable_args",
-    ".gi_exc_type", ".gi_exc_value",   ".gi_exc_traceback", ".cr_exc_type",  ".cr_exc_value", ".cr_exc_traceback", ".ag_exc_type",   ".unhashable_args",
-    ".ag_exc_value", ".ag_exc_traceback", ".f_extra_locals", ".f_locals_cache", ".f_func",      ".frame_obj",   ".excs_str",      ".f_overwritten_fast_locals",
-    ".it",          ".?",            ".__callback__"};  // the last: an attribute only from 3.4 on
-
 // CPython: Lib/keyword.py, without those that are names in some releases.
 constexpr std::array<std::string_view, 35> kKeywords = {"False", "None",   "True",   "and",  "as",     "assert", "async", "await",    "break", "class", "continue", "def",
                                                         "del",   "elif",   "else",   "except", "finally", "for", "from",  "global",   "if",    "import", "in",     "is",
@@ -25,17 +18,7 @@ bool IsIdentifier(std::string_view word) {
   return std::all_of(word.begin(), word.end(), [](char c) { return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
 }
 
-bool IsSequence(const std::string& type) { return type == "list" || type == "tuple" || type == "collections.deque"; }
 bool IsGenerator(const std::string& type) { return type == "generator" || type == "coroutine" || type == "async_generator"; }
-
-// "['key']" of a label, where the key is a text that is whole and plain, a number, a constant or a tuple of such.
-bool IsWritableKey(std::string_view label) {
-  if (label.size() < 3 || label.front() != '[' || label.back() != ']') return false;
-  const bool plain = std::all_of(label.begin(), label.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7F; });
-  const std::string_view key = label.substr(1, label.size() - 2);
-  if (key.front() == '\'') return plain;
-  return plain && key.find('<') == std::string_view::npos && key.find("...") == std::string_view::npos;
-}
 
 /// Builds the text step by step.
 class PathWriter {
@@ -58,27 +41,29 @@ class PathWriter {
     if (owner.kind == EdgeKind::kLocal) return AddLocal(owner);
     in_frame_ = false;
     // A function keeps its annotations as a tuple until somebody asks for the dict [3.10-3.13].
-    if (owner.type == "tuple" && text_.ends_with(".__annotations__")) valid_ = false;
-    const bool of_type = owner_is_type_;
-    owner_is_type_ = owner.label == ".__dict__" && IsClass(owner.type);
+    if (owner.type == "tuple" && text_.ends_with(kAnnotations)) {
+      text_.resize(text_.size() - kAnnotations.size());
+      AddBraces(kAnnotations);
+    }
+    const bool of_type = in_class_dict_;
+    in_class_dict_ = owner.label == ".__dict__" && owner.is_class && owner.type != "classobj";
     if (owner.kind == EdgeKind::kKey && AddKey(owner, of_type)) return;
-    if (owner.kind == EdgeKind::kItem && IsSequence(owner.type)) return Append(owner.label);
+    if (owner.kind == EdgeKind::kItem && !owner.subscript.empty()) return Append(owner.subscript);
     if (owner.kind == EdgeKind::kAttribute && IsIdentifier(owner.key)) return Append("." + owner.key);
+    if (owner.kind == EdgeKind::kAttribute && !owner.subscript.empty()) return Append(".__dict__" + owner.subscript);
     if ((owner.kind == EdgeKind::kField || owner.kind == EdgeKind::kClosure) && IsAttribute(owner)) return Append(owner.label);
-    valid_ = false;
-    text_ += owner.label.empty() ? "{?}" : fmt::format("{{{}}}", owner.label);
+    AddBraces(owner.label.empty() ? "?" : owner.label);
   }
 
-  [[nodiscard]] bool valid() const { return valid_ && !in_cell_; }
+  [[nodiscard]] bool valid() const { return valid_ && !in_cell_ && !in_class_dict_; }  // a class gives a view of its __dict__, not the dict
   [[nodiscard]] std::string Take() { return std::move(text_); }
 
  private:
-  static bool IsClass(const std::string& type) { return type == "type" || type == "classobj" || type.ends_with("Meta") || type.ends_with("EnumType"); }
-  static bool IsAttribute(const CycleStep& owner) {
-    if (IsGenerator(owner.type) && (owner.label == ".f_code" || owner.label == ".f_locals")) return false;
-    if (owner.type == "builtin_function_or_method" && owner.label == ".__module__") return true;
-    return owner.label.size() > 1 && owner.label[0] == '.' && IsIdentifier(std::string_view(owner.label).substr(1)) &&
-           std::find(kNotAttributes.begin(), kNotAttributes.end(), owner.label) == kNotAttributes.end();
+  static constexpr std::string_view kAnnotations = ".__annotations__";
+  static bool IsAttribute(const CycleStep& owner) { return !owner.in_c && owner.label.size() > 1 && owner.label[0] == '.' && IsIdentifier(std::string_view(owner.label).substr(1)); }
+  void AddBraces(std::string_view label) {
+    valid_ = false;
+    text_ += fmt::format("{{{}}}", label);
   }
   void Append(std::string_view part) { text_ += part; }
 
@@ -90,8 +75,8 @@ class PathWriter {
       text_ += owner.key;
       return true;
     }
-    if (!IsWritableKey(owner.label)) return false;
-    text_ += owner.label;
+    if (owner.subscript.empty()) return false;
+    text_ += owner.subscript;
     return true;
   }
 
@@ -102,8 +87,7 @@ class PathWriter {
                               : owner.type == "async_generator" ? ".ag_frame"
                                                             : nullptr;
     if (frame == nullptr || !IsIdentifier(owner.key)) {
-      valid_ = false;
-      text_ += fmt::format("{{{}}}", owner.label);
+      AddBraces(owner.label);
       in_frame_ = false;
       return;
     }
@@ -118,7 +102,7 @@ class PathWriter {
   }
 
   std::string text_;
-  bool valid_, in_cell_, in_frame_, owner_is_type_ = false, local_ = false;
+  bool valid_, in_cell_, in_frame_, in_class_dict_ = false, local_ = false;
 
   friend std::string BuildText(const RootPath& path, bool* valid);
 };
@@ -178,7 +162,7 @@ StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
   }
   if (IsGenerator(s.type) && s.kind == EdgeKind::kLocal) return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, s.type, Called(s))};
   if (in_dict && before->type == "module") return {"module-global", fmt::format("global '{}' of module {}", key, Called(*before))};
-  if (in_dict && (before->type == "type" || before->type.ends_with("Meta"))) return {"class-attribute", fmt::format("attribute '{}' of class {}", key, Called(*before))};
+  if (in_dict && before->is_class) return {"class-attribute", fmt::format("attribute '{}' of class {}", key, Called(*before))};
   return {};
 }
 

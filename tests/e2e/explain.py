@@ -242,6 +242,20 @@ def check_expressions(live):
     return wrong
 
 
+def check_written(live):
+    """Where an object can be had by an expression, it is given and leads to it; where a step has no name in Python, none is given and the text has the step in braces."""
+    wrong, rows = [], live.truth["written"]
+    for (address, can), result in zip(rows, live.reports(*["path %#x --limit 1" % address for address, _ in rows])):
+        found = result["paths"][0]
+        expression, text = found["expression"], found["text"]
+        if can:
+            said = "no expression" if expression is None else live.ask("id(eval(%s))" % ascii(expression.replace("sys.", "__import__('sys').", 1)))
+            wrong += differ("%s, where id() is" % ascii(text), said, str(address))
+        elif expression is not None or "{" not in text:
+            wrong.append("%s (%s) cannot be written" % (ascii(expression), ascii(text)))
+    return wrong + ([] if len(rows) > 60 else ["only %d places" % len(rows)])
+
+
 def check_merged(live):
     """All objects of the type at once: as many as there are, each counted once."""
     result = paths_of(live, "__main__.Held")
@@ -320,7 +334,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_edges, check_lengths, check_expressions, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
+            (check_places, check_edges, check_lengths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
 
 
 # ---- what no traversal visits (owned.py)

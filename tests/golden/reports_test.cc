@@ -291,6 +291,8 @@ RootPath CachedSession() {
                 {"list", "", 0x7f0030, EdgeKind::kItem, "[3]", "3", 0},
                 {"method", "close", 0x7f0040, EdgeKind::kField, ".__self__", "__self__", 0},
                 {"app.Session", "", 0x7f0050, EdgeKind::kOther, "", "", 0}};
+  path.steps[1].subscript = "['k\\x1b[2J']";
+  path.steps[2].subscript = "[3]";
   path.length = 4;
   return path;
 }

@@ -39,5 +39,32 @@ TEST_CASE("what hangs on a module needs no function") {
   CHECK(PlacedPathOf(path) == "sys.modules['app'].sock");
 }
 
+TEST_CASE("a C field that no attribute names stands in braces, and there is no expression") {
+  RootPath path = FromVariable();
+  path.steps[0] = {.type = "enumerate", .name = {}, .kind = EdgeKind::kField, .label = ".en_sit", .key = {}, .in_c = true};
+  CHECK(PathTextOf(path) == "self{.en_sit}");
+  CHECK(!ExpressionOf(path));
+  path.steps[0].in_c = false;
+  path.steps[0].label = ".__func__";
+  CHECK(ExpressionOf(path) == "self.__func__");
+}
+
+TEST_CASE("an attribute that is no identifier is had from the __dict__; a key that cannot be written stands in braces") {
+  RootPath path = FromVariable();
+  path.steps[0] = {.type = "Loop", .name = {}, .kind = EdgeKind::kAttribute, .label = ".a b", .key = "a b", .subscript = "['a b']"};
+  CHECK(ExpressionOf(path) == "self.__dict__['a b']");
+  path.steps[0] = {.type = "dict", .name = {}, .kind = EdgeKind::kKey, .label = "[<object at 0x10>]", .key = {}};
+  CHECK(PathTextOf(path) == "self{[<object at 0x10>]}");
+  CHECK(!ExpressionOf(path));
+}
+
+TEST_CASE("a class gives a view of its __dict__, not the dict itself") {
+  RootPath path = FromVariable();
+  path.steps[0] = {.type = "Kind", .name = {}, .kind = EdgeKind::kField, .label = ".__dict__", .key = {}, .is_class = true};
+  CHECK(!ExpressionOf(path));
+  path.steps.insert(path.steps.begin() + 1, {.type = "dict", .name = {}, .kind = EdgeKind::kKey, .label = "['x']", .key = "x", .subscript = "['x']"});
+  CHECK(ExpressionOf(path) == "self.__dict__['x']");
+}
+
 }  // namespace
 }  // namespace pygc::report
