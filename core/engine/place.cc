@@ -8,6 +8,7 @@
 #include "core/audit/block_heap.h"
 #include "core/audit/malloc_heap.h"
 #include "core/engine/inspector.h"
+#include "core/engine/memory_owner.h"
 #include "core/report/numbers.h"
 #include "core/target/thread_locals.h"
 
@@ -62,18 +63,29 @@ std::string BlockText(const char* allocator, const AddressRange& block, bool in_
   return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
 }
 
-// The block of an allocator that the address lies in; empty where there is none that is known.
+// The block of an allocator that the address lies in, and who has it; empty where there is none that is known.
 std::string BlockAround(const CommandInput& in, Address address) {
+  struct Block {
+    const char* allocator;
+    AddressRange range;
+    bool in_use;
+  };
+  std::optional<Block> found;
   const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
-  if (const auto block = blocks.BlockAt(address)) return BlockText(blocks.allocator(), block->range, block->in_use, address);
-  for (const AddressRange& arena : blocks.arenas()) {
-    if (arena.Contains(address)) return fmt::format("an arena of {}, in no block that was ever handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
+  if (const auto block = blocks.BlockAt(address)) found = {blocks.allocator(), block->range, block->in_use};
+  if (!found) {
+    for (const AddressRange& arena : blocks.arenas()) {
+      if (arena.Contains(address)) return fmt::format("an arena of {}, in no block that was ever handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
+    }
+    audit::MallocHeap(in.reader.process()).ForEachChunk([&](AddressRange chunk, bool in_use) {
+      if (chunk.Contains(address)) found = {"malloc", chunk, in_use};
+    });
   }
-  std::string out;
-  audit::MallocHeap(in.reader.process()).ForEachChunk([&](AddressRange chunk, bool in_use) {
-    if (chunk.Contains(address)) out = BlockText("malloc", chunk, in_use, address);
-  });
-  return out;
+  if (found && !found->in_use) return BlockText(found->allocator, found->range, false, address);
+  std::string owner = DescribeMemoryOf(in, address, found ? found->range : AddressRange{address, address + 1});
+  if (!found) return owner;
+  std::string block = BlockText(found->allocator, found->range, true, address);
+  return owner.empty() ? block : fmt::format("{}: {}", owner, block);
 }
 
 constexpr std::string_view kUnknownMemory = "memory between";

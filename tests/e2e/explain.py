@@ -178,6 +178,14 @@ def check_nonobjects(live):
     return wrong or ([] if cards[0]["where"].startswith("inside a __main__.Node at %#x" % node) else ["+3: %s" % cards[0]["where"]])
 
 
+def check_parts(live):
+    """An address inside of a list's items, a table or a buffer is told by the object that it belongs to, and what it has there."""
+    wrong, rows = [], ast.literal_eval(live.ask("parts()"))
+    for (address, said), card in zip(rows, live.report("show", *[hex(a) for a, _ in rows])["objects"]):
+        wrong += [] if not card["is_object"] and said in card["where"] and (said.startswith("inside a bytes") or "block of" in card["where"]) else ["%#x: %r, not %r" % (address, card.get("where"), said)]
+    return wrong
+
+
 def check_files(live):
     """What open() returns says its descriptor, whatever layers lie above it."""
     wrong = []
@@ -327,7 +335,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_files, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_files, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 
