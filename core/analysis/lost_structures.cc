@@ -80,17 +80,20 @@ class Finder {
     Take({head}, s.held);
   }
 
-  // What may be visited, for all that is known, is not hidden for certain.
-  [[nodiscard]] bool IsHidden(std::uint32_t from, std::size_t edge) const {
-    const LinkKind link = part_.link[graph_.FirstEdge(from) + edge];
-    return part_.items[from].object == graph::kNoNode || link == LinkKind::kOwned || (link != LinkKind::kVisited && !part_.items[from].traversal_guessed);
+  // What may be visited, for all that is known, is not hidden for certain: nothing of an object whose traversal was guessed, and where there is one in the
+  // component nothing of untracked objects and of memory, because that traversal may go through these.
+  [[nodiscard]] bool IsHidden(std::uint32_t from, std::size_t edge, bool any_guessed) const {
+    if (part_.items[from].object == graph::kNoNode) return !any_guessed;
+    return !part_.items[from].traversal_guessed && part_.link[graph_.FirstEdge(from) + edge] != LinkKind::kVisited;
   }
   void AddHidden(NodeId c) {
     // A reference inside of the component that no traversal shows; without one the collector would see it all, and what keeps it is not known.
-    for (const NodeId from : components_.Members(c)) {
+    const auto members = components_.Members(c);
+    const bool any_guessed = std::any_of(members.begin(), members.end(), [&](NodeId n) { return part_.items[n].traversal_guessed; });
+    for (const NodeId from : members) {
       const auto successors = graph_.Successors(from);
       for (std::size_t e = 0; e < successors.size(); ++e) {
-        if (!part_.items[from].is_object || components_.component_of[successors[e]] != c || !IsHidden(from, e)) continue;
+        if (!part_.items[from].is_object || components_.component_of[successors[e]] != c || !IsHidden(from, e, any_guessed)) continue;
         LostStructure& s = found_.emplace_back();
         s.kind = CountFindingKind::kHiddenCycle;
         s.head = from;

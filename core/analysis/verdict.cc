@@ -61,6 +61,11 @@ class Replay {
     const std::uint64_t found = found_.Count(n);
     return found > refcount ? !heap_.deficit_stays_zero : found < refcount;
   }
+  // True when even all that was counted leaves some of the count unexplained.
+  [[nodiscard]] bool IsShortOf(NodeId n) const {
+    const std::uint32_t refcount = heap_.refcount[n];
+    return refcount >= heap::kSaturated || (not_gc_.Contains(n) ? refcount != 0 : found_.Count(n) < refcount);
+  }
   [[nodiscard]] bool HasDeficit(NodeId n) const {
     return !not_gc_.Contains(n) && heap_.refcount[n] < heap::kSaturated && found_.Count(n) > heap_.refcount[n];
   }
@@ -111,16 +116,17 @@ class Replay {
     Reach(FindHeld(candidates).roots, reached);
     return reached.Complement();
   }
-  // The same where references from outside to `let_go` are not believed, and nothing is dying.
-  [[nodiscard]] NodeSet UnreachableWithout(const NodeSet& candidates, std::span<const NodeId> let_go) const {
-    NodeSet roots = FindHeld(candidates).roots;
-    for (const NodeId n : let_go) roots.Erase(n);
-    NodeSet reached = candidates.Complement();
-    Reach(roots, reached);
-    return reached.Complement();
+  // As Reach(), but `closed` nodes are not followed; those that were new are appended to `met`.
+  void ReachUpTo(const NodeSet& roots, const NodeSet& closed, NodeSet& reached, std::vector<NodeId>& met) const {
+    std::vector<NodeId> batch;
+    roots.ForEach([&](NodeId n) {
+      if (!reached.Contains(n)) batch.push_back(n);
+    });
+    graph::MarkReachableUpTo(heap_.graph, batch, closed, reached, met, threads_);
   }
-
- private:
+  void ReachUpTo(std::span<const NodeId> roots, const NodeSet& closed, NodeSet& reached, std::vector<NodeId>& met) const {
+    graph::MarkReachableUpTo(heap_.graph, roots, closed, reached, met, threads_);
+  }
   void MarkDying(const NodeSet& candidates, NodeSet& reached) const {
     std::vector<NodeId> roots;
     for (const NodeId n : heap_.dying) {
@@ -129,6 +135,7 @@ class Replay {
     graph::MarkReachable(heap_.graph, roots, reached);
   }
 
+ private:
   static constexpr std::size_t kBatch = 1u << 18;
 
   const HeapSnapshot& heap_;
@@ -247,31 +254,41 @@ class VerdictBuilder {
     }
   }
 
-  // References of approximate objects may be no references: not subtracted they can only keep more alive (lower bound), subtracted they can only free
-  // more (upper bound). What is reached without the objects that only they keep alive is reached with them too, so one walk serves both.
+  // References of approximate objects may be no references. Not subtracted and followed all the same they can only keep more alive: the lower bound. What is
+  // reached without them is reached with them too, so one walk serves both bounds.
   void FindUnreachable() {
     Replay::Held held = replay_.FindHeld(candidates_);
     verdict_.negative_counts = held.deficits;
-    NodeSet reached = replay_.NothingReached(candidates_);
-    const ApproximateTargets targets = WeighApproximate();
-    replay_.Reach(KnownRoots(held.roots, targets.let_go), reached);  // first, so that one walk serves both
-    NodeSet known = reached;
+    NodeSet reached(0), known(0);
+    if (approximate_.empty()) {
+      reached = replay_.NothingReached(candidates_);
+      replay_.Reach(KnownRoots(held.roots), reached);  // first, so that one walk serves both
+      known = reached;
+    } else {
+      const Guesses guesses(*this);
+      reached = replay_.NothingReached(candidates_);
+      NodeSet sure = guesses.Without(held.roots);
+      guesses.Reach(KnownRoots(sure), reached);
+      known = reached;
+      guesses.Reach(sure, reached);
+    }
     std::optional<NodeSet> upper;
-    if (!targets.let_go.empty() && targets.only_fewer_roots) {
-      for (const NodeId n : targets.let_go) held.roots.Erase(n);
-      replay_.Reach(held.roots, reached);
+    if (!approximate_.empty()) {
       upper = reached.Complement();
-      for (const NodeId n : targets.let_go) held.roots.Insert(n);
+      replay_.MarkDying(candidates_, reached);
+      for (const NodeId n : approximate_) {
+        if (!reached.Contains(n)) continue;
+        for (const NodeId target : heap_.graph.Successors(n)) held.roots.Insert(target);
+      }
     }
     replay_.Reach(held.roots, reached);
     verdict_.unreachable_set = reached.Complement();
     verdict_.unreachable = verdict_.unreachable_set.Count();
     verdict_.held_by_unknown = std::move(reached);
     verdict_.held_by_unknown.Subtract(known);
-    if (!targets.let_go.empty() && !targets.only_fewer_roots) upper = UpperBoundByItself();
     verdict_.unreachable_upper = verdict_.unreachable;
     if (upper) NoteUpperBound(*std::move(upper));
-    WeighDeficits(std::move(held.roots));
+    WeighDeficits();
   }
   // What may be unreachable, for all that is known: what of it is not certainly so has no state that is known.
   void NoteUpperBound(NodeSet upper) {
@@ -283,8 +300,9 @@ class VerdictBuilder {
   }
   // A count that is lower than the references to its object is wrong, by a bug or by damage, and was what told whether the object is held. From 3.8 on the
   // collector keeps such an object, so what hangs on it alone is the difference to the upper bound; before, it may take it for unreachable.
-  void WeighDeficits(NodeSet roots) {
+  void WeighDeficits() {
     if (verdict_.negative_counts == 0) return;
+    NodeSet roots = replay_.FindHeld(candidates_).roots;
     bool found = false;
     candidates_.ForEach([&](NodeId n) {
       if (!replay_.HasDeficit(n)) return;
@@ -292,13 +310,24 @@ class VerdictBuilder {
       found = found || verdict_.unreachable_set.Contains(n);
     });
     if (found) verdict_.certainty = Certainty::kUnverifiable;
-    NodeSet reached = replay_.NothingReached(candidates_);
-    replay_.Reach(roots, reached);
-    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, reached.Complement().Count());
+    verdict_.unreachable_upper = std::max(verdict_.unreachable_upper, MayBeUnreachable(roots).Count());
   }
-  // Those of `held` that known roots hold, themselves or through objects that no collection looks at (frozen, immortal). `but`: approximate references
-  // decide about these.
-  [[nodiscard]] NodeSet KnownRoots(const NodeSet& held, std::span<const NodeId> but) const {
+  // What `roots` do not lead to, and what is dying neither, whichever approximate references are none. `dying`: false where nothing is.
+  [[nodiscard]] NodeSet MayBeUnreachable(const NodeSet& roots, bool dying = true) {
+    const auto in_any_case = [&] { return dying ? replay_.NothingReached(candidates_) : candidates_.Complement(); };
+    NodeSet reached(0);
+    if (approximate_.empty()) {
+      reached = in_any_case();
+      replay_.Reach(roots, reached);
+    } else {
+      const Guesses guesses(*this);
+      reached = in_any_case();
+      guesses.Reach(guesses.Without(roots), reached);
+    }
+    return reached.Complement();
+  }
+  // Those of `held` that known roots hold, themselves or through objects that no collection looks at (frozen, immortal).
+  [[nodiscard]] NodeSet KnownRoots(const NodeSet& held) const {
     NodeSet roots(heap_.size()), passed = candidates_;
     std::vector<NodeId> not_judged;
     for (const NodeId n : known_roots_) candidates_.Contains(n) ? roots.Insert(n) : not_judged.push_back(n);
@@ -308,46 +337,67 @@ class VerdictBuilder {
       for (const NodeId target : heap_.graph.Successors(n)) roots.Insert(target);
     });
     roots.Subtract(held.Complement());
-    for (const NodeId n : but) roots.Erase(n);
     return roots;
   }
-  // What counting the references of approximate objects changes.
-  struct ApproximateTargets {
-    std::vector<NodeId> let_go;    // candidates that are held from outside no more
-    bool only_fewer_roots = true;  // nothing else changes for the walk
+  // The walk for the upper bound: each reference of an approximate object is one or is none, as lets most be unreachable. It is one where it explains a
+  // count and its source is unreachable itself; where a count is explained without it, it is none. So an object is in use where exact references from what is in use
+  // lead to it, or where its count is above the exact references and those that approximate objects may have which are not in use.
+  class Guesses {
+   public:
+    // As long as it lives, the references of approximate objects are counted but for those of objects that were reached.
+    explicit Guesses(VerdictBuilder& of) : of_(of), closed_(of.heap_.size()), uncounted_(of.heap_.size()) {
+      for (const NodeId n : of_.approximate_) {
+        closed_.Insert(n);
+        EachTarget(n, [&](NodeId target) {
+          if (of_.replay_.HeldFromOutside(target) && !of_.replay_.HasDeficit(target)) targets_.push_back(target);
+        });
+      }
+      for (const NodeId n : of_.approximate_) EachTarget(n, [&](NodeId target) { of_.replay_.Count(target, 1); });
+      std::erase_if(targets_, [&](NodeId n) { return of_.replay_.IsShortOf(n); });
+    }
+    Guesses(const Guesses&) = delete;
+    Guesses& operator=(const Guesses&) = delete;
+    ~Guesses() {
+      for (const NodeId n : of_.approximate_) {
+        if (!uncounted_.Contains(n)) EachTarget(n, [&](NodeId target) { of_.replay_.Count(target, -1); });
+      }
+    }
+    // Those of `held` that no approximate reference may explain.
+    [[nodiscard]] NodeSet Without(NodeSet held) const {
+      for (const NodeId n : targets_) held.Erase(n);
+      return held;
+    }
+    void Reach(const NodeSet& roots, NodeSet& reached) const {
+      std::vector<NodeId> met, next;
+      of_.replay_.ReachUpTo(roots, closed_, reached, met);
+      while (!met.empty()) {
+        next.clear();
+        for (const NodeId n : met) {
+          if (!uncounted_.InsertNew(n)) continue;
+          EachTarget(n, [&](NodeId target) {
+            of_.replay_.Count(target, -1);
+            if (!reached.Contains(target) && of_.replay_.IsShortOf(target)) next.push_back(target);
+          });
+        }
+        met.clear();
+        of_.replay_.ReachUpTo(next, closed_, reached, met);
+      }
+    }
+
+   private:
+    template <typename F>
+    void EachTarget(NodeId n, F&& f) const {
+      const HeapSnapshot& heap = of_.heap_;
+      for (const NodeId target : heap.graph.Successors(n)) {
+        if (of_.candidates_.Contains(target) && (heap.interpreter.empty() || heap.interpreter[n] == heap.interpreter[target])) f(target);
+      }
+    }
+
+    VerdictBuilder& of_;
+    NodeSet closed_;                // approximate objects
+    mutable NodeSet uncounted_;     // of them, those that were reached
+    std::vector<NodeId> targets_;   // held from outside, unless their references count
   };
-  [[nodiscard]] ApproximateTargets WeighApproximate() {
-    ApproximateTargets out;
-    out.only_fewer_roots = heap_.dying.empty();  // what is dying is told by its count of references
-    // Only objects that approximate references lead to are held by another number of others than before.
-    std::vector<std::pair<NodeId, bool>> before;
-    for (const NodeId n : approximate_) {
-      for (const NodeId target : heap_.graph.Successors(n)) {
-        if (candidates_.Contains(target)) before.emplace_back(target, replay_.HeldFromOutside(target));
-      }
-    }
-    CountApproximate(1);
-    for (const auto& [n, was_held] : before) {
-      const bool is_held = replay_.HeldFromOutside(n);
-      if (was_held && !is_held) out.let_go.push_back(n);
-      if (is_held && !was_held) out.only_fewer_roots = false;  // more references than its count says
-    }
-    CountApproximate(-1);
-    return out;
-  }
-  void CountApproximate(int sign) {
-    for (const NodeId n : approximate_) {
-      for (const NodeId target : heap_.graph.Successors(n)) {
-        if (heap_.interpreter.empty() || heap_.interpreter[n] == heap_.interpreter[target]) replay_.Count(target, sign);
-      }
-    }
-  }
-  [[nodiscard]] NodeSet UpperBoundByItself() {
-    CountApproximate(1);
-    NodeSet upper = replay_.Unreachable(candidates_);
-    CountApproximate(-1);
-    return upper;
-  }
 
   void FindUpperBound() {
     CountWhatIsBeingFreed();
@@ -372,7 +422,9 @@ class VerdictBuilder {
   void CountWhatIsBeingFreed() {
     if (heap_.condemned.empty() && heap_.held_by_dying.empty()) return;
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, 1);
-    NoteUpperBound(replay_.UnreachableWithout(candidates_, heap_.condemned));
+    NodeSet roots = replay_.FindHeld(candidates_).roots;
+    for (const NodeId n : heap_.condemned) roots.Erase(n);
+    NoteUpperBound(MayBeUnreachable(roots, false));
     for (const NodeId n : heap_.held_by_dying) replay_.Count(n, -1);
   }
 

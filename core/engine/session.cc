@@ -292,10 +292,12 @@ struct Session::Impl {
     if (*dangling > 0 && made.verdict.certainty == analysis::Certainty::kExact) made.verdict.certainty = analysis::Certainty::kLowerBound;
     return {};
   }
-  // True where objects, or what leads to them, may be missing: a count that nothing found explains is then no sign of use.
+  // True where objects, or what leads to them, may be missing: a count that nothing found explains is then no sign of use. What an unknown tp_traverse visits is missing too
+  // where it lies behind memory of its object, as it does for many where files are missing.
   [[nodiscard]] bool LacksHolders(const Analysis& made) const {
     const heap::Coverage& c = made.heap.coverage;
     return process.LostHeap() || !runtime->state_lost.empty() || !c.lists_complete || c.unreadable_objects > 0 ||
+           (!process.missing.empty() && std::any_of(made.heap.flags.begin(), made.heap.flags.end(), [](std::uint8_t f) { return (f & heap::kApproximate) != 0; })) ||
            (!made.heap.incomplete.empty() && made.verdict.certainty != analysis::Certainty::kExact);
   }
   // Roots as tracked nodes: of an untracked container (the tuple of a type's bases) what it refers to.

@@ -26,15 +26,15 @@ void Expand(const CsrGraph& graph, std::span<const NodeId> level, const Insert& 
   }
 }
 
-}  // namespace
-
-void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads) {
+/// `trim`: called with each level before it is expanded; what it takes out is not.
+template <typename Trim>
+void MarkLevels(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads, const Trim& trim) {
   std::vector<NodeId> level, next;
   for (const NodeId root : roots) {
     if (visited.InsertNew(root)) level.push_back(root);
   }
   std::vector<std::vector<NodeId>> found(threads);
-  while (!level.empty()) {
+  for (trim(level); !level.empty(); trim(level)) {
     next.clear();
     if (threads > 1 && level.size() >= kParallelFrom) {
       const std::size_t pieces = (level.size() + kPiece - 1) / kPiece;
@@ -54,6 +54,20 @@ void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet
     }
     std::swap(level, next);
   }
+}
+
+}  // namespace
+
+void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads) {
+  MarkLevels(graph, roots, visited, threads, [](std::vector<NodeId>&) {});
+}
+
+void MarkReachableUpTo(const CsrGraph& graph, std::span<const NodeId> roots, const NodeSet& closed, NodeSet& visited, std::vector<NodeId>& met, unsigned threads) {
+  MarkLevels(graph, roots, visited, threads, [&](std::vector<NodeId>& level) {
+    const auto open = std::stable_partition(level.begin(), level.end(), [&](NodeId n) { return !closed.Contains(n); });
+    met.insert(met.end(), open, level.end());
+    level.erase(open, level.end());
+  });
 }
 
 std::vector<NodeId> ShortestPath(const CsrGraph& graph, std::span<const NodeId> from, NodeId to, const NodeSet* within) {

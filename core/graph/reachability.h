@@ -14,6 +14,9 @@ namespace pygc::graph {
 /// `threads`: at least 1; more of them share wide levels, with the same result.
 void MarkReachable(const CsrGraph& graph, std::span<const NodeId> roots, NodeSet& visited, unsigned threads = 1);
 
+/// The same, but nodes of `closed` are entered and not expanded; those that were new are appended to `met`.
+void MarkReachableUpTo(const CsrGraph& graph, std::span<const NodeId> roots, const NodeSet& closed, NodeSet& visited, std::vector<NodeId>& met, unsigned threads = 1);
+
 /// A shortest path from any of `from` to `to`, both ends included; empty when there is none. Among equally short paths the one found first when roots
 /// are taken in the order given and edges in graph order. `within`: only nodes of this set are entered (nullptr: all). Time O(V + E), memory 4 bytes
 /// a node.

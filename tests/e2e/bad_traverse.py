@@ -121,6 +121,13 @@ def check_target(target, truth):
         plain = sum(g["objects"] for g in leaks["result"]["groups"] if any(m["type"].endswith("Plain") for m in g["members"]))
         if plain < truth["plain"]:
             wrong.append("leaks finds %d of %d plain objects in cycles" % (plain, truth["plain"]))
+        totals = dict((k, leaks["result"][k]) for k in ("certainty", "unreachable", "unreachable_upper"))
+        if totals["certainty"] == "exact" or totals["unreachable_upper"] < truth["plain"] + 2 * truth["borrowed"]:
+            wrong.append("leaks does not say that what guessed references alone keep may be garbage: %s" % totals)
+    # What only a guess leads to is in use for nobody.
+    called = run(target + ["sql", "select count(*) from objects o join types t on t.id = o.type_id where t.name like '%Borrowed' and o.state is not null", "--format", "json"], (0, 1, 3), wrong)
+    if called and called["result"]["rows"] != [[0]]:
+        wrong.append("state of objects that only guessed references lead to: %s" % called["result"]["rows"])
     # Which commands follow guessed references is said where there are such.
     query = "select count(*) from objects where exact = 0"
     for words, said in ((["heap"], "counted here, and not by sql and export"), (["dominators"], "counted here, and not by sql and export"), (["sql", query], "not among the objects here"), (["leaks"], None)):

@@ -1,6 +1,6 @@
 """Instances of classes whose tp_traverse is one of functions.c, or code in memory that is no file's, and plain cycles beside them.
 
-usage: program.py TRUTH LIBRARY      runs until it is killed; the collector is off and never runs. TRUTH: {"plain": N, "each": N, "kinds": [...]} as JSON.
+usage: program.py TRUTH LIBRARY      runs until it is killed; the collector is off and never runs. TRUTH: {"plain": N, "each": N, "borrowed": N, "kinds": [...]} as JSON.
 """
 from __future__ import print_function
 
@@ -15,6 +15,7 @@ gc.disable()
 
 TP_TRAVERSE = 184       # offset in PyTypeObject of every release build with a GIL
 PLAIN, EACH = 50, 100   # cycles of two plain objects; objects of each bad kind
+BORROWED = 30           # cycles that objects in use have the addresses of, and no reference
 
 # mov rdi,[rdi+16]; test rdi,rdi; je done; mov rax,rsi; mov rsi,rdx; jmp rax; done: xor eax,eax; ret
 CODE = b"\x48\x8b\x7f\x10\x48\x85\xff\x74\x08\x48\x89\xf0\x48\x89\xd6\xff\xe0\x31\xc0\xc3"
@@ -25,6 +26,10 @@ FUNCTIONS = ["right", "right_after_private", "loops", "visits_for_ever", "recurs
 
 
 class Plain(object):
+    pass
+
+
+class Borrowed(object):
     pass
 
 
@@ -52,6 +57,19 @@ def make(name, function):
     return cls, out
 
 
+def make_borrowers(function):
+    """Objects with a traversal that is code of no file, and with a word that points to garbage: that does not hold it."""
+    cls = type("borrower", (object,), {"__slots__": ("a", "b")})
+    ctypes.c_void_p.from_address(id(cls) + TP_TRAVERSE).value = function
+    kept = []
+    for _ in range(BORROWED):
+        kept.append(cls())
+        b = Borrowed()
+        b.itself = b
+        ctypes.c_void_p.from_address(id(kept[-1]) + object.__basicsize__ + 8).value = id(b)
+    return kept
+
+
 def main():
     library = ctypes.CDLL(sys.argv[2])
     kept = [(n, make(n, ctypes.addressof(ctypes.c_char.in_dll(library, n)))) for n in FUNCTIONS]
@@ -60,6 +78,7 @@ def main():
         address, area = anonymous(writable)
         areas.append(area)
         kept.append((name, make(name, address)))
+    borrowers = make_borrowers(ctypes.addressof(ctypes.c_char.from_buffer(areas[0])))
     kept.append(("in_the_heap", make("in_the_heap", id(kept))))
     kept.append(("nowhere", make("nowhere", 0x41414141000)))
     for _ in range(PLAIN):
@@ -67,7 +86,7 @@ def main():
         p.other, q.other = q, p
     del p, q
     with open(sys.argv[1], "w") as f:
-        json.dump({"plain": 2 * PLAIN, "each": EACH, "kinds": [n for n, _ in kept]}, f)
+        json.dump({"plain": 2 * PLAIN, "each": EACH, "borrowed": len(borrowers), "kinds": [n for n, _ in kept]}, f)
     print("READY", os.getpid())
     sys.stdout.flush()
     sys.stdin.read()

@@ -56,8 +56,15 @@ TEST_CASE("a cycle that is all visited is the collector's matter; one with an ow
   auto guessed = Part(2, 0, {{0, 1, LinkKind::kVisited}, {1, 0, LinkKind::kWord}});
   guessed.lost.items[1].traversal_guessed = true;  // a tp_traverse that could not be run may visit that word
   CHECK(FindLostStructures(guessed, {}).empty());
-  guessed.lost.link[1] = LinkKind::kOwned;
-  CHECK(FindLostStructures(guessed, {}).size() == 1);
+  guessed.lost.link[1] = LinkKind::kOwned;  // or that name
+  CHECK(FindLostStructures(guessed, {}).empty());
+  // By way of memory that the guessed traversal may go through; an edge of an object whose traversal is known is hidden all the same.
+  auto through = Part(2, 1, {{0, 1, LinkKind::kVisited}, {1, 2, LinkKind::kBlock}, {2, 0, LinkKind::kBlock}});
+  CHECK(FindLostStructures(through, {}).size() == 1);
+  through.lost.items[1].traversal_guessed = true;
+  CHECK(FindLostStructures(through, {}).empty());
+  through.lost.link[0] = LinkKind::kWord;
+  CHECK(FindLostStructures(through, {}).size() == 1);
 }
 
 TEST_CASE("a count that is too high makes a head; a hidden cycle that hangs on it is no finding of its own") {

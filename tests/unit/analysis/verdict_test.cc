@@ -226,11 +226,28 @@ TEST_CASE("an approximate reference that decides nothing leaves the verdict exac
   CHECK(text.NamesWhere([&](auto n) { return *v.StateText(n) == '\0'; }) == "none");
 }
 
-TEST_CASE("an approximate reference is followed, so that nothing is called unreachable that it may reach") {
+TEST_CASE("an approximate reference is followed, so that nothing is called unreachable that it may reach; where the count refutes it nothing is known") {
   const TextHeap text = ParseHeap(
       "a:X approx refs=1 -> b\n"
-      "b:list -> b\n");
-  CHECK(text.Names(Replay(text).unreachable_set) == "none");
+      "b:list refs=1 -> b\n");
+  const Verdict v = Replay(text);
+  CHECK(text.Names(v.unreachable_set) == "none");
+  CHECK(v.unreachable_upper == 1);
+  CHECK(v.certainty == Certainty::kLowerBound);
+  CHECK(text.NamesWhere([&](auto n) { return *v.StateText(n) == '\0'; }) == "b");
+}
+
+TEST_CASE("an approximate object in use explains a count, one that may be unreachable itself does not") {
+  const TextHeap text = ParseHeap(
+      "a:X approx refs=1 -> b\n"
+      "b:list refs=2 -> b, c\n"
+      "c:Y approx -> d\n"
+      "d:list refs=2 -> d\n"
+      "e:X approx -> f\n"
+      "f:list refs=2 -> f, e\n");
+  const Verdict v = Replay(text);
+  CHECK(v.unreachable_upper == 2);
+  CHECK(text.NamesWhere([&](auto n) { return *v.StateText(n) == '\0'; }) == "e f");
 }
 
 TEST_CASE("references that were lost make the verdict a lower bound, except where their object is alive anyway") {
