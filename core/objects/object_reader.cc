@@ -40,7 +40,7 @@ ObjectReader::Impl::Impl(const target::Process& p, const cpython::Runtime& r, co
       values(p.memory, offsets, runtime.lookdict),
       types(p, runtime, offsets, values, l, machine ? ReaderKind::kMachine : ReaderKind::kScan),
       context{&p.memory, &offsets, &values, &types, machine, runtime.set_dummy, runtime.refcount},
-      member_names(p) {}
+      member_names(p, runtime.layout) {}
 
 ObjectReader::ObjectReader(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits, const TraverseInterpreter* machine)
     : impl_(std::make_unique<Impl>(process, runtime, limits, machine)) {}

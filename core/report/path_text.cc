@@ -123,6 +123,38 @@ std::string BuildText(const RootPath& path, bool* valid) {
 
 std::string Called(const CycleStep& step) { return step.name.empty() ? LastName(step.type) : step.name; }
 
+bool IsAnyOf(std::string_view word, std::initializer_list<std::string_view> words) { return std::find(words.begin(), words.end(), word) != words.end(); }
+
+// What the last step before `i` whose object is had by that attribute is asked for: "6" of "[6]" behind "._fd_to_key"; empty where there is no such step.
+std::string BehindAttribute(const Cycle& steps, std::size_t i, std::string_view attribute) {
+  for (std::size_t k = std::min(i, steps.size()); k-- > 1;) {
+    const CycleStep& before = steps[k - 1];
+    const bool named = before.label == attribute || (before.kind == EdgeKind::kKey && "." + before.key == attribute);
+    const std::string& label = steps[k].label;
+    if (named && label.size() > 2 && label.front() == '[' && label.back() == ']') return label.substr(1, label.size() - 2);
+  }
+  return {};
+}
+
+// Where asyncio has what it will call or waits for. `owner`: the object's type, or that of what a __dict__ belongs to; `key`: the name of its reference.
+// CPython: Lib/asyncio/events.py, futures.py, tasks.py; FutureObj_HEAD in Modules/_asynciomodule.c [3.6+].
+StuckPlace PlaceInAsyncio(const Cycle& steps, std::size_t i, const std::string& owner, const std::string& key) {
+  const CycleStep& s = steps[i];
+  const std::string name = LastName(owner);
+  const bool task = owner == "_asyncio.Task" || owner == "asyncio.tasks.Task";
+  if (owner == "asyncio.events.Handle" || owner == "asyncio.events.TimerHandle") {
+    const char* const what = key.find("_args") != std::string::npos ? "an argument of a callback" : "a callback";
+    if (const std::string fd = BehindAttribute(steps, i, "._fd_to_key"); !fd.empty()) return {"asyncio", fmt::format("{} of the event loop for file descriptor {} (add_reader, add_writer)", what, fd)};
+    if (const std::string number = BehindAttribute(steps, i, "._signal_handlers"); !number.empty()) return {"asyncio", fmt::format("{} of the event loop for signal {} (add_signal_handler)", what, number)};
+    return {"asyncio", fmt::format("{} that the event loop is to run {} (asyncio {})", what, name == "Handle" ? "next" : "later", name)};
+  }
+  if (key.find("callback") != std::string::npos) return {"asyncio", fmt::format("a callback of an asyncio {} (add_done_callback)", task ? "task" : name)};
+  if (name == "_GatheringFuture" && key.find("_children") != std::string::npos) return {"asyncio", "a future that asyncio.gather waits for"};
+  if (name == "_AsCompletedIterator") return {"asyncio", "a future that asyncio.as_completed waits for"};
+  if (task) return {"asyncio-task", key.find("coro") != std::string::npos ? "the coroutine of an asyncio task" : fmt::format("{} of an asyncio task", s.label)};
+  return {"asyncio", fmt::format("{} of {}", s.label, owner)};
+}
+
 // What one step says of the object that it leads to; empty kind: nothing that a programmer would name.
 StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
   const CycleStep& s = steps[i];
@@ -153,14 +185,18 @@ StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
   if (owner.find("Thread") != std::string::npos && (s.kind == EdgeKind::kAttribute || in_dict)) {
     return {"thread-object", fmt::format("attribute {} of the thread object {}", key, LastName(owner))};
   }
-  if (owner == "_asyncio.Task" || owner == "asyncio.tasks.Task") return {"asyncio-task", fmt::format("{} of an asyncio task", s.label)};
-  if (owner.starts_with("asyncio.") || owner.starts_with("_asyncio.")) return {"asyncio", fmt::format("{} of {}", s.label, owner)};
+  if (owner.starts_with("asyncio.") || owner.starts_with("_asyncio.")) return PlaceInAsyncio(steps, i, owner, key);
+  if (s.type == "module" && s.name == "atexit" && s.kind == EdgeKind::kOther) return {"atexit", "a callback of atexit"};
   if (owner == "_contextvars.Context" || owner == "Context" || owner == "hamt") return {"contextvar", "a context variable"};
   if (owner.starts_with("logging.")) return {"logging", fmt::format("{} of {}", s.label, owner)};
+  if ((s.name == "as_completed" || (before != nullptr && before->name == "as_completed")) && s.kind == EdgeKind::kLocal && IsAnyOf(key, {"fs", "todo"})) {
+    return {"asyncio", "a future that asyncio.as_completed waits for"};
+  }
   if (s.type == "frame" && s.kind == EdgeKind::kLocal && before != nullptr && IsGenerator(before->type)) {
     return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, before->type, Called(*before))};
   }
   if (IsGenerator(s.type) && s.kind == EdgeKind::kLocal) return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, s.type, Called(s))};
+  if (in_dict && before->type == "module" && before->name == "atexit") return {"atexit", "a callback of atexit"};
   if (in_dict && before->type == "module") return {"module-global", fmt::format("global '{}' of module {}", key, Called(*before))};
   if (in_dict && before->is_class) return {"class-attribute", fmt::format("attribute '{}' of class {}", key, Called(*before))};
   return {};
@@ -174,13 +210,23 @@ StuckPlace PlaceOfRoot(const RootPath& path) {
   }
   if (root.kind == "thread" && root.name.find("exc") != std::string::npos) return {"exception", fmt::format("{} of {}", root.name, root.place)};
   if (root.name.ends_with("of atexit") && root.kind == "interpreter") return {"atexit", root.name};
+  if (root.name.starts_with("the signal handler of ")) return {"signal-handler", root.name};
   if (root.kind == "count-only") return {"count-only", "a reference whose holder was not found: native memory, or the stack of C code"};
+  if (root.name == "the dict of module atexit") return {"atexit", "a callback of atexit"};  // a list in a module written in Python [2.7]
   if (root.kind == "module" && root.name.starts_with("the dict of ") && !path.steps.empty() && path.steps[0].kind == EdgeKind::kKey) {
     const CycleStep& s = path.steps[0];
     return {"module-global", fmt::format("global '{}' of {}", s.key.empty() ? s.label : s.key, root.name.substr(std::string_view("the dict of ").size()))};
   }
   if (root.kind == "native" || root.kind == "stack" || root.kind == "register") return {root.kind, fmt::format("native memory: {}", root.place)};
   return {root.kind, root.place.empty() ? root.name : fmt::format("{} of {}", root.name, root.place)};
+}
+
+// What the method at step `i` was given to, itself or in a list or tuple of callbacks: a signal, atexit, asyncio. Empty kind: nothing of these.
+StuckPlace CallerOf(const RootPath& path, std::size_t i) {
+  while (i > 0 && (path.steps[i - 1].type == "list" || path.steps[i - 1].type == "tuple")) --i;
+  StuckPlace place = i == 0 ? StuckPlace() : PlaceOfStep(path.steps, i - 1);
+  if (i <= 1 && place.kind.empty()) place = PlaceOfRoot(path);
+  return IsAnyOf(place.kind, {"signal-handler", "atexit", "asyncio"}) ? place : StuckPlace();
 }
 
 }  // namespace
@@ -208,7 +254,13 @@ bool IsOfSubinterpreter(const PathRoot& root) { return root.place.starts_with("i
 StuckPlace StuckAt(const RootPath& path) {
   for (std::size_t i = path.steps.size(); i-- > 1;) {
     StuckPlace place = PlaceOfStep(path.steps, i - 1);
-    if (!place.kind.empty()) return place;
+    if (place.kind.empty()) continue;
+    if (place.kind == "bound-method") {
+      // Who is going to call the method says more than that it has its object.
+      const StuckPlace caller = CallerOf(path, i - 1);
+      if (!caller.kind.empty()) return {caller.kind, fmt::format("{}: the bound method {}", caller.text, Called(path.steps[i - 1]))};
+    }
+    return place;
   }
   return PlaceOfRoot(path);
 }

@@ -6,6 +6,7 @@
 
 #include "core/objects/frames.h"
 #include "core/objects/values.h"
+#include "core/snapshot/signal_handlers.h"
 
 namespace pygc::snapshot {
 namespace {
@@ -189,6 +190,7 @@ class Finder {
     Add(interpreter.garbage, RootKind::kInterpreter, place, "gc.garbage", interpreter.id == 0 ? "gc.garbage" : "");
     Add(interpreter.callbacks, RootKind::kInterpreter, place, "gc.callbacks", interpreter.id == 0 ? "gc.callbacks" : "");
     AtExit(interpreter, place);
+    if (interpreter.id == 0) Signals();
     StaticTypeStates(interpreter);
   }
   // CPython: struct atexit_state, Include/internal/pycore_interp.h [3.10, 3.11], pycore_atexit.h [3.12, 3.13]: an array of pointers, NULL where a callback was
@@ -206,6 +208,13 @@ class Finder {
                                         std::pair(Field::atexit_callback_kwargs, "the arguments of a callback of atexit")}) {
         Add(Pointer(callback, field), RootKind::kInterpreter, place, what);
       }
+    }
+  }
+
+  void Signals() {
+    const std::string module = SignalModule(reader_);
+    for (const SignalHandler& handler : FindSignalHandlers(reader_)) {
+      Add(handler.function, RootKind::kInterpreter, 0, "the signal handler of " + SignalText(handler.signal), fmt::format("sys.modules['{}'].getsignal({})", module, handler.signal));
     }
   }
 

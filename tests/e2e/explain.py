@@ -216,6 +216,19 @@ def check_places(live):
     return wrong
 
 
+# What a person would say, by the name of the object.
+SAID = {"signal-handler": "the signal handler of SIGUSR1: the bound method call", "task-callback": "a callback of an asyncio task (add_done_callback): the bound method call",
+        "future-callback": "a callback of an asyncio Future (add_done_callback): the bound method call", "second-callback": "a callback of an asyncio Future (add_done_callback): the bound method call",
+        "timer": "a callback that the event loop is to run later (asyncio TimerHandle): the bound method call",
+        "timer-argument": "an argument of a callback that the event loop is to run later (asyncio TimerHandle)", "reader": "a callback of the event loop for file descriptor"}
+
+
+def check_said(live):
+    names = [n for n in sorted(SAID) if n in live.truth["objects"]]
+    texts = [[p["stuck"]["text"] for p in r["paths"]] for r in live.reports(*["path %#x --limit 0" % live.truth["objects"][n] for n in names])]
+    return ["%s: %s" % (n, t) for n, t in zip(names, texts) if not any(said.startswith(SAID[n]) for said in t)]
+
+
 def check_edges(live):
     """Every reference of every path is one for gc.get_referents()."""
     paths = []
@@ -342,7 +355,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_edges, check_lengths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
+            (check_places, check_said, check_edges, check_lengths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
 
 
 # ---- what no traversal visits (owned.py)

@@ -66,5 +66,26 @@ TEST_CASE("a class gives a view of its __dict__, not the dict itself") {
   CHECK(ExpressionOf(path) == "self.__dict__['x']");
 }
 
+TEST_CASE("of a bound method it is said who will call it, where that is a signal, atexit or asyncio") {
+  CycleStep method;
+  method.type = "method";
+  method.name = "close";
+  method.kind = EdgeKind::kField;
+  method.label = ".__self__";
+  RootPath path = FromVariable();
+  path.steps = {method, {}};
+  CHECK(StuckAt(path).kind == "bound-method");
+  path.root = {.kind = "interpreter", .name = "the signal handler of SIGUSR1", .place = "", .expression = "sys.modules['_signal'].getsignal(10)"};
+  CHECK(StuckAt(path).kind == "signal-handler");
+  CHECK(StuckAt(path).text == "the signal handler of SIGUSR1: the bound method close");
+  CHECK(ExpressionOf(path) == "sys.modules['_signal'].getsignal(10).__self__");
+  CycleStep handle = Attribute("asyncio.events.Handle", "_callback"), table = Attribute("selectors.EpollSelector", "_fd_to_key"), entry;
+  entry.type = "dict";
+  entry.kind = EdgeKind::kKey;
+  entry.label = "[6]";
+  path.steps = {table, entry, handle, method, {}};
+  CHECK(StuckAt(path).text == "a callback of the event loop for file descriptor 6 (add_reader, add_writer): the bound method close");
+}
+
 }  // namespace
 }  // namespace pygc::report
