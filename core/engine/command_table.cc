@@ -112,7 +112,8 @@ constexpr CommandRow kRows[] = {
      "one object: type, value, counts, fields, holders",
      kLimit | kAddresses | kValues,
      "Shows what lies at each address: the object's type, its value as repr() would print it (read from memory: nothing runs in the process), reference "
-     "count, generation, finalizer, what it refers to and what holds it, each reference with its place. Where no object lies it says what does. In a debugger a "
+     "count, generation, finalizer, what it refers to and what holds it, each reference with its place. Where no object lies it says what does, and whose memory it is. With "
+     "--limit 0 the value is written whole, up to 16,777,216 characters of a text, 200,000 digits of an int and 67 MB in all; beyond that it says so. In a debugger a "
      "variable, a member or a register of the selected frame will do for an address, here and in the commands below: show op, show $rdi.",
      {"show 0x7f12ab34cd50", "show --limit 0 --format json 139716871310672"},
      {"one object", "nothing cut off, for a script; addresses may be decimal, as id() prints them"}},

@@ -10,6 +10,7 @@
 #include "core/engine/resources.h"
 #include "core/engine/sites.h"
 #include "core/report/finalizer_kind.h"
+#include "core/report/numbers.h"
 
 namespace pygc::engine {
 namespace {
@@ -50,11 +51,12 @@ std::string Inspector::NameOf(Address object, const std::string& type) const {
 objects::ReprLimits Inspector::LimitsOfValue() const {
   objects::ReprLimits limits;
   limits.hide_values = in_.request.redact;
-  limits.max_items = in_.request.limit == 0 ? 1u << 20 : static_cast<std::size_t>(std::min<std::uint64_t>(in_.request.limit, 1u << 20));
+  limits.max_items = in_.request.limit == 0 ? kWholeItems : static_cast<std::size_t>(std::min<std::uint64_t>(in_.request.limit, kWholeItems));
   if (in_.request.limit == 0) {
-    limits.max_text = 1u << 16;
-    limits.max_total = 1u << 20;
-    limits.max_depth = 30;
+    limits.max_text = kWholeText;
+    limits.max_digits = kWholeDigits;
+    limits.max_total = std::max(value_room_, kLeastValue);
+    limits.max_depth = kWholeDepth;
   }
   return limits;
 }
@@ -82,6 +84,11 @@ report::ObjectCard Inspector::CardOf(Address address) const {
   const objects::ReprText value = repr_.Of(address, LimitsOfValue());
   card.value = value.text;
   card.value_complete = value.complete;
+  value_room_ -= std::min(value_room_, value.text.size());
+  if (!value.complete && in_.request.limit == 0) {
+    card.value_bounds = fmt::format("at most {} characters of a text, {} digits of an int, {} items and {} levels of containers, and {} of all values are written",
+                                    report::Thousands(kWholeText), report::Thousands(kWholeDigits), report::Thousands(kWholeItems), kWholeDepth, report::Bytes(kWholeValues));
+  }
   card.value_exact = value.exact;
   card.value_hidden = in_.request.redact;
   card.length = repr_.LengthOf(address);

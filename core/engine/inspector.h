@@ -45,7 +45,12 @@ class Inspector {
   [[nodiscard]] objects::ReprLimits LimitsOfValue() const;
   [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;
 
+  // What --limit 0 writes of the values that are asked for. LIMIT: kWholeText and the rest; a text that is larger is shown up to there, and the card says so.
+  static constexpr std::size_t kWholeText = 1u << 24, kWholeDigits = 200'000, kWholeItems = 1u << 20, kWholeDepth = 30;
+  static constexpr std::size_t kWholeValues = 1u << 26, kLeastValue = 1u << 16;  // bytes of all values of the command; of each, where these are used up
+
   const CommandInput& in_;
+  mutable std::size_t value_room_ = kWholeValues;
   Labels labels_;
   EdgeLabels edges_;
   objects::Repr repr_;

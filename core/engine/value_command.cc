@@ -5,7 +5,7 @@
 namespace pygc::engine {
 namespace {
 
-constexpr objects::ReprLimits kOneLine = {.max_items = 8, .max_text = 80, .max_depth = 3, .max_total = 240};
+constexpr objects::ReprLimits kOneLine = {.max_items = 8, .max_text = 80, .max_digits = 80, .max_depth = 3, .max_total = 240};
 
 }  // namespace
 

@@ -51,7 +51,7 @@ std::optional<std::string> Literals::Of(Address object) const {
   if (!may_be_infinite && !IsWritable(object, 0)) return std::nullopt;
   ReprLimits limits;
   limits.max_items = kMaxItems;
-  limits.max_text = kMaxText;
+  limits.max_text = limits.max_digits = kMaxText;
   limits.max_depth = kMaxDepth + 1;
   limits.max_total = kMaxTotal;
   ReprText text = repr_.Of(object, limits);

@@ -14,7 +14,8 @@ namespace pygc::objects {
 
 struct ReprLimits {
   std::size_t max_items = 10;           // of one container
-  std::size_t max_text = 1000;          // characters of one str, bytes of one bytes object, digits of one int
+  std::size_t max_text = 1000;          // characters of one str, bytes of one bytes object
+  std::size_t max_digits = 1000;        // of one int; the time to write them grows with their square: 200,000 take about a second
   std::size_t max_depth = 6;            // containers inside containers
   std::size_t max_total = 1u << 16;     // bytes of the whole text
   bool hide_values = false;             // --redact: shapes and lengths only

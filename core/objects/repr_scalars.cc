@@ -84,7 +84,7 @@ void ReprWriter::Int(Address object, const TypeFacts& type) {
   const std::byte* const head = Bytes(object, t_.offsets.ob_digit);
   if (head == nullptr || t_.offsets.digit_bits == 0) return Unreadable();
   const std::uint64_t count = t_.values.IntDigits(head);
-  if (count > limits_.max_text / 9 + 1) {  // a digit of 30 bits is nine decimal ones
+  if (count * t_.offsets.digit_bits > limits_.max_digits * 10 / 3 + 30) {  // a decimal digit has 3.32 bits
     complete_ = false;
     return Put(fmt::format("<int of {} bits>", count * t_.offsets.digit_bits));
   }

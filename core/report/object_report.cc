@@ -73,6 +73,7 @@ void WriteCard(TextWriter& out, const ObjectCard& o) {
   if (!o.is_object) return;
   if (!o.value.empty()) {
     Row(out, "value").Line(o.value);
+    if (!o.value_bounds.empty()) Row(out, "").Line(fmt::format("not whole: {}", o.value_bounds));
     if (!o.value_exact) out.To(kLabelColumn).Line(o.value_hidden ? "(hidden by --redact)" : "(its own __repr__ cannot be asked)", Style::kFaint);
   }
   if (o.length) Row(out, "length").Line(Thousands(*o.length));

@@ -30,6 +30,7 @@ struct ObjectCard {
   std::string type, name;
   std::string value;  // as repr would show it
   bool value_complete = true, value_exact = true;
+  std::string value_bounds;   // how much of a value is written at most, where all was asked for and this is not all; empty
   bool value_hidden = false;  // by --redact: then it is not exact either
   std::optional<std::uint64_t> size, length, refcount;
   bool immortal = false, tracked = false, in_graph = false;

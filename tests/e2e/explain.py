@@ -8,6 +8,7 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 """
 import ast
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -186,6 +187,15 @@ def check_parts(live):
     return wrong
 
 
+def check_large(live):
+    """With --limit 0 a value is whole, however long, up to the bound of the documentation."""
+    wrong, rows = [], ast.literal_eval(live.ask("large()"))
+    for (address, digest), card in zip(rows, live.report("show", "--limit", "0", *[hex(a) for a, _ in rows])["objects"]):
+        said = card["value_complete"], hashlib.md5(card["value"].encode("utf-8")).hexdigest()
+        wrong += differ("%s of %d characters: complete, md5" % (card["type"], len(card["value"])), said, (True, digest))
+    return wrong
+
+
 def check_files(live):
     """What open() returns says its descriptor, whatever layers lie above it."""
     wrong = []
@@ -348,7 +358,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_files, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 
