@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
 #include <iterator>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "core/report/export_row.h"
 #include "core/report/json_writer.h"
@@ -20,6 +23,15 @@ void AddOptional(fmt::memory_buffer& out, const char* key, const std::optional<T
 }
 
 std::string TextOrNull(std::string_view word) { return word.empty() ? "null" : fmt::format("\"{}\"", word); }
+
+// The labels of references, in their order; null where one is not known. Nothing where there are none.
+void AddLabels(fmt::memory_buffer& out, const char* key, std::span<const std::string> labels) {
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    i == 0 ? fmt::format_to(std::back_inserter(out), ",\"{}\":[", key) : fmt::format_to(std::back_inserter(out), ",");
+    fmt::format_to(std::back_inserter(out), "{}", labels[i].empty() ? "null" : JsonString(labels[i]));
+  }
+  if (!labels.empty()) out.push_back(']');
+}
 
 // The envelope on one line: the document of the other commands without its line ends and indentation, which stand only between tokens (all strings
 // are escaped, so a line end is never inside one).
@@ -122,6 +134,7 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     if (!flush(kWriteBytes)) return {};
   }
   bool reading = true, cancelled = false;
+  std::vector<std::string> labels;
   h.index.ForEach(0, h.size(), [&](heap::NodeId n, Address address) {
     if (!reading || cancelled) return;
     if (n % kExportProgressStep == 0 && !progress.Update("writing objects", n, h.size())) {
@@ -144,7 +157,14 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
       fmt::format_to(std::back_inserter(out), "{}{}", i == first_beside ? "],\"owned_refs\":[" : i == 0 ? "" : ",", successors[i]);
       reading = flush(kWriteBytes);
     }
-    fmt::format_to(std::back_inserter(out), "]}}\n");
+    fmt::format_to(std::back_inserter(out), "]");
+    if (input.edge_labels && !successors.empty()) {
+      input.edge_labels(n, labels);
+      labels.resize(successors.size());
+      AddLabels(out, "ref_labels", std::span(labels).first(first_beside));
+      AddLabels(out, "owned_ref_labels", std::span(labels).subspan(first_beside));
+    }
+    fmt::format_to(std::back_inserter(out), "}}\n");
     reading = reading && flush(kWriteBytes);
   });
   if (cancelled) return Fail(ErrorCode::kCancelled, "interrupted while the objects were written");

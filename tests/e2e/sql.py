@@ -102,6 +102,23 @@ def check_queries(dump):
     return wrong
 
 
+def check_lines(dump):
+    """JSON Lines have the references of the SQLite export, with their labels."""
+    path, got = os.path.join(dump.program.folder, "heap.jsonl"), []
+    ran = dump.run("export", "--format", "jsonl", "-o", path)
+    if ran.code != 0:
+        return ["export: exit %s: %s" % (ran.code, ran.tail())]
+    with open(path, encoding="utf-8") as f:
+        for o in map(json.loads, f):
+            if o.get("record") == "object":
+                got += [(o["id"], dst, label) for kind in ("ref", "owned_ref") for dst, label in zip(o.get(kind + "s", []), o.get(kind + "_labels", []))]
+    want = [tuple(row) for row in dump.database.execute("select src, dst, label from refs union all select src, dst, label from owned_refs")]
+    wrong = explain.differ("references", len(got), len(want))
+    key = lambda row: (row[0], row[1], row[2] or "")    # noqa: E731
+    differing = [(g, w) for g, w in zip(sorted(got, key=key), sorted(want, key=key)) if g != w]
+    return wrong + (["first of %d that differ: %s" % (len(differing), differing[0])] if differing else [])
+
+
 def check_strings(dump):
     """Texts that modules hold are there with their length and value; equal digests mean equal texts."""
     truth = json.loads(ast.literal_eval(dump.ask("json.dumps(sorted([id(k), len(k), k] for m in list(__import__('sys').modules.values()) for k in list(getattr(m, '__dict__', {}).values()) if type(k) is str and len(k) < 1000 and all(c < chr(128) for c in k)))")))
@@ -170,7 +187,7 @@ def check_endless(dump):
 
 def check_all(live):
     dump = Dump(live.program, live.ask)
-    return [(check.__name__[6:], check(dump), "") for check in (check_queries, check_strings, check_frames, check_dominators, check_referrers, check_csv, check_refused,
+    return [(check.__name__[6:], check(dump), "") for check in (check_queries, check_lines, check_strings, check_frames, check_dominators, check_referrers, check_csv, check_refused,
                                                               check_endless, explain.check_schemas)]
 
 

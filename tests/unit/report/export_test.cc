@@ -267,6 +267,27 @@ TEST_CASE("JSON lines: the envelope, the types, then each object with its refere
       R"({"record":"object","id":2,"address":"0x1080","type":2,"interpreter":0,"size":null,"refcount":null,"generation":null,"immortal":true,"tracked":false,"state":"reachable","finalizer":null,"finalized":false,"exact":true,"label":"exact","refs":[]})");
 }
 
+TEST_CASE("JSON lines: labels stand beside the references, in their order; null where one is not known") {
+  const Heap heap;
+  SilentProgress progress;
+  ExportInput input = heap.Input();
+  input.edge_labels = [](heap::NodeId n, std::vector<std::string>& labels) {
+    if (n == 0) labels = {".a", "[+0x10]->+0x8"};
+    if (n == 1) labels = {"", "evil\xff"};
+  };
+  std::string text;
+  REQUIRE(WriteJsonLines(
+      input,
+      [&](std::string_view bytes) {
+        text += bytes;
+        return true;
+      },
+      progress));
+  CHECK(text.find(R"("refs":[1,1],"ref_labels":[".a","[+0x10]->+0x8"]})") != std::string::npos);
+  CHECK(text.find(R"("refs":[0,2],"ref_labels":[null,"evil\\xff"]})") != std::string::npos);
+  CHECK(text.find(R"("refs":[]})") != std::string::npos);
+}
+
 TEST_CASE("JSON lines end quietly when nobody reads any more") {
   const Heap heap;
   SilentProgress progress;
