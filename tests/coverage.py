@@ -5,7 +5,8 @@ usage: coverage.py [--run [-j N] [--part GLOB]...] [--least PERCENT] [--show FIL
 
 --run: takes away the counters that are there and runs the fast tests in BUILD: by ctest unit, property, golden and fuzz-corpus, and end to end what the quick
 run of scripts/test runs, but benchmarks. With --part only those parts, and the counters of before stay. Without --run: counts what was run before.
-A worker writes its counters when its host closes the channel, so what runs in workers counts as what runs in hosts does; one that is killed writes none.
+A worker writes its counters when its host closes the channel, so what runs in workers counts as what runs in hosts does; one that is killed writes none: how many
+were started and how many wrote is said (some tests kill theirs, and some start what only plays a worker).
 Adds up what gcov says of every object of BUILD: a line of a header or a template counts as run where any object ran it. Fails below PERCENT (90), and where a
 part failed. Last line: N passed, N failed, N skipped (lines)."""
 import argparse
@@ -82,21 +83,27 @@ def run_fast_tests(build, globs, jobs):
     return failed
 
 
+STARTED, WROTE = "pygc::worker::WorkerClient::Start(", "pygc::standalone::(anonymous namespace)::RunWorker("
+
+
 def counted(path):
-    """({source: {line: runs}} of one object, what gcov says is wrong with its counters)"""
+    """({source: {line: runs}} of one object, what gcov says is wrong with its counters, {STARTED, WROTE: calls})"""
     ran = subprocess.run(["gcov", "--json-format", "--stdout", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=os.path.dirname(path))
     said = [line for line in ran.stderr.decode(errors="replace").splitlines() if path.endswith(".gcda") and "cannot open data file" not in line]
-    out = {}
+    out, calls = {}, collections.Counter()
     for text in ran.stdout.splitlines():
         document = json.loads(text.decode())
         for f in document["files"]:
+            for function in f["functions"]:
+                for name in (STARTED, WROTE):
+                    calls[name] += function["execution_count"] if function["demangled_name"].startswith(name) else 0
             source = os.path.realpath(os.path.join(document["current_working_directory"], f["file"]))
             if not source.startswith(os.path.join(ROOT, "core", "")):
                 continue
             lines = out.setdefault(os.path.relpath(source, ROOT), {})
             for line in f["lines"]:
                 lines[line["line_number"]] = lines.get(line["line_number"], 0) + line["count"]
-    return out, said
+    return out, said, calls
 
 
 def main():
@@ -113,9 +120,10 @@ def main():
     # Objects that no program has linked or run have notes without counters: their lines count as not run.
     notes = [os.path.join(folder, n) for folder, _, names in os.walk(build) for n in names if n.endswith(".gcno")]
     counters = [n[:-4] + "gcda" if os.path.exists(n[:-4] + "gcda") else n for n in notes]
-    lines = collections.defaultdict(dict)
+    lines, calls = collections.defaultdict(dict), collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found, said in pool.map(counted, counters):
+        for found, said, called in pool.map(counted, counters):
+            calls += called
             if said:  # counters of another build of that object, or cut by a signal: all its lines would count as not run
                 print("FAILED  counters: %s" % " | ".join(said[:2]))
                 bad_parts += 1
@@ -132,6 +140,7 @@ def main():
         folder[1] += len(runs)
     for folder, (run, all_) in sorted(folders.items()):
         print("%-16s %6d of %6d lines, %.1f %%" % (folder, run, all_, 100.0 * run / all_))
+    print("workers: %d started, %d wrote their counters" % (calls[STARTED], calls[WROTE]))
     print("files with most lines that nobody ran:")
     for source, runs in sorted(lines.items(), key=lambda s: -sum(1 for c in s[1].values() if not c))[:25]:
         print("  %-44s %5d of %5d" % (source, sum(1 for c in runs.values() if not c), len(runs)))
