@@ -415,6 +415,7 @@ class Visitor {
       }
       if (links_are_objects) {
         sink_->Item(link, i);
+        if constexpr (kFindsAbsent) sink_->Absent((Pointer(n, o_->link_key) == 0) + (Pointer(n, o_->link_result) == 0));  // its own traverse is not known by name
       } else {
         sink_->Item(Pointer(n, o_->link_key), i);
         sink_->Item(Pointer(n, o_->link_result), i);
