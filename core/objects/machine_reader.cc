@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <thread>
 
 namespace pygc::objects {
@@ -229,6 +230,7 @@ std::optional<bool> MachineReader::IsGc(Address tp_is_gc, Address object) const 
 
 void MachineReader::Record(Address function, const TypeFacts& type, Address object, const machine::RunOutcome& outcome) const {
   const std::lock_guard lock(mutex_);
+  if (outcome.reason == machine::StopReason::kBadReferent && astray_.insert(object).second && astray_.size() > kMaxAstray) astray_.erase(std::prev(astray_.end()));
   TraverseRecord& record = records_[function];
   // The example is the object at the lowest address, so that it does not depend on which thread came first. A run that was struck out says nothing new.
   const bool first = record.not_exact++ == 0;
@@ -250,6 +252,11 @@ std::vector<TraverseRecord> MachineReader::NotExact() const {
   }
   std::sort(all.begin(), all.end(), [](const TraverseRecord& a, const TraverseRecord& b) { return a.function < b.function; });
   return all;
+}
+
+std::vector<Address> MachineReader::ObjectsAstray() const {
+  const std::lock_guard lock(mutex_);
+  return {astray_.begin(), astray_.end()};
 }
 
 NotExactReason MachineReader::WhyNotExact(const TypeFacts& type) const {

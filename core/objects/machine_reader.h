@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -50,6 +51,7 @@ class MachineReader final : public TraverseInterpreter {
   /// Functions that were not exact at least once, by address.
   [[nodiscard]] std::vector<TraverseRecord> NotExact() const;
   [[nodiscard]] NotExactReason WhyNotExact(const TypeFacts& type) const override;
+  [[nodiscard]] std::vector<Address> ObjectsAstray() const override;
   /// Its text alone.
   [[nodiscard]] std::string Reason(const TypeFacts& type) const { return WhyNotExact(type).text; }
   /// Steps taken so far, of total_steps; up to 65,536 a thread may not be counted yet.
@@ -59,6 +61,7 @@ class MachineReader final : public TraverseInterpreter {
   struct Worker;
   class Borrowed;
   static constexpr std::size_t kSlots = 64;
+  static constexpr std::size_t kMaxAstray = 1u << 14;
 
   void Record(Address function, const TypeFacts& type, Address object, const machine::RunOutcome& outcome) const;
   [[nodiscard]] std::uint64_t PlausibleItems(const TypeFacts& type, Address object) const;
@@ -71,6 +74,7 @@ class MachineReader final : public TraverseInterpreter {
   mutable std::array<std::atomic<Worker*>, kSlots> idle_{};
   mutable std::mutex mutex_;
   mutable std::unordered_map<Address, TraverseRecord> records_;
+  mutable std::set<Address> astray_;  // the lowest kMaxAstray, so that it does not depend on which thread came first
 };
 
 }  // namespace pygc::objects

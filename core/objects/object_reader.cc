@@ -137,6 +137,10 @@ NotExactReason ObjectReader::WhyNotExact(const TypeFacts& type) const {
   return {"unreadable", "some of its objects could not be read"};
 }
 
+std::vector<Address> ObjectReader::ObjectsAstray() const {
+  return impl_->context.machine != nullptr ? impl_->context.machine->ObjectsAstray() : std::vector<Address>();
+}
+
 bool ObjectReader::IsGc(Address object, const TypeFacts& type) const {
   if (!type.have_gc) return false;
   if (type.tp_is_gc == 0 || !type.is_type_object) return true;  // other tp_is_gc functions (greenlets) only hide objects from gc.get_referents

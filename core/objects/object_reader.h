@@ -91,6 +91,8 @@ class ObjectReader {
   /// Why referents of objects of this type that were read so far are not exact, with a code for scripts: "not-interpreted" (their memory was searched),
   /// "type" (the type itself is damaged), "unreadable" (an object is), or what stopped the machine ("untrusted-code").
   [[nodiscard]] NotExactReason WhyNotExact(const TypeFacts& type) const;
+  /// Of the objects read so far by running their tp_traverse, those for which it visited what can be no object, in the order of addresses.
+  [[nodiscard]] std::vector<Address> ObjectsAstray() const;
 
   /// True when the collector sees the object as one of its own: Py_TPFLAGS_HAVE_GC and tp_is_gc. CPython: _PyObject_IS_GC.
   [[nodiscard]] bool IsGc(Address object, const TypeFacts& type) const;

@@ -35,6 +35,8 @@ class TraverseInterpreter {
   virtual ReferentQuality Run(const TypeFacts& type, Address object, std::vector<Address>& out, std::vector<SlotOrigin>* slots) const = 0;
   /// Why runs of the type's tp_traverse so far were not exact; empty where all were.
   [[nodiscard]] virtual NotExactReason WhyNotExact(const TypeFacts& type) const = 0;
+  /// Objects whose tp_traverse has visited what can be no object, in the order of addresses, each once; at most some thousands. Thread-safe.
+  [[nodiscard]] virtual std::vector<Address> ObjectsAstray() const { return {}; }
 };
 
 }  // namespace pygc::objects

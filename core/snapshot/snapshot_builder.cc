@@ -844,6 +844,20 @@ class Builder {
     }
   }
 
+  // What a tp_traverse visited where no object can be stood for an object, as a dangling item of a list does, or the function is wrong: either way a reference is not known.
+  void AddObjectsAstray() {
+    if (lost_memory_) return;
+    for (const Address a : reader_.ObjectsAstray()) {
+      const NodeId n = found_.index.Find(a);
+      if (n == heap::kNoNode || heap_.refcount[n] == 0 || (heap_.flags[n] & heap::kApproximate) == 0) continue;
+      ++heap_.coverage.dangling_references;
+      ++heap_.coverage.dangling_objects;
+      if (heap_.flags[n] & heap::kTracked) heap_.incomplete.push_back(n);
+    }
+    std::sort(heap_.incomplete.begin(), heap_.incomplete.end());
+    heap_.incomplete.erase(std::unique(heap_.incomplete.begin(), heap_.incomplete.end()), heap_.incomplete.end());
+  }
+
   void MakeTypeRecords() {
     TypeColumn column(facts_);
     for (const PieceCounts& c : counts_) {
@@ -861,6 +875,7 @@ class Builder {
       heap_.quality.insert(heap_.quality.end(), c.quality.begin(), c.quality.end());
       heap_.size_bytes.AddLarge(c.large);
     }
+    AddObjectsAstray();
     heap_.coverage.objects = found_.objects;
     heap_.types = column.Records(reader_);
     column.Translate(heap_.type);

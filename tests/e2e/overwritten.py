@@ -4,7 +4,7 @@
 usage: overwritten.py [-v] [--words N] [--pages N] [--seed N] [--interpreter VERSION]...     (without --interpreter: one of each series)
 
 Each trial changes one thing of a kernel's core of a process that knows its own truth: a word that was the address of an unreachable object becomes the
-address of no object (no memory; the stack; between two objects), or a page of the heap becomes zeroes, ones, noise or another page. Whatever
+address of no object (no memory; the stack; between two objects; one word of each offset in each type, and words at random), or a page of the heap becomes zeroes, ones, noise or another page. Whatever
 was changed, pygc reports; what is called complete, without a warning that counts and references disagree, is the result of the untouched core; and no
 more is called unreachable than is. A second process holds garbage in places that are never NULL (items, slots of a deque, attributes, the self of a method,
 ...): each becomes NULL, links between its objects lead past one, counts are one too low; nothing of that is called exact, and the audit of counts blames no
@@ -12,6 +12,7 @@ C code for it. (Elsewhere a member that became NULL is a member that was deleted
 none is given; it is printed): the process has the same addresses every time, where `setarch -R` may give it them.
 Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
 """
+import bisect
 import collections
 import json
 import os
@@ -112,7 +113,8 @@ def holds_a_class(victim, address):
 def trials_of_words(victim, rng, count):
     words = victim.words()
     like_heads = [w for w in words if holds_a_class(victim, w[2])]
-    chosen = [(w, JUNK) for w in rng.sample(words, min(count, len(words)))] + [(w, ["16 bytes on"]) for w in rng.sample(like_heads, min(HEADS, len(like_heads)))]
+    chosen = [(w, JUNK[:1]) for w in (places_of_types(victim, words) if count else [])]
+    chosen += [(w, JUNK) for w in rng.sample(words, min(count, len(words)))] + [(w, ["16 bytes on"]) for w in rng.sample(like_heads, min(HEADS, len(like_heads)))]
     for (s, at, word), kinds in chosen:
         for kind in kinds:
             if kind == "16 bytes on" and not victim.ends_behind(word):
@@ -121,6 +123,24 @@ def trials_of_words(victim, rng, count):
             s.data[at:at + 8] = struct.pack("<Q", victim.junk(kind, word))
             yield "the reference at %#x to %#x: %s" % (s.address + at, word, kind)
             s.data[at:at + 8] = old
+
+
+def places_of_types(victim, words):
+    """One word for each offset in each type that holds one of `words`."""
+    whole = os.path.join(victim.program.folder, "whole")
+    victim.core.write(whole)
+    ran = process.pygc("-c", whole, "sql", "--limit", "0", "--format", "json",
+                       "select o.address, o.size, t.name from objects o join types t on t.id = o.type_id order by 1", timeout=60)
+    if not ran.out:
+        raise process.CannotTest(ran.tail())
+    rows = [(address, size or 0, name) for address, size, name in json.loads(ran.out)["result"]["rows"]]
+    begins, chosen = [r[0] for r in rows], {}
+    for w in words:
+        at = w[0].address + w[1]
+        begin, size, name = rows[max(0, bisect.bisect_right(begins, at) - 1)]
+        if 0 <= at - begin < size:
+            chosen.setdefault((name, at - begin), w)
+    return [w for _, w in sorted(chosen.items())]
 
 
 def trials_of_pages(victim, rng, count):
