@@ -40,7 +40,6 @@ using heap::kNoNode;
 using heap::NodeId;
 using objects::OwnedSlot;
 using objects::TypeFacts;
-using snapshot::kRedZone;
 
 constexpr unsigned kPieceShift = 14;
 constexpr std::size_t kLookAhead = 8;    // objects between the first sight of a dict and its table
@@ -214,12 +213,11 @@ class Counter {
     });
     CloseDeadFrames();
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
-    for (const target::Thread& t : in_.reader.process().threads) {
-      if (!t.has_registers) continue;
-      const target::Segment* const s = memory_.Find(t.stack_pointer());
-      if (s == nullptr || in_.reader.process().FindModule(t.stack_pointer()) != nullptr || in_.blocks.BlockAt(t.stack_pointer())) continue;
-      const Address top = t.stack_pointer() > kRedZone ? t.stack_pointer() - kRedZone : 0;
-      if (const Address bottom = BottomOfDeadStack(*s, top); bottom < top) cover_.CloseInside({bottom, top});
+    for (const snapshot::UsedStack& stack : snapshot::UsedStacks(in_.reader.process())) {
+      const Address sp = stack.thread->stack_pointer(), top = stack.range.begin;
+      const target::Segment* const s = memory_.Find(sp);
+      if (s == nullptr || in_.reader.process().FindModule(sp) != nullptr || in_.blocks.BlockAt(sp)) continue;
+      if (const Address bottom = std::max(stack.memory.begin, BottomOfDeadStack(*s, top)); bottom < top) cover_.CloseInside({bottom, top});
     }
     for (const std::vector<AddressRange>* known : {&in_.roots.closed, &state_.queues()}) {
       for (const AddressRange& r : *known) cover_.CloseInside(r);

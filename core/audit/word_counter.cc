@@ -4,14 +4,11 @@
 
 #include <algorithm>
 
-#include "core/snapshot/thread_words.h"
-
 namespace pygc::audit {
 
 using heap::kNoNode;
 using heap::NodeId;
 using heap::RootKind;
-using snapshot::kRedZone;
 
 void WordCounter::NumberUnreached() {
   if (audit_.unreached.empty()) return;
@@ -56,9 +53,9 @@ std::pair<RootKind, std::string> WordCounter::PlaceOf(Address slot) const {
   }
   if (!locals_) locals_.emplace(process);
   if (std::string place = locals_->PlaceOf(slot); !place.empty()) return {RootKind::kNative, std::move(place)};
-  for (const target::Thread& t : process.threads) {
-    const target::Segment* const s = process.memory.Find(slot);
-    if (t.has_registers && s != nullptr && s->range.Contains(t.stack_pointer()) && slot + kRedZone >= t.stack_pointer()) return {RootKind::kStack, fmt::format("stack of thread {}", t.tid)};
+  if (!stacks_) stacks_ = snapshot::UsedStacks(process);
+  if (const snapshot::UsedStack* const stack = snapshot::StackAt(*stacks_, slot); stack != nullptr && slot >= stack->range.begin) {
+    return {RootKind::kStack, fmt::format("stack of thread {}", stack->thread->tid)};
   }
   if (const auto block = in_.blocks.BlockAt(slot)) return {RootKind::kNative, fmt::format("block of {} bytes at {:#x}, +{:#x}", block->range.size(), block->range.begin, slot - block->range.begin)};
   if (const std::optional<AddressRange> chunk = in_.chunks.ChunkAt(slot)) return {RootKind::kNative, fmt::format("malloc block of {} bytes at {:#x}, +{:#x}", chunk->size(), chunk->begin, slot - chunk->begin)};

@@ -14,6 +14,7 @@
 #include "core/heap/object_index.h"
 #include "core/heap/reference_audit.h"
 #include "core/heap/root_set.h"
+#include "core/snapshot/thread_words.h"
 #include "core/target/thread_locals.h"
 
 namespace pygc::audit {
@@ -83,7 +84,8 @@ class WordCounter {
   const StaticData& statics_;
   heap::ReferenceAudit& audit_;
   const Watch* watch_ = nullptr;
-  mutable std::optional<target::ThreadLocals> locals_;  // read when the first place is asked for
+  mutable std::optional<target::ThreadLocals> locals_;                   // this and stacks_ are read when the first place is asked for
+  mutable std::optional<std::vector<snapshot::UsedStack>> stacks_;
   heap::ObjectIndex unreached_;
 };
 

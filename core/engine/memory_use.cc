@@ -9,12 +9,10 @@
 #include "core/base/byte_reader.h"
 #include "core/engine/heap_sections.h"
 #include "core/snapshot/mimalloc_heap.h"
+#include "core/snapshot/thread_words.h"
 
 namespace pygc::engine {
 namespace {
-
-constexpr std::uint64_t kMaxStack = std::uint64_t{64} << 20;  // above the stack pointer; more is another mapping that the kernel put beside it
-constexpr std::uint64_t kBelow = std::uint64_t{8} << 20;      // was used before, and is still there
 
 constexpr Address kKernelHalf = Address{1} << 63;  // [vsyscall] lies there: the kernel's, in some cores
 
@@ -270,15 +268,8 @@ class MemoryMeter {
   void Stacks() {
     Extent bytes;
     std::uint64_t count = 0;
-    for (const target::Thread& t : process_.threads) {
-      const target::Segment* const s = t.has_registers ? process_.memory.Find(t.stack_pointer()) : nullptr;
-      if (s == nullptr || !s->writable) continue;
-      const Address sp = t.stack_pointer();
-      // A thread's own data stand at the end of its stack; the main thread's stand elsewhere.
-      const bool own_end = t.fs_base() > sp && t.fs_base() < s->range.end && t.fs_base() - sp <= kMaxStack;
-      const Address end = own_end ? std::min(s->range.end, (t.fs_base() + 0x2000) & ~Address{0xFFF}) : std::min(s->range.end, sp + kMaxStack);
-      const Address begin = s->range.begin + kBelow < sp ? (sp - kBelow) & ~Address{0xFFF} : s->range.begin;
-      bytes += Claim({begin, end});
+    for (const snapshot::UsedStack& stack : snapshot::UsedStacks(process_)) {
+      bytes += Claim(stack.memory);
       ++count;
     }
     Part("stacks of threads", bytes, count);

@@ -10,12 +10,11 @@
 #include "core/engine/inspector.h"
 #include "core/engine/memory_owner.h"
 #include "core/report/numbers.h"
+#include "core/snapshot/thread_words.h"
 #include "core/target/thread_locals.h"
 
 namespace pygc::engine {
 namespace {
-
-constexpr std::uint64_t kRedZone = 128;  // bytes below the stack pointer that a function may use (System V ABI, x86-64)
 
 // The object of the snapshot that the address lies in; empty where there is none.
 std::string InsideObject(const CommandInput& in, Address address) {
@@ -36,16 +35,9 @@ std::string InsideObject(const CommandInput& in, Address address) {
 }
 
 std::string StackOfThread(const target::Process& process, Address address) {
-  const target::Segment* const segment = process.memory.Find(address);
-  for (const target::Thread& thread : process.threads) {
-    if (!thread.has_registers || segment == nullptr || !segment->range.Contains(thread.stack_pointer())) continue;
-    // Other memory may lie right behind a stack, in the same mapping. That of a thread ends with what fs_base points to: glibc's struct pthread, at its top.
-    constexpr Address kThreadBytes = 4096;
-    if (thread.fs_base() > thread.stack_pointer() && segment->range.Contains(thread.fs_base()) && address >= thread.fs_base() + kThreadBytes) continue;
-    const bool in_use = address + kRedZone >= thread.stack_pointer();
-    return fmt::format("{} of thread {}", in_use ? "the stack" : "the unused part of the stack", thread.tid);
-  }
-  return {};
+  const std::vector<snapshot::UsedStack> stacks = snapshot::UsedStacks(process);
+  const snapshot::UsedStack* const stack = snapshot::StackAt(stacks, address);
+  return stack == nullptr ? std::string() : fmt::format("{} of thread {}", address >= stack->range.begin ? "the stack" : "the unused part of the stack", stack->thread->tid);
 }
 
 std::string PlaceInModule(const target::Module& module, Address address) {

@@ -14,13 +14,19 @@ namespace pygc::snapshot {
 inline constexpr std::uint64_t kRedZone = 128;  // bytes below the stack pointer that a function may use (System V ABI, x86-64)
 
 struct UsedStack {
-  AddressRange range;                       // from below the stack pointer (the red zone of x86-64) to where the thread's own memory ends
+  AddressRange range;   // from below the stack pointer (the red zone of x86-64) to where the thread's control block begins
+  AddressRange memory;  // all that was mapped for it: the part that is not in use below `range`, the control block above it
   const target::Thread* thread = nullptr;
 };
 
-/// The stacks of all threads with registers, rising, disjoint. A thread's control block lies at the top of its stack, and other mappings may follow
-/// without a gap; the main thread has its own elsewhere, and there the mapping ends the stack.
+/// The stacks of all threads with registers, rising; the ranges of all are disjoint, and so are the memories. A thread's control block lies at the top of its
+/// stack, and other mappings may precede and follow without a gap (chunks of Python's frames, other stacks): where the stack begins and ends is what the control
+/// block says. glibc: struct pthread, stackblock and stackblock_size (nptl/descr.h). The main thread's block lies elsewhere, and there the mapping bounds the stack,
+/// of which no more than 64 MiB above the stack pointer and 8 MiB below it are called its memory.
 [[nodiscard]] std::vector<UsedStack> UsedStacks(const target::Process& process);
+
+/// The stack in whose memory `a` lies, or nullptr.
+[[nodiscard]] const UsedStack* StackAt(const std::vector<UsedStack>& stacks, Address a);
 
 /// What the threads that run have in their registers and on the innermost part of their stacks: what they are just changing is among it. A thread in a system
 /// call changes nothing.

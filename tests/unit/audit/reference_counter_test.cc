@@ -2,6 +2,7 @@
 #include "core/audit/reference_counter.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <string>
@@ -149,6 +150,30 @@ TEST_CASE("a count that is one too low, one too high, and one that native memory
     CHECK(a.Verdict(right).empty());
     CHECK(a.Verdict(owner).empty());
   });
+}
+
+TEST_CASE("a word between two stacks of one mapping is on neither") {
+  PythonHeap python(*test::DefaultLayouts().front());
+  const Address held = python.List({}), owner = python.List({held});
+  for (const Address a : {held, owner}) python.Track(a);
+  constexpr Address kFirst = kNative, kBetween = kNative + 0x4000, kSecond = kNative + 0x8000, kControl = 0x3000;
+  python.fake().Map(kNative, 0xc000);
+  for (const Address stack : {kSecond, kFirst}) {
+    python.fake().WriteWords(stack + kControl + 0x690, {stack, 0x4000});
+    python.fake().AddThread(stack == kFirst ? 1 : 2, stack + 0x1000, 0, stack + kControl);
+  }
+  const Address slots[] = {kFirst + 0x1800, kBetween + 0x2f0, kSecond + 0x1800};
+  for (const Address slot : slots) python.fake().Write<std::uint64_t>(slot, held);
+  SetRefcount(python, held, 4);
+  const Audited a(python);
+  const heap::NodeId wanted[] = {a.heap.index.Find(held)};
+  SilentProgress progress;
+  const auto found = FindPossibleHolders({a.reader, a.ownership, a.roots, a.blocks, a.chunks, a.heap}, wanted, 10, Limits(), progress);
+  REQUIRE(found.at(0).size() == 3);
+  CHECK(found[0][0].place == "stack of thread 1");
+  CHECK(found[0][1].place == fmt::format("memory at {:#x}", slots[1]));
+  CHECK(found[0][1].kind == heap::RootKind::kNative);
+  CHECK(found[0][2].place == "stack of thread 2");
 }
 
 TEST_CASE("what was freed and is still referred to is a deficit; what it referred to itself counts no more") {
