@@ -38,7 +38,7 @@ struct Interpreter {
   Address address = 0;
   std::int64_t id = 0;
   CollectorKind collector = CollectorKind::kGenerational;
-  bool enabled = true;
+  bool enabled = true, enabled_known = true;  // not known: nothing says what gc.disable() left there
   std::int32_t debug = 0;       // gc.DEBUG_* bits
   bool collecting = false;
   std::vector<GcGeneration> generations;          // youngest first; what gc.get_objects(generation=i) means is `generation_number`

@@ -73,8 +73,11 @@ void ReadStaticCollector(const target::Process& process, const InterpreterSite& 
     if (enabled) say("collector on/off by running the accessor gc.isenabled (no symbol)");
   }
   if (enabled) out.enabled = *enabled != 0;
-  else say(gc_dict == 0 ? "collector on: the gc module was never imported, nothing else switches it off"
-                        : "whether the collector is on is not known (no symbols); taken as on");
+  else if (gc_dict == 0) say("collector on: the gc module was never imported, nothing else switches it off");
+  else {
+    out.enabled_known = false;
+    if (with_lists) runtime.warnings.push_back("whether the collector is on is not known, as the interpreter's own file is not here: a new process has it on");
+  }
 
   auto debug = int_of(StaticNear(module, "debug", "long_lived_pending"));
   if (!debug) {

@@ -54,6 +54,7 @@ report::CollectorFacts FactsOf(const cpython::Interpreter& interpreter, const he
   c.id = interpreter.id;
   c.kind = KindName(interpreter.collector);
   c.enabled = interpreter.enabled;
+  c.enabled_known = interpreter.enabled_known;
   c.collecting = interpreter.collecting;
   c.debug_flags = DebugFlags(interpreter.debug);
   c.long_lived_total = interpreter.long_lived_total;

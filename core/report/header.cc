@@ -14,13 +14,17 @@ std::string Joined(const std::vector<std::int64_t>& numbers) {
 }
 
 std::string CollectorWords(const CollectorFacts& c) {
-  std::string out = c.enabled ? "collector on" : "collector off: garbage waits until gc.collect() is called";
+  std::string out = fmt::format("collector {}", CollectorSwitch(c));
   if (c.collecting) out += " · in a collection";
   if (!c.thresholds.empty()) out += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
   return out;
 }
 
 }  // namespace
+
+const char* CollectorSwitch(const CollectorFacts& c) noexcept {
+  return !c.enabled_known ? "on or off (not known)" : c.enabled ? "on" : "off: garbage waits until gc.collect() is called";
+}
 
 const char* CertaintyName(Certainty c) noexcept {
   switch (c) {
@@ -84,7 +88,9 @@ void EndEnvelope(JsonWriter& json) { json.EndObject(); }
 void WriteInterpreters(JsonWriter& json, const std::vector<CollectorFacts>& interpreters) {
   json.Key("interpreters").Array();
   for (const CollectorFacts& c : interpreters) {
-    json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled).Bool("collecting", c.collecting).String("phase", c.phase);
+    json.Object().Integer("id", c.id).String("collector", c.kind).Bool("enabled", c.enabled);
+    if (!c.enabled_known) json.Bool("enabled_known", false);
+    json.Bool("collecting", c.collecting).String("phase", c.phase);
     json.Unsigned("tracked", c.tracked).Unsigned("in_garbage", c.in_garbage);
     if (c.unreachable) json.Unsigned("unreachable", *c.unreachable).Unsigned("uncollectable", c.uncollectable.value_or(0));
     json.Key("thresholds").Array();

@@ -36,6 +36,7 @@ struct CollectorFacts {
   std::int64_t id = 0;
   std::string kind = "generational";  // generational | incremental | free-threaded
   bool enabled = true, collecting = false;
+  bool enabled_known = true;   // false: `enabled` is what a new process has
   std::string phase = "none";  // of a collection that was running: none | deciding | freeing | between
   std::vector<std::int64_t> thresholds, counts;  // youngest first
   std::vector<std::string> debug_flags;          // "DEBUG_SAVEALL", ...
@@ -52,6 +53,9 @@ struct CollectorFacts {
   std::int64_t long_lived_total = 0, long_lived_pending = 0;
   std::uint64_t threads = 0;
 };
+
+/// "on", "off: garbage waits until gc.collect() is called", "on or off (not known)".
+[[nodiscard]] const char* CollectorSwitch(const CollectorFacts& c) noexcept;
 
 struct Header {
   std::string command;

@@ -13,22 +13,25 @@ namespace {
 constexpr std::uint64_t kShownTypes = 8;  // of what hangs on a group
 constexpr std::size_t kFirstColumn = 4, kStateColumn = 14, kTextColumn = 17;
 
-bool CollectorOn(const Header& header, std::int64_t interpreter) {
+constexpr const char* kIfOn = ", if the collector is on (not known)";
+
+const CollectorFacts* CollectorOf(const Header& header, std::int64_t interpreter) {
   const auto found =
       std::find_if(header.interpreters.begin(), header.interpreters.end(), [&](const CollectorFacts& c) { return c.id == interpreter; });
-  return found == header.interpreters.end() || found->enabled;
+  return found == header.interpreters.end() ? nullptr : &*found;
 }
 
 // "2.7" of "2.7.18"
 std::string MinorVersion(const std::string& python) { return python.substr(0, python.rfind('.')); }
 
 std::string WhyWaiting(const Header& header, const LeakGroup& g) {
-  const bool on = CollectorOn(header, g.interpreter);
+  const CollectorFacts* const collector = CollectorOf(header, g.interpreter);
   std::string out = g.cycle.empty()                   ? "nothing reaches it, but no reference count says so: "
                     : CycleParts(g.cycle).size() == 2 ? "it keeps itself alive: "
                                                       : "each keeps the next alive: ";
   if (g.generations.contains("being collected")) return out + "the process was stopped in the middle of a collection that frees it";
-  out += on ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
+  out += collector == nullptr || collector->enabled ? "freed by the next full collection" : "freed only by gc.collect(), as the collector is off";
+  if (collector != nullptr && !collector->enabled_known) out += kIfOn;
   if (g.order_undefined) out += "; several finalizers in one cycle run in an order that Python does not define";
   return out;
 }
@@ -299,7 +302,8 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     const std::string what = parts.empty() ? Counted(r.collectable, "object") : Thousands(r.collectable);
     const std::string verb = on ? (r.collectable == 1 ? "waits for the next full collection" : "wait for the next full collection")
                                 : (r.collectable == 1 ? "waits until gc.collect() is called" : "wait until gc.collect() is called");
-    parts.push_back(fmt::format("{}{} {}", at_least, what, verb));
+    const bool known = header.interpreters.empty() || header.interpreters.front().enabled_known;
+    parts.push_back(fmt::format("{}{} {}{}", at_least, what, verb, known ? "" : kIfOn));
   }
   if (r.frozen > 0) parts.push_back(fmt::format("{}{} unreachable and frozen (gc.freeze)", at_least, Thousands(r.frozen)));
   if (r.lost_objects > 0) parts.push_back(fmt::format("{}{} lost: nothing real leads there, and the collector takes {} for used", at_least, Counted(r.lost_objects, "object"), r.lost_objects == 1 ? "it" : "them"));

@@ -82,7 +82,7 @@ class Page {
   }
 
   void Collector(const CollectorFacts& c) {
-    out_.Markup("<p>").Text(header_.interpreters.size() > 1 ? fmt::format("Interpreter {}: collector ", c.id) : "Collector ").Text(c.enabled ? "on" : "off: garbage waits until gc.collect() is called");
+    out_.Markup("<p>").Text(header_.interpreters.size() > 1 ? fmt::format("Interpreter {}: collector ", c.id) : "Collector ").Text(CollectorSwitch(c));
     if (c.collecting) out_.Text(", in a collection (" + c.phase + ")");
     out_.Text(fmt::format("; {} tracked", Counted(c.tracked, "object")));
     for (const CollectorFacts::Generation& g : c.generations) out_.Text(fmt::format("; generation {}: {}", g.name, Thousands(g.objects)));

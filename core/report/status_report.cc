@@ -39,7 +39,7 @@ void WriteCollector(const CollectorFacts& c, bool objects_read, TextWriter& out)
   out.Line();
   Label(out, fmt::format("interpreter {}", c.id));
   out.Line(fmt::format("{}{} collector {}{} · {}", objects_read ? fmt::format("{} tracked · ", Counted(c.tracked, "object")) : "", c.kind,
-                       c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "", Counted(c.threads, "thread")));
+                       !c.enabled_known ? CollectorSwitch(c) : c.enabled ? "on" : "off", c.collecting ? ", in the middle of a collection" : "", Counted(c.threads, "thread")));
   if (!objects_read) return;
   Table table;
   table.right = {false, true, true, true, true, true, true};

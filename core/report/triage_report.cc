@@ -195,7 +195,7 @@ void WriteCollector(const Header& h, Screen& out) {
   for (std::size_t i = 0; i < std::min(h.interpreters.size(), kMost); ++i) {
     const CollectorFacts& c = h.interpreters[i];
     std::string text = h.interpreters.size() > 1 ? fmt::format("interpreter {}: ", c.id) : "";
-    text += c.enabled ? "on" : "off: garbage waits until gc.collect() is called";
+    text += CollectorSwitch(c);
     if (c.collecting) text += fmt::format(", in a collection ({})", c.phase);
     if (!c.thresholds.empty()) text += fmt::format(" · thresholds {}, counts {}", Joined(c.thresholds), Joined(c.counts));
     for (const std::string& flag : c.debug_flags) text += fmt::format(" · {}", flag);

@@ -165,6 +165,12 @@ TEST_CASE("leaks: the collector is off, and a cycle of every other reason") {
   r.groups_ignored = 3;
   CheckGolden("leaks-off.txt", Text(h, r));
   CheckGolden("leaks-off.json", Json(h, r));
+  h.interpreters[0].enabled = true;
+  h.interpreters[0].enabled_known = false;
+  h.interpreters[0].debug_flags.clear();
+  r.groups = {waiting};
+  CheckGolden("leaks-unknown.txt", Text(h, r));
+  CheckGolden("leaks-unknown.json", Json(h, r));
 }
 
 TEST_CASE("leaks: partial data and guessed references") {
