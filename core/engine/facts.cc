@@ -171,7 +171,31 @@ void AddMissingObjects(const heap::Coverage& coverage, bool free_threaded, const
   for (const std::string& why : coverage.unread_garbage) header->missing.push_back({"the items of gc.garbage", why, "How many there are is not known"});
 }
 
+OfThreads WantedOfThreads(const std::string& command) {
+  static constexpr struct {
+    std::string_view command;
+    OfThreads wanted;
+  } kCommands[] = {{"heap", OfThreads::kFrames},       {"dominators", OfThreads::kFrames}, {"path", OfThreads::kStacks},   {"finalizers", OfThreads::kStacks},
+                   {"garbage", OfThreads::kStacks}, {"stacks", OfThreads::kStacks},     {"triage", OfThreads::kStacks}, {"report", OfThreads::kStacks}};
+  for (const auto& c : kCommands) {
+    if (c.command == command) return c.wanted;
+  }
+  return OfThreads::kNone;
+}
+
 }  // namespace
+
+bool AddThreadGaps(OfThreads wanted, const target::Process& process, const cpython::Runtime& runtime, report::Header* header) {
+  const bool frames_lost = runtime.layout.Has(cpython::Struct::PyInterpreterFrame) && process.LostStacks();
+  if (process.thread_gaps.empty() || wanted == OfThreads::kNone || (wanted == OfThreads::kFrames && !frames_lost)) return false;
+  for (const target::MissingNote& m : process.thread_gaps) {
+    header->missing.push_back({m.what, m.reason, m.remedy});
+    std::erase(header->warnings, fmt::format("{}: {}; {}", m.what, m.reason, m.remedy));
+  }
+  header->complete = false;
+  if (header->certainty == report::Certainty::kExact) header->certainty = report::Certainty::kLowerBound;
+  return true;
+}
 
 bool HasLegacyInstances(const cpython::Runtime& runtime) { return runtime.layout.Has(cpython::Struct::PyInstanceObject); }
 
@@ -198,6 +222,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
                          fmt::format("--module {}=FILE analyses it: give its file {}", name, other.module_path)});
   }
   h.warnings = process.warnings;
+  for (const target::MissingNote& m : process.thread_gaps) h.warnings.push_back(fmt::format("{}: {}; {}", m.what, m.reason, m.remedy));
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
   if (!runtime.layout_tried_on_real_process)
     h.warnings.push_back(fmt::format("CPython {}: the layout is known, but was never tried on a real process of this version", runtime.version_text));
@@ -218,6 +243,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
                                      verdict->negative_counts == 1 ? "1 tracked object has" : fmt::format("{} tracked objects have", verdict->negative_counts),
                                      verdict->negative_counts == 1 ? "its count says" : "their counts say"));
   }
+  (void)AddThreadGaps(WantedOfThreads(request.command), process, runtime, &h);
   h.complete = h.missing.empty();
   if (!h.complete) h.certainty = report::Certainty::kLowerBound;
   if (verdict) {

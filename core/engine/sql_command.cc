@@ -3,6 +3,7 @@
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
 #include "core/engine/export_input.h"
+#include "core/engine/facts.h"
 #include "core/engine/texts.h"
 #include "core/objects/frames.h"
 #include "core/report/numbers.h"
@@ -68,17 +69,25 @@ Result<Outcome> RunSql(const CommandInput& in) {
   const report::ExportInput graph = ExportInputOf(in, labels);
   Texts texts(in);
   std::vector<heap::NodeId> immediate;
+  OfThreads told = OfThreads::kNone;  // by the tables that the query reads
   report::SqlSources sources{graph,
                              [&] { return ReverseGraphOf(in); },
                              [&]() -> Result<report::SqlRetention> {
+                               told = std::max(told, OfThreads::kFrames);
                                const Result<const Retention*> made = RetentionOf(in);
                                if (!made) return tl::unexpected(made.error());
                                if (immediate.empty()) immediate = graph::ImmediateDominators((*made)->tree);
                                return report::SqlRetention{(*made)->tree, (*made)->bytes, immediate};
                              },
-                             [&] { return RootRows(in, graph); },
+                             [&] {
+                               told = OfThreads::kStacks;
+                               return RootRows(in, graph);
+                             },
                              [&] { return FindingRows(graph); },
-                             [&] { return FrameRows(in); },
+                             [&] {
+                               told = OfThreads::kStacks;
+                               return FrameRows(in);
+                             },
                              [&](heap::NodeId n) { return texts.Is(n, in.heap.AddressOf(n)); },
                              [&](heap::NodeId n, bool with_value, report::SqlString* out) { return texts.Read(in.heap.AddressOf(n), with_value, out); },
                              in.request.show_values && !in.request.redact};
@@ -94,6 +103,7 @@ Result<Outcome> RunSql(const CommandInput& in) {
     header.missing.push_back({"rows of the query", fmt::format("it was stopped before its end, with {}", r->rows.empty() ? "no row so far" : report::Counted(r->rows.size(), "row") + " so far"),
                               "Give it more time (--timeout), or less to do (WHERE, LIMIT; a join by an id of the tables is fast)"});
   }
+  outcome.partial = AddThreadGaps(told, in.reader.process(), in.reader.runtime(), &header);
   outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in.request, header, *r, in.colour);
   return outcome;
 }

@@ -322,8 +322,8 @@ void DropUnreadStacks(ProcessDraft& draft) {
     ++dropped;
   }
   if (dropped == 0) return;
-  process.warnings.push_back(fmt::format(
-      "the stacks of {} threads are zeroes in the core: gcore could not read them (guard pages inside the mapping); a core by the kernel or pygc -p has them", dropped));
+  process.thread_gaps.push_back({dropped == 1 ? "the stack of 1 thread" : fmt::format("the stacks of {} threads", dropped),
+                                 "zeroes in the core: gcore could not read them (guard pages inside the mapping)", "a core by the kernel or pygc -p has them"});
 }
 
 // Linux: siginfo_layout(), kernel/signal.c: which members are filled follows from the signal and si_code. nullopt: the core has no NT_SIGINFO.
@@ -364,7 +364,7 @@ void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
   }
   draft.auxv = std::move(notes.auxv);
   for (const std::string& line : notes.damage) process.warnings.push_back("notes of the core: " + line);
-  if (notes.threads.empty()) process.warnings.push_back("the core has no NT_PRSTATUS note: its threads and their registers are not known");
+  if (notes.threads.empty()) process.thread_gaps.push_back({"the threads and their registers", "the core has no NT_PRSTATUS note", "a core by the kernel or gcore has them"});
   if (!notes.has_files) process.warnings.push_back("the core has no NT_FILE note: modules were found through the dynamic linker's list and ELF headers");
 }
 

@@ -80,6 +80,7 @@ struct Process {
   std::optional<SignalInfo> signal_info;  // of the signal of the first thread; cores only
   std::vector<MissingRange> missing_ranges;
   std::vector<MissingNote> missing;   // things that make an analysis partial; empty means the image is complete
+  std::vector<MissingNote> thread_gaps;   // stacks and registers that are not known: they make partial what is told of them, and are a warning elsewhere
   std::vector<std::string> warnings;  // things worth knowing that do not
   double pause_seconds = 0;       // how long a live target stood still
   std::uint64_t core_bytes_expected = 0, core_bytes_present = 0;  // file size that the program headers ask for; what is there
