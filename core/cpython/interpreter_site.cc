@@ -359,6 +359,22 @@ std::vector<AddressRange> WritableData(const target::Process& process, const tar
   return ranges;
 }
 
+namespace {
+
+// True for memory of a module's .bss that no core has because the process never wrote to it: it was zero. The kernel leaves out what was never touched
+// (vma_dump_size() in fs/coredump.c: no anon_vma); that coredump_filter did not shut such memory out shows by a stack, which is of the same kind.
+bool WasNeverTouched(const target::Process& process, const target::Module& module, Address a) {
+  if (process.kind != target::TargetKind::kCore || process.core_bytes_present < process.core_bytes_expected || process.may_be_wrong || !module.file) return false;
+  const auto in = std::find_if(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
+  if (in == process.missing_ranges.end() || in->reason != target::MissingReason::kNotDumped || in->use != target::MissingUse::kUnknown || !in->writable) return false;
+  const auto has_stack = [&](const target::Thread& t) { return t.has_registers && process.memory.Find(t.stack_pointer()) != nullptr; };
+  if (process.threads.empty() || !std::all_of(process.threads.begin(), process.threads.end(), has_stack)) return false;
+  const std::vector<AddressRange> data = WritableData(process, module);
+  return std::any_of(data.begin(), data.end(), [&](const AddressRange& r) { return r.Contains(a, 8); });
+}
+
+}  // namespace
+
 std::string LostState(const target::Process& process, const Layout& layout, const InterpreterSite& site) {
   const target::MemoryImage& memory = process.memory;
   const std::string of = " of " + site.module->path;
@@ -375,6 +391,7 @@ std::string LostState(const target::Process& process, const Layout& layout, cons
   if (site.runtime != 0 && !layout.Has(Field::PyRuntimeState_interpreters_head)) return {};
   const Address variable = site.runtime != 0 ? site.runtime + layout.Offset(Field::PyRuntimeState_interpreters_head) : site.interpreters_variable;
   const auto head = memory.ReadPointer(variable);
+  if (!head && WasNeverTouched(process, *site.module, variable)) return {};
   if (!head) return fmt::format("{} at {:#x}{}", site.runtime != 0 ? "_PyRuntime" : "interp_head", site.runtime != 0 ? site.runtime : variable, of);
   if (*head != 0 && !memory.ReadPointer(*head + layout.Offset(Field::PyInterpreterState_next))) return fmt::format("the interpreter's state at {:#x}", *head);
   return {};

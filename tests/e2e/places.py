@@ -330,8 +330,9 @@ def rows(place, thorough):
     yield "stripped, section headers too", lambda: stripped(place, False)
     if place.interpreter.shared:
         yield "embedded, two runtimes mapped", lambda: embedded(place)
+        yield "mapped, never started", lambda: never_started(place)
         yield "embedded, two runtimes used", lambda: both_used(place)
-    yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0])(*elsewhere(place, "gone"))
+    yield "files gone", lambda: (lambda core, here: partial(place, "-c", core, *LEAKS)[0] + collector_said(place, core))(*elsewhere(place, "gone"))
     yield "files gone, all memory dumped", lambda: gone_but_whole(place)
     yield "cut at each percent", lambda: list(sweep(place, 0x33))
     yield "cut at each percent, all memory dumped", lambda: list(sweep(place, 0x7F, range(0, 100, 5)))
@@ -545,6 +546,40 @@ def embedded(place):
         child.stdout.close()
 
 
+MAPPED_ONLY = r"""
+#include <dlfcn.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+  if (argc < 2 || !dlopen(argv[1], RTLD_NOW | RTLD_LOCAL)) return 3;
+  abort();
+}
+"""
+
+
+def never_started(place):
+    """A program that maps a libpython and never starts it. Up to 3.11 the list of interpreters is in .bss, which nobody touched and no core of the kernel has."""
+    wrong, program = [], place.path("mapped-only")
+    with open(program + ".c", "w") as f:
+        f.write(MAPPED_ONLY)
+    subprocess.run(["cc", "-o", program, program + ".c", "-ldl"], check=True)
+    for i in (i for i in interpreters.discover() if i.kind == "default" and i.shared):
+        folder = place.path("mapped-only-" + i.version)
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run([program, library_of(i)], cwd=folder)
+        cores = glob.glob(os.path.join(folder, "*core*"))
+        if not cores:
+            raise process.CannotTest("the kernel wrote no core")
+        whole = process.pygc("-c", cores[0], "leaks")
+        if whole.code != 4 or "no interpreter is initialised" not in whole.err:
+            wrong.append("%s: exit status %s: %s" % (i.version, whole.code, whole.tail()))
+        # Of a core that was cut the same page may be one that is gone.
+        os.truncate(cores[0], os.path.getsize(cores[0]) - 4096)
+        cut = process.pygc("-c", cores[0], "leaks")
+        if "no interpreter is initialised" in cut.err + cut.out and "truncated" not in cut.err + cut.out and "PARTIAL" not in cut.out:
+            wrong.append("%s, cut: exit status %s: %s" % (i.version, cut.code, cut.tail()))
+    return wrong
+
+
 USES_BOTH = r"""
 #include <dlfcn.h>
 #include <stdio.h>
@@ -707,6 +742,16 @@ def many_segments(core):
     for _ in range(70000):
         core.segments.append(core_editor.Segment(core_editor.PT_LOAD, 4, at, 4096, bytearray()))
         at += 8192
+
+
+def collector_said(place, core):
+    """Whether the collector is on is told as it was, or as not known: up to 3.6 the variable is one that only the file leads to."""
+    truth, said = (json.loads(process.pygc("-c", c, *LEAKS).out)["result"]["interpreters"] for c in (place.kernel[0x33], core))
+    text = process.pygc("-c", core, "leaks").out
+    wrong = ["collector %s, not %s, as a fact" % (s["enabled"], t["enabled"]) for t, s in zip(truth, said) if s["enabled"] != t["enabled"] and s.get("enabled_known", True)]
+    if any(not s.get("enabled_known", True) for s in said) != ("collector on or off (not known)" in text):
+        wrong.append("the text says otherwise: " + text[:300])
+    return wrong
 
 
 def gone_but_whole(place):
