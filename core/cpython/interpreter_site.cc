@@ -445,6 +445,9 @@ std::string DescribeProgram(const target::Process& process) {
   }
   for (const target::Module& m : process.modules) {
     if (const auto series = SeriesOfName(m.path)) {
+      if (m.file && !m.file->symbols().empty() && NamedLikePython(m.path)) {
+        return fmt::format("{} only bears the name of CPython {}.{}: {} is here, has symbols, and defines none of those of an interpreter", name, series->first, series->second, m.path);
+      }
       return fmt::format("{} looks like CPython {}.{} by the name of {}, but its runtime was not found; its file is {}", name, series->first, series->second, m.path,
                          m.file ? "here but has no symbols" : "missing: give --sysroot or --module NAME=FILE");
     }

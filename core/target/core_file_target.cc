@@ -84,14 +84,47 @@ struct Packing {
   bool wrong = false;  // bytes that came out may be others than were packed
 };
 
+/// True for what the kernel makes when it is read: it has no size, and no bytes to map.
+bool IsOfKernel(const std::string& path) {
+  char resolved[PATH_MAX];
+  if (realpath(path.c_str(), resolved) == nullptr) return false;
+  const std::string_view real = resolved;
+  return real.starts_with("/proc/") || real.starts_with("/sys/");
+}
+
+tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byte> bytes, std::uint16_t type) {
+  const std::string kind = elf::DescribeFile(bytes);
+  if (bytes.empty() && IsOfKernel(path)) return Fail(ErrorCode::kNotAnalysable, "{}: a file that the kernel makes as it is read, not an ELF core: a process is opened with -p PID", path);
+  if (type == ET_EXEC || type == ET_DYN) return Fail(ErrorCode::kNotAnalysable, "{}: {}: a program, not a core (a program goes with -e)", path, kind);
+  if (kind == "a minidump") return Fail(ErrorCode::kNotAnalysable, "{}: a minidump, not an ELF core: open it with lldb and use pygc there", path);
+  if (type == ET_CORE) return Fail(ErrorCode::kNotAnalysable, "{}: {}; pygc reads cores of x86-64 processes (64-bit) only", path, kind);
+  return Fail(ErrorCode::kNotAnalysable, "{}: {}, not an ELF core", path, kind);
+}
+
+/// Why a file that begins so is no core of x86-64; nullopt: nothing in its first bytes speaks against it.
+std::optional<Error> RefusalOf(const std::string& path, std::span<const std::byte> first_bytes) {
+  const std::optional<elf::ElfIdentity> identity = elf::ElfIdentityOf(first_bytes);
+  if (!identity) return NotACore(path, first_bytes, ET_NONE).value();
+  if (!identity->is_64_bit || !identity->is_little_endian || identity->type != ET_CORE) return NotACore(path, first_bytes, identity->type).value();
+  return identity->machine == EM_X86_64 ? std::nullopt : std::optional(NotACore(path, first_bytes, ET_CORE).value());
+}
+
 Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft,
                                                  Packing& packing) {
+  constexpr std::size_t kHeadBytes = 512;
   auto temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
   std::uint64_t written = 0, reported = 0;
   bool disk_full = false;
+  std::vector<std::byte> head;  // what tells what the file is, before all of it is written
+  std::optional<Error> refusal;
   const auto unpacked = elf::Decompress(packed.bytes(), options.limits.max_decompressed_bytes, options.limits.max_decompression_ratio,
                                         [&](std::span<const std::byte> piece) {
+                                          if (head.size() < kHeadBytes) {
+                                            head.insert(head.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(std::min(piece.size(), kHeadBytes - head.size())));
+                                            if (head.size() == kHeadBytes) refusal = RefusalOf(packed.path(), head);
+                                            if (refusal) return false;
+                                          }
                                           disk_full = !WriteSparse(temporary->get(), piece, written);
                                           written += piece.size();
                                           if (disk_full) return false;
@@ -99,6 +132,7 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
                                           reported = written;
                                           return progress.Update("unpacking the core", written, 0);
                                         });
+  if (refusal) return tl::unexpected(*std::move(refusal));
   if (disk_full) {
     return Fail(ErrorCode::kHost, "{}: unpacking stopped at {}: {} (set TMPDIR to a directory with more space)", packed.path(), SizeText(written),
                 std::strerror(errno));
@@ -151,14 +185,6 @@ bool IsOpenToEverybody(const std::string& path) {
   return true;
 }
 
-tl::unexpected<Error> NotACore(const std::string& path, std::span<const std::byte> bytes, std::uint16_t type) {
-  const std::string kind = elf::DescribeFile(bytes);
-  if (type == ET_EXEC || type == ET_DYN) return Fail(ErrorCode::kNotAnalysable, "{}: {}: a program, not a core (a program goes with -e)", path, kind);
-  if (kind == "a minidump") return Fail(ErrorCode::kNotAnalysable, "{}: a minidump, not an ELF core: open it with lldb and use pygc there", path);
-  if (type == ET_CORE) return Fail(ErrorCode::kNotAnalysable, "{}: {}; pygc reads cores of x86-64 processes (64-bit) only", path, kind);
-  return Fail(ErrorCode::kNotAnalysable, "{}: {}, not an ELF core", path, kind);
-}
-
 /// Opens, unpacks and checks: what comes back is a 64-bit little-endian x86-64 ET_CORE with memory in it.
 Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path, const OpenOptions& options, ProgressSink& progress, ProcessDraft& draft,
                                                         Packing& packing) {
@@ -177,6 +203,7 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
   if (!core) {
     if (core.error().code != ErrorCode::kNotAnalysable) return core;
     const std::optional<elf::ElfIdentity> identity = elf::ElfIdentityOf(bytes);
+    if (identity && identity->is_64_bit && identity->is_little_endian && identity->type == ET_CORE && bytes.size() >= sizeof(Elf64_Ehdr)) return core;  // damaged: it says how
     const bool foreign = identity && (!identity->is_64_bit || !identity->is_little_endian);
     return NotACore(path, bytes, foreign ? identity->type : ET_NONE);
   }

@@ -265,7 +265,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     return damage.empty();
   };
   for (const Candidate& c : Candidates(m.path, m.build_id, main, first, draft, options)) {
-    const std::string shown = c.root + c.path;
+    const std::string shown = c.root + (c.root.empty() || c.root.ends_with('/') || c.path.starts_with('/') ? "" : "/") + c.path;
     if (std::find(tried.begin(), tried.end(), shown) != tried.end()) continue;
     tried.push_back(shown);
     FileIdentity identity;

@@ -303,7 +303,8 @@ class Completion {
         cause = std::find_if(causes.begin(), causes.end(), [&](const Cause& c) { return found_[c.first].module.match == m.match; });
       }
       if (cause == causes.end()) cause = causes.insert(causes.end(), Cause{i});
-      if (IsPython(m.path) && !IsPython(found_[cause->first].module.path)) cause->first = i;
+      const bool python = IsPython(m.path), named_python = IsPython(found_[cause->first].module.path);
+      if (python != named_python ? python : lacking[i] > lacking[cause->first]) cause->first = i;  // named: CPython's own, of these the one that lacks most
       cause->bytes += lacking[i];
       ++cause->modules;
     }
@@ -369,6 +370,11 @@ class Completion {
     Process& process = draft_.process;
     for (const std::string& file : named) {
       const bool used = std::any_of(process.modules.begin(), process.modules.end(), [&](const Module& m) { return m.file_path == file; });
+      std::error_code error;
+      if (!std::filesystem::exists(file, error)) {
+        process.warnings.push_back(fmt::format("{}: no such file: nothing was taken from it", file));
+        continue;
+      }
       if (!used) process.warnings.push_back(fmt::format("{} was not used: it is not the file of any module of the target (see the build-ids in `status`)", file));
     }
   }

@@ -532,6 +532,7 @@ def rows(w):
     yield "core of a program called micropython", 4, "(?i)is MicroPython", other_python("micropython")
     yield "core of MicroPython", 4, "(?i)is MicroPython", micropython
     yield "core of a C program called python3", 4, "(?i)not CPython", other_python("python3")
+    yield "core of a C program called python3.12", 4, "(?i)not CPython: .* only bears the name of CPython 3.12", other_python("python3.12")
     yield "big-endian core", 4, "(?i)big-endian", big_endian
     yield "compressed kernel dump", 4, "(?i)kernel dump", lambda w: leaks_on(w.file("vmcore.kdump", b"KDUMP   " + struct.pack("<i", 6) + b"\0" * 4096))
     yield "kernel dump of diskdump", 4, "(?i)kernel dump", lambda w: leaks_on(w.file("vmcore.diskdump", b"DISKDUMP" + b"\0" * 4096))

@@ -551,7 +551,66 @@ TEST_CASE("zeroes where a stack must be are not believed") {
   CHECK(p.memory.At(kStack, 1) != nullptr);
   REQUIRE(p.missing_ranges.size() == 1);
   CHECK(p.missing_ranges[0].reason == MissingReason::kUnreadable);
-  CHECK(!p.warnings.empty());
+  CHECK(p.missing.empty());  // what does not ask for stacks is whole
+  REQUIRE(p.thread_gaps.size() == 1);
+  CHECK(p.thread_gaps[0].what == "the stack of 1 thread");
+  Has(p.thread_gaps[0].reason, "gcore could not read them");
+  Has(p.thread_gaps[0].remedy, "pygc -p");
+}
+
+TEST_CASE("a core without notes of threads says that registers are not known") {
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x1000, 1)).Auxiliary(AT_PAGESZ, 4096);
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.thread_gaps.size() == 1);
+  Has(p.thread_gaps[0].reason, "NT_PRSTATUS");
+}
+
+TEST_CASE("what a packed file is shows in its first bytes: the rest is not unpacked") {
+  class Stop final : public ProgressSink {
+   public:
+    bool Update(std::string_view stage, std::uint64_t, std::uint64_t) override { return stage != "unpacking the core"; }
+  } stop;
+  const std::string is_core = "stopped";
+  const auto refusal = [&](std::vector<std::byte> bytes) {
+    bytes.resize(80u << 20);  // the first report of progress comes after 64 MiB
+    const TemporaryFile file(Gzip(bytes));
+    const Result<Process> p = OpenCore(file.path(), {}, stop);
+    REQUIRE(!p);
+    return p.error().code == ErrorCode::kCancelled ? is_core : p.error().message;
+  };
+  CoreWriter core;
+  core.Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
+  CHECK(refusal(core.Build()) == is_core);
+  Has(refusal({}), "not an ELF file, not an ELF core");
+  core.machine = EM_AARCH64;
+  Has(refusal(core.Build()), "an ELF core (aarch64); pygc reads cores of x86-64");
+  core.machine = EM_X86_64;
+  core.type = ET_DYN;
+  Has(refusal(core.Build()), "a program, not a core");
+}
+
+TEST_CASE("of files that are missing the one of CPython that lacks most is named, and each place that was looked at is a path") {
+  const auto module = ModuleWriter{}.Build();
+  const std::string launcher = "/gone/bin/python3", library = "/gone/lib/libpython3.12.so.1.0", other = "/gone/lib/libbig.so";
+  const Address at[] = {kBase, kBase + 0x100000, kBase + 0x200000};
+  CoreWriter core;
+  core.Load(0x10000, Filled(0x1000, 0x55)).Load(kStack, StackBytes()).Thread(1, kStack + 0x1000);
+  for (int i = 0; i < 3; ++i) {
+    const std::string& path = i == 0 ? launcher : i == 1 ? library : other;
+    const auto code = i == 0 ? Slice(module, 0x1000, 0x800) : std::vector<std::byte>();  // of the launcher only half a page is missing
+    core.Load(at[i], Slice(module, 0, 0x1000), kRead).Load(at[i] + 0x1000, code, kRead | kExecute, 0x1000).Load(at[i] + 0x3000, Filled(0x1000, 0xDA));
+    core.File({at[i], at[i] + 0x1000}, 0, path).File({at[i] + 0x1000, at[i] + 0x2000}, 0x1000, path).File({at[i] + 0x3000, at[i] + 0x4000}, 0x2000, path);
+  }
+  OpenOptions options;
+  options.debug_directories = {"/no/such/folder"};
+  options.executable = "/no/such/program";
+  const auto p = Open(core.Build(), options).value();
+  REQUIRE(p.missing.size() == 1);
+  Has(p.missing[0].what, library + " and 2 other files");
+  Has(p.missing[0].reason, "/no/such/folder/libpython3.12.so.1.0");
+  CHECK(p.missing[0].reason.find("folderlib") == std::string::npos);
+  CHECK(std::count(p.warnings.begin(), p.warnings.end(), "/no/such/program: no such file: nothing was taken from it") == 1);
 }
 
 TEST_CASE("what is not a core is named in one line") {
@@ -564,6 +623,15 @@ TEST_CASE("what is not a core is named in one line") {
   Has(refuse("/etc/passwd"), "text file");
   const auto file = [](const std::vector<std::byte>& bytes) { return Refusal(Open(bytes)); };
   Has(file({}), "empty file");
+  Has(refuse("/proc/self/mem"), "a file that the kernel makes as it is read");
+  for (const int bytes : {0, 32}) {
+    CoreWriter odd;
+    auto damaged = odd.Load(kStack, StackBytes()).Thread(1, kStack + 0x100).Build();
+    damaged[offsetof(Elf64_Ehdr, e_phentsize)] = static_cast<std::byte>(bytes);
+    const std::string said = file(damaged);
+    Has(said, fmt::format("its program headers are said to have {} bytes", bytes));
+    CHECK(said.find("not an ELF core") == std::string::npos);
+  }
   Has(file(Filled(600, 0x80)), "not an ELF file");
   const char minidump[] = "MDMP\x93\xA7\0\0";
   std::vector<std::byte> bytes(sizeof minidump);
