@@ -557,7 +557,7 @@ int main(int argc, char **argv) {
 
 
 def never_started(place):
-    """A program that maps a libpython and never starts it. Up to 3.11 the list of interpreters is in .bss, which nobody touched and no core of the kernel has."""
+    """A program that maps a libpython and never starts it. In 3.6 to 3.9 the list of interpreters is in a page of .bss that nobody touched, and no core of the kernel has."""
     wrong, program = [], place.path("mapped-only")
     with open(program + ".c", "w") as f:
         f.write(MAPPED_ONLY)
@@ -565,7 +565,7 @@ def never_started(place):
     for i in (i for i in interpreters.discover() if i.kind == "default" and i.shared):
         folder = place.path("mapped-only-" + i.version)
         os.makedirs(folder, exist_ok=True)
-        subprocess.run([program, library_of(i)], cwd=folder)
+        subprocess.run(["sh", "-c", 'ulimit -c unlimited; exec "$0" "$1"', program, library_of(i)], cwd=folder)
         cores = glob.glob(os.path.join(folder, "*core*"))
         if not cores:
             raise process.CannotTest("the kernel wrote no core")
@@ -575,7 +575,8 @@ def never_started(place):
         # Of a core that was cut the same page may be one that is gone.
         os.truncate(cores[0], os.path.getsize(cores[0]) - 4096)
         cut = process.pygc("-c", cores[0], "leaks")
-        if "no interpreter is initialised" in cut.err + cut.out and "truncated" not in cut.err + cut.out and "PARTIAL" not in cut.out:
+        untouched = (3, 6) <= tuple(map(int, i.version.split(".")[:2])) < (3, 10)  # in the others something else of the page was written to
+        if untouched and "no interpreter is initialised" in cut.err + cut.out and "truncated" not in cut.err + cut.out and "PARTIAL" not in cut.out:
             wrong.append("%s, cut: exit status %s: %s" % (i.version, cut.code, cut.tail()))
     return wrong
 
