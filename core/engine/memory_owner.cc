@@ -74,7 +74,8 @@ class MemoryOwner {
       default: break;
     }
     const bool only_references = reader == objects::ReaderKind::kTuple || (facts->reader == objects::ReaderKind::kInstance && reader == objects::ReaderKind::kNone && facts->body == BodyKind::kClosed);
-    const bool plain = facts->size_rule == objects::SizeRule::kBytes || facts->size_rule == objects::SizeRule::kInt;
+    const bool is_number = facts->name == "int" || facts->name == "float" || facts->name == "complex";  // up to 2.7 an int is one word
+    const bool plain = is_number || facts->size_rule == objects::SizeRule::kBytes || facts->size_rule == objects::SizeRule::kInt;
     if (!only_references && !plain && facts->basicsize > 0) out.own_bytes = std::min(static_cast<std::uint64_t>(facts->basicsize), kMostOwnBytes);
     return out;
   }
