@@ -110,9 +110,7 @@ class MemoryMeter {
  public:
   explicit MemoryMeter(const CommandInput& in) : in_(in), process_(in.reader.process()), zeroes_(process_.memory, in.progress), claims_(zeroes_) {
     for (const target::Segment& s : process_.memory.segments()) {
-      // Of other files that are mapped (locales, caches) only some cores have the pages.
-      const bool of_module = s.module < process_.modules.size() && process_.modules[s.module].is_elf;
-      if (IsOfFile(s) && of_module && s.range.begin < kKernelHalf) use_.file_bytes += s.range.size();
+      if (IsOfFile(s) && s.range.begin < kKernelHalf) use_.file_bytes += s.range.size();
       if (!Counts(s)) continue;
       const Extent e = {s.range.size(), zeroes_.In(s.range)};
       use_.bytes += e.touched();
