@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -70,9 +71,9 @@ class Dump:
             for query in queries:
                 f.write("sql --format json --limit 0 %s \"%s\"\n" % ("--show-values" if values else "", query))
         ran = self.run("-x", path)
-        if ran.code != 0:
+        if ran.code not in (0, 3):
             raise process.CannotTest("%s: exit %s: %s" % (queries[0][:60], ran.code, ran.tail()))
-        decoder, at, results = json.JSONDecoder(), 0, []
+        decoder, at, results, missing = json.JSONDecoder(), 0, [], set()
         while ran.out[at:].strip():
             document, end = decoder.raw_decode(ran.out, at)
             path = os.path.join(self.program.folder, "sql-%d.json" % len(self.documents))
@@ -80,7 +81,11 @@ class Dump:
                 f.write(ran.out[at:end])
             self.documents.append(path)
             results.append(document["result"])
+            missing.update(m["what"] for m in document["missing"])
             at = end + 1
+        # gcore leaves the stacks of threads as zeroes where their guard pages lie inside the mapping (glibc 2.42+): what reads roots is partial then, and nothing else.
+        if (ran.code == 3) != bool(missing) or not all(re.match(r"the stacks? of \d+ threads?$", m) for m in missing):
+            raise process.CannotTest("%s: exit %s, missing %s" % (queries[0][:60], ran.code, sorted(missing)))
         if len(results) != len(queries):
             raise process.CannotTest("%d results of %d queries" % (len(results), len(queries)))
         return results
