@@ -11,12 +11,13 @@ ReprStyle ReprStyleOf(PythonVersion v) noexcept {
   style.frame_place = since(7);
   style.wraps_staticmethod = since(10);
   style.own_names = since(7);
-  style.weakref_special = since(11);
+  style.weakref_special = v.major == 3 && v >= PythonVersion{3, 11, 4, 0, 0};
   style.weakref_qualified = since(13);
   style.partial_module = since(13);
   style.names_none_type = !since(14);
   style.alias_lists = since(12);
   style.names_flags = since(11);
+  style.flag_bits_always = !since(9);
   style.odict_pairs = !since(12);
   style.bytearray_escapes = !since(15);
   style.shared_descriptors = since(15);

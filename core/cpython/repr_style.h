@@ -13,12 +13,13 @@ struct ReprStyle {
   bool wraps_staticmethod = false;  // <staticmethod(...)>: from 3.10 on. sm_repr(), Objects/funcobject.c
   bool odict_pairs = false;         // OrderedDict([('a', 1)]): up to 3.11. odict_repr(), Objects/odictobject.c
   bool own_names = false;           // C(5) of a class C(itertools.count): from 3.7 on, before count(5); bytearray, deque, defaultdict, repeat too (bpo-27541)
-  bool weakref_special = false;     // <weakref at 0x1; to 'A' at 0x2 (name)>: __name__ of the type's, not of the object's, from 3.11 on. weakref_repr(), Objects/weakrefobject.c
+  bool weakref_special = false;     // <weakref at 0x1; to 'A' at 0x2 (name)>: __name__ of the type's, not of the object's, from 3.11.4 on (gh-99184). weakref_repr(), Objects/weakrefobject.c
   bool weakref_qualified = false;   // to 'app.f.<locals>.A': from 3.13 on, before to 'A'. The same; PyType_GetFullyQualifiedName(), Objects/typeobject.c
   bool partial_module = false;      // app.P(...) of a class P(functools.partial): from 3.13 on, before P(...). partial_repr(), Modules/_functoolsmodule.c
   bool names_none_type = false;     // list[NoneType]: up to 3.13; then list[None]. _Py_typing_type_repr(), Objects/typevarobject.c
   bool alias_lists = false;         // Alias[[int], str] writes the list's items as types: from 3.12 on. ga_repr(), Objects/genericaliasobject.c
   bool names_flags = false;         // <flag 'Perm'>: from 3.11 on. EnumType.__repr__, Lib/enum.py
+  bool flag_bits_always = false;    // <Mode.AB|1: 3> where AB has the bit too: up to 3.8. _decompose(), Lib/enum.py
   bool bytearray_escapes = false;   // bytearray(b"\'"): also between double quotes, up to 3.14. bytearray_repr(), Objects/bytearrayobject.c
   bool shared_descriptors = false;  // <slot wrapper '__init__'>: of object, without its name, from 3.15 on. descr_repr(), Objects/descrobject.c
 };

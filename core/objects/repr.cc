@@ -76,6 +76,7 @@ const ReprWriter::Known ReprWriter::kKnown[] = {
     {"module", &ReprWriter::Module},
     {"BaseException", &ReprWriter::Exception},
     {"exceptions.BaseException", &ReprWriter::Exception},
+    {"BaseExceptionGroup", &ReprWriter::ExceptionGroup},
     {"weakref", &ReprWriter::WeakReference},
     {"weakref.ReferenceType", &ReprWriter::WeakReference},
     {"functools.partial", &ReprWriter::Partial},

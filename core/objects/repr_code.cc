@@ -199,9 +199,34 @@ void ReprWriter::Exception(Address object, const TypeFacts& type) {
   Leave();
 }
 
-Address ReprWriter::InstanceOrClass(Address instance, const TypeFacts& type, std::string_view name) const {
-  const Address own = Attribute(instance, type, name);
-  return own != 0 ? own : ClassAttribute(type, name);
+// CPython: BaseExceptionGroup_repr(), Objects/exceptions.c, where it has one (it came together with excs_str, within 3.13, 3.14 and 3.15): the exceptions that it
+// holds, as a list where it was made of one, or what its sequence was when the group was made. Before that: the arguments, as of any exception.
+void ReprWriter::ExceptionGroup(Address object, const TypeFacts& type) {
+  const Address args = Pointer(object, Field::PyBaseExceptionObject_args), held = Pointer(object, Field::PyBaseExceptionGroupObject_excs);
+  if (!t_.layout.Has(Field::PyBaseExceptionGroupObject_excs_str)) return Exception(object, type);
+  if (!Enter(object, "…")) return;
+  Put(fmt::format("{}(", LastPart(type.name)));
+  Object(Pointer(object, Field::PyBaseExceptionGroupObject_msg));
+  Put(", ");
+  const Address written = Pointer(object, Field::PyBaseExceptionGroupObject_excs_str);
+  const TypeFacts* const made_of = VarSize(args) > 1 ? FactsOf(t_.values.Pointer(args + t_.offsets.tuple_item + 8)) : nullptr;
+  if (written != 0) {
+    const std::optional<TextUnits> units = t_.values.Units(written, limits_.max_text);
+    units ? Put(Text(written, limits_.max_text)) : Unreadable();
+    if (units && units->count < units->length) {
+      Put(fmt::format("… {} more", units->length - units->count));
+      complete_ = false;
+    }
+  } else if (made_of != nullptr && (made_of->flags & static_cast<std::uint64_t>(t_.layout.Value(cpython::Constant::TPFLAGS_LIST_SUBCLASS))) != 0) {
+    const std::uint64_t count = VarSize(held);
+    Put("[");
+    Items(Words(held + t_.offsets.tuple_item, count), count);
+    Put("]");
+  } else {
+    Object(held);
+  }
+  Put(")");
+  Leave();
 }
 
 // CPython: weakref_repr(), Objects/weakrefobject.c.
@@ -214,10 +239,22 @@ void ReprWriter::WeakReference(Address object, const TypeFacts&) {
   const TypeFacts& of = *type;
   const std::string name = of.name == "function" ? Text(Pointer(referent, Field::PyFunctionObject_func_name))
                            : of.is_type_object   ? std::string(LastPart(t_.reader.Type(referent) != nullptr ? t_.reader.Type(referent)->qualname : ""))
-                           : t_.style.weakref_special ? Text(ClassAttribute(of, "__name__"))
-                           : of.name == "module" ? Text(t_.values.DictGet(Pointer(referent, Field::PyModuleObject_md_dict), "__name__"))
-                                                 : Text(InstanceOrClass(referent, of, "__name__"));
+                           : of.name == "module" && !t_.style.weakref_special ? Text(t_.values.DictGet(Pointer(referent, Field::PyModuleObject_md_dict), "__name__"))
+                                                                              : NameSaidBy(referent, of);
   Put(name.empty() ? ">" : fmt::format(" ({})>", name));
+}
+
+// The text that an instance gives for its __name__; "" where it has none, or none that is a text. What Python code would answer is not known.
+std::string ReprWriter::NameSaidBy(Address instance, const TypeFacts& type) {
+  const Address own = t_.style.weakref_special ? 0 : Attribute(instance, type, "__name__"), of_class = ClassAttribute(type, "__name__");
+  const TypeFacts* const facts = of_class == 0 ? nullptr : FactsOf(of_class);
+  const bool descriptor = facts != nullptr && (facts->name == "property" || ClassAttribute(*facts, "__get__") != 0);
+  const bool asked = !t_.style.weakref_special && (ClassAttribute(type, "__getattribute__") != 0 || (own == 0 && of_class == 0 && ClassAttribute(type, "__getattr__") != 0));
+  if (descriptor || asked) {
+    exact_ = false;
+    return "";
+  }
+  return Text(own != 0 ? own : of_class);
 }
 
 // CPython: partial_repr(), Modules/_functoolsmodule.c.

@@ -22,21 +22,23 @@ bool EndsIn(const std::string& file, std::string_view name) {
 
 }  // namespace
 
-// What a library calls the function: its module and qualified name, where its code is that library's own. Empty otherwise.
-std::string ReprWriter::LibraryName(Address function, bool may_wrap) const {
+// What a library calls the function: its module and qualified name, where its code is that library's own. Empty otherwise. A function of 2.7 has no qualified name:
+// there it is the name of the class that was found to have it.
+std::string ReprWriter::LibraryName(Address function, const TypeFacts& definer, bool may_wrap) const {
   const TypeFacts* const type = FactsOf(function);
-  if (type == nullptr || type->name != "function" || !t_.layout.Has(Field::PyFunctionObject_func_qualname)) return {};
+  if (type == nullptr || type->name != "function") return {};
   const Address code = Pointer(function, Field::PyFunctionObject_func_code);
   const std::string file = Text(Pointer(code, Field::PyCodeObject_co_filename)), name = Text(Pointer(code, Field::PyCodeObject_co_name));
   const std::string module = Text(Pointer(function, Field::PyFunctionObject_func_module));
-  const std::string whole = module + "." + Text(Pointer(function, Field::PyFunctionObject_func_qualname));
+  const bool qualified = t_.layout.Has(Field::PyFunctionObject_func_qualname);
+  const std::string whole = qualified ? module + "." + Text(Pointer(function, Field::PyFunctionObject_func_qualname)) : definer.name + "." + name;
   if (name == "wrapper" && EndsIn(file, "reprlib.py")) {  // reprlib.recursive_repr(): it names the function as the one that it wraps, and keeps that [3.13+]
     const Address inner = t_.values.DictGet(Pointer(function, Field::PyFunctionObject_func_dict), "__wrapped__");
-    return may_wrap && (inner == 0 || LibraryName(inner, false) == whole) ? whole : "";
+    return may_wrap && (inner == 0 || LibraryName(inner, definer, false) == whole) ? whole : "";
   }
   std::string path = module;
   std::replace(path.begin(), path.end(), '.', '/');
-  const bool own = name == "__repr__" && (EndsIn(file, path + ".py") || EndsIn(file, path + "/__init__.py"));
+  const bool own = name == "__repr__" && (EndsIn(file, path + ".py") || EndsIn(file, path + "/__init__.py") || (module == "decimal" && EndsIn(file, "_pydecimal.py")));
   return own ? whole : "";
 }
 
@@ -66,7 +68,7 @@ ReprWriter::Writer ReprWriter::LibraryWriter(const TypeFacts& definer) const {
                                                      {"pathlib._local.PurePath.__repr__", &ReprWriter::Path}}};
   const Address dict = t_.values.Pointer(definer.address + t_.offsets.tp_dict), function = t_.values.DictGet(dict, "__repr__");
   if (t_.values.DictGet(dict, "__dataclass_fields__") != 0 && IsDataclassRepr(function)) return &ReprWriter::Dataclass;
-  const std::string name = LibraryName(function);
+  const std::string name = LibraryName(function, definer);
   for (const Known& known : kLibrary) {
     if (name == known.definer) return known.write;
   }
@@ -100,7 +102,7 @@ Address ReprWriter::PlainAttribute(Address instance, const TypeFacts& type, std:
 void ReprWriter::Enum(Address object, const TypeFacts& type) { EnumMember(object, type, false); }
 
 // CPython: Flag.__repr__, Lib/enum.py: up to 3.10 the names of an unnamed member are worked out when asked.
-void ReprWriter::Flag(Address object, const TypeFacts& type) { EnumMember(object, type, t_.style.names_flags); }
+void ReprWriter::Flag(Address object, const TypeFacts& type) { EnumMember(object, type, true); }
 
 void ReprWriter::EnumMember(Address object, const TypeFacts& type, bool unnamed) {
   const Address name = Attribute(object, type, "_name_"), value = Attribute(object, type, "_value_");
@@ -108,10 +110,67 @@ void ReprWriter::EnumMember(Address object, const TypeFacts& type, bool unnamed)
   const TypeFacts* const value_repr = t_.style.names_flags ? FactsOf(ClassAttribute(type, "_value_repr_")) : nullptr;
   if (value == 0 || name_type == nullptr || (value_repr != nullptr && value_repr->name == "function")) return UnknownRepr(object, type);
   const bool is_unnamed = name_type->name == "NoneType";
-  if (is_unnamed && !unnamed) return UnknownRepr(object, type);
-  Put(is_unnamed ? fmt::format("<{}: ", LastPart(type.name)) : fmt::format("<{}.{}: ", LastPart(type.name), Text(name)));
+  const std::optional<std::string> composite = is_unnamed && unnamed && !t_.style.names_flags ? FlagNames(object, type, value) : std::nullopt;
+  if (is_unnamed && !(unnamed && (t_.style.names_flags || composite))) return UnknownRepr(object, type);
+  if (is_unnamed && !composite) {
+    Put(fmt::format("<{}: ", LastPart(type.name)));
+  } else {
+    Put(fmt::format("<{}.{}: ", LastPart(type.name), composite ? *composite : Text(name)));
+  }
   Object(value);
   Put(">");
+}
+
+// The names of the members that an unnamed one is made of, as "R|X|8"; nullopt where a value is too large, or the class answers for its members itself.
+// CPython: _decompose(), Lib/enum.py [3.6-3.10].
+std::optional<std::string> ReprWriter::FlagNames(Address object, const TypeFacts& type, Address value) const {
+  struct Member {
+    std::int64_t value = 0;
+    std::string name;  // "" of a member without one
+  };
+  const auto is_of_library = [&](const TypeFacts& of, std::string_view attribute) {
+    const TypeFacts* owner = nullptr;
+    return ClassAttribute(of, attribute, &owner) != 0 && owner->module == "enum";
+  };
+  const TypeFacts* const meta = FactsOf(type.address);
+  const std::optional<DictTable> table = t_.values.Dict(ClassAttribute(type, "_value2member_map_"));
+  const std::optional<std::int64_t> wanted = t_.values.Int(value);
+  if (meta == nullptr || !is_of_library(*meta, "__iter__") || !is_of_library(type, "name") || !is_of_library(type, "value")) return std::nullopt;
+  if (!table || !table->complete || table->count > kMaxFields || !wanted) return std::nullopt;
+  const auto is_power_of_two = [](std::int64_t v) { return v > 0 && (v & (v - 1)) == 0; };
+  std::vector<Member> named, bits;  // bits: made when they were asked for, of one bit
+  bool is_member = false;
+  for (std::uint64_t i = 0; i < table->count; ++i) {
+    const Address key = table->Key(i), member = table->Value(i);
+    if (key == 0 || member == 0) continue;
+    const std::optional<std::int64_t> number = t_.values.Int(key);
+    const TypeFacts* const member_type = FactsOf(member);
+    const Address name = member_type == nullptr ? 0 : Attribute(member, *member_type, "_name_");
+    const TypeFacts* const name_type = name == 0 ? nullptr : FactsOf(name);
+    if (name_type == nullptr) return std::nullopt;
+    is_member = is_member || member == object;
+    if (!number) {  // of more bits than `wanted`, positive or negative: part of it only where that is negative
+      if (*wanted < 0 && name_type->name != "NoneType") return std::nullopt;
+      continue;
+    }
+    if (*number == 0 || (*number & *wanted) != *number) continue;
+    if (name_type->name != "NoneType") {
+      named.push_back({*number, Text(name)});
+    } else if (*wanted >= 0 && is_power_of_two(*number)) {
+      bits.push_back({*number, ""});
+    }
+  }
+  std::int64_t covered = 0;
+  for (const Member& m : named) covered |= m.value;
+  for (const Member& bit : bits) {
+    if (t_.style.flag_bits_always || (bit.value & covered) == 0) named.push_back(bit);
+  }
+  if (named.empty() && is_member) named.push_back({*wanted, ""});
+  std::sort(named.begin(), named.end(), [](const Member& a, const Member& b) { return a.value > b.value; });
+  if (named.size() > 1 && named.front().value == *wanted) named.erase(named.begin());
+  std::string out;
+  for (const Member& m : named) out += (out.empty() ? "" : "|") + (m.name.empty() ? std::to_string(m.value) : m.name);
+  return out;
 }
 
 // CPython: _repr_fn() [<= 3.12], _process_class() [3.13+], Lib/dataclasses.py: Name(field=value, ...) of the fields of the class that has the __repr__.
@@ -144,10 +203,15 @@ void ReprWriter::Dataclass(Address object, const TypeFacts& type) {
   Leave();
 }
 
-// CPython: Counter.__repr__, Lib/collections/__init__.py [3.x]: by count, the most first; of equal counts as they were put in.
+// CPython: Counter.__repr__, Counter.most_common(), Lib/collections.py [2.7], Lib/collections/__init__.py [3.x]: by count, the most first; of equal counts as they
+// stand in the dict.
 void ReprWriter::Counter(Address object, const TypeFacts& type) {
+  const TypeFacts* owner = nullptr;
   const std::optional<DictTable> table = t_.values.Dict(object);
-  if (type.name != "collections.Counter" || !table || !table->complete || table->count > kMaxCounted) return UnknownRepr(object, type);
+  bool own_words = ClassAttribute(type, "most_common", &owner) == 0 || owner->name != "collections.Counter";
+  for (const char* const asked : {"items", "iteritems", "__len__", "__bool__", "__nonzero__", "__getattribute__"}) own_words = own_words || ClassAttribute(type, asked) != 0;
+  if (own_words || !table || !table->complete || table->count > kMaxCounted) return UnknownRepr(object, type);
+  const std::string name(LastPart(type.name));
   struct Entry {
     std::int64_t count;
     Address key, value;
@@ -161,10 +225,10 @@ void ReprWriter::Counter(Address object, const TypeFacts& type) {
     if (value_type == nullptr || value_type->name != "int" || !count) return UnknownRepr(object, type);
     entries.push_back({*count, key, value});
   }
-  if (entries.empty()) return Put("Counter()");
+  if (entries.empty()) return Put(name + "()");
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.count > b.count; });
   if (!Enter(object, "...")) return;
-  Put("Counter({");
+  Put(name + "({");
   for (std::size_t i = 0; i < std::min(entries.size(), limits_.max_items) && !full_; ++i) {
     if (i > 0) Put(", ");
     Object(entries[i].key);
@@ -209,31 +273,46 @@ void ReprWriter::UserContainer(Address object, const TypeFacts& type) {
 void ReprWriter::Fraction(Address object, const TypeFacts& type) {
   const Address above = PlainFraction(object, type, "_numerator"), below = PlainFraction(object, type, "_denominator");
   if (above == 0 || below == 0) return UnknownRepr(object, type);
-  Put(fmt::format("{}(", LastPart(type.name)));
-  Object(above);
+  Put(fmt::format("{}(", LibraryClass(type, "Fraction")));
+  Decimals(above);
   Put(", ");
-  Object(below);
+  Decimals(below);
   Put(")");
 }
 
-// A slot of the fraction that holds an int and nothing derived from it: str() of that is its repr().
+// A slot of the fraction that holds an int and nothing derived from it.
 Address ReprWriter::PlainFraction(Address object, const TypeFacts& type, std::string_view name) const {
   const Address value = Attribute(object, type, name);
   const TypeFacts* const value_type = value == 0 ? nullptr : FactsOf(value);
-  return value_type != nullptr && value_type->name == "int" ? value : 0;
+  return value_type != nullptr && (value_type->name == "int" || (t_.old() && value_type->name == "long")) ? value : 0;
 }
+
+// str() of an int: its repr() without the L of 2.7.
+void ReprWriter::Decimals(Address number) {
+  const ReprText text = ReprWriter(t_, limits_).Run(number);
+  complete_ = complete_ && text.complete;
+  exact_ = exact_ && text.exact;
+  Put(text.text.ends_with('L') ? text.text.substr(0, text.text.size() - 1) : text.text);
+}
+
+// What a __repr__ of the library calls the object's class: that class itself [3.x], or what it is written for, whatever was made from it [2.7].
+std::string_view ReprWriter::LibraryClass(const TypeFacts& type, std::string_view name) const { return t_.old() ? name : LastPart(type.name); }
 
 // CPython: UUID.__repr__, Lib/uuid.py: UUID('12345678-1234-5678-1234-567812345678').
 void ReprWriter::Uuid(Address object, const TypeFacts& type) {
   const Address value = Attribute(object, type, "int");
   const TypeFacts* const value_type = value == 0 ? nullptr : FactsOf(value);
-  const std::byte* const head = value_type != nullptr && value_type->name == "int" ? Bytes(value, t_.offsets.ob_digit) : nullptr;
+  const bool is_word = t_.old() && value_type != nullptr && value_type->name == "int";  // no digits: a machine word
+  const bool has_digits = value_type != nullptr && value_type->name == (t_.old() ? "long" : "int");
+  const std::byte* const head = has_digits ? Bytes(value, t_.offsets.ob_digit) : nullptr;
   const std::uint64_t count = head == nullptr ? 0 : t_.values.IntDigits(head);
-  constexpr unsigned kBits = 128, kHexBits = 4;
+  constexpr unsigned kBits = 128, kHexBits = 4, kWordBits = 64;
   const unsigned bits = t_.offsets.digit_bits, bytes = t_.offsets.digit_bytes;
   const std::byte* const digits = head == nullptr || bits == 0 || count > kBits / bits + 1 ? nullptr : Bytes(value + t_.offsets.ob_digit, count * bytes);
-  if (digits == nullptr) return UnknownRepr(object, type);
+  const auto word = static_cast<std::uint64_t>(is_word ? t_.values.Int(value).value_or(0) : 0);
+  if (digits == nullptr && !is_word) return UnknownRepr(object, type);
   const auto bit = [&](std::uint64_t at) {
+    if (is_word) return at < kWordBits ? static_cast<std::uint32_t>(word >> at & 1) : 0u;
     const std::uint64_t i = at / bits;
     if (i >= count) return 0u;
     const std::uint32_t digit = bytes == 2 ? LoadUnchecked<std::uint16_t>(digits + i * 2) : LoadUnchecked<std::uint32_t>(digits + i * 4);
@@ -245,27 +324,30 @@ void ReprWriter::Uuid(Address object, const TypeFacts& type) {
     for (unsigned k = 1; k <= kHexBits; ++k) nibble = nibble * 2 + bit(at - k);
     hex += "0123456789abcdef"[nibble];
   }
-  Put(fmt::format("{}('{}-{}-{}-{}-{}')", LastPart(type.name), hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4), hex.substr(20)));
+  Put(fmt::format("{}('{}-{}-{}-{}-{}')", LibraryClass(type, "UUID"), hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4), hex.substr(20)));
 }
 
-// CPython: array_repr(), Modules/arraymodule.c: array('i', [1, 2]); array('i'). Behind the head of a variable object ob_item, allocated, ob_descr, which starts
-// with the type code and the size of an item; the same since 2.7. Texts ('u', 'w', 'c') are not read.
+// CPython: array_repr(), Modules/arraymodule.c: array('i', [1, 2]); array('u', 'text'); array('i'). Behind the head of a variable object ob_item, allocated, ob_descr,
+// which starts with the type code and the size of an item; the same since 2.7.
 void ReprWriter::Array(Address object, const TypeFacts& type) {
   constexpr std::uint64_t kDescription = 16, kItemSize = 4;
   const std::byte* const fields = Bytes(object + t_.offsets.ob_size + 8, kDescription + 8);
   const std::byte* const description = fields == nullptr ? nullptr : Bytes(LoadUnchecked<std::uint64_t>(fields + kDescription), kItemSize + 4);
   const char code = description == nullptr ? '\0' : static_cast<char>(LoadUnchecked<std::uint8_t>(description));
-  constexpr std::string_view kCodes = "bBhHiIlLqQfd";
-  constexpr std::array<unsigned, 12> kSizes = {1, 1, 2, 2, 4, 4, 8, 8, 8, 8, 4, 8};
+  constexpr std::string_view kCodes = "bBhHiIlLqQfdcuw", kTextCodes = "cuw";
+  constexpr std::array<unsigned, kCodes.size()> kSizes = {1, 1, 2, 2, 4, 4, 8, 8, 8, 8, 4, 8, 1, 4, 4};
   const std::size_t kind = kCodes.find(code);
-  if (type.name != "array.array" || kind == std::string_view::npos || LoadUnchecked<std::int32_t>(description + kItemSize) != static_cast<std::int32_t>(kSizes[kind])) {
-    return UnknownRepr(object, type);
-  }
-  const std::uint64_t count = VarSize(object), shown = std::min<std::uint64_t>(count, limits_.max_items);
-  if (count == 0) return Put(fmt::format("array('{}')", code));
-  const std::byte* const items = Bytes(LoadUnchecked<std::uint64_t>(fields), shown * kSizes[kind]);
+  const std::int32_t size = description == nullptr ? 0 : LoadUnchecked<std::int32_t>(description + kItemSize);
+  const bool narrow = code == 'u' && size == 2;  // Py_UNICODE of 2.7 may have two bytes
+  if (kind == std::string_view::npos || (size != static_cast<std::int32_t>(kSizes[kind]) && !narrow)) return UnknownRepr(object, type);
+  const std::string name(t_.style.own_names ? LastPart(type.name) : "array");
+  const bool is_text = kTextCodes.find(code) != std::string_view::npos;
+  const std::uint64_t count = VarSize(object), shown = std::min<std::uint64_t>(count, is_text ? limits_.max_text : limits_.max_items);
+  if (count == 0) return Put(fmt::format("{}('{}')", name, code));
+  const std::byte* const items = Bytes(LoadUnchecked<std::uint64_t>(fields), shown * static_cast<std::uint64_t>(size));
   if (items == nullptr) return Unreadable();
-  Put(fmt::format("array('{}', [", code));
+  if (is_text) return ArrayOfText(object, type, name, code, {items, shown, count, static_cast<unsigned>(size), code == 'c'});
+  Put(fmt::format("{}('{}', [", name, code));
   for (std::uint64_t i = 0; i < shown && !full_; ++i) {
     if (i > 0) Put(", ");
     Put(ArrayItem(code, items + i * kSizes[kind]));
@@ -275,6 +357,19 @@ void ReprWriter::Array(Address object, const TypeFacts& type) {
     complete_ = false;
   }
   Put("])");
+}
+
+// Where the characters are none that a str can have, or (of 'w') such that its codec refuses, repr() raises an exception.
+// CPython: array_array_tounicode_impl(): PyUnicode_FromWideChar() of 'u', PyUnicode_DecodeUTF32() of 'w' [3.13+].
+void ReprWriter::ArrayOfText(Address object, const TypeFacts& type, const std::string& name, char code, const TextUnits& units) {
+  constexpr std::uint32_t kMostCharacter = 0x10FFFF;
+  const auto is_surrogate = [](std::uint32_t c) { return c >= 0xD800 && c < 0xE000; };
+  for (std::uint64_t i = 0; i < units.count; ++i) {
+    if (units.At(i) > kMostCharacter || (code == 'w' && is_surrogate(units.At(i)))) return UnknownRepr(object, type);
+  }
+  Put(fmt::format("{}('{}', ", name, code));
+  QuotedUnits(units);
+  Put(")");
 }
 
 std::string ReprWriter::ArrayItem(char code, const std::byte* at) const {

@@ -130,20 +130,24 @@ void ReprWriter::Character(std::uint32_t c, char quote) {
 
 void ReprWriter::Str(Address object, const TypeFacts&) {
   const std::optional<TextUnits> units = t_.values.Units(object, limits_.max_text);
-  if (!units) return Unreadable();
-  if (units->bytes) return QuotedBytes(units->data, units->count, units->length, "");
+  units ? QuotedUnits(*units) : Unreadable();
+}
+
+// 'text', or u'text' and 'bytes' in 2.7; of what was cut off how much more there is.
+void ReprWriter::QuotedUnits(const TextUnits& units) {
+  if (units.bytes) return QuotedBytes(units.data, units.count, units.length, "");
   std::u32string characters;
-  for (std::uint64_t i = 0; i < units->count; ++i) {
-    std::uint32_t c = units->At(i);
-    if (t_.old() && units->width == 2 && c >= 0xD800 && c < 0xDC00 && i + 1 < units->count && units->At(i + 1) >= 0xDC00 && units->At(i + 1) < 0xE000) {
-      c = 0x10000 + ((c - 0xD800) << 10) + (units->At(++i) - 0xDC00);
+  for (std::uint64_t i = 0; i < units.count; ++i) {
+    std::uint32_t c = units.At(i);
+    if (t_.old() && units.width == 2 && c >= 0xD800 && c < 0xDC00 && i + 1 < units.count && units.At(i + 1) >= 0xDC00 && units.At(i + 1) < 0xE000) {
+      c = 0x10000 + ((c - 0xD800) << 10) + (units.At(++i) - 0xDC00);
     }
     characters += static_cast<char32_t>(c);
   }
   Put(t_.old() ? "u" : "");
   Quoted(characters);
-  if (units->count < units->length) {
-    Put(fmt::format("… {} more", units->length - units->count));
+  if (units.count < units.length) {
+    Put(fmt::format("… {} more", units.length - units.count));
     complete_ = false;
   }
 }
@@ -313,10 +317,33 @@ void ReprWriter::TimeZone(Address object, const TypeFacts& type) {
   Put(")");
 }
 
-// CPython: PyDecObject, Modules/_decimal/_decimal.c: hash, then mpd_t: flags, exp, digits, len, alloc, data in words of 19 decimal digits.
-// A class written in Python (Lib/decimal.py of 2.7, Lib/_pydecimal.py) has the name too, and four slots: it is smaller.
+// ---- decimals
+
+namespace {
+
+// The General Decimal Arithmetic Specification's to-scientific-string of `digits` times ten to the power of `exponent`.
+std::string ScientificText(std::string digits, std::int64_t exponent) {
+  constexpr std::int64_t kLeastPlain = -6;
+  const auto count = static_cast<std::int64_t>(digits.size());
+  const std::int64_t adjusted = exponent + count - 1;
+  if (exponent > 0 || adjusted < kLeastPlain) {
+    if (count > 1) digits.insert(1, ".");
+    return fmt::format("{}E{:+}", digits, adjusted);
+  }
+  if (exponent == 0) return digits;
+  if (count > -exponent) return digits.insert(static_cast<std::size_t>(count + exponent), ".");
+  return "0." + std::string(static_cast<std::size_t>(-exponent - count), '0') + digits;
+}
+
+}  // namespace
+
+// CPython: dec_repr(), PyDecObject, Modules/_decimal/_decimal.c: hash, then mpd_t: flags, exp, digits, len, alloc, data in words of 19 decimal digits.
 void ReprWriter::Decimal(Address object, const TypeFacts& type) {
   constexpr std::int64_t kNumberBytes = 48, kOwnWords = 32;
+  const TypeFacts* owner = nullptr;
+  const Address method = ClassAttribute(type, "__repr__", &owner);
+  const TypeFacts* const method_type = method == 0 ? nullptr : FactsOf(method);
+  if (method_type != nullptr && method_type->name == "function") return LibraryName(method, *owner) == "decimal.Decimal.__repr__" ? PythonDecimal(object, type) : UnknownRepr(object, type);
   if (type.basicsize < static_cast<std::int64_t>(t_.offsets.object_size + kHashBytes) + kNumberBytes + kOwnWords) return UnknownRepr(object, type);
   constexpr std::uint8_t kNegative = 1, kInfinity = 2, kNan = 4, kSignalling = 8;
   constexpr std::uint32_t kDigitsPerWord = 19;
@@ -337,26 +364,31 @@ void ReprWriter::Decimal(Address object, const TypeFacts& type) {
     number += number.empty() ? fmt::format("{}", value) : fmt::format("{:019}", value);
   }
   if (number.empty()) number = "0";
-  std::string out = (flags & kNegative) != 0 ? "-" : "";
-  if ((flags & kInfinity) != 0) return Put(fmt::format("Decimal('{}Infinity')", out));
-  if ((flags & (kNan | kSignalling)) != 0) return Put(fmt::format("Decimal('{}{}{}')", out, (flags & kSignalling) != 0 ? "sNaN" : "NaN", digits > 0 ? number : ""));
-  // The General Decimal Arithmetic Specification's to-scientific-string.
-  const auto count = static_cast<std::int64_t>(number.size());
-  const std::int64_t adjusted = exponent + count - 1;
-  if (exponent <= 0 && adjusted >= -6) {
-    if (exponent < 0) {
-      if (count > -exponent) {
-        number.insert(static_cast<std::size_t>(count + exponent), ".");
-      } else {
-        number = "0." + std::string(static_cast<std::size_t>(-exponent - count), '0') + number;
-      }
-    }
-    out += number;
-  } else {
-    if (count > 1) number.insert(1, ".");
-    out += fmt::format("{}E{:+}", number, adjusted);
+  const char* const sign = (flags & kNegative) != 0 ? "-" : "";
+  if ((flags & kInfinity) != 0) return Put(fmt::format("Decimal('{}Infinity')", sign));
+  if ((flags & (kNan | kSignalling)) != 0) return Put(fmt::format("Decimal('{}{}{}')", sign, (flags & kSignalling) != 0 ? "sNaN" : "NaN", digits > 0 ? number : ""));
+  Put(fmt::format("Decimal('{}{}')", sign, ScientificText(number, exponent)));
+}
+
+// CPython: Decimal.__repr__, Decimal.__str__, Lib/decimal.py [2.7], Lib/_pydecimal.py [3.x]: slots _sign, _int (digits), and _exp: an int, or what is special about it.
+void ReprWriter::PythonDecimal(Address object, const TypeFacts& type) {
+  const TypeFacts* owner = nullptr;
+  const Address digits = Attribute(object, type, "_int"), exponent = Attribute(object, type, "_exp");
+  const std::optional<std::int64_t> negative = t_.values.Int(Attribute(object, type, "_sign"));
+  const bool writes_itself = ClassAttribute(type, "__str__", &owner) != 0 && owner->name == "decimal.Decimal";
+  const std::optional<TextUnits> units = digits == 0 ? std::nullopt : t_.values.Units(digits, 0);
+  if (!writes_itself || !units || exponent == 0 || !negative) return UnknownRepr(object, type);
+  if (units->length > limits_.max_text) {
+    complete_ = false;
+    return Put(fmt::format("<Decimal of {} digits>", units->length));
   }
-  Put(fmt::format("Decimal('{}')", out));
+  const char* const sign = *negative != 0 ? "-" : "";
+  const std::string number = Text(digits, limits_.max_text), special = t_.values.IsText(exponent) ? Text(exponent) : "";
+  if (special == "F") return Put(fmt::format("Decimal('{}Infinity')", sign));
+  if (!special.empty()) return Put(fmt::format("Decimal('{}{}{}')", sign, special == "n" ? "NaN" : "sNaN", number));
+  const std::optional<std::int64_t> power = t_.values.Int(exponent);
+  if (!power) return UnknownRepr(object, type);
+  Put(fmt::format("Decimal('{}{}')", sign, ScientificText(number, *power)));
 }
 
 }  // namespace pygc::objects

@@ -101,6 +101,7 @@ class ReprWriter {
   void Range(Address object, const TypeFacts& type);
   void Slice(Address object, const TypeFacts& type);
   void Quoted(std::u32string_view characters);
+  void QuotedUnits(const TextUnits& units);
   void QuotedBytes(const std::byte* data, std::uint64_t shown, std::uint64_t length, std::string_view prefix, bool always_escape_single = false);
   void Character(std::uint32_t c, char quote);
   void Date(Address object, const TypeFacts& type);
@@ -109,6 +110,7 @@ class ReprWriter {
   void TimeDelta(Address object, const TypeFacts& type);
   void TimeZone(Address object, const TypeFacts& type);
   void Decimal(Address object, const TypeFacts& type);
+  void PythonDecimal(Address object, const TypeFacts& type);
   void TimeFields(const std::byte* data, bool fold, Address tzinfo);
 
   // repr_code.cc: classes, functions, modules, frames, exceptions, what else the interpreter is made of
@@ -128,6 +130,7 @@ class ReprWriter {
   void Module(Address object, const TypeFacts& type);
   bool ModuleBySpec(Address spec);
   void Exception(Address object, const TypeFacts& type);
+  void ExceptionGroup(Address object, const TypeFacts& type);
   void WeakReference(Address object, const TypeFacts& type);
   void Partial(Address object, const TypeFacts& type);
   void EnumType(Address object, const TypeFacts& type);
@@ -136,23 +139,27 @@ class ReprWriter {
   [[nodiscard]] Address Attribute(Address instance, const TypeFacts& type, std::string_view name) const;
 
   // repr_library.cc: what the standard library wrote in Python or makes for each class, and some of its types in C
-  [[nodiscard]] std::string LibraryName(Address function, bool may_wrap = true) const;
+  [[nodiscard]] std::string LibraryName(Address function, const TypeFacts& definer, bool may_wrap = true) const;
   [[nodiscard]] bool IsDataclassRepr(Address function) const;
   [[nodiscard]] Writer LibraryWriter(const TypeFacts& definer) const;
   [[nodiscard]] Address ClassAttribute(const TypeFacts& type, std::string_view name, const TypeFacts** owner = nullptr) const;
-  [[nodiscard]] Address InstanceOrClass(Address instance, const TypeFacts& type, std::string_view name) const;
+  [[nodiscard]] std::string NameSaidBy(Address instance, const TypeFacts& type);
   [[nodiscard]] Address PlainAttribute(Address instance, const TypeFacts& type, std::string_view name) const;
   [[nodiscard]] Address PlainFraction(Address object, const TypeFacts& type, std::string_view name) const;
   void Enum(Address object, const TypeFacts& type);
   void Flag(Address object, const TypeFacts& type);
   void EnumMember(Address object, const TypeFacts& type, bool unnamed);
+  [[nodiscard]] std::optional<std::string> FlagNames(Address object, const TypeFacts& type, Address value) const;
   void Dataclass(Address object, const TypeFacts& type);
   void Counter(Address object, const TypeFacts& type);
   void ChainMap(Address object, const TypeFacts& type);
   void UserContainer(Address object, const TypeFacts& type);
   void Fraction(Address object, const TypeFacts& type);
+  void Decimals(Address number);
+  [[nodiscard]] std::string_view LibraryClass(const TypeFacts& type, std::string_view name) const;
   void Uuid(Address object, const TypeFacts& type);
   void Array(Address object, const TypeFacts& type);
+  void ArrayOfText(Address object, const TypeFacts& type, const std::string& name, char code, const TextUnits& units);
   [[nodiscard]] std::string ArrayItem(char code, const std::byte* at) const;
   void Union(Address object, const TypeFacts& type);
 
