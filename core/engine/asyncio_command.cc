@@ -22,6 +22,7 @@ class AsyncioCommand {
   Outcome Run() {
     Outcome outcome;
     outcome.interrupted = !FindTasks();
+    AddTimers();
     FindChildren();
     Plant();
     outcome.partial = report_.unreadable > 0;
@@ -37,10 +38,12 @@ class AsyncioCommand {
 
   // Everything that is a task by its type; groups of tasks are noted on the way.
   bool FindTasks() {
-    std::vector<bool> is_task(heap_.types.size()), is_group(heap_.types.size());
+    std::vector<bool> is_task(heap_.types.size()), is_group(heap_.types.size()), is_timer(heap_.types.size());
     bool any = false;
     for (std::size_t t = 0; t < heap_.types.size(); ++t) {
-      is_task[t] = heap_.types[t].address != 0 && async_.KindOf(heap_.types[t].address) == objects::AsyncKind::kTask;
+      const objects::AsyncKind kind = heap_.types[t].address == 0 ? objects::AsyncKind::kNone : async_.KindOf(heap_.types[t].address);
+      is_task[t] = kind == objects::AsyncKind::kTask;
+      is_timer[t] = kind == objects::AsyncKind::kTimer;
       is_group[t] = heap_.types[t].name == "asyncio.taskgroups.TaskGroup";
       any = any || is_task[t];
     }
@@ -51,6 +54,7 @@ class AsyncioCommand {
       if (!go_on) return;
       if (is_task[heap_.type[n]]) AddTask(a);
       if (is_group[heap_.type[n]]) groups_.push_back(a);
+      if (is_timer[heap_.type[n]]) timers_.push_back(a);
     });
     return go_on;
   }
@@ -70,7 +74,23 @@ class AsyncioCommand {
     if (loop != report_.loops.end()) {
       ++loop->tasks;
     } else {
-      report_.loops.push_back({task.loop, async_.TypeName(task.loop), 1});
+      report_.loops.push_back({task.loop, async_.TypeName(task.loop), 1, 0, std::nullopt});
+    }
+  }
+
+  void AddTimers() {
+    const auto keep_first = [](std::optional<double>& first, double due) { first = first ? std::min(*first, due) : due; };
+    for (const Address handle : timers_) {
+      const objects::AsyncTimer timer = async_.ReadTimer(handle);
+      if (timer.cancelled || !timer.scheduled) continue;
+      const auto loop = std::find_if(report_.loops.begin(), report_.loops.end(), [&](const report::AsyncLoop& l) { return l.address == timer.loop; });
+      if (loop != report_.loops.end()) {
+        ++loop->timers;
+        if (timer.due) keep_first(loop->next_due, *timer.due);
+      }
+      if (!timer.due) continue;
+      if (timer.wakes != 0) keep_first(due_[timer.wakes], *timer.due);
+      if (timer.limits != 0) keep_first(timeouts_[timer.limits], *timer.due);
     }
   }
 
@@ -153,6 +173,8 @@ class AsyncioCommand {
     row.name = task.name;
     row.state = task.state == AsyncTask::State::kWaiting ? "waiting" : task.state == AsyncTask::State::kReady ? "ready" : "running";
     if (task.waiter != 0) row.waiter_type = async_.TypeName(task.waiter);
+    if (const auto due = due_.find(task.waiter); due != due_.end()) row.due = due->second;
+    if (const auto timeout = timeouts_.find(address); timeout != timeouts_.end()) row.timeout = timeout->second;
     row.children = children;
     const NodeId n = heap_.index.Find(address);
     row.unreachable = n != heap::kNoNode && in_.verdict.state[n] != analysis::State::kReachable;
@@ -185,7 +207,8 @@ class AsyncioCommand {
   std::map<Address, std::vector<Child>> children_;
   std::set<std::pair<Address, Address>> edges_;
   std::set<Address> has_parent_;
-  std::vector<Address> groups_;
+  std::vector<Address> groups_, timers_;
+  std::map<Address, std::optional<double>> due_, timeouts_;  // of what timers set, of tasks that they cancel
 };
 
 }  // namespace

@@ -29,7 +29,7 @@ std::string GenerationName(const heap::HeapSnapshot& heap, heap::NodeId n) {
 }  // namespace
 
 Inspector::Inspector(const CommandInput& input)
-    : in_(input), labels_(input.reader, input.request.redact), edges_(input.reader, input.heap, input.request.redact), repr_(input.reader), frames_(input.reader), resources_(input.reader) {}
+    : in_(input), labels_(input.reader, input.request.redact), edges_(input.reader, input.heap, input.request.redact), repr_(input.reader), frames_(input.reader), resources_(input.reader), attributes_(input.reader) {}
 
 const objects::TypeFacts* Inspector::FactsOf(Address object) const {
   const Result<Address> type = in_.reader.process().memory.ReadPointer(object + in_.reader.runtime().layout.Offset(Field::PyObject_ob_type));
@@ -176,31 +176,56 @@ void Inspector::AddTraceback(report::ObjectCard& card) const {
   }
 }
 
-// The raw file below what open() returns: a text over a buffer over a _io.FileIO [3.x]. Any other object: itself.
+// True where the type or one of its bases has one of the names.
+bool Inspector::IsOneOf(const objects::TypeFacts* type, std::initializer_list<std::string_view> names) const {
+  constexpr int kMostBases = 64;
+  for (int i = 0; type != nullptr && i < kMostBases; ++i) {
+    if (std::find(names.begin(), names.end(), type->name) != names.end()) return true;
+    type = type->tp_base == 0 ? nullptr : in_.reader.Type(type->tp_base);
+  }
+  return false;
+}
+
+// What has the descriptor below what open(), socket() and makefile() return: a text over a buffer over a _io.FileIO or a SocketIO [3.x], a socket of Python code over one in
+// C [2.7]. Any other object: itself. CPython: Lib/socket.py: _socketobject, _fileobject, _closedsocket [2.7], SocketIO [3.x].
 Address Inspector::DescriptorOwner(Address object) const {
-  constexpr int kLayers = 2;
-  const auto is_layer = [](const objects::TypeFacts* t) {
-    return t != nullptr && (t->name == "_io.TextIOWrapper" || t->name == "_io.BufferedReader" || t->name == "_io.BufferedWriter" || t->name == "_io.BufferedRandom");
-  };
+  constexpr int kLayers = 4;
   Address at = object;
-  for (int i = 0; i < kLayers && is_layer(FactsOf(at)); ++i) {
-    objects::ReferentBuffer below;
-    in_.reader.Referents(at, *FactsOf(at), below);
-    const auto next = std::find_if(below.begin(), below.end(), [&](Address r) {
-      const objects::TypeFacts* const facts = FactsOf(r);
-      return is_layer(facts) || (facts != nullptr && facts->name == "_io.FileIO");
-    });
-    if (next == below.end()) break;
-    at = *next;
+  for (int i = 0; i < kLayers; ++i) {
+    const objects::TypeFacts* const facts = FactsOf(at);
+    Address next = 0;
+    if (IsOneOf(facts, {"_io.TextIOWrapper", "_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"})) {
+      objects::ReferentBuffer below;
+      in_.reader.Referents(at, *facts, below);
+      const auto found = std::find_if(below.begin(), below.end(), [&](Address r) {
+        return IsOneOf(FactsOf(r), {"_io.TextIOWrapper", "_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom", "_io.FileIO", "socket.SocketIO"});
+      });
+      if (found != below.end()) next = *found;
+    } else if (IsOneOf(facts, {"socket._socketobject", "socket._fileobject", "socket.SocketIO"})) {
+      next = attributes_.Attribute(at, "_sock");
+    }
+    if (next == 0) break;
+    at = next;
   }
   return at;
+}
+
+// CPython: TimerHandle, Lib/asyncio/events.py.
+void Inspector::AddTimerDetails(report::ObjectCard& card) const {
+  if (!IsOneOf(FactsOf(card.address), {"asyncio.events.TimerHandle"})) return;
+  const objects::AsyncTimer timer = attributes_.ReadTimer(card.address);
+  if (timer.due) card.details.emplace_back("due", fmt::format("{:.6f} by the loop's clock", *timer.due));
+  card.details.emplace_back("is", timer.cancelled ? "cancelled" : timer.scheduled ? "scheduled" : "not scheduled");
 }
 
 void Inspector::AddDetails(report::ObjectCard& card) const {
   AddCodeDetails(card);
   AddGeneratorDetails(card);
   AddTraceback(card);
-  if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, DescriptorOwner(card.address))) {
+  AddTimerDetails(card);
+  const Address owner = DescriptorOwner(card.address);
+  if (owner != card.address && IsOneOf(FactsOf(owner), {"socket._closedsocket", "NoneType"})) card.details.emplace_back("socket", "closed");
+  if (const std::optional<report::ResourceRow> owned = ResourceAt(in_, resources_, owner)) {
     const bool is_lock = owned->kind == "lock" || owned->kind == "rlock";
     card.details.emplace_back(is_lock ? "lock" : owned->kind, is_lock ? report::ResourceText(*owned) : owned->fd < 0 ? "closed" : "open");
     if (!is_lock && owned->fd >= 0) card.details.emplace_back("fd", std::to_string(owned->fd));

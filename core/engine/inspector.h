@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/analysis/referrers.h"
 #include "core/engine/command.h"
 #include "core/engine/edge_labels.h"
 #include "core/engine/labels.h"
+#include "core/objects/async_tasks.h"
 #include "core/objects/frames.h"
 #include "core/objects/repr.h"
 #include "core/objects/resources.h"
@@ -33,7 +36,9 @@ class Inspector {
 
  private:
   void AddCollectorFacts(report::ObjectCard& card) const;
+  [[nodiscard]] bool IsOneOf(const objects::TypeFacts* type, std::initializer_list<std::string_view> names) const;
   [[nodiscard]] Address DescriptorOwner(Address object) const;
+  void AddTimerDetails(report::ObjectCard& card) const;
   void AddDetails(report::ObjectCard& card) const;
   void AddCodeDetails(report::ObjectCard& card) const;
   void AddGeneratorDetails(report::ObjectCard& card) const;
@@ -56,6 +61,7 @@ class Inspector {
   objects::Repr repr_;
   objects::FrameReader frames_;
   objects::ResourceReader resources_;
+  objects::AsyncReader attributes_;
 };
 
 /// What lies at an address that is no object: "inside a list at 0x..., at +24", "the stack of thread 4711", "libpython3.12.so.1.0: PyList_Type+0x10".

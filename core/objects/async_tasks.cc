@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace pygc::objects {
 namespace {
@@ -48,7 +49,7 @@ AsyncKind AsyncReader::KindOf(Address type) const {
   for (const std::string_view name : {"_asyncio.Future", "asyncio.futures.Future"}) {
     if (Base(type, name) != nullptr) return AsyncKind::kFuture;
   }
-  return AsyncKind::kNone;
+  return Base(type, "asyncio.events.TimerHandle") != nullptr ? AsyncKind::kTimer : AsyncKind::kNone;
 }
 
 bool AsyncReader::IsCoroutine(Address object) const {
@@ -142,6 +143,33 @@ void AsyncReader::ReadPythonTask(AsyncTask& task) const {
   task.coroutine = Attribute(task.address, "_coro");
   task.waiter = Attribute(task.address, "_fut_waiter");
   task.name = NameText(Attribute(task.address, "_name"));
+}
+
+AsyncTimer AsyncReader::ReadTimer(Address handle) const {
+  constexpr std::size_t kMaxArguments = 16;
+  const cpython::Layout& layout = reader_.runtime().layout;
+  AsyncTimer timer;
+  timer.loop = Attribute(handle, "_loop");
+  timer.cancelled = values_.Int(Attribute(handle, "_cancelled")).value_or(0) != 0;
+  timer.scheduled = values_.Int(Attribute(handle, "_scheduled")).value_or(0) != 0;
+  const Address when = Attribute(handle, "_when");
+  const TypeFacts* const when_type = FactsOf(when);
+  if (when_type != nullptr && Base(when_type->address, "float") != nullptr) {
+    const Result<double> value = reader_.process().memory.ReadValue<double>(when + layout.Offset(cpython::Field::PyFloatObject_ob_fval));
+    if (value && std::isfinite(*value)) timer.due = *value;
+  } else if (const std::optional<std::int64_t> whole = values_.Int(when)) {
+    timer.due = static_cast<double>(*whole);
+  }
+  for (const Address argument : values_.TupleItems(Attribute(handle, "_args"), kMaxArguments)) {
+    const AsyncKind kind = KindOf(values_.TypeOf(argument));
+    if (kind == AsyncKind::kTask || kind == AsyncKind::kFuture) timer.wakes = argument;
+  }
+  const Address callback = Attribute(handle, "_callback");
+  const TypeFacts* const callback_type = FactsOf(callback);
+  if (callback_type == nullptr || callback_type->name != "method") return timer;
+  const Address self = Word(callback, static_cast<std::uint64_t>(layout.Offset(cpython::Field::PyMethodObject_im_self)));
+  if (Base(values_.TypeOf(self), "asyncio.timeouts.Timeout") != nullptr) timer.limits = Attribute(self, "_task");
+  return timer;
 }
 
 AsyncTask AsyncReader::ReadTask(Address address) const {

@@ -16,7 +16,7 @@
 
 namespace pygc::objects {
 
-enum class AsyncKind : std::uint8_t { kNone, kTask, kFuture };
+enum class AsyncKind : std::uint8_t { kNone, kTask, kFuture, kTimer };
 
 /// One task. Addresses are 0 where there is nothing.
 struct AsyncTask {
@@ -24,6 +24,16 @@ struct AsyncTask {
   Address address = 0, coroutine = 0, waiter = 0, loop = 0;  // waiter: the future or task that it waits for
   std::string name;                                          // empty where the release gives none
   bool readable = true;                                      // false: its coroutine was not found
+};
+
+/// A callback that a loop is to run later. CPython: TimerHandle, Lib/asyncio/events.py.
+struct AsyncTimer {
+  Address loop = 0;
+  std::optional<double> due;   // seconds by the loop's own clock, which is time.monotonic() where a loop has no other; finite
+  bool cancelled = false;
+  bool scheduled = false;      // false: its turn has come, or it was taken out
+  Address wakes = 0;           // the future or task that the callback gets as an argument: sleep(), wait()
+  Address limits = 0;          // the task that it cancels: asyncio.timeout(), wait_for() [3.11+, 3.12+]
 };
 
 /// One link of what a coroutine waits for.
@@ -41,6 +51,7 @@ class AsyncReader {
   /// What instances of the type at `type` are, by its chain of bases.
   [[nodiscard]] AsyncKind KindOf(Address type) const;
   [[nodiscard]] AsyncTask ReadTask(Address task) const;
+  [[nodiscard]] AsyncTimer ReadTimer(Address handle) const;
   /// From the coroutine to the innermost thing that it awaits; at most `max` links. The chain of a coroutine that runs ends with itself.
   [[nodiscard]] std::vector<AwaitStep> Chain(Address coroutine, std::size_t max) const;
   /// The value of an instance's attribute, as far as it lies in the object, its dict or a slot; 0 where there is none.

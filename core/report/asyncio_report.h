@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct AsyncTaskRow {
   Address address = 0, loop = 0, waiter = 0;
   std::string type, name, state;  // state: "waiting", "ready", "running"
   std::string waiter_type;
+  std::optional<double> due;       // when a timer ends what it waits for, in seconds by the loop's clock
+  std::optional<double> timeout;   // when a timer cancels it
   std::uint64_t children = 0;     // tasks below it
   bool unreachable = false;       // nothing in use refers to it: it will be destroyed although it is pending
   bool repeated = false;          // stands in the tree already; not followed again
@@ -33,7 +36,9 @@ struct AsyncTaskRow {
 struct AsyncLoop {
   Address address = 0;
   std::string type;
-  std::uint64_t tasks = 0;  // pending
+  std::uint64_t tasks = 0;         // pending
+  std::uint64_t timers = 0;        // callbacks that it is to run later, without cancelled ones
+  std::optional<double> next_due;  // of the first of them, in seconds by the loop's clock
 };
 
 struct AsyncioReport {

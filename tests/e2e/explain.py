@@ -205,6 +205,15 @@ def check_files(live):
     return wrong
 
 
+def check_sockets(live):
+    """A socket, and what makefile() makes of it, says its descriptor and its family."""
+    wrong = []
+    for address, fd in ast.literal_eval(live.ask("sockets()")):
+        details = live.report("show", hex(address))["objects"][0]["details"]
+        wrong += differ("socket at %#x" % address, (details.get("socket"), details.get("fd"), details.get("family")), ("closed", None, details.get("family")) if fd is None else ("open", str(fd), "AF_INET SOCK_STREAM"))
+    return wrong
+
+
 # ---- why it is alive (holders.py)
 
 def paths_of(live, query):
@@ -358,7 +367,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_sockets, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 

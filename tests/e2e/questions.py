@@ -378,6 +378,23 @@ def check_asyncio(subject):
     return wrong
 
 
+def check_asyncio_timers(subject):
+    """When each task's timers are due, how many each loop has and when the first one is due, what show says of each: as the loops themselves say."""
+    said, wrong = json.loads(subject.ask("json.dumps(tasks())")), []
+    loops, handles = json.loads(subject.ask("json.dumps(loops())"))
+    result = subject.report("asyncio", "--limit", "0")[0]
+    rows = dict((str(int(r["address"], 16)), r) for r in result["tree"] if not r["repeated"])
+    wrong += differ("timers of loops", dict((str(int(x["address"], 16)), [x["timers"], x["next_due"]]) for x in result["loops"]), loops)
+    for address, want in sorted(said.items()):
+        row = rows.get(address, {})
+        wrong += differ("task %#x due, timeout" % int(address), (row.get("due"), row.get("timeout")), (want["due"], want["timeout"]))
+    for address, when, cancelled in handles:
+        details = subject.report("show", hex(address))[0]["objects"][0]["details"]
+        due = None if when == float("inf") else "%.6f by the loop's clock" % when
+        wrong += differ("timer %#x" % address, (details.get("due"), details.get("is")), (due, "cancelled" if cancelled else "scheduled"))
+    return wrong + ([] if len(handles) > 5 and sum(t["due"] is not None for t in said.values()) > 2 else ["only %d timers" % len(handles)])
+
+
 def check_asyncio_tree(subject):
     """Who waits for whom: as the program itself noted it, and gather as its future says."""
     said, edges, above = json.loads(subject.ask("json.dumps(tasks())")), set(), []
@@ -857,7 +874,7 @@ def check_odd_questions(subject):
 # question -> fixture, checks on every interpreter, checks on one
 QUESTIONS = {
     "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
-    "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_tree, check_schemas), (check_asyncio_hosts,)),
+    "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_timers, check_asyncio_tree, check_schemas), (check_asyncio_hosts,)),
     "diff": ("growth", (check_diff_content, check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
     "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
     "devtools": ("expectations", (), (check_devtools,)),
