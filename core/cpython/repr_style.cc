@@ -18,6 +18,10 @@ ReprStyle ReprStyleOf(PythonVersion v) noexcept {
   style.alias_lists = since(12);
   style.names_flags = since(11);
   style.flag_bits_always = !since(9);
+  style.loader_repr = !since(12);
+  style.loader_repr_first = !since(10);
+  style.namespace_path = since(12);
+  style.sorted_namespace = !since(9);
   style.odict_pairs = !since(12);
   style.bytearray_escapes = !since(15);
   style.shared_descriptors = since(15);

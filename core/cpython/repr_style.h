@@ -11,6 +11,10 @@ struct ReprStyle {
   bool timedelta_keywords = false;  // timedelta(days=1): from 3.7 on. delta_repr(), Modules/_datetimemodule.c
   bool frame_place = false;         // <frame at 0x1, file 'x', line 1, code f>: from 3.7 on. frame_repr(), Objects/frameobject.c
   bool wraps_staticmethod = false;  // <staticmethod(...)>: from 3.10 on. sm_repr(), Objects/funcobject.c
+  bool loader_repr = false;         // <module 'x' (built-in)> by its loader's module_repr(), where it has no spec: up to 3.11. _module_repr(), Lib/importlib/_bootstrap.py
+  bool loader_repr_first = false;   // ... also where it has one: up to 3.9
+  bool namespace_path = false;      // <module 'x' (namespace) from ['/srv/x']>: from 3.12 on. _module_repr_from_spec(), the same file
+  bool sorted_namespace = false;    // namespace(a=1, b=2) by name: up to 3.8. namespace_repr(), Objects/namespaceobject.c
   bool odict_pairs = false;         // OrderedDict([('a', 1)]): up to 3.11. odict_repr(), Objects/odictobject.c
   bool own_names = false;           // C(5) of a class C(itertools.count): from 3.7 on, before count(5); bytearray, deque, defaultdict, repeat too (bpo-27541)
   bool weakref_special = false;     // <weakref at 0x1; to 'A' at 0x2 (name)>: __name__ of the type's, not of the object's, from 3.11.4 on (gh-99184). weakref_repr(), Objects/weakrefobject.c

@@ -17,6 +17,7 @@ using cpython::Field;
 namespace {
 
 constexpr std::size_t kMaxClassic = 256;
+constexpr std::size_t kMaxSorted = 4096;  // attributes of a namespace
 constexpr std::uint64_t kMaxCount = std::uint64_t{1} << 40;
 
 }  // namespace
@@ -398,11 +399,13 @@ void ReprWriter::OrderedDict(Address object, const TypeFacts& type) {
   Leave();
 }
 
-// CPython: defdict_repr(), Modules/_collectionsmodule.c.
+// CPython: defdict_repr(), Modules/_collectionsmodule.c: guards the factory, and so does partial_repr(), which then finds itself being written.
 void ReprWriter::DefaultDict(Address object, const TypeFacts& type) {
   const Address factory = Pointer(object, Field::defdictobject_default_factory);
   Put(fmt::format("{}(", t_.style.own_names ? LastPart(type.name) : "defaultdict"));
-  factory == 0 ? Put("None") : Object(factory);
+  const TypeFacts* const factory_type = FactsOf(factory);
+  const bool guarded = factory_type != nullptr && !t_.old() && WriterOf(factory, *factory_type) == &ReprWriter::Partial;
+  factory == 0 ? Put("None") : guarded ? Put("...") : Object(factory);
   Put(", ");
   if (Enter(object, "{...}")) {
     Entries(object);
@@ -463,9 +466,23 @@ void ReprWriter::MappingProxy(Address object, const TypeFacts& type) {
   Put(")");
 }
 
-void ReprWriter::KeywordEntries(Address dict) {
+// k=v, ... of a dict, as it stands or by name. CPython: namespace_repr() writes nothing of keys that are no text, or empty.
+void ReprWriter::KeywordEntries(Address dict, bool of_namespace) {
   std::uint64_t count = 0;
-  const std::vector<std::pair<Address, Address>> entries = DictItems(dict, &count);
+  ReprLimits limits = limits_;
+  if (of_namespace && t_.style.sorted_namespace) limits_.max_items = std::max(limits_.max_items, kMaxSorted);
+  std::vector<std::pair<Address, Address>> entries = DictItems(dict, &count);
+  limits_ = limits;
+  if (of_namespace) {
+    const std::size_t all = entries.size();
+    std::erase_if(entries, [&](const auto& e) { return !t_.values.IsText(e.first) || t_.values.TextEquals(e.first, ""); });
+    count -= std::min<std::uint64_t>(count, all - entries.size());
+    if (t_.style.sorted_namespace) {
+      exact_ = exact_ && all <= kMaxSorted;
+      std::sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return Text(a.first) < Text(b.first); });  // UTF-8 sorts as code points do
+      if (entries.size() > limits_.max_items) entries.resize(limits_.max_items);
+    }
+  }
   for (std::size_t i = 0; i < entries.size() && !full_; ++i) {
     if (i > 0) Put(", ");
     PutName(entries[i].first);
@@ -483,24 +500,25 @@ void ReprWriter::SimpleNamespace(Address object, const TypeFacts& type) {
   const std::string name = type.name == "types.SimpleNamespace" ? "namespace" : std::string(LastPart(type.name));
   if (!Enter(object, name + "(...)")) return;
   Put(name + "(");
-  KeywordEntries(Pointer(object, Field::PyNamespaceObject_ns_dict));
+  KeywordEntries(Pointer(object, Field::PyNamespaceObject_ns_dict), true);
   Put(")");
   Leave();
 }
 
-// CPython: namedtuple(), Lib/collections/__init__.py: Point(x=1, y=2).
+// CPython: namedtuple(), Lib/collections.py [2.7], Lib/collections/__init__.py: Point(x=1, y=2); in 2.7 by the name that it was made with, whatever was made from it.
 void ReprWriter::NamedTuple(Address object, const TypeFacts& type) {
   if (!Enter(object, "...")) return;
-  const Address dict_type = type.address;
+  const TypeFacts* made = &type;
   Address fields = 0;
-  for (const Address base : t_.values.TupleItems(t_.values.Pointer(dict_type + t_.offsets.tp_mro), kMaxMro)) {
+  for (const Address base : t_.values.TupleItems(t_.values.Pointer(type.address + t_.offsets.tp_mro), kMaxMro)) {
     fields = t_.values.DictGet(t_.values.Pointer(base + t_.offsets.tp_dict), "_fields");
+    if (fields != 0) made = t_.reader.Type(base);
     if (fields != 0) break;
   }
   const std::uint64_t count = VarSize(object);
   const std::vector<Address> names = t_.values.TupleItems(fields, limits_.max_items);
   const std::vector<Address> items = Words(object + t_.layout.Offset(Field::PyTupleObject_ob_item), count);
-  Put(fmt::format("{}(", LastPart(type.name)));
+  Put(fmt::format("{}(", LastPart(t_.old() && made != nullptr ? made->name : type.name)));
   for (std::size_t i = 0; i < items.size() && i < names.size(); ++i) {
     if (i > 0) Put(", ");
     PutName(names[i]);

@@ -62,7 +62,9 @@ void ReprWriter::OldMethod(Address object) {
   const Address function = Pointer(object, Field::PyMethodObject_im_func), self = Pointer(object, Field::PyMethodObject_im_self);
   const Address owner = Pointer(object, Field::PyMethodObject_im_class);
   const TypeFacts* const owner_type = t_.reader.Type(owner);
-  const std::string name = Text(Pointer(function, Field::PyFunctionObject_func_name));
+  const TypeFacts* const function_type = FactsOf(function);
+  const bool is_function = function_type != nullptr && function_type->name == "function";
+  const std::string name = is_function ? Text(Pointer(function, Field::PyFunctionObject_func_name)) : OldMethodName(function);
   const std::string class_name = owner_type != nullptr ? std::string(LastPart(owner_type->name)) : Text(Pointer(owner, Field::PyClassObject_cl_name));
   if (self == 0) return Put(fmt::format("<unbound method {}.{}>", class_name, name));
   if (!Enter(object, "…")) return;
@@ -70,6 +72,14 @@ void ReprWriter::OldMethod(Address object) {
   Object(self);
   Put(">");
   Leave();
+}
+
+// __name__ of what is called by a method and is no function: known where it is one of its own attributes.
+std::string ReprWriter::OldMethodName(Address callable) {
+  const TypeFacts* const type = FactsOf(callable);
+  const Address own = type == nullptr ? 0 : Attribute(callable, *type, "__name__");
+  if (own == 0) exact_ = false;
+  return own == 0 ? "?" : Text(own);
 }
 
 std::string ReprWriter::NameInC(const TypeFacts& type) const {
@@ -145,11 +155,31 @@ void ReprWriter::Generator(Address object, const TypeFacts& type) {
 bool ReprWriter::ModuleBySpec(Address spec) {
   const TypeFacts* const type = FactsOf(spec);
   if (type == nullptr || type->name == "NoneType") return false;
-  const Address origin = Attribute(spec, *type, "origin"), has_location = Attribute(spec, *type, "_set_fileattr");
+  const Address origin = Attribute(spec, *type, "origin"), has_location = Attribute(spec, *type, "_set_fileattr"), name = Attribute(spec, *type, "name");
   const TypeFacts* const origin_type = FactsOf(origin);
-  if (origin_type == nullptr || origin_type->name == "NoneType") return false;
+  const TypeFacts* const name_type = FactsOf(name);
+  if (origin_type == nullptr || name_type == nullptr) return false;
   Put("<module ");
-  Object(Attribute(spec, *type, "name"));
+  name_type->name == "NoneType" && origin_type->name == "NoneType" ? Put("'?'") : Object(name);
+  if (origin_type->name == "NoneType") {
+    const Address loader = Attribute(spec, *type, "loader");
+    const TypeFacts* const loader_type = FactsOf(loader);
+    if (loader_type == nullptr) return Unreadable(), true;
+    if (t_.style.namespace_path && LastPart(loader_type->name) == "NamespaceLoader" && loader_type->module == "_frozen_importlib_external") {
+      const Address path = Attribute(loader, *loader_type, "_path");
+      const TypeFacts* const path_type = FactsOf(path);
+      exact_ = false;  // what is kept of it, and not worked out anew
+      Put(" (namespace) from ");
+      Object(path_type == nullptr ? 0 : Attribute(path, *path_type, "_path"));
+      Put(">");
+      return true;
+    }
+    if (loader_type->name == "NoneType") return Put(">"), true;
+    Put(" (");
+    Object(loader);
+    Put(")>");
+    return true;
+  }
   const bool file = t_.values.Int(has_location).value_or(0) != 0;
   Put(file ? " from " : " (");
   file ? Object(origin) : Put(Text(origin));
@@ -157,25 +187,43 @@ bool ReprWriter::ModuleBySpec(Address spec) {
   return true;
 }
 
+// CPython: module_repr() of BuiltinImporter, FrozenImporter and NamespaceLoader, Lib/importlib/_bootstrap.py, _bootstrap_external.py [<= 3.11]. False where the loader has
+// none, or what it would write is not known.
+bool ReprWriter::ModuleByLoader(Address name, Address loader) {
+  const TypeFacts* const type = loader == 0 ? nullptr : FactsOf(loader);
+  if (type == nullptr) return false;
+  const TypeFacts* const self = type->is_type_object ? t_.reader.Type(loader) : nullptr;
+  const char* kind = nullptr;
+  if (self != nullptr && self->name == "_frozen_importlib.BuiltinImporter") kind = "built-in";
+  if (self != nullptr && self->name == "_frozen_importlib.FrozenImporter") kind = "frozen";
+  if (type->name == "_frozen_importlib_external._NamespaceLoader" || type->name == "_frozen_importlib_external.NamespaceLoader") kind = "namespace";
+  if (kind == nullptr) {
+    exact_ = exact_ && ClassAttribute(self != nullptr ? *self : *type, "module_repr") == 0;
+    return false;
+  }
+  if (name == 0) return false;
+  Put("<module ");
+  Object(name);
+  Put(fmt::format(" ({})>", kind));
+  return true;
+}
+
 // CPython: _module_repr(), Lib/importlib/_bootstrap.py; module_repr(), Objects/moduleobject.c [2.7].
 void ReprWriter::Module(Address object, const TypeFacts&) {
   const Address dict = Pointer(object, Field::PyModuleObject_md_dict);
-  const Address spec = t_.values.DictGet(dict, "__spec__");
-  if (spec != 0 && ModuleBySpec(spec)) return;
   const Address name = t_.values.DictGet(dict, "__name__"), file = t_.values.DictGet(dict, "__file__");
   if (t_.old()) {
     return Put(fmt::format("<module '{}' {}>", Text(name), file != 0 ? fmt::format("from '{}'", Text(file)) : "(built-in)"));
   }
-  const Address loader = t_.values.DictGet(dict, "__loader__");
+  const Address loader = t_.values.DictGet(dict, "__loader__"), spec = t_.values.DictGet(dict, "__spec__");
+  if (t_.style.loader_repr_first && ModuleByLoader(name, loader)) return;
+  if (spec != 0 && ModuleBySpec(spec)) return;
+  if (t_.style.loader_repr && !t_.style.loader_repr_first && ModuleByLoader(name, loader)) return;
   Put("<module ");
   name != 0 ? Object(name) : Put("'?'");
   if (file != 0) {
     Put(" from ");
     Object(file);
-  } else if (const TypeFacts* const self = t_.reader.Type(loader); self != nullptr && self->name == "_frozen_importlib.BuiltinImporter") {
-    Put(" (built-in)");  // its module_repr(), up to 3.11
-  } else if (self != nullptr && self->name == "_frozen_importlib.FrozenImporter") {
-    Put(" (frozen)");
   } else if (const TypeFacts* const type = FactsOf(loader); type != nullptr && type->name != "NoneType") {
     Put(" (");
     Object(loader);
@@ -238,10 +286,16 @@ void ReprWriter::WeakReference(Address object, const TypeFacts&) {
   Put(fmt::format("<weakref at {:#x}; to '{}' at {:#x}", object, t_.style.weakref_qualified ? std::string(qualified) : NameInC(*type), referent));
   const TypeFacts& of = *type;
   const std::string name = of.name == "function" ? Text(Pointer(referent, Field::PyFunctionObject_func_name))
-                           : of.is_type_object   ? std::string(LastPart(t_.reader.Type(referent) != nullptr ? t_.reader.Type(referent)->qualname : ""))
+                           : of.is_type_object   ? ClassName(referent)
                            : of.name == "module" && !t_.style.weakref_special ? Text(t_.values.DictGet(Pointer(referent, Field::PyModuleObject_md_dict), "__name__"))
                                                                               : NameSaidBy(referent, of);
   Put(name.empty() ? ">" : fmt::format(" ({})>", name));
+}
+
+// type.__name__: of a class whatever it was set to, of a type made in C without its module. CPython: type_name(), Objects/typeobject.c.
+std::string ReprWriter::ClassName(Address type) const {
+  const TypeFacts* const facts = t_.reader.Type(type);
+  return facts == nullptr ? "" : facts->is_heap_type ? Text(Pointer(type, Field::PyHeapTypeObject_ht_name)) : std::string(LastPart(NameInC(*facts)));
 }
 
 // The text that an instance gives for its __name__; "" where it has none, or none that is a text. What Python code would answer is not known.
@@ -273,7 +327,7 @@ void ReprWriter::Partial(Address object, const TypeFacts& type) {
   const TypeFacts* const keywords_type = FactsOf(keywords);
   if (keywords_type != nullptr && keywords_type->name == "dict" && Pointer(keywords, Field::PyDictObject_ma_used) > 0) {
     Put(", ");
-    KeywordEntries(keywords);
+    KeywordEntries(keywords, false);
   }
   Put(")");
   Leave();
@@ -286,7 +340,7 @@ void ReprWriter::EnumType(Address object, const TypeFacts&) {
   bool flag = false;
   for (const Address base : t_.values.TupleItems(t_.values.Pointer(object + t_.offsets.tp_mro), kMaxMro)) {
     const TypeFacts* const facts = t_.reader.Type(base);
-    flag = flag || (t_.style.names_flags && base != object && facts != nullptr && facts->name == "enum.Flag");
+    flag = flag || (t_.style.names_flags && facts != nullptr && facts->name == "enum.Flag");
   }
   Put(fmt::format("<{} '{}'>", flag ? "flag" : "enum", LastPart(self->name)));
 }

@@ -67,7 +67,7 @@ class ReprWriter {
   void Leave();
   void Items(const std::vector<Address>& items, std::uint64_t count);
   void Entries(Address dict);
-  void KeywordEntries(Address dict);
+  void KeywordEntries(Address dict, bool of_namespace);
   [[nodiscard]] std::vector<Address> Words(Address from, std::uint64_t count);
   [[nodiscard]] std::vector<Address> SetItems(Address set, std::uint64_t* count);
   [[nodiscard]] std::vector<Address> DequeItems(Address deque, std::uint64_t* count);
@@ -120,6 +120,7 @@ class ReprWriter {
   void BuiltinFunction(Address object, const TypeFacts& type);
   void Method(Address object, const TypeFacts& type);
   void OldMethod(Address object);
+  [[nodiscard]] std::string OldMethodName(Address callable);
   void MethodWrapper(Address object, const TypeFacts& type);
   void Descriptor(Address object, const TypeFacts& type);
   void StaticMethod(Address object, const TypeFacts& type);
@@ -129,6 +130,7 @@ class ReprWriter {
   void Generator(Address object, const TypeFacts& type);
   void Module(Address object, const TypeFacts& type);
   bool ModuleBySpec(Address spec);
+  bool ModuleByLoader(Address name, Address loader);
   void Exception(Address object, const TypeFacts& type);
   void ExceptionGroup(Address object, const TypeFacts& type);
   void WeakReference(Address object, const TypeFacts& type);
@@ -143,6 +145,7 @@ class ReprWriter {
   [[nodiscard]] bool IsDataclassRepr(Address function) const;
   [[nodiscard]] Writer LibraryWriter(const TypeFacts& definer) const;
   [[nodiscard]] Address ClassAttribute(const TypeFacts& type, std::string_view name, const TypeFacts** owner = nullptr) const;
+  [[nodiscard]] std::string ClassName(Address type) const;
   [[nodiscard]] std::string NameSaidBy(Address instance, const TypeFacts& type);
   [[nodiscard]] Address PlainAttribute(Address instance, const TypeFacts& type, std::string_view name) const;
   [[nodiscard]] Address PlainFraction(Address object, const TypeFacts& type, std::string_view name) const;
