@@ -6,6 +6,7 @@
 #include "core/engine/baseline.h"
 #include "core/engine/derived.h"
 #include "core/engine/expectation.h"
+#include "core/engine/facts.h"
 #include "core/engine/findings.h"
 #include "core/engine/node_path.h"
 #include "core/engine/type_query.h"
@@ -127,6 +128,7 @@ class ExpectCommand {
     std::vector<NodeId> objects;
     if (!FindObjects(e, row, objects)) return Answer::kUnknownType;
     const Result<const Retention*> retention = RetentionOf(in_);
+    const bool frames_lost = AddThreadGaps(OfThreads::kFrames, in_.reader.process(), in_.reader.runtime(), &header_);  // then roots may be missing
     Measured bytes;
     bool all_sizes = true;
     for (const NodeId n : objects) {
@@ -135,7 +137,7 @@ class ExpectCommand {
       all_sizes = all_sizes && size;
       bytes.least += size.value_or(0);
     }
-    if (retention && in_.header.complete && in_.header.certainty == report::Certainty::kExact) {
+    if (retention && in_.header.complete && in_.header.certainty == report::Certainty::kExact && !frames_lost) {
       graph::NodeSet set(heap_.size());
       for (const NodeId n : objects) set.Insert(n);
       bytes.least = graph::RetainedBySet((*retention)->tree, (*retention)->bytes, set);
@@ -144,6 +146,8 @@ class ExpectCommand {
     } else if (!retention) {
       row.reason = retention.error().message;
       outcome_.interrupted = outcome_.interrupted || retention.error().code == ErrorCode::kCancelled;
+    } else if (frames_lost) {
+      row.reason = "stacks of threads are missing, and frames there hold objects";
     }
     row.found = bytes.least;
     row.at_least = !bytes.most;

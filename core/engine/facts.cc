@@ -175,8 +175,9 @@ OfThreads WantedOfThreads(const std::string& command) {
   static constexpr struct {
     std::string_view command;
     OfThreads wanted;
-  } kCommands[] = {{"heap", OfThreads::kFrames},       {"dominators", OfThreads::kFrames}, {"path", OfThreads::kStacks},   {"finalizers", OfThreads::kStacks},
-                   {"garbage", OfThreads::kStacks}, {"stacks", OfThreads::kStacks},     {"triage", OfThreads::kStacks}, {"report", OfThreads::kStacks}};
+  } kCommands[] = {{"heap", OfThreads::kFrames},     {"dominators", OfThreads::kFrames}, {"show", OfThreads::kFrames},  {"referrers", OfThreads::kFrames},
+                   {"diff", OfThreads::kFrames},     {"path", OfThreads::kStacks},       {"export", OfThreads::kStacks}, {"finalizers", OfThreads::kStacks},
+                   {"garbage", OfThreads::kStacks},  {"stacks", OfThreads::kStacks},     {"triage", OfThreads::kStacks}, {"report", OfThreads::kStacks}};
   for (const auto& c : kCommands) {
     if (c.command == command) return c.wanted;
   }

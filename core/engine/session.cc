@@ -429,7 +429,7 @@ struct Session::Impl {
 
   static Result<Outcome> RunFallible(const CommandInput& input) { return input.request.command == "sql" ? RunSql(input) : RunCommand(input); }
 
-  // CSV has no place for it.
+  // CSV has no place for it, and who writes a file does not look into it.
   static void ReportMissing(const report::Header& header, OutputSink& output) {
     for (const report::Missing& m : header.missing) output.Err(fmt::format("pygc: PARTIAL: {}: {}\n", report::Printable(m.what), report::Printable(m.reason)));
   }
@@ -438,6 +438,7 @@ struct Session::Impl {
     const Result<void> written = RunExport(input, [&](std::string_view bytes) { return output.Out(bytes); });
     if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
     if (!written) return ReportError(written.error(), output);
+    if (!input.header.complete && !input.request.quiet) ReportMissing(input.header, output);
     if (input.request.format == Format::kDot) return input.header.complete ? kDone : kPartial;
     if (!input.request.output_file.empty() && !input.request.quiet) {
       output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(),
