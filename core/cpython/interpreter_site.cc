@@ -8,6 +8,7 @@
 
 #include "core/cpython/accessor.h"
 #include "core/cpython/layout_resolver.h"
+#include "core/cpython/target_objects.h"
 
 namespace pygc::cpython {
 namespace {
@@ -362,9 +363,13 @@ std::vector<AddressRange> WritableData(const target::Process& process, const tar
 namespace {
 
 // True for memory of a module's .bss that no core has because the process never wrote to it: it was zero. The kernel leaves out what was never touched
-// (vma_dump_size() in fs/coredump.c: no anon_vma); that coredump_filter did not shut such memory out shows by a stack, which is of the same kind.
-bool WasNeverTouched(const target::Process& process, const target::Module& module, Address a) {
+// (vma_dump_size() in fs/coredump.c: no anon_vma); that coredump_filter did not shut such memory out shows by a stack, which is of the same kind, and that the
+// module never ran by PyType_Type in its .data, which PyType_Ready() of Objects/typeobject.c marks first of all [2.7-3.15].
+bool WasNeverTouched(const target::Process& process, const Layout& layout, const target::Module& module, Address a) {
   if (process.kind != target::TargetKind::kCore || process.core_bytes_present < process.core_bytes_expected || process.may_be_wrong || !module.file) return false;
+  const auto type = SymbolAddress(module, "PyType_Type");
+  const auto flags = type ? TargetObjects(process.memory, layout).Get(*type, Field::PyTypeObject_tp_flags) : std::nullopt;
+  if (!flags || (*flags & static_cast<std::uint64_t>(layout.Value(Constant::TPFLAGS_READY))) != 0) return false;
   const auto in = std::find_if(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
   if (in == process.missing_ranges.end() || in->reason != target::MissingReason::kNotDumped || in->use != target::MissingUse::kUnknown || !in->writable) return false;
   const auto has_stack = [&](const target::Thread& t) { return t.has_registers && process.memory.Find(t.stack_pointer()) != nullptr; };
@@ -391,7 +396,7 @@ std::string LostState(const target::Process& process, const Layout& layout, cons
   if (site.runtime != 0 && !layout.Has(Field::PyRuntimeState_interpreters_head)) return {};
   const Address variable = site.runtime != 0 ? site.runtime + layout.Offset(Field::PyRuntimeState_interpreters_head) : site.interpreters_variable;
   const auto head = memory.ReadPointer(variable);
-  if (!head && WasNeverTouched(process, *site.module, variable)) return {};
+  if (!head && WasNeverTouched(process, layout, *site.module, variable)) return {};
   if (!head) return fmt::format("{} at {:#x}{}", site.runtime != 0 ? "_PyRuntime" : "interp_head", site.runtime != 0 ? site.runtime : variable, of);
   if (*head != 0 && !memory.ReadPointer(*head + layout.Offset(Field::PyInterpreterState_next))) return fmt::format("the interpreter's state at {:#x}", *head);
   return {};
