@@ -59,6 +59,10 @@ class ObjectHeaderReader {
   [[nodiscard]] bool HasLostLastReference(const std::byte* object) const noexcept {
     return StoredCountIsZero(object) && !IsDeferred(object) && !IsQueued(object);
   }
+  /// True for an object that nothing counts any more: it was freed, or is being freed. Not every object whose Refcount() is 0, see StoredCountIsZero().
+  [[nodiscard]] bool IsBeingFreed(const std::byte* object) const noexcept {
+    return format_ == RefcountFormat::kBiased ? HasLostLastReference(object) : Refcount(object) == 0;
+  }
   [[nodiscard]] Address Type(const std::byte* object) const noexcept { return LoadUnchecked<std::uint64_t>(object + type_offset_); }
   /// Bytes of PyObject.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }

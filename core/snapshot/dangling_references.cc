@@ -62,8 +62,7 @@ const char* ReferentTest::WhyNoLiveObject(Address a) const {
   if (p != nullptr && is_free_ && is_free_(a)) return "in a block that was freed";
   if (const char* const why = WhyNoObject(a); why != nullptr || p == nullptr) return why;
   if (HasLinkForCount(p)) return "an object on a free list";
-  const bool biased = reader_.runtime().refcount == cpython::RefcountFormat::kBiased;
-  return (biased ? header_.HasLostLastReference(p) : header_.StoredCountIsZero(p)) ? "an object with ob_refcnt 0, which was freed" : nullptr;
+  return header_.IsBeingFreed(p) ? "an object with ob_refcnt 0, which was freed" : nullptr;
 }
 
 bool ReferentTest::HasLinkForCount(const std::byte* object) const {
@@ -189,6 +188,12 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
   facts.reserve(heap.types.size());
   for (const heap::TypeRecord& t : heap.types) facts.push_back(t.address == 0 ? nullptr : reader.Type(t.address));
   const ReferentTest test(reader);
+  const cpython::ObjectHeaderReader header(reader.runtime());
+  const auto is_being_freed = [&](NodeId n, Address object) {
+    if (heap.refcount[n] != 0) return false;
+    const std::byte* const p = reader.process().memory.At(object, header.size());
+    return p == nullptr || header.IsBeingFreed(p);
+  };
   const auto any = [&](auto&& is) { return std::any_of(heap.interpreters.begin(), heap.interpreters.end(), is); };
   const bool all_tracked_known = !reader.runtime().layout.flavor.free_threaded && heap.coverage.lists_complete && heap.coverage.in_flight.empty() &&
                                  !any([](const heap::InterpreterRecord& i) { return i.collecting; });
@@ -210,8 +215,7 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
     objects::ReferentBuffer referents;
     heap.index.ForEach(first, end, [&](NodeId n, Address object) {
       const objects::TypeFacts* const type = facts[heap.type[n]];
-      const bool being_freed = heap.refcount[n] == 0;
-      if (!nodes.Contains(n) || type == nullptr || being_freed || (heap.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
+      if (!nodes.Contains(n) || type == nullptr || is_being_freed(n, object) || (heap.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
       if (!heap.IsTracked(n) && !(type->have_gc && reader.IsGc(object, *type))) return;
       referents.clear();
       if (!objects::IsExact(reader.Referents(object, *type, referents))) return;

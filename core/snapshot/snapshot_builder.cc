@@ -436,7 +436,7 @@ class Builder {
       if (type->legacy_finalizer || (type->object_decides_legacy_finalizer && reader_.HasLegacyFinalizer(object, *type)))
         heap_.flags[n] |= heap::kLegacyFinalizer;
       if (!tracked) return;
-      if (heap_.refcount[n] == 0 && (!free_threaded_ || header_.HasLostLastReference(p))) counts.dying.push_back(n);
+      if (heap_.refcount[n] == 0 && header_.IsBeingFreed(p)) counts.dying.push_back(n);
       if (type->tp_is_gc != 0 && !type->is_type_object && !reader_.IsGc(object, *type)) counts.not_gc.push_back(n);
       if (format.finalized_bit == 0) return;
       const std::byte* const word = process_.memory.At(object - format.size + finalized_offset, sizeof(std::uint64_t));
@@ -694,7 +694,7 @@ class Builder {
           astray += IsAstray(referents[i]);
         }
       }
-      if (astray > 0 && !options_.with_leaves) AddDangling(n, astray, counts);
+      if (astray > 0 && !options_.with_leaves) AddDangling(n, object, astray, counts);
       sources[batched] = {n, object};
       ends[batched++] = referents.size();
       if (batched == kBatch || referents.size() > kBatchReferents) resolve();
@@ -734,11 +734,16 @@ class Builder {
   // With leaves: the object has a reference whose end is no node. Some lead into memory that is not in the image.
   void NoteDangling(NodeId n, Address object, PieceCounts& counts) const {
     if (lost_memory_ || heap_.type[n] >= TypeUse::kFirstSpecial) return;
-    if (const std::uint64_t dangling = referent_test_.Dangling(object, *facts_[heap_.type[n]]); dangling > 0) AddDangling(n, dangling, counts);
+    if (const std::uint64_t dangling = referent_test_.Dangling(object, *facts_[heap_.type[n]]); dangling > 0) AddDangling(n, object, dangling, counts);
   }
-  void AddDangling(NodeId n, std::uint64_t references, PieceCounts& counts) const {
-    const bool being_freed = heap_.refcount[n] == 0;
-    if (lost_memory_ || being_freed || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
+  // Its references are no longer what they were.
+  [[nodiscard]] bool IsBeingFreed(NodeId n, Address object) const {
+    if (heap_.refcount[n] != 0) return false;
+    const std::byte* const p = process_.memory.At(object, header_.size());
+    return p == nullptr || header_.IsBeingFreed(p);
+  }
+  void AddDangling(NodeId n, Address object, std::uint64_t references, PieceCounts& counts) const {
+    if (lost_memory_ || IsBeingFreed(n, object) || (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
     counts.dangling += references;
     ++counts.dangling_objects;
     if (heap_.flags[n] & heap::kTracked) counts.incomplete.push_back(n);
@@ -849,7 +854,7 @@ class Builder {
     if (lost_memory_) return;
     for (const Address a : reader_.ObjectsAstray()) {
       const NodeId n = found_.index.Find(a);
-      if (n == heap::kNoNode || heap_.refcount[n] == 0 || (heap_.flags[n] & heap::kApproximate) == 0) continue;
+      if (n == heap::kNoNode || IsBeingFreed(n, a) || (heap_.flags[n] & heap::kApproximate) == 0) continue;
       ++heap_.coverage.dangling_references;
       ++heap_.coverage.dangling_objects;
       if (heap_.flags[n] & heap::kTracked) heap_.incomplete.push_back(n);

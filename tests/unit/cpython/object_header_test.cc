@@ -102,6 +102,16 @@ TEST_CASE("what its owner has just let go of is told from what waits for the col
   CHECK_FALSE(gone(0, 0, 1 | 64));  // deferred
 }
 
+TEST_CASE("an object is being freed where its count is 0, and in a free-threaded build where nothing else keeps it") {
+  Head plain("cpython-3.12.1-default-lp64"), threaded("cpython-3.13.5-free-threaded-lp64");
+  CHECK(ObjectHeaderReader(plain.runtime).IsBeingFreed(plain.bytes.data()));
+  CHECK_FALSE(ObjectHeaderReader(plain.PutWord(2).runtime).IsBeingFreed(plain.bytes.data()));
+  CHECK(ObjectHeaderReader(threaded.runtime).IsBeingFreed(threaded.bytes.data()));
+  threaded.Put<std::uint32_t>(Field::PyObject_ob_ref_local, 1).Put<std::int64_t>(Field::PyObject_ob_ref_shared, 2).Put<std::uint8_t>(Field::PyObject_ob_gc_bits, 1 | 64);  // deferred
+  CHECK(ObjectHeaderReader(threaded.runtime).Refcount(threaded.bytes.data()) == 0);
+  CHECK_FALSE(ObjectHeaderReader(threaded.runtime).IsBeingFreed(threaded.bytes.data()));
+}
+
 TEST_CASE("type and size of the head") {
   Head head("cpython-3.13.5-free-threaded-lp64");
   head.Put<std::uint64_t>(Field::PyObject_ob_type, 0x1234);
