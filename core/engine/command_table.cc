@@ -105,7 +105,8 @@ constexpr CommandRow kRows[] = {
      "Counts the objects of every type, with their bytes as sys.getsizeof() says them and the bytes that they keep alive one by one (by dominators, nothing "
      "counted twice; together they may keep more). Untracked objects are counted where something tracked, a module or a running function leads to them, also by "
      "references that are guessed (unlike sql and export, and said where there are any). Names what keeps more than a fifth of all that is in use. --waste adds empty room in lists, dicts and sets, and equal texts and tuples; --memory adds where the "
-     "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files. --by site needs a process in which tracemalloc was on.",
+     "memory of the process is: blocks and free blocks of CPython's allocator, of malloc, stacks, files (read-only pages of other mapped files only as far as "
+     "coredump_filter put them into the core). --by site needs a process in which tracemalloc was on.",
      {"heap --memory --waste", "heap --by site --type __main__.Session"},
      {"where is the memory, and what of it is not used?", "which lines made these objects?"}},
     {"show",
