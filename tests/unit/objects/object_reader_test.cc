@@ -128,6 +128,28 @@ TEST_CASE("sets are visited in table order, without dummies") {
   });
 }
 
+TEST_CASE("2.7: the dummy of an interpreter that was finalized is an element to the next one, and no sign of damage") {
+  OnEveryLayout([](PythonHeap& heap) {
+    if (!heap.old()) return;
+    const Address a = heap.Str("a"), former = heap.Str("<dummy key>"), dummy = heap.Str("the dummy of now");
+    const Address set = heap.Set({a, former}), smaller = heap.Set({a, former, heap.Str("b")});
+    heap.Put(set, Field::PySetObject_used, 1);
+    heap.Put(smaller, Field::PySetObject_used, 1);
+    (void)heap.runtime();
+    const target::Process process = heap.Build();
+    cpython::Runtime runtime = heap.runtime();
+    runtime.set_dummy = dummy;
+    const ObjectReader reader(process, runtime, Limits());
+    const auto quality = [&](Address object, ReferentBuffer& referents) {
+      return reader.Referents(object, *reader.Type(heap.Get(object, Field::PyObject_ob_type)), referents);
+    };
+    ReferentBuffer referents, others;
+    CHECK(quality(set, referents) == ReferentQuality::kExact);
+    CHECK(Addresses(referents.begin(), referents.end()) == Addresses{a, former});
+    CHECK(quality(smaller, others) == ReferentQuality::kPartial);  // two elements, and a count of one
+  });
+}
+
 TEST_CASE("instances: slots of the class and its bases, then the dict, then the class") {
   OnEveryLayout([](PythonHeap& heap) {
     const Address a = heap.Str("a"), b = heap.Str("b"), d = heap.Dict({{heap.Str("x"), a}});
