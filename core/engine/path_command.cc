@@ -157,12 +157,12 @@ class PathFinder {
     std::stable_sort(sources.begin(), sources.end(), [&](heap::NodeId a, heap::NodeId b) {
       return std::pair(paths_->count_only.Contains(a), paths_->depth[a]) < std::pair(paths_->count_only.Contains(b), paths_->depth[b]);
     });
-    for (const heap::NodeId source : sources) {
+    for (std::size_t i = 0; i < sources.size(); ++i) {
       if (report_.paths.size() >= Limit() || !in_.progress.Update("writing paths", report_.paths.size(), sources.size())) {
-        report_.path_count += sources.size() - static_cast<std::size_t>(&source - sources.data());
+        report_.path_count += sources.size() - i;
         return;
       }
-      std::vector<heap::NodeId> nodes = paths_->PathTo(source);
+      std::vector<heap::NodeId> nodes = paths_->PathTo(sources[i]);
       const std::uint32_t root = paths_->RootOf(nodes.front());
       nodes.push_back(target);
       AddPath(nodes, root);

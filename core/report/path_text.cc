@@ -125,6 +125,12 @@ std::string Called(const CycleStep& step) { return step.name.empty() ? LastName(
 
 bool IsAnyOf(std::string_view word, std::initializer_list<std::string_view> words) { return std::find(words.begin(), words.end(), word) != words.end(); }
 
+// What a dict that stands for names has at the step: "global 'CACHE' of", or, where the path leads to the key itself, "the name of a global of".
+std::string NamedEntry(std::string_view what, const CycleStep& step) {
+  if (step.label.starts_with("key ")) return fmt::format("the name of {} {} of", what == "attribute" ? "an" : "a", what);
+  return fmt::format("{} '{}' of", what, step.key.empty() ? step.label : step.key);
+}
+
 // What the last step before `i` whose object is had by that attribute is asked for: "6" of "[6]" behind "._fd_to_key"; empty where there is no such step.
 std::string BehindAttribute(const Cycle& steps, std::size_t i, std::string_view attribute) {
   for (std::size_t k = std::min(i, steps.size()); k-- > 1;) {
@@ -197,8 +203,8 @@ StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
   }
   if (IsGenerator(s.type) && s.kind == EdgeKind::kLocal) return {"generator", fmt::format("local variable '{}' of the suspended {} {}", key, s.type, Called(s))};
   if (in_dict && before->type == "module" && before->name == "atexit") return {"atexit", "a callback of atexit"};
-  if (in_dict && before->type == "module") return {"module-global", fmt::format("global '{}' of module {}", key, Called(*before))};
-  if (in_dict && before->is_class) return {"class-attribute", fmt::format("attribute '{}' of class {}", key, Called(*before))};
+  if (in_dict && before->type == "module") return {"module-global", fmt::format("{} module {}", NamedEntry("global", s), Called(*before))};
+  if (in_dict && before->is_class) return {"class-attribute", fmt::format("{} class {}", NamedEntry("attribute", s), Called(*before))};
   return {};
 }
 
@@ -215,7 +221,7 @@ StuckPlace PlaceOfRoot(const RootPath& path) {
   if (root.name == "the dict of module atexit") return {"atexit", "a callback of atexit"};  // a list in a module written in Python [2.7]
   if (root.kind == "module" && root.name.starts_with("the dict of ") && !path.steps.empty() && path.steps[0].kind == EdgeKind::kKey) {
     const CycleStep& s = path.steps[0];
-    return {"module-global", fmt::format("global '{}' of {}", s.key.empty() ? s.label : s.key, root.name.substr(std::string_view("the dict of ").size()))};
+    return {"module-global", fmt::format("{} {}", NamedEntry("global", s), root.name.substr(std::string_view("the dict of ").size()))};
   }
   if (root.kind == "native" || root.kind == "stack" || root.kind == "register") return {root.kind, fmt::format("native memory: {}", root.place)};
   return {root.kind, root.place.empty() ? root.name : fmt::format("{} of {}", root.name, root.place)};

@@ -270,6 +270,17 @@ def check_lengths(live):
     return wrong
 
 
+def check_count_of_paths(live):
+    """However few paths are written, it is said how many there are; --limit 0 writes all."""
+    address = live.ask("id(Held)")
+    every = live.report("path", address, "--limit", "0")
+    wrong = differ("paths with --limit 0", len(every["paths"]), every["path_count"])
+    for limit in (1, 3):
+        some = live.report("path", address, "--limit", str(limit))
+        wrong += differ("paths, and how many there are, with --limit %d" % limit, (len(some["paths"]), some["path_count"]), (limit, every["path_count"]))
+    return wrong + ([] if every["path_count"] > 10 else ["only %d paths" % every["path_count"]])
+
+
 def check_expressions(live):
     """An expression gives the object itself, wherever it is evaluated in its module."""
     wrong = []
@@ -374,7 +385,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_said, check_edges, check_lengths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
+            (check_places, check_said, check_edges, check_lengths, check_count_of_paths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
 
 
 # ---- what no traversal visits (owned.py)

@@ -39,6 +39,16 @@ TEST_CASE("what hangs on a module needs no function") {
   CHECK(PlacedPathOf(path) == "sys.modules['app'].sock");
 }
 
+TEST_CASE("the name of a global is not the global") {
+  RootPath path = FromVariable();
+  path.root = {.kind = "module", .name = "the dict of module app", .place = "", .expression = ""};
+  path.steps[0] = {.type = "dict", .name = {}, .kind = EdgeKind::kKey, .label = "['CACHE']", .key = "CACHE"};
+  CHECK(StuckAt(path).text == "global 'CACHE' of module app");
+  path.steps[0].label = "key 'CACHE'";
+  path.steps[0].key.clear();
+  CHECK(StuckAt(path).text == "the name of a global of module app");
+}
+
 TEST_CASE("a C field that no attribute names stands in braces, and there is no expression") {
   RootPath path = FromVariable();
   path.steps[0] = {.type = "enumerate", .name = {}, .kind = EdgeKind::kField, .label = ".en_sit", .key = {}, .in_c = true};
