@@ -170,7 +170,7 @@ class AsyncioCommand {
     row.loop = task.loop;
     row.waiter = task.waiter;
     row.type = async_.TypeName(address);
-    row.name = task.name;
+    if (!in_.request.redact) row.name = task.name;  // a text of the program, as names of threads are
     row.state = task.state == AsyncTask::State::kWaiting ? "waiting" : task.state == AsyncTask::State::kReady ? "ready" : "running";
     if (task.waiter != 0) row.waiter_type = async_.TypeName(task.waiter);
     if (const auto due = due_.find(task.waiter); due != due_.end()) row.due = due->second;

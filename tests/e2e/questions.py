@@ -412,6 +412,12 @@ def check_asyncio_tree(subject):
     return wrong + ([] if len(want) >= 6 else ["only %d references between tasks" % len(want)])
 
 
+def check_asyncio_redacted(subject):
+    """Names of tasks are texts of the program: --redact hides them and nothing else."""
+    plain, hidden = [subject.report("asyncio", "--limit", "0", *extra)[0]["tree"] for extra in ((), ("--redact",))]
+    return differ("rows", [dict(r, name=None) for r in plain], hidden)
+
+
 def check_asyncio_hosts(subject):
     return hosts_differ(subject, "asyncio --limit 0 --format json")
 
@@ -874,7 +880,7 @@ def check_odd_questions(subject):
 # question -> fixture, checks on every interpreter, checks on one
 QUESTIONS = {
     "expect": ("expectations", (check_expect_figures, check_expect_gone, check_expect_together, check_schemas), (check_expect_partial, check_expect_hosts)),
-    "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_timers, check_asyncio_tree, check_schemas), (check_asyncio_hosts,)),
+    "asyncio": ("asyncio_tasks", (check_asyncio, check_asyncio_timers, check_asyncio_tree, check_asyncio_redacted, check_schemas), (check_asyncio_hosts,)),
     "diff": ("growth", (check_diff_content, check_diff, check_schemas), (check_diff_others, check_diff_hosts)),
     "export": ("expectations", (check_dot, check_heapsnapshot, check_memlab, check_schemas), (check_export_hosts,)),
     "devtools": ("expectations", (), (check_devtools,)),
