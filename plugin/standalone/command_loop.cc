@@ -128,12 +128,12 @@ int CommandLoop::RunFile(const std::string& path) {
     host_.Err("pygc: -c - and -x - both read standard input: give one of them as a file\n");
     return 2;
   }
+  errno = 0;
   std::FILE* file = is_stdin ? stdin : std::fopen(path.c_str(), "re");
   char* raw = nullptr;
   std::size_t size = 0;
   int worst = 0;
   ssize_t n = -1;
-  errno = 0;
   for (std::size_t number = 1; file != nullptr && (n = getline(&raw, &size, file)) >= 0; ++number) {
     if (EndsTheList({raw, static_cast<std::size_t>(n)})) break;
     const int status = RunLine(std::string(raw, static_cast<std::size_t>(n)), fmt::format("{}:{}: ", is_stdin ? "standard input" : path, number));
@@ -141,8 +141,8 @@ int CommandLoop::RunFile(const std::string& path) {
     if (status == 130 || host_.write_error() != 0) break;  // who stops a command stops the list
     errno = 0;
   }
+  const int error = errno;  // before free(), which may set it
   std::free(raw);
-  const int error = errno;
   const bool unreadable = file == nullptr || std::ferror(file) != 0;
   if (file != nullptr && !is_stdin) std::fclose(file);
   if (!unreadable) return worst;

@@ -291,8 +291,9 @@ def test_worst_status(core, folder):
             has(ran.err, "commands:%d: unknown command 'leeks'" % (1 + lines.index("leeks")))
         if lines[-1] == "status":
             has(ran.out, "CPython 3")
-    equal("a file that is not there", process.pygc("-c", core, "-x", os.path.join(folder, "none")).code, 2)
-    equal("a folder", process.pygc("-c", core, "-x", folder).code, 2)
+    for name, where, why in (("a file that is not there", os.path.join(folder, "none"), "No such file or directory"), ("a folder", folder, "Is a directory")):
+        ran = process.pygc("-c", core, "-x", where)
+        equal(name, (ran.code, ran.err.strip().endswith(": " + why)), (2, True))
     equal("a command beside -x", process.pygc("-c", core, "-x", "/dev/null", "leaks").code, 2)
     equal("an empty list", process.pygc("-c", core, "-x", "/dev/null").code, 0)
     equal("no such core", process.pygc("-c", core + ".none", "-x", lines_file(folder, "status", "leaks")).code, 4)
