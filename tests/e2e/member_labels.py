@@ -46,7 +46,7 @@ def build(interpreter, folder):
 def check(target, truth, folder):
     database = os.path.join(folder, "heap.db")
     ran = process.pygc(*target, "export", "--format", "sqlite", "-o", database)
-    if ran.code not in (0, 1):
+    if ran.code not in (0, 1) and not process.only_stacks_missing(ran):
         return ["export: exit %s: %s" % (ran.code, ran.tail())]
     wrong = []
     con = sqlite3.connect(database)

@@ -126,6 +126,12 @@ def gcore(pid, folder):
     return path
 
 
+def only_stacks_missing(ran):
+    """gcore leaves the stacks of threads as zeroes where their guard pages lie inside the mapping (glibc 2.42+): what reads roots is partial then, and nothing else."""
+    missing = [line for line in ran.err.splitlines() if line.startswith("pygc: PARTIAL: ")]
+    return ran.code == 3 and missing != [] and all(re.match(r"pygc: PARTIAL: the stacks? of \d+ threads?:", line) for line in missing)
+
+
 class Result:
     """What one run of a command gave."""
 

@@ -49,12 +49,6 @@ REFUSED = ["attach '/tmp/pygc-x.db' as x", "create table t(a)", "delete from obj
            "select nonsense from objects", "selct 1", "select 1; select 2", "", "select value from strings"]
 
 
-def only_stacks_missing(ran):
-    """gcore leaves the stacks of threads as zeroes where their guard pages lie inside the mapping (glibc 2.42+): what reads roots is partial then, and nothing else."""
-    missing = [line for line in ran.err.splitlines() if line.startswith("pygc: PARTIAL: ")]
-    return ran.code == 3 and missing != [] and all(re.match(r"pygc: PARTIAL: the stacks? of \d+ threads?:", line) for line in missing)
-
-
 class Dump:
     """A core of the fixture, the database exported of it, and pygc's answers."""
 
@@ -62,7 +56,7 @@ class Dump:
         self.program, self.ask, self.core, self.documents = program, ask, program.gcore(), []
         path = os.path.join(program.folder, "heap.db")
         ran = process.pygc("-c", self.core, "export", "--format", "sqlite", "-o", path)
-        if ran.code != 0 and not only_stacks_missing(ran):
+        if ran.code != 0 and not process.only_stacks_missing(ran):
             raise process.CannotTest("export: exit %s: %s" % (ran.code, ran.tail()))
         self.whole = ran.code == 0
         self.database = sqlite3.connect(path)
@@ -119,7 +113,7 @@ def check_lines(dump):
     """JSON Lines have the references of the SQLite export, with their labels."""
     path, got = os.path.join(dump.program.folder, "heap.jsonl"), []
     ran = dump.run("export", "--format", "jsonl", "-o", path)
-    if ran.code != 0 and not only_stacks_missing(ran):
+    if ran.code != 0 and not process.only_stacks_missing(ran):
         return ["export: exit %s: %s" % (ran.code, ran.tail())]
     with open(path, encoding="utf-8") as f:
         for o in map(json.loads, f):
