@@ -624,6 +624,8 @@ def constants(version, free_threaded, rows, variant=""):
         put("METH_METHOD", 0x200, "Include/cpython/methodobject.h")
     put("T_OBJECT", 6, "Include/structmember.h, Include/descrobject.h: _Py_T_OBJECT")
     put("T_OBJECT_EX", 16, "Include/structmember.h, Include/descrobject.h: Py_T_OBJECT_EX")
+    if v >= (3, 15):
+        put("MEMBER_AFTER_ITEMS", 1 << 4, "Include/descrobject.h: _Py_AFTER_ITEMS")
 
     # Attributes of instances: Objects/typeobject.c subtype_traverse, pycore_object.h MANAGED_DICT_OFFSET, MANAGED_WEAKREF_OFFSET.
     if v >= (3, 11):

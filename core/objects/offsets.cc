@@ -44,6 +44,7 @@ Offsets::Offsets(const Layout& layout) {
   member_name = layout.Offset(Field::PyMemberDef_name);
   member_type = layout.Offset(Field::PyMemberDef_type);
   member_offset = layout.Offset(Field::PyMemberDef_offset);
+  member_flags = layout.Offset(Field::PyMemberDef_flags);
 
   list_size = size(Struct::PyListObject);
   list_item = at(Field::PyListObject_ob_item);
@@ -249,6 +250,7 @@ Offsets::Offsets(const Layout& layout) {
   frame_owned_by_object = layout.Value(Constant::RULE_FRAME_OBJECT_OWNS_WHEN, layout.Value(Constant::FRAME_OWNED_BY_FRAME_OBJECT, 2));
   setup_loop = layout.Value(Constant::GEN_BLOCK_SETUP_LOOP, 120);
   member_object_ex = layout.Value(Constant::T_OBJECT_EX, 16);
+  member_after_items = layout.Value(Constant::MEMBER_AFTER_ITEMS, 0);
   stackref_tagged = rule(Constant::STACKREF_TAGGED);
 }
 

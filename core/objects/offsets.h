@@ -21,7 +21,7 @@ struct Offsets {
   std::uint32_t type_size, tp_name, tp_basicsize, tp_itemsize, tp_dealloc, tp_flags, tp_traverse, tp_weaklistoffset, tp_members, tp_base, tp_dict, tp_dictoffset,
       tp_is_gc, tp_bases, tp_mro, tp_subclasses, tp_del, tp_finalize;
   std::uint32_t heap_type_size, ht_name, ht_qualname, ht_cached_keys;
-  std::uint32_t member_size, member_name, member_type, member_offset;
+  std::uint32_t member_size, member_name, member_type, member_offset, member_flags;
   // list, tuple, set
   std::uint32_t list_size, list_item, list_allocated;
   std::uint32_t tuple_item;
@@ -77,7 +77,7 @@ struct Offsets {
   std::int64_t kind_general;
   bool heap_type_visited_always, heap_traverse_visits_type, structseq_visits_type, odict_visits_weakreflist, module_needs_state, gen_cleared_visits_executable,
       finalize_needs_flag, legacy_del;
-  std::int64_t frame_cleared, frame_owned_by_object, setup_loop, member_object_ex;
+  std::int64_t frame_cleared, frame_owned_by_object, setup_loop, member_object_ex, member_after_items;
   bool stackref_tagged;
 };
 

@@ -366,7 +366,9 @@ void Ownership::NotOwned(Address object, const TypeFacts& type, ReferentBuffer& 
 void Ownership::VisitedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const {
   const TypeFacts* t = &type;
   if (t->reader == ReaderKind::kInstance) {
-    for (const std::uint32_t offset : t->slot_offsets) out.push_back(object + offset);
+    const std::byte* const p = t->slots_after_items ? memory_->At(object, o_.ob_size + 8) : nullptr;
+    const Address behind = p != nullptr ? object + ItemBytes(LoadUnchecked<std::int64_t>(p + o_.ob_size), *t) : object;
+    for (const std::uint32_t offset : t->slot_offsets) out.push_back(behind + offset);
     if (t->visits_type) out.push_back(object + o_.ob_type);
     if (t->visits_dict && t->dictoffset > 0) out.push_back(object + static_cast<Address>(t->dictoffset));
     t = t->traverse_base;

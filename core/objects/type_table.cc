@@ -551,6 +551,7 @@ void TypeTable::ReadSlots(const Raw& raw, TypeFacts& f) const {
       damaged();
       continue;
     }
+    f.slots_after_items = f.slots_after_items || (LoadUnchecked<std::int32_t>(m + o_->member_flags) & o_->member_after_items) != 0;
     f.slot_offsets.push_back(static_cast<std::uint32_t>(offset));
     f.slot_names.push_back(LoadUnchecked<std::uint64_t>(m + o_->member_name));
   }

@@ -130,6 +130,7 @@ struct TypeFacts {
   std::string reason;               // why not exact
   std::vector<std::uint32_t> slot_offsets;  // __slots__ of the type and its bases, in subtype_traverse order
   std::vector<Address> slot_names;          // char* of each, for labels
+  bool slots_after_items = false;           // slot_offsets count from the end of the items. CPython: _Py_AFTER_ITEMS, subclasses of tuple, 3.15+
   bool visits_dict = false, visits_type = false;  // subtype_traverse steps 2-4
   Address cached_keys = 0;          // ht_cached_keys
 
@@ -152,6 +153,11 @@ struct TypeFacts {
   bool body_grows = false;  // C code added fields to the body that `body` tells of (ctypes' StgDict is a dict and more)
   mutable std::atomic<int> visits_own_type{0};  // kMachine: 1 yes, 2 no, 0 not looked at; see Ownership
 };
+
+/// Bytes of `items` items of an instance, up to the next pointer.
+inline std::uint64_t ItemBytes(std::int64_t items, const TypeFacts& type) {
+  return (static_cast<std::uint64_t>(items) * static_cast<std::uint64_t>(type.itemsize) + Offsets::kPointerBytes - 1) / Offsets::kPointerBytes * Offsets::kPointerBytes;
+}
 
 /// All types of one target. Thread-safe.
 class TypeTable {

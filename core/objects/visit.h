@@ -449,8 +449,9 @@ class Visitor {
   void Instance(Address object, const std::byte* p, const TypeFacts& type) {
     // CPython: subtype_traverse() in Objects/typeobject.c.
     const std::size_t slots = type.slot_offsets.size();
-    for (std::size_t i = 0; i < slots; ++i) {
-      const Address a = Pointer(p, type.slot_offsets[i]);
+    const std::byte* const in = type.slots_after_items ? BehindItems(object, p, type) : p;
+    for (std::size_t i = 0; i < slots && in != nullptr; ++i) {
+      const Address a = Pointer(in, type.slot_offsets[i]);
       if constexpr (Sink::kLabels) {
         sink_->Slot(a, type.slot_names[i]);
       } else {
@@ -467,6 +468,15 @@ class Visitor {
     }
     if (type.visits_type) sink_->Type(Pointer(p, o_->ob_type));
     if (type.base_reader != ReaderKind::kNone) Run(type.base_reader, object, p, type, *type.traverse_base);
+  }
+
+  /// CPython: member_get_object() in Python/structmember.c: what offsets of _Py_AFTER_ITEMS count from.
+  const std::byte* BehindItems(Address object, const std::byte* p, const TypeFacts& type) {
+    const auto size = Load<std::int64_t>(p, o_->ob_size);
+    constexpr std::int64_t kMost = std::int64_t{1} << 36;
+    const std::byte* const in = size >= 0 && size < kMost ? memory_->At(object + ItemBytes(size, type), type.fixed_bytes) : nullptr;
+    if (in == nullptr) Damaged();
+    return in;
   }
 
   /// values[0 .. count-1]; the names of the attributes are the shared keys of the type.
