@@ -128,6 +128,7 @@ class Counter {
     std::vector<AddressRange> buffers;
     objects::ReferentBuffer not_owned, keys;
     std::vector<Address> slots;
+    std::vector<Address> module_slots;                       // where modules have what they visit
     std::vector<Address> shared_keys;
     std::vector<Address> texts;
     std::vector<Address> own_chunks;                         // beginnings of objects and buffers that malloc may have given
@@ -523,6 +524,7 @@ class Counter {
     s.owned.clear();
     if (!IsAlive(n)) return SearchBody(n, a, *type, false, s);
     in_.ownership.NotVisited(a, *type, s.owned);
+    if (exact && type->body == objects::BodyKind::kModule) in_.ownership.VisitedSlots(a, *type, s.module_slots);
     const bool has_links = type->body != objects::BodyKind::kDict;  // its keys are leaves
     for (const OwnedSlot& o : s.owned) {
       const NodeId to = Known(o.slot, o.referent, s.open_slots);
@@ -594,7 +596,13 @@ class Counter {
     }
   }
   void CountRoots() {
-    for (const RootReference& r : in_.roots.references) Known(r.slot, r.referent, scratch_.front().open_slots);
+    // A module may visit what lies in the interpreter's structures: counted with the module. CPython: faulthandler_traverse(), Modules/faulthandler.c [3.12, 3.13].
+    std::vector<Address> of_modules;
+    for (const Scratch& s : scratch_) of_modules.insert(of_modules.end(), s.module_slots.begin(), s.module_slots.end());
+    std::sort(of_modules.begin(), of_modules.end());
+    for (const RootReference& r : in_.roots.references) {
+      if (!std::binary_search(of_modules.begin(), of_modules.end(), r.slot)) Known(r.slot, r.referent, scratch_.front().open_slots);
+    }
   }
   void CountBorrowed() {
     for (const auto& [from, to] : heap_.borrowed) {

@@ -378,7 +378,7 @@ void Ownership::VisitedSlots(Address object, const TypeFacts& type, std::vector<
   if (kind == ReaderKind::kNone) return;
   if (kind != ReaderKind::kMachine) {
     for (const VisitedField& f : t->fields) out.push_back(object + f.offset);
-    return;
+    if (kind != ReaderKind::kModule) return;  // its m_traverse may show what lies anywhere
   }
   if (machine_ == nullptr) return;
   std::vector<Address> referents;
