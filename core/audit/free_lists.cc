@@ -60,12 +60,16 @@ class FreeListReader {
       if (table != 0 && Word(table) == 0) found_.waiting.push_back(table);
     }
   }
-  // CPython: struct _Py_freelist {freelist, size} for each kind; what waits has the address of the next one in its first word [3.14+].
+  // CPython: struct _Py_freelist {freelist, size} for each kind; what waits has the address of the next one in its first word [3.14+]. It keeps its type, and an
+  // instance of a heap type the reference to it: FutureIter_dealloc(), Modules/_asynciomodule.c.
   void Linked(AddressRange lists) {
     for (Address list = lists.begin; list + 2 * kPointer <= lists.end; list += 2 * kPointer) {
       Address object = Word(list);
       for (std::uint64_t left = std::min(Word(list + kPointer), kMostEntries); left > 0 && object != 0; --left) {
         found_.waiting.push_back(object);
+        const Address type = Word(object + layout_.Offset(Field::PyObject_ob_type));
+        const auto heap_type = static_cast<std::uint64_t>(layout_.Value(cpython::Constant::TPFLAGS_HEAPTYPE, 0));
+        if (type != 0 && (Word(type + layout_.Offset(Field::PyTypeObject_tp_flags)) & heap_type) != 0) found_.types.push_back(object + layout_.Offset(Field::PyObject_ob_type));
         object = Word(object);
       }
     }

@@ -13,6 +13,7 @@ namespace pygc::audit {
 struct FreeLists {
   std::vector<AddressRange> places;  // the lists themselves: no word of them holds a reference
   std::vector<Address> waiting;      // objects and key tables on them whose memory may still hold pointers; sorted
+  std::vector<Address> types;        // where objects on them keep their type and their reference to it: ob_type of instances of heap types
 };
 
 /// Those of every interpreter, and of every thread where they are its own. What the layout, or before 3.10 a symbol, does not name is left out. Up to 3.9 the

@@ -57,6 +57,7 @@ class RootReader {
     FreeLists lists = ReadFreeLists(process_, runtime_);
     roots_.closed.insert(roots_.closed.end(), lists.places.begin(), lists.places.end());
     roots_.waiting = std::move(lists.waiting);
+    for (const Address slot : lists.types) Add(slot, "free list", "ob_type");
     std::sort(roots_.references.begin(), roots_.references.end(), [](const RootReference& a, const RootReference& b) { return a.slot < b.slot; });
     roots_.references.erase(std::unique(roots_.references.begin(), roots_.references.end(),
                                         [](const RootReference& a, const RootReference& b) { return a.slot == b.slot; }),

@@ -155,8 +155,25 @@ def heap():
     return 0
 
 
+def waiting_iterators():
+    """Iterators of futures, most of them ended: CPython keeps those for their next use, with their reference to their type, until the next full collection."""
+    import asyncio
+    loop = asyncio.new_event_loop()
+    futures = [loop.create_future() for _ in range(100)]
+    waits = [f.__await__() for f in futures]
+    for f, w in zip(futures, waits):
+        next(w)
+        f.set_result(None)
+    keep.extend([loop, waits[:5]])
+
+
 def library():
     """What modules of C code give out, and what they have in work: struct sequences with hidden fields, lists that are not filled, tuples out of which items go."""
+    if sys.version_info >= (3, 6):
+        import faulthandler
+        faulthandler.enable()
+        faulthandler.dump_traceback_later(100000)
+        faulthandler.register(10, chain=True)  # SIGUSR1
     import grp
     import itertools
     import pwd
@@ -226,6 +243,8 @@ kind = sys.argv[2]
 ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
 if kind != "threads":
     gc.collect()
+if kind == "library" and sys.version_info >= (3, 6):
+    waiting_iterators()
 with open(sys.argv[1], "w") as f:
     json.dump({"ran": ran, "imported": len(sys.modules)}, f)
 if kind != "embedded":  # there the C program waits

@@ -104,7 +104,15 @@ TEST_CASE("what is linked through its first word is followed as far as the list'
     l.Set(l.lists + 24, 2);
     l.Set(kObjects + 0x100, kObjects);
     l.Set(kObjects, kObjects + 0x200);
-    CHECK(l.Read().waiting == std::vector<Address>{kObjects, kObjects + 0x100});
+    // An instance of a heap type keeps the reference to it.
+    const std::uint32_t type_at = layout->Offset(Field::PyObject_ob_type), flags_at = layout->Offset(Field::PyTypeObject_tp_flags);
+    const Address heap_type = kObjects + 0x300, static_type = kObjects + 0x800;
+    l.Set(kObjects + type_at, static_type);
+    l.Set(kObjects + 0x100 + type_at, heap_type);
+    l.Set(heap_type + flags_at, static_cast<std::uint64_t>(layout->Value(cpython::Constant::TPFLAGS_HEAPTYPE)));
+    const FreeLists found = l.Read();
+    CHECK(found.waiting == std::vector<Address>{kObjects, kObjects + 0x100});
+    CHECK(found.types == std::vector<Address>{kObjects + 0x100 + type_at});
   }
 }
 
