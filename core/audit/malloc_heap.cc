@@ -14,9 +14,12 @@ namespace {
 constexpr std::uint64_t kThreadHeapBytes = 64u << 20;  // HEAP_MAX_SIZE on 64-bit Linux
 constexpr std::uint64_t kMaxHeapInfo = 0x1000;         // heap_info, malloc_state and their alignment
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint32_t kTop = 96;                     // of malloc_state, 2.26 on: mutex, flags, have_fastchunks, fastbinsY[10] at 16, top
-constexpr std::uint32_t kFastbins = 16, kFastbinCount = 10;
-constexpr std::uint32_t kBins = 112;
+constexpr std::uint32_t kTop = 96;                     // of malloc_state: mutex, flags, have_fastchunks, fastbinsY[10] at 16, top, last_remainder, bins [2.26-2.42]
+constexpr std::uint32_t kTopWithoutFastbins = 8;       // mutex, flags, top, last_remainder, bins [2.43+]
+constexpr std::uint32_t kFastbinCount = 10, kFastbinBytes = kFastbinCount * 8;  // they end where top begins
+constexpr std::uint32_t kBins = 16;                    // from top
+constexpr std::uint32_t kStateBytes = kTop + kBins + 2 * 127 * 8;
+constexpr std::uint32_t kBinsLookedAt = 8;
 // tcache_perthread_struct: a number of 16 bits and the first entry of each bin; the chunks of the first 64 bins have one size each.
 struct CacheShape {
   std::uint64_t chunk_bytes;
@@ -51,7 +54,7 @@ MallocHeap::MallocHeap(const target::Process& process) : process_(&process) {
 bool MallocHeap::Follow(Address first, Address end, std::uint64_t flags, MallocArea& area) const {
   const target::Segment* const s = process_->memory.Find(first);
   if (s == nullptr || end > s->range.end || first % 16 != 0 || end <= first + kMinChunk) return false;
-  area = {{first, end}, 0, 0, 0, 0};
+  area = {{first, end}, 0, 0, 0, 0, 0};
   Address chunk = first;
   std::uint64_t head = Word(chunk + 8);
   while (chunk < end) {
@@ -82,14 +85,17 @@ void MallocHeap::FindThreadArenas() {
       const std::uint64_t bytes = Word(base + 16);
       if (bytes < kPage || bytes % kPage != 0 || bytes > kThreadHeapBytes || base + bytes > s.range.end || state % 8 != 0) continue;
       const bool is_first = previous == 0 && state > base && state < base + 0x100;
-      if (!is_first && (previous % kThreadHeapBytes != 0 || process_->memory.At(state, kTop + 8) == nullptr)) continue;
+      if (!is_first && (previous % kThreadHeapBytes != 0 || process_->memory.At(state, kStateBytes) == nullptr)) continue;
+      Address fastbins = 0;
+      const Address top_at = TopOf(state, fastbins);
       // Where the first chunk lies differs with the release; the one place from which chunks lead to the end is it.
       const std::size_t known = areas_.size();
-      for (Address first = is_first ? state + kTop : base + 32; first < base + kMaxHeapInfo; first += 16) {
+      for (Address first = is_first ? top_at + kBins : base + 32; top_at != 0 && first < base + kMaxHeapInfo; first += 16) {
         MallocArea area;
         if (!Follow(first & ~Address{15}, base + bytes, kNonMain, area)) continue;
-        if (area.top != 0 && area.top != Word(state + kTop)) continue;
-        area.arena = state;
+        if (area.top != 0 && area.top != Word(top_at)) continue;
+        area.top_at = top_at;
+        area.fastbins = fastbins;
         areas_.push_back(area);
         break;
       }
@@ -108,7 +114,7 @@ void MallocHeap::FindMainArena() {
     const std::size_t known = areas_.size();
     if (Follow(s.range.begin, s.range.end, 0, area) && area.top != 0) {
       FindState(area);
-      if (area.arena != 0) areas_.push_back(area);
+      if (area.top_at != 0) areas_.push_back(area);
     }
     if (areas_.size() == known && (Word(s.range.begin + 8) & ~kFlags) == kCacheShapes[0].chunk_bytes) {
       doubts_.push_back(fmt::format("the main malloc arena at {:#x} does not fit together: its memory counts as held as a whole", s.range.begin));
@@ -143,6 +149,21 @@ void MallocHeap::FindMapped() {
   }
 }
 
+Address MallocHeap::TopOf(Address state, Address& fastbins) const {
+  for (const std::uint32_t top : {kTop, kTopWithoutFastbins}) {
+    // An empty bin leads to itself, any other to a chunk; neither is 0 nor leads into the rest of the structure.
+    bool fits = true;
+    for (std::uint32_t bin = 0; bin < kBinsLookedAt && fits; ++bin) {
+      const Address at = state + top + kBins + bin * 16, forward = Word(at);
+      fits = forward == at - 16 || (forward != 0 && forward % 16 == 0 && (forward < state || forward >= state + kStateBytes));
+    }
+    if (!fits) continue;
+    fastbins = top == kTop ? state + kTop - kFastbinBytes : 0;
+    return state + top;
+  }
+  return 0;
+}
+
 void MallocHeap::FindState(MallocArea& area) {
   // main_arena has no symbol in a stripped libc: it is where the address of the top chunk stands in a module's data, before bins that lead to themselves or
   // into the heap.
@@ -150,15 +171,18 @@ void MallocHeap::FindState(MallocArea& area) {
     if (!s.writable || !s.readable || s.bytes == nullptr) continue;
     if (ModuleOfData(*process_, s.range.begin) == nullptr) continue;
     for (Address a = (s.range.begin + 7) & ~Address{7}; a + 8 <= s.range.end; a += 8) {
-      if (LoadUnchecked<std::uint64_t>(s.bytes + (a - s.range.begin)) != area.top || a < kTop) continue;
-      const Address state = a - kTop;
+      if (LoadUnchecked<std::uint64_t>(s.bytes + (a - s.range.begin)) != area.top) continue;
+      const auto in_area = [&area](Address chunk) { return area.range.Contains(chunk) && chunk % 16 == 0; };
       bool fits = true;
-      for (std::uint32_t bin = 0; bin < 8 && fits; ++bin) {
-        const Address forward = Word(state + kBins + bin * 16);
-        fits = forward == state + kBins + bin * 16 - 16 || (forward >= area.range.begin && forward < area.range.end && forward % 16 == 0);
+      for (std::uint32_t bin = 0; bin < kBinsLookedAt && fits; ++bin) {
+        const Address at = a + kBins + bin * 16, forward = Word(at);
+        fits = forward == at - 16 || in_area(forward);
       }
       if (!fits) continue;
-      area.arena = state;
+      area.top_at = a;
+      bool has_fastbins = process_->memory.At(a - kFastbinBytes, kFastbinBytes) != nullptr;
+      for (Address bin = a - kFastbinBytes; bin < a && has_fastbins; bin += 8) has_fastbins = Word(bin) == 0 || in_area(Word(bin));
+      if (has_fastbins) area.fastbins = a - kFastbinBytes;
       return;
     }
   }
@@ -231,12 +255,12 @@ bool MallocHeap::ReadThreadCache(Address cache, std::uint64_t chunk_bytes) {
 }
 
 void MallocHeap::ReadFastbins(const MallocArea& area) {
-  if (area.arena == 0 || area.top == 0) return;
+  if (area.fastbins == 0 || area.top == 0) return;
   for (std::uint32_t bin = 0; bin < kFastbinCount; ++bin) {
     std::vector<Address> found;
     const std::uint64_t bytes = kMinChunk + bin * 16;
     bool whole = true;
-    Address chunk = Word(area.arena + kFastbins + bin * 8);
+    Address chunk = Word(area.fastbins + bin * 8);
     for (std::uint64_t i = 0; chunk != 0 && whole; ++i) {
       whole = i < kMaxFast && Holds(chunk) && (Word(chunk + 8) & ~kFlags) == bytes;
       if (!whole) break;

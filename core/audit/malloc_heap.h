@@ -6,7 +6,7 @@
 // A chunk is in use when the next one says so (PREV_INUSE), unless it lies in a thread cache or a fastbin, which keep that bit set.
 // Structures are found by their shape and believed only where everything fits together: what does not is taken for used memory, which costs recall and never
 // makes a finding. Large chunks, each mapped by itself, are looked for at each page of anonymous memory. Nothing of other allocators.
-// glibc: malloc/malloc.c, malloc/arena.c [2.26-2.41].
+// glibc: malloc/malloc.c, malloc/arena.c [2.26-2.43].
 #pragma once
 
 #include <algorithm>
@@ -23,10 +23,11 @@ namespace pygc::audit {
 /// One run of chunks that was followed from its first to its last.
 struct MallocArea {
   /// Of malloc_state: the lists of free chunks. They hold heads of chunks, and a head begins inside of the used chunk before it.
-  [[nodiscard]] AddressRange FreeLists() const noexcept { return arena != 0 ? AddressRange{arena + 16, arena + 112 + 2 * 127 * 8} : AddressRange{}; }
+  [[nodiscard]] AddressRange FreeLists() const noexcept { return top_at != 0 ? AddressRange{fastbins != 0 ? fastbins : top_at, top_at + 16 + 2 * 127 * 8} : AddressRange{}; }
 
   AddressRange range;   // chunks, heads included
-  Address arena = 0;    // its malloc_state; 0 where not found
+  Address top_at = 0;   // of malloc_state: the member `top`, in front of last_remainder and the bins; 0 where not found
+  Address fastbins = 0; // of malloc_state: the ten lists in front of `top`; 0 where it has none (2.43+)
   Address top = 0;      // the chunk that the arena takes new ones from; 0: none in this run
   std::uint64_t in_use = 0, free = 0;  // chunks
 };
@@ -59,6 +60,8 @@ class MallocHeap {
   [[nodiscard]] bool Follow(Address first, Address end, std::uint64_t flags, MallocArea& area) const;
   void FindMapped();
   void FindState(MallocArea& area);
+  /// Where the member `top` of a thread's malloc_state lies, and the fastbins, where it has them; 0: it looks like none.
+  [[nodiscard]] Address TopOf(Address state, Address& fastbins) const;
   void FindThreadCaches();
   [[nodiscard]] bool ReadThreadCache(Address cache, std::uint64_t chunk_bytes);
   void ReadFastbins(const MallocArea& area);

@@ -154,6 +154,51 @@ TEST_CASE("a chunk that is a mapping of its own is found at any page, a small on
   CHECK(chunks.ChunkAt(kMapping + 0x8020) == AddressRange{kMapping + 0x8010, kMapping + 0x28000});
 }
 
+// heap_info, malloc_state, chunks; glibc: malloc/arena.c, malloc/malloc.c. 2.43 has no fastbins.
+TEST_CASE("the heaps of a thread's arena are followed, with fastbins in its malloc_state and without") {
+  for (const bool fastbins : {true, false}) {
+    CAPTURE(fastbins);
+    constexpr Address kBase = 0x630000000000, kState = kBase + 0x30, kSecond = kBase + (64u << 20);
+    constexpr std::uint64_t kBytes = 0x21000;
+    const Address top_at = kState + (fastbins ? 96 : 8), bins = top_at + 16, first = (bins + 127 * 16 + 0x38 + 15) / 16 * 16, used = first + 0x300, free = used + 0x40;
+    Heap heap;
+    test::FakeProcess& fake = heap.python.fake();
+    fake.Map(kBase, kBytes).Map(kSecond, kBytes);
+    fake.Write<std::uint64_t>(kBase, kState);
+    fake.Write<std::uint64_t>(kBase + 16, kBytes);
+    fake.Write<std::uint64_t>(kSecond, kState);
+    fake.Write<std::uint64_t>(kSecond + 8, kBase);
+    fake.Write<std::uint64_t>(kSecond + 16, kBytes);
+    fake.Write<std::uint32_t>(kState + 4, 2);  // flags: not the main one
+    for (std::uint64_t bin = 0; bin < 127; ++bin) {
+      fake.Write<std::uint64_t>(bins + bin * 16, bin == 5 ? free : bins + bin * 16 - 16);
+      fake.Write<std::uint64_t>(bins + bin * 16 + 8, bin == 5 ? free : bins + bin * 16 - 16);
+    }
+    fake.Write<std::uint64_t>(first + 8, 0x300 | 5);
+    fake.Write<std::uint64_t>(used + 8, 0x40 | 5);
+    fake.Write<std::uint64_t>(free + 8, 0x60 | 1);
+    fake.Write<std::uint64_t>(free + 0x60, 0x60);
+    fake.Write<std::uint64_t>(free + 0x68, (kBase + kBytes - free - 0x60 - 0x20) | 4);
+    fake.Write<std::uint64_t>(kBase + kBytes - 0x18, 0x10 | 5);  // fence chunks: the arena went on in its second heap
+    fake.Write<std::uint64_t>(kSecond + 0x28, 0x100 | 5);
+    fake.Write<std::uint64_t>(kSecond + 0x128, (kBytes - 0x120) | 5);
+    fake.Write<std::uint64_t>(top_at, kSecond + 0x120);
+    const target::Process process = heap.python.Build();
+    const MallocHeap found(process);
+    CHECK(found.doubts().empty());
+    REQUIRE(found.areas().size() == 3);
+    CHECK(found.areas()[1].range.begin == first);
+    CHECK(found.areas()[1].FreeLists() == AddressRange{fastbins ? kState + 16 : top_at, bins + 127 * 16});
+    CHECK(found.areas()[2].range == AddressRange{kSecond + 0x20, kSecond + kBytes});
+    CHECK(found.areas()[2].top == kSecond + 0x120);
+    std::vector<Address> unused;
+    found.ForEachAreaChunk([&](AddressRange memory, bool in_use) {
+      if (!in_use && memory.begin > kBase) unused.push_back(memory.begin - 16);
+    });
+    CHECK(unused == std::vector<Address>{free, kSecond + 0x120});
+  }
+}
+
 TEST_CASE("a heap whose chunks do not lead to its end, or that no arena knows, is not believed at all") {
   Heap broken;
   broken.python.fake().Write<std::uint64_t>(broken.used + 8, 0x48 | 1);
