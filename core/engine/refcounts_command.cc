@@ -138,6 +138,7 @@ class RefcountsCommand {
       const std::string label = in_.reader.LabelText(labelled[i]);
       if (labelled[i].index == labelled[i + 1].index && label == in_.reader.LabelText(labelled[i + 1])) return label;
     }
+    if (!in_.audit->ownership.Body(holder, *s.type).Contains(s.twice)) return fmt::format("the word at {:#x}", s.twice);
     return fmt::format("[+{:#x}]", s.twice - holder);
   }
 

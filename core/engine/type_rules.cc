@@ -137,6 +137,11 @@ class Checker {
     return false;
   }
 
+  [[nodiscard]] std::string VisitedTwiceText(const DeficitSource& s, const TypeFacts& f) const {
+    const Address a = heap_.AddressOf(s.example);
+    if (in_.audit->ownership.Body(a, f).Contains(s.twice)) return fmt::format("the word at +{:#x} of its instances", s.twice - a);
+    return fmt::format("a word that its instances point to ({:#x}, of the one at {:#x})", s.twice, a);
+  }
   // See deficit_sources.h: many deficits, one type.
   void CheckVisitsOwned(std::uint32_t t, const TypeFacts& f) {
     if (in_.audit == nullptr) return;
@@ -144,7 +149,7 @@ class Checker {
       if (s.type != &f) continue;
       Add(t, "traverse-visits-owned",
           fmt::format("its tp_traverse shows {} to {} whose counts have no room for them{}", report::Counted(s.references, "reference"), report::Counted(s.objects.size(), "object"),
-                      s.twice == 0 ? "" : fmt::format("; it visits the word at +{:#x} of its instances twice", s.twice - heap_.AddressOf(s.example))),
+                      s.twice == 0 ? "" : "; it visits " + VisitedTwiceText(s, f) + " twice"),
           s.twice == 0 ? "visit only what the instance holds a counted reference to, and keep that reference for as long" : "visit each reference once", heap_.AddressOf(s.example));
     }
   }

@@ -207,23 +207,45 @@ static PyTypeObject ClearlessType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "b
                                      .tp_new = PyType_GenericNew,
                                      .tp_free = PyObject_GC_Del};
 
-// One reference, visited twice.
+// One reference, in memory of its own, visited twice.
+typedef struct {
+  PyObject_HEAD
+  PyObject** block;
+} TwiceBox;
 static int twice_traverse(PyObject* self, visitproc visit, void* arg) {
-  Py_VISIT(((Box*)self)->content);
-  Py_VISIT(((Box*)self)->content);
+  PyObject** const block = ((TwiceBox*)self)->block;
+  if (block == NULL) return 0;
+  Py_VISIT(block[3]);
+  Py_VISIT(block[3]);
   return 0;
 }
 static int twice_clear(PyObject* self) {
-  Py_CLEAR(((Box*)self)->content);
+  PyObject** const block = ((TwiceBox*)self)->block;
+  if (block != NULL) Py_CLEAR(block[3]);
   return 0;
 }
+static void twice_dealloc(PyObject* self) {
+  PyObject_GC_UnTrack(self);
+  twice_clear(self);
+  free(((TwiceBox*)self)->block);
+  Py_TYPE(self)->tp_free(self);
+}
+static PyObject* twice_set(PyObject* self, PyObject* value) {
+  PyObject** const block = calloc(6, sizeof(PyObject*));
+  if (block == NULL) return PyErr_NoMemory();
+  Py_INCREF(value);
+  block[3] = value;
+  ((TwiceBox*)self)->block = block;
+  Py_RETURN_NONE;
+}
+static PyMethodDef twice_methods[] = {{"set", twice_set, METH_O, NULL}, {NULL, NULL, 0, NULL}};
 static PyTypeObject TwiceType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs.TwiceBox",
-                                 .tp_basicsize = sizeof(Box),
-                                 .tp_dealloc = box_dealloc,
+                                 .tp_basicsize = sizeof(TwiceBox),
+                                 .tp_dealloc = twice_dealloc,
                                  .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
                                  .tp_traverse = twice_traverse,
                                  .tp_clear = twice_clear,
-                                 .tp_methods = box_methods,
+                                 .tp_methods = twice_methods,
                                  .tp_alloc = PyType_GenericAlloc,
                                  .tp_new = PyType_GenericNew,
                                  .tp_free = PyObject_GC_Del};
