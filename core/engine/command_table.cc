@@ -649,6 +649,9 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
         return error(fmt::format("option {} belongs to the standalone program: here pygc works on the selected target", name));
       }
     }
+    if (command != nullptr && command->get_option_no_throw(name) != nullptr) {
+      return error(fmt::format("option {0} stands before the command, and is one of {1}: write it after, pygc ... {1} {0}", name, command->get_name()));
+    }
     std::vector<std::string> names;
     for (const CLI::App* app : {command, &g.app}) {
       if (app == nullptr) continue;

@@ -62,6 +62,7 @@ TEST_CASE("an option that others have under another name is explained, and nothi
   CHECK(Contains(Complaint("-c core leaks --output x"), "did you mean -o FILE?"));
   CHECK(Contains(Complaint("-c core leaks --limt 3"), "did you mean --limit?"));
   CHECK_FALSE(Contains(Complaint("-c core stacks --depth 3"), "did you mean"));
+  CHECK(Complaint("-c core --limit 3 leaks") == "option --limit stands before the command, and is one of leaks: write it after, pygc ... leaks --limit");
   CHECK_FALSE(Contains(Complaint("-c core leaks --fast"), "did you mean"));
   CHECK(Contains(Complaint("-c core show Node"), "path Node"));
 }
