@@ -428,7 +428,7 @@ std::string DescribeProgram(const target::Process& process) {
     const std::string_view base = BaseName(m.path);
     for (const auto& other : kOthers) {
       if (base.starts_with(other.part) || (other.part == "pypy" && base.find(other.part) != std::string_view::npos))
-        return fmt::format("{} is {} ({}), whose objects pygc does not read", name, other.what, m.path);
+        return fmt::format("{} is {} by the name of {}; pygc does not read its objects", name, other.what, m.path == name ? "its file" : m.path);
     }
   }
   std::size_t absent = 0;

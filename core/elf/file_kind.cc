@@ -83,8 +83,8 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
   if (StartsWith(bytes, "makedumpfile")) return "a kernel dump (flattened by makedumpfile; makedumpfile -R makes a file of it)";
   if (StartsWith(bytes, "KDUMP   ") || StartsWith(bytes, "DISKDUMP")) return "a compressed kernel dump (kdump)";
   if (StartsWith(bytes, "PAGEDU")) return "a Windows kernel dump";
-  if (StartsWith(bytes, "BZh")) return "a bzip2 file";
-  if (StartsWith(bytes, "PK\x03\x04")) return "a zip archive";
+  if (StartsWith(bytes, "BZh")) return "a bzip2 file (unpack it: bunzip2)";
+  if (StartsWith(bytes, "PK\x03\x04")) return "a zip archive (unpack it)";
   if (StartsWith(bytes, "MZ")) return "a Windows program";
   if (StartsWith(bytes, "\xCF\xFA\xED\xFE") || StartsWith(bytes, "\xCE\xFA\xED\xFE")) return "a Mach-O file";
   if (StartsWith(bytes, "SQLite format 3")) return "an SQLite database";
@@ -97,7 +97,11 @@ std::string DescribeFile(std::span<const std::byte> bytes) {
       return c >= 0x20 ? c < 0x7F : (c >= '\t' && c <= '\r');
     });
     if (text) return StartsWith(bytes, "#!") ? "a script" : "a text file";
-    return "not an ELF file";
+    if (bytes.size() >= 262 && StartsWith(bytes.subspan(257), "ustar")) return "a tar archive (unpack it)";
+    if (std::all_of(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(looked_at), [](std::byte b) { return b == std::byte{0}; })) {
+      return fmt::format("a file whose first {} bytes are zeroes", looked_at);  // written in part, or lost when the machine stopped
+    }
+    return "a file of unknown kind";
   }
   if (bytes.size() < sizeof(Elf32_Ehdr)) return fmt::format("the first {} bytes of an ELF file", bytes.size());
   const std::optional<ElfIdentity> elf = ElfIdentityOf(bytes);

@@ -200,7 +200,10 @@ TEST_CASE("files that are no ELF are named") {
   CHECK(words("KDUMP   ") == "a compressed kernel dump (kdump)");
   CHECK(words("#!/bin/sh\n") == "a script");
   CHECK(words("\x7F" "ELF") == "the first 4 bytes of an ELF file");
-  CHECK(words(std::string_view("\0\0\0\0", 4)) == "not an ELF file");
+  CHECK(words(std::string_view("\0\0\0\0", 4)) == "a file whose first 4 bytes are zeroes");
+  CHECK(words("\x80\x81\x82") == "a file of unknown kind");
+  CHECK(words("BZh9") == "a bzip2 file (unpack it: bunzip2)");
+  CHECK(words(std::string("core") + std::string(253, '\0') + "ustar") == "a tar archive (unpack it)");
 }
 
 }  // namespace pygc::elf

@@ -582,7 +582,7 @@ TEST_CASE("what a packed file is shows in its first bytes: the rest is not unpac
   CoreWriter core;
   core.Load(kStack, StackBytes()).Thread(1, kStack + 0x100);
   CHECK(refusal(core.Build()) == is_core);
-  Has(refusal({}), "not an ELF file, not an ELF core");
+  Has(refusal({}), "a file whose first 512 bytes are zeroes, not an ELF core");
   core.machine = EM_AARCH64;
   Has(refusal(core.Build()), "an ELF core (aarch64); pygc reads cores of x86-64");
   core.machine = EM_X86_64;
@@ -632,7 +632,7 @@ TEST_CASE("what is not a core is named in one line") {
     Has(said, fmt::format("its program headers are said to have {} bytes", bytes));
     CHECK(said.find("not an ELF core") == std::string::npos);
   }
-  Has(file(Filled(600, 0x80)), "not an ELF file");
+  Has(file(Filled(600, 0x80)), "a file of unknown kind, not an ELF core");
   const char minidump[] = "MDMP\x93\xA7\0\0";
   std::vector<std::byte> bytes(sizeof minidump);
   std::memcpy(bytes.data(), minidump, sizeof minidump);
