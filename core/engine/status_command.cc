@@ -10,10 +10,10 @@
 namespace pygc::engine {
 namespace {
 
-const char* MatchName(target::ModuleMatch match) {
-  switch (match) {
+const char* MatchName(const target::Module& m) {
+  switch (m.match) {
     case target::ModuleMatch::kVerified:
-      return "verified by build-id";
+      return m.build_id.empty() ? "verified" : "verified by build-id";  // without one in memory match_detail says by what
     case target::ModuleMatch::kUnverifiable:
       return "identity cannot be verified";
     case target::ModuleMatch::kMismatch:
@@ -43,7 +43,7 @@ report::TargetDetails DetailsOf(const target::Process& process, const cpython::R
     const bool bad = m.match == target::ModuleMatch::kMismatch || m.match == target::ModuleMatch::kUnverifiable ||
                      (m.match == target::ModuleMatch::kMissing && m.is_elf);
     if (bad || (python && m.match == target::ModuleMatch::kVerified))
-      d.modules.push_back({m.path, MatchName(m.match), bad ? m.match_detail : "build-id " + m.build_id});
+      d.modules.push_back({m.path, MatchName(m), bad || m.build_id.empty() ? m.match_detail : "build-id " + m.build_id});
   }
   return d;
 }

@@ -345,7 +345,9 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
 
 std::vector<std::shared_ptr<const elf::ElfFile>> OpenUnchecked(const FileMapping& mapping, const ProcessDraft& draft, const OpenOptions& options) {
   std::vector<std::shared_ptr<const elf::ElfFile>> files;
-  for (const Candidate& c : Candidates(mapping.path, "", false, &mapping, draft, options)) {
+  const auto headers = draft.Auxiliary(AT_PHDR);
+  const bool main = headers && mapping.range.Contains(*headers);
+  for (const Candidate& c : Candidates(mapping.path, "", main, &mapping, draft, options)) {
     FileIdentity identity;
     if (auto file = OpenCandidate(c, options.limits, &identity)) files.push_back(std::move(*file));
   }

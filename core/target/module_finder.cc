@@ -43,6 +43,19 @@ bool IsLoaded(const MemoryElf& elf, const std::vector<FileMapping>& mappings) {
   });
 }
 
+/// True unless the first code of the module lies where no mapping that may run begins. All parts of a small file would lie within the first ones of a large
+/// one, so without headers in memory their places alone do not tell the two apart; that code is mapped by itself, with rights of its own, does.
+bool CodeBegins(const MemoryElf& elf, const std::vector<FileMapping>& mappings, const RegionMap& regions) {
+  const auto code = std::find_if(elf.program_headers.begin(), elf.program_headers.end(),
+                                 [](const elf::ProgramHeader& p) { return p.type == PT_LOAD && p.file_size != 0 && (p.flags & PF_X) != 0; });
+  if (code == elf.program_headers.end()) return true;
+  const Address begin = static_cast<std::uint64_t>(elf.load_bias) + PageFloor(code->address);
+  return std::any_of(mappings.begin(), mappings.end(), [&](const FileMapping& m) {
+    const bool access_known = m.access_known || regions.Find(begin) != nullptr;
+    return m.range.Contains(begin) && (!access_known || (m.range.begin == begin && LooksExecutable(m, regions)));
+  });
+}
+
 void TakeElf(FoundModule& found, MemoryElf elf, bool in_memory) {
   found.module.is_elf = true;
   found.module.load_bias = elf.load_bias;
@@ -154,7 +167,7 @@ class Finder {
       taken.push_back(i);
       found.mappings.push_back(*mappings[i]);
     }
-    if (!IsLoaded(elf, found.mappings)) {
+    if (!IsLoaded(elf, found.mappings) || (!in_memory && !CodeBegins(elf, found.mappings, regions_))) {
       found.mappings.clear();
       return;
     }

@@ -375,6 +375,10 @@ class Completion {
         process.warnings.push_back(fmt::format("{}: no such file: nothing was taken from it", file));
         continue;
       }
+      if (!used && !std::filesystem::is_regular_file(file, error)) {
+        process.warnings.push_back(fmt::format("{} was not used: it is {}, not a program or library", file, std::filesystem::is_directory(file, error) ? "a directory" : "no regular file"));
+        continue;
+      }
       if (!used) process.warnings.push_back(fmt::format("{} was not used: it is not the file of any module of the target (see the build-ids in `status`)", file));
     }
   }

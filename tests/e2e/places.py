@@ -301,6 +301,33 @@ def elsewhere(place, change, base=0x33):
     return core, here
 
 
+def other_name(place):
+    """-e is believed whatever the file is called, also where only its parts and data tell that it is the one."""
+    core, here = elsewhere(place, "moved", 0x01)
+    program, was = place.path("the-program"), os.readlink("/proc/%d/exe" % place.program.pid)
+    if os.path.basename(was).startswith("ld-"):     # which was told to start the program: nothing in the core names that but its file
+        return []
+    os.rename(here + "/nowhere" + was, program)
+    files = ["--sysroot", here, "-e", program]
+    wrong = same(place, "-c", core, *files, *LEAKS)
+    said = " ".join(process.pygc("-c", core, *files, "status").out.split())
+    # Without an id in memory none was compared.
+    return wrong + (["status says that it compared build-ids: " + said] if "by build-id" in said or "verified (no build-id in memory" not in said else [])
+
+
+def small_program(place):
+    """A program all of whose parts would lie in the first part of the real one: it is not the one, and says nothing of what the core lacks."""
+    core = elsewhere(place, "gone", 0x01)[0]
+    shared = place.interpreter.shared
+    files = ["--module", os.path.basename(library_of(place.interpreter)) + "=/bin/ls"] if shared else ["-e", "/bin/ls"]
+    ran = process.pygc("-c", core, *files, *LEAKS)
+    if ran.code not in (1, 3):
+        return ["exit status %s: %s" % (ran.code, ran.tail())]
+    missing = json.loads(ran.out)["missing"]
+    wrong = partial(place, "-c", core, *files, *LEAKS, says="do not fit")[0]
+    return wrong + ["blames the core: %s" % m for m in missing if "not in the core" in m["reason"]]
+
+
 def rows(place, thorough):
     if place.gcore is None:
         yield "free-threaded, cut at every tenth percent", lambda: list(sweep(place, 0x33, range(0, 100, 10)))
@@ -324,6 +351,8 @@ def rows(place, thorough):
     yield "files of other builds", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, says="build-id")[0])(*elsewhere(place, "upgraded"))
     yield "files of other builds, no build-id in the core", \
         lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, codes=(1, 3, 4), says="build-id")[0])(*elsewhere(place, "upgraded", 0x01))
+    yield "its program under another name, no build-id in the core", lambda: other_name(place)
+    yield "a small program given for its own, no build-id in the core", lambda: small_program(place)
     yield "FIFOs at the files' places", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS)[0])(*elsewhere(place, "fifos"))
     yield "live, its program and library deleted", lambda: deleted_files(place)
     yield "stripped", lambda: stripped(place, True)
