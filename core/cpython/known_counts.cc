@@ -58,6 +58,7 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* text : {"__name__", "__module__"}) {
     result.push_back({"str", "", text, 1, "zope.interface, _zope_interface_coptimizations.c: makes names at import that it never uses", KnownSurplus::Shape::kLost});
   }
+  result.push_back({"module", "['_io']", "", 1, "cffi, file_emulator.h, init_file_emulator(): the imported module _io is not released", KnownSurplus::Shape::kAny, {}, "/_cffi_backend."});
   for (const char* text : {"_cffi_backend", "<cdata>"}) {
     result.push_back({"str", "", text, 1, "cffi, _cffi_backend.c, init: the text is put into the dict of CData and not released"});
   }

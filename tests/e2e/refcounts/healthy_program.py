@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | threads
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | threads
 TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -205,6 +205,13 @@ def lxml():
     return 0
 
 
+def cffi():
+    import cffi as module
+    ffi = module.FFI()
+    keep.extend([ffi, ffi.new_handle(keep), ffi.new("int[]", 10), ffi.callback("int(int)", lambda n: n), ffi.gc(ffi.new("int *"), lambda p: None), ffi.buffer(ffi.new("char[]", 50))])
+    return 0
+
+
 def gevent():
     import gevent.pool
     import gevent.queue
@@ -240,7 +247,7 @@ def gi():
 
 
 kind = sys.argv[2]
-ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi}[kind]()
 if kind != "threads":
     gc.collect()
 if kind == "library" and sys.version_info >= (3, 6):
