@@ -27,8 +27,8 @@ void WriteStep(TextWriter& out, const AsyncStep& step, std::size_t column) {
 }
 
 void WriteRow(TextWriter& out, const AsyncTaskRow& row) {
-  const std::size_t column = 2 + std::size_t{2} * row.depth;
-  out.To(column).Add(TaskText(row), Style::kHeading);
+  const std::size_t column = 2 + std::size_t{2} * ShownDepth(row.depth);
+  out.To(column).Add(LevelText(row.depth), Style::kFaint).Add(TaskText(row), Style::kHeading);
   if (!row.relation.empty()) out.Add(fmt::format(" ({})", row.relation), Style::kFaint);
   if (row.repeated) {
     out.Line(": stands above", Style::kFaint);

@@ -274,7 +274,7 @@ void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   std::uint64_t tops = 0;
   for (const Dominator& d : r.rows) {
     tops += d.depth == 0;
-    const std::string what = fmt::format("{}{}{}{} at {:#x}{}{}", std::string(d.depth * 2, ' '), d.type, d.name.empty() ? "" : " ", d.name, d.address, d.path.empty() ? "" : ": ", d.path);
+    const std::string what = fmt::format("{}{}{}{}{} at {:#x}{}{}", std::string(std::size_t{2} * ShownDepth(d.depth), ' '), LevelText(d.depth), d.type, d.name.empty() ? "" : " ", d.name, d.address, d.path.empty() ? "" : ": ", d.path);
     const std::string hidden = d.hidden == 0 ? "" : fmt::format("  … {} more below, {}", Thousands(d.hidden), Bytes(d.hidden_bytes));
     table.rows.push_back({Bytes(d.retained), Share(d.retained, r.bytes), Thousands(d.objects), Bytes(d.size), what + hidden});
   }

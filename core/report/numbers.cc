@@ -35,4 +35,6 @@ std::string Counted(std::uint64_t n, std::string_view noun) {
   return Thousands(n) + " " + plural;
 }
 
+std::string LevelText(std::uint32_t depth) { return depth == ShownDepth(depth) ? "" : fmt::format("(level {}) ", Thousands(depth)); }
+
 }  // namespace pygc::report

@@ -52,20 +52,21 @@ std::string Continued(const std::string& text, const std::string& before) {
 void WriteTree(TextWriter& out, const PathReport& r) {
   std::vector<std::string> above;  // texts of the pieces from the root to here
   for (const PathBranch& branch : r.tree) {
+    const std::size_t indent = std::size_t{2} * ShownDepth(branch.depth);
     above.resize(branch.depth);
     const std::string text = PathTextOf(branch.path);
     if (branch.depth == 0) out.Line();
-    out.To(2 + branch.depth * 2).Add(Thousands(branch.objects)).Add("  ").Add(Continued(text, branch.depth > 0 ? above.back() : ""), Style::kName);
+    out.To(2 + indent).Add(LevelText(branch.depth), Style::kFaint).Add(Thousands(branch.objects)).Add("  ").Add(Continued(text, branch.depth > 0 ? above.back() : ""), Style::kName);
     if (!branch.path.steps.empty()) out.Add("  " + ObjectText(branch.path.steps.back()), Style::kFaint);
     if (branch.alike > 0) out.Add(fmt::format("  and {} more like it", Thousands(branch.alike)), Style::kFaint);
     const bool says_where = text.find(branch.path.root.place) != std::string::npos;
     out.Line(branch.depth == 0 && (branch.path.root.kind == "frame" || IsOfSubinterpreter(branch.path.root)) && !says_where ? "  in " + branch.path.root.place : "");
-    if (branch.depth == 0 || branch.to_leaf) out.To(4 + branch.depth * 2).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
+    if (branch.depth == 0 || branch.to_leaf) out.To(4 + indent).Add("stuck in ", Style::kFaint).Line(StuckAt(branch.to_leaf ? *branch.to_leaf : branch.path).text);
     std::vector<std::string> examples;
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));
     if (branch.leaves > examples.size()) examples.push_back("…");
-    if (branch.leaves > 0) out.To(4 + branch.depth * 2).Add(fmt::format("{}: ", Counted(branch.leaves, "object"))).Flow(examples, ", ", 6 + branch.depth * 2);
-    if (branch.left_out > 0) out.To(4 + branch.depth * 2).Line(fmt::format("… {} more in other branches (--limit 0 for all)", Thousands(branch.left_out)), Style::kFaint);
+    if (branch.leaves > 0) out.To(4 + indent).Add(fmt::format("{}: ", Counted(branch.leaves, "object"))).Flow(examples, ", ", 6 + indent);
+    if (branch.left_out > 0) out.To(4 + indent).Line(fmt::format("… {} more in other branches (--limit 0 for all)", Thousands(branch.left_out)), Style::kFaint);
     above.push_back(text);
   }
 }

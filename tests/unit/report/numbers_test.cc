@@ -4,6 +4,13 @@
 
 using namespace pygc::report;
 
+TEST_CASE("a deep row of a tree says its level and is indented no further") {
+  CHECK(ShownDepth(3) == 3);
+  CHECK(LevelText(3).empty());
+  CHECK(ShownDepth(100'000) == ShownDepth(41));
+  CHECK(LevelText(100'000) == "(level 100,000) ");
+}
+
 TEST_CASE("thousands are set apart") {
   CHECK(Thousands(0) == "0");
   CHECK(Thousands(999) == "999");
