@@ -646,6 +646,7 @@ class Counter {
   // C code that keeps the char* of a str or bytes object (a docstring) keeps a reference to the object and no pointer to its beginning. Looked for where a
   // count is not explained otherwise: in memory that is open, and in type objects.
   // CPython: PyUnicode_AsUTF8(), PyBytes_AS_STRING(): the pointer is good for as long as the object lives.
+  // So does a library that was given a structure in the middle of an extension's object: libev's lists of gevent's watchers, an intrusive list.
   void CountPointersIntoText() {
     struct Text {
       AddressRange body;
@@ -658,8 +659,13 @@ class Counter {
     };
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const std::uint32_t possible = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
-      if (audit_.auditable[n] != heap::Auditable::kYes || heap_.refcount[n] <= std::uint64_t{audit_.known[n]} + possible || !is_text(FactsOf(n))) return;
-      texts.push_back({in_.ownership.Body(a, *FactsOf(n)), n, 0});
+      if (audit_.auditable[n] != heap::Auditable::kYes || heap_.refcount[n] <= std::uint64_t{audit_.known[n]} + possible) return;
+      const TypeFacts* const type = FactsOf(n);
+      if (is_text(type)) {
+        texts.push_back({in_.ownership.Body(a, *type), n, 0});
+      } else if (type != nullptr && type->body == objects::BodyKind::kOpen) {
+        texts.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
+      }
     });
     for (std::size_t i = 0; i < audit_.unreached.size(); ++i) {
       const heap::UnreachedObject& u = audit_.unreached[i];

@@ -226,6 +226,11 @@ def gevent():
     for i in range(20):
         queue.put(i)
     gevent.sleep(0.05)
+    import gevent.server
+    server = gevent.server.StreamServer(("127.0.0.1", 0), lambda connection, address: None)
+    server.start()  # libev has the structure in the middle of its watcher
+    keep.append(server)
+    gevent.sleep(0.05)
     keep.append(gevent.pool.Pool(3).map(lambda x: x * 2, range(10)))
     return 0
 
