@@ -432,7 +432,7 @@ Result<void> ReadInterpreters(const target::Process& process, const InterpreterS
   const TargetObjects objects(memory, layout);
   std::vector<Address> list = ListInterpreters(memory, layout, site, limits);
   if (list.empty()) {
-    return Fail(ErrorCode::kNotAnalysable, "{} has CPython {} mapped, but no interpreter is initialised in it (no interpreter in the list of {})",
+    return Fail(ErrorCode::kNotAnalysable, "{} has CPython {} mapped, but no interpreter is initialised in it: Python has not started yet, has ended, or was never used (the list in {} is empty)",
                 process.executable.empty() ? "the process" : process.executable, runtime.version_text, site.module->path);
   }
   if (list.size() >= limits.max_interpreters) runtime.warnings.push_back(fmt::format("only the first {} interpreters are read (limit max_interpreters)", list.size()));

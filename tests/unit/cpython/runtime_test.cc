@@ -186,7 +186,7 @@ TEST_CASE("an interpreter that is mapped but not used is told apart") {
   python.Set(FakePython::kRuntime, F::PyRuntimeState_interpreters_head, 0);
   const auto runtime = LocateRuntime(python.fake.Build(), Limits{});
   REQUIRE_FALSE(runtime);
-  CHECK(runtime.error().message.find("no interpreter is initialised") != std::string::npos);
+  CHECK(runtime.error().message.find("no interpreter is initialised in it: Python has not started yet, has ended") != std::string::npos);
 }
 
 TEST_CASE("an interpreter that starts or ends is no misread one") {
