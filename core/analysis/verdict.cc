@@ -403,7 +403,8 @@ class VerdictBuilder {
     CountWhatIsBeingFreed();
     const heap::Coverage& coverage = heap_.coverage;
     const bool partial = !coverage.lists_complete || coverage.unreadable_objects > 0 || LostReferencesMatter();
-    if ((partial || verdict_.unreachable_upper != verdict_.unreachable) && verdict_.certainty == Certainty::kExact) verdict_.certainty = Certainty::kLowerBound;
+    if (partial) verdict_.unreachable_upper = Verdict::kNoBound;
+    if (verdict_.unreachable_upper != verdict_.unreachable && verdict_.certainty == Certainty::kExact) verdict_.certainty = Certainty::kLowerBound;
   }
 
   // A reference that was not read makes its target look held from outside. Where its source is alive anyway that is what it is; otherwise the target,

@@ -47,7 +47,9 @@ struct Verdict {
   std::uint64_t kept_by_finalizer = 0;  // of unreachable_set: legacy finalizers that stay, and what they reach
   std::uint64_t garbage_count = 0;      // items of gc.garbage, tracked or not
   std::uint64_t frozen_count = 0;
-  std::uint64_t unreachable_upper = 0;  // with approximate references subtracted; equal to `unreachable` where certainty is kExact
+  static constexpr std::uint64_t kNoBound = ~std::uint64_t{0};
+  // With approximate references subtracted; equal to `unreachable` where certainty is kExact. kNoBound where objects or references were not read.
+  std::uint64_t unreachable_upper = 0;
   Certainty certainty = Certainty::kExact;
   std::uint64_t negative_counts = 0;            // nodes with more references found than ob_refcnt says (evidence for the audit)
   std::vector<InterpreterTotals> interpreters;  // parallel to HeapSnapshot::interpreters, one more where some objects belong to none

@@ -36,7 +36,9 @@ class LeaksCommand {
     report_.uncollectable = v.uncollectable;
     report_.in_garbage = v.garbage_count;
     report_.frozen = v.frozen_count;
-    report_.unreachable_upper = v.unreachable_upper;
+    const target::Process& process = in_.reader.process();
+    const bool bound = v.unreachable_upper != analysis::Verdict::kNoBound && in_.reader.runtime().state_lost.empty() && !process.LostHeap() && !process.may_be_wrong;
+    report_.unreachable_upper = bound ? std::optional(v.unreachable_upper) : std::nullopt;
     report_.everything = in_.request.limit == 0;
     report_.legacy_instances = HasLegacyInstances(in_.reader.runtime());
     FindSharedGarbage();

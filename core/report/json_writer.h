@@ -40,6 +40,7 @@ class JsonWriter {
   JsonWriter& Integer(std::string_view key, std::int64_t value) { return Key(key).Integer(value); }
   JsonWriter& Integer(std::string_view key, std::optional<std::int64_t> value) { return value ? Key(key).Integer(*value) : Key(key).Null(); }
   JsonWriter& Unsigned(std::string_view key, std::uint64_t value) { return Key(key).Unsigned(value); }
+  JsonWriter& Unsigned(std::string_view key, std::optional<std::uint64_t> value) { return value ? Key(key).Unsigned(*value) : Key(key).Null(); }
   JsonWriter& Bool(std::string_view key, bool value) { return Key(key).Bool(value); }
   JsonWriter& Hex(std::string_view key, Address value) { return Key(key).Hex(value); }
 

@@ -315,18 +315,18 @@ std::string VerdictText(const Header& header, const LeaksReport& r) {
     if (!header.objects_read) return "not known: the objects could not be read";
     if (!header.complete)
       return fmt::format("no unreachable object found among the {} that could be read; the rest is not known", Counted(header.tracked, "object"));
-    if (header.certainty != Certainty::kExact && r.unreachable_upper == r.unreachable) {
+    if (header.certainty != Certainty::kExact && (!r.unreachable_upper || *r.unreachable_upper == r.unreachable)) {
       return "no object is certainly unreachable; some may be, as some references could not be read, or are more than counts say";
     }
     if (header.certainty != Certainty::kExact) {
-      return fmt::format("no object is certainly unreachable; up to {} may be, as {}", Thousands(r.unreachable_upper), WhyNotExact(header));
+      return fmt::format("no object is certainly unreachable; up to {} may be, as {}", Thousands(*r.unreachable_upper), WhyNotExact(header));
     }
     return "nothing is unreachable and gc.garbage is empty: a full collection would free nothing now";
   }
   std::string out;
   for (const std::string& part : parts) out += fmt::format("{}{}", out.empty() ? "" : " · ", part);
-  if (header.certainty == Certainty::kLowerBound && r.unreachable_upper != r.unreachable) {
-    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as {})", Thousands(r.unreachable), Thousands(r.unreachable_upper),
+  if (header.certainty == Certainty::kLowerBound && r.unreachable_upper && *r.unreachable_upper != r.unreachable) {
+    out += fmt::format(" (unreachable: lower bound {}, upper bound {}, as {})", Thousands(r.unreachable), Thousands(*r.unreachable_upper),
                        WhyNotExact(header));
   }
   return out;

@@ -75,7 +75,7 @@ struct LeakGroup {
 
 struct LeaksReport {
   std::uint64_t unreachable = 0, collectable = 0, uncollectable = 0, in_garbage = 0, frozen = 0;
-  std::uint64_t unreachable_upper = 0;  // with guessed references believed
+  std::optional<std::uint64_t> unreachable_upper = 0;  // with guessed references believed; nullopt: objects or references are missing, so there is no bound
   bool audited = false;
   std::uint64_t lost = 0, hidden_cycles = 0;  // structures of these kinds, before --type and --limit; where audited
   std::uint64_t lost_objects = 0, hidden_objects = 0;  // in them, with what hangs on them

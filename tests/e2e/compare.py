@@ -135,7 +135,10 @@ def check_leaks(report, code, truth):
     result = report["result"]
     unreachable, garbage = len(truth["unreachable"]), len(truth["garbage"])
     if result.get("certainty") == "lower bound":
-        if not result["unreachable"] <= unreachable <= result["unreachable_upper"]:
+        upper = result["unreachable_upper"]
+        if upper is None and report["complete"]:
+            wrong.append("leaks knows no upper bound, and calls itself complete")
+        elif not result["unreachable"] <= unreachable <= (unreachable if upper is None else upper):
             wrong.append("leaks says unreachable %s to %s, the collector finds %d" % (result["unreachable"], result["unreachable_upper"], unreachable))
     elif result["unreachable"] != unreachable:
         wrong.append("leaks says unreachable %s, the collector finds %d" % (result["unreachable"], unreachable))

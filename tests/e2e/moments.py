@@ -117,7 +117,7 @@ def judge(phase, function, report, rows, truth, free):
         wrong.append("%d objects at a count of 0, and no warning" % len(dying))
     if phase is BEFORE or exact:
         say("unreachable missed, and the verdict exact" if exact else "unreachable missed", missed)
-    elif result["unreachable"] + len(missed) > result["unreachable_upper"]:
+    elif result["unreachable_upper"] is not None and result["unreachable"] + len(missed) > result["unreachable_upper"]:
         wrong.append("upper bound %d: %d and %d being freed" % (result["unreachable_upper"], result["unreachable"], len(missed)))
     if not report["complete"]:
         wrong.append("called partial: %s" % report["missing"])

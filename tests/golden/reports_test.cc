@@ -133,7 +133,7 @@ TEST_CASE("leaks: the collector is off, and a cycle of every other reason") {
   h.interpreters[0].enabled = false;
   h.interpreters[0].debug_flags = {"DEBUG_SAVEALL"};
   LeaksReport r;
-  r.unreachable = r.collectable = r.unreachable_upper = 97;
+  r.unreachable_upper = r.unreachable = r.collectable = 97;
   r.frozen = 2;
   LeakGroup waiting = Trees();
   waiting.reason = Reason::kFinalizer;

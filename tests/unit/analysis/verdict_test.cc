@@ -257,6 +257,7 @@ TEST_CASE("references that were lost make the verdict a lower bound, except wher
   const Verdict v = Replay(text);
   CHECK(text.Names(v.unreachable_set) == "c");
   CHECK(v.certainty == Certainty::kLowerBound);
+  CHECK(v.unreachable_upper == Verdict::kNoBound);
   CHECK(Replay(ParseHeap("m:dict refs=1 -> x\nx:list incomplete\nroots: m\n")).certainty == Certainty::kExact);
   CHECK(Replay(ParseHeap("m:dict refs=1 -> x\nx:list incomplete\n")).certainty == Certainty::kLowerBound);
   CHECK(Replay(ParseHeap("x:list incomplete gen=none refs=1\n")).certainty == Certainty::kExact);
@@ -266,6 +267,7 @@ TEST_CASE("objects that were not read make the verdict a lower bound") {
   TextHeap text = ParseHeap("c:list -> c\n");
   text.heap.coverage.lists_complete = false;
   CHECK(Replay(text).certainty == Certainty::kLowerBound);
+  CHECK(Replay(text).unreachable_upper == Verdict::kNoBound);
 }
 
 TEST_CASE("more than 255 references to one object are counted") {
