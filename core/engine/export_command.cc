@@ -12,6 +12,7 @@
 #include "core/engine/derived.h"
 #include "core/engine/edge_labels.h"
 #include "core/engine/export_input.h"
+#include "core/engine/facts.h"
 #include "core/engine/inspector.h"
 #include "core/engine/lost_groups.h"
 #include "core/engine/place.h"
@@ -216,6 +217,7 @@ report::ExportInput ExportInputOf(const CommandInput& in, EdgeLabels& labels) {
   for (const report::ExportLostObject& o : input.audit.lost_objects) lost.push_back(o.address);
   input.allocations = [&in, lost] { return AllocationsOf(in, lost); };
   input.held_by_count = [&in] { return HeldByCount(in); };
+  input.roots_missing = RootsMissing(in.reader.process());
   return input;
 }
 

@@ -176,7 +176,7 @@ OfThreads WantedOfThreads(const std::string& command) {
     std::string_view command;
     OfThreads wanted;
   } kCommands[] = {{"heap", OfThreads::kFrames},     {"dominators", OfThreads::kFrames}, {"show", OfThreads::kFrames},  {"referrers", OfThreads::kFrames},
-                   {"diff", OfThreads::kFrames},     {"path", OfThreads::kStacks},       {"export", OfThreads::kStacks}, {"finalizers", OfThreads::kStacks},
+                   {"diff", OfThreads::kFrames},     {"path", OfThreads::kStacks},       {"finalizers", OfThreads::kStacks},
                    {"garbage", OfThreads::kStacks},  {"stacks", OfThreads::kStacks},     {"triage", OfThreads::kStacks}, {"report", OfThreads::kStacks}};
   for (const auto& c : kCommands) {
     if (c.command == command) return c.wanted;
@@ -196,6 +196,12 @@ bool AddThreadGaps(OfThreads wanted, const target::Process& process, const cpyth
   header->complete = false;
   if (header->certainty == report::Certainty::kExact) header->certainty = report::Certainty::kLowerBound;
   return true;
+}
+
+std::string RootsMissing(const target::Process& process) {
+  std::string said;
+  for (const target::MissingNote& m : process.thread_gaps) said += fmt::format("{}{}: {}", said.empty() ? "" : "; ", m.what, m.reason);
+  return said;
 }
 
 bool HasLegacyInstances(const cpython::Runtime& runtime) { return runtime.layout.Has(cpython::Struct::PyInstanceObject); }

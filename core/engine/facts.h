@@ -25,6 +25,9 @@ enum class OfThreads : std::uint8_t {
 /// Adds to `header` what is not known of the threads and is wanted, and makes it partial. True where there was something. What is not wanted is a warning already.
 bool AddThreadGaps(OfThreads wanted, const target::Process& process, const cpython::Runtime& runtime, report::Header* header);
 
+/// What of the threads is not known, and why: roots may lie there. Empty: nothing. Raw.
+[[nodiscard]] std::string RootsMissing(const target::Process& process);
+
 /// True where the collector never frees cycles with __del__: classic finalizers [2.7].
 [[nodiscard]] bool HasLegacyInstances(const cpython::Runtime& runtime);
 

@@ -439,6 +439,9 @@ struct Session::Impl {
     if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
     if (!written) return ReportError(written.error(), output);
     if (!input.header.complete && !input.request.quiet) ReportMissing(input.header, output);
+    if (const std::string why = RootsMissing(process); !why.empty() && !input.request.quiet) {
+      output.Err(fmt::format("pygc: {}roots may be missing: {}\n", input.header.complete ? "objects and references are all there, but " : "", report::Printable(why)));
+    }
     if (input.request.format == Format::kDot) return input.header.complete ? kDone : kPartial;
     if (!input.request.output_file.empty() && !input.request.quiet) {
       output.Err(fmt::format("pygc: {} objects and {} references written to {}\n", input.heap.size(), input.heap.graph.edge_count(),

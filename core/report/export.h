@@ -85,6 +85,8 @@ struct ExportInput {
   std::function<ExportAllocations()> allocations = {};
   /// Makes the rows of `roots` for objects in use that no known root leads to; empty: not asked for. Errors: kCancelled.
   std::function<Result<std::vector<ExportRoot>>()> held_by_count = {};
+  /// Why roots are missing though objects and references are all there (raw); empty: none are.
+  std::string roots_missing = {};
 };
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.

@@ -40,6 +40,7 @@ std::vector<std::pair<std::string, std::string>> ExportMeta(const ExportInput& i
           {"debug", h.target.debug ? "1" : "0"},
           {"complete", h.complete ? "1" : "0"},
           {"certainty", CertaintyName(h.certainty)},
+          {"roots_missing", input.roots_missing},
           {"audited", input.audit.audited ? "1" : "0"},
           {"target_kind", h.target.kind},
           {"target_path", h.target.path},
