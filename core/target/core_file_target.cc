@@ -139,7 +139,7 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   }
   if (!unpacked) return tl::unexpected(Error{unpacked.error().code, packed.path() + ": " + unpacked.error().message, std::nullopt});
   if (ftruncate(temporary->get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
-  if (unpacked->bytes == 0) return Fail(ErrorCode::kNotAnalysable, "{}: nothing comes out of the packed core: {}", packed.path(), unpacked->damage);
+  if (unpacked->bytes == 0) return Fail(ErrorCode::kNotAnalysable, "{}: nothing comes out of the packed core: {}; copy the file again, whole", packed.path(), unpacked->damage);
   if (!unpacked->remark.empty()) draft.process.warnings.push_back(fmt::format("{}: {}", packed.path(), unpacked->remark));
   if (unpacked->truncated) packing = {unpacked->damage, unpacked->wrong};
   return MappedFile::FromDescriptor(temporary->get(), packed.path(), 0);
