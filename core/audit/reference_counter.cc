@@ -541,6 +541,7 @@ class Counter {
       if (audit_.auditable[n] == heap::Auditable::kYes) words_.CountInside(n, a);
       return;
     }
+    if (in_.ownership.HasStartCount(*type)) words_.CountInside(n, a);
     if (!exact || !in_.ownership.IsClosed(a, *type)) {
       SearchBody(n, a, *type, exact, s);
     } else if (plan.may_point_to_native) {

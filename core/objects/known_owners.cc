@@ -11,7 +11,8 @@ using Behind = KnownOwner::Behind;
 
 // struct PatternObject, Modules/_sre.h [2.7, 3.6-3.9]; later ones are collected and visit these.
 constexpr OwnedField kPattern[] = {{8, "groupindex"}, {16, "indexgroup"}, {24, "pattern"}};
-// struct PyModuleDef_Base, Include/moduleobject.h [3.x].
+// struct PyModuleDef_Base, Include/moduleobject.h [3.x]. PyModuleDef_HEAD_INIT and PyModuleDef_Init(), Objects/moduleobject.c, set the count to 1; modules
+// borrow their definition. Most are static variables; cffi (_my_Py_InitModule(), cffi1_module.c) and HPy allocate theirs.
 constexpr OwnedField kModuleDef[] = {{16, "m_copy"}};
 // struct StgDictObject, Modules/_ctypes/ctypes.h [<= 3.12]. Not `proto`, which the types whose dict it is visit from 3.9 on: CDataType_traverse().
 constexpr OwnedField kStgDict[] = {{80, "argtypes"}, {88, "converters"}, {96, "restype"}, {104, "checker"}};
@@ -23,7 +24,7 @@ constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"
 constexpr KnownOwner kOwners[] = {
     {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
     {"_sre.SRE_Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
-    {"moduledef", nullptr, Behind::kObjectHead, kModuleDef, true},
+    {"moduledef", nullptr, Behind::kObjectHead, kModuleDef, true, true},
     {"StgDict", "_ctypes", Behind::kBase, kStgDict, false},
     {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, true},
     {"file", nullptr, Behind::kObjectHead, kFile, true},

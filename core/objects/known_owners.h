@@ -23,6 +23,7 @@ struct KnownOwner {
   Behind behind;
   std::span<const OwnedField> fields;
   bool complete;  // no other word of the instance is a reference
+  bool has_start_count = false;  // its initializer sets ob_refcnt to 1 for nobody: wherever it lies, it is never freed
 };
 
 /// A type whose instances have a block of plain bytes: what was read or is to be written, and behind that whatever lay there before.

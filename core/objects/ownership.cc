@@ -401,6 +401,11 @@ bool Ownership::IsExecuting(Address object, const TypeFacts& type) const {
   return old_frame_state_ ? LoadUnchecked<std::int8_t>(state) != 0 : LoadUnchecked<std::int8_t>(state) == frame_executing_;
 }
 
+bool Ownership::HasStartCount(const TypeFacts& type) const {
+  const KnownOwner* const owner = OwnerOf(type);
+  return owner != nullptr && owner->has_start_count;
+}
+
 bool Ownership::IsClosed(Address object, const TypeFacts& type) const {
   if (type.body == BodyKind::kOpen || type.body_grows) {
     const KnownOwner* const owner = OwnerOf(type);

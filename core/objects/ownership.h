@@ -77,6 +77,8 @@ class Ownership {
 
   /// True when NotVisited() and tp_traverse together know every reference in the object's memory, so that its other words mean nothing.
   [[nodiscard]] bool IsClosed(Address object, const TypeFacts& type) const;
+  /// True when one of each instance's count is nobody's, in a static variable or elsewhere: KnownOwner::has_start_count.
+  [[nodiscard]] bool HasStartCount(const TypeFacts& type) const;
   /// True while a thread runs the object's frame: what its stack slots hold is not what they say.
   [[nodiscard]] bool IsExecuting(Address object, const TypeFacts& type) const;
   /// The object's own memory with its heads, as far as its type says; not clipped to readable memory.

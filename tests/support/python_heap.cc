@@ -133,6 +133,7 @@ Address PythonHeap::Builtin(const std::string& name) {
       {"str", Struct::PyUnicodeObject, 0, nullptr, Constant::TPFLAGS_UNICODE_SUBCLASS, nullptr},
       {"int", Struct::PyLongObject, 4, nullptr, Constant::TPFLAGS_LONG_SUBCLASS, nullptr},
       {"NoneType", Struct::PyObject, 0, nullptr, Constant::TPFLAGS_READY, nullptr},
+      {"moduledef", Struct::PyObject, 0, nullptr, Constant::TPFLAGS_READY, nullptr},
       {"module", Struct::PyModuleObject, 0, nullptr, Constant::TPFLAGS_READY, "module_traverse"},
       {"function", Struct::PyFunctionObject, 0, nullptr, Constant::TPFLAGS_READY, "func_traverse"},
       {"cell", Struct::PyCellObject, 0, nullptr, Constant::TPFLAGS_READY, "cell_traverse"},

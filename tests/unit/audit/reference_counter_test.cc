@@ -86,6 +86,7 @@ struct Audited {
     r.interpreters[0].address = kInterpreter;
     r.interpreters[0].threads.clear();
     r.runtime_address = 0;
+    r.module_index = 0;  // PythonHeap adds it first
     return r;
   }
   [[nodiscard]] std::uint32_t Known(Address a) const { return audit.known[heap.index.Find(a)]; }
@@ -260,6 +261,26 @@ TEST_CASE("items of a struct sequence behind ob_size are held by it though tuple
     CHECK(a.Known(hidden) == 1);
     CHECK(a.Verdict(hidden).empty());
     CHECK(a.Known(behind) == 0);  // a tuple has no such items
+  });
+}
+
+TEST_CASE("a module's definition that was allocated has a count of 1 that nobody holds, and no more [3.x]") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().version.major < 3) return;
+    const Address type = python.Builtin("moduledef");
+    python.Put(type, Field::PyTypeObject_tp_basicsize, 104);
+    const Address held = python.Object(type, 104), leaked = python.Object(type, 104);
+    const Address list = python.List({held, leaked});
+    python.Track(list);
+    python.fake().Map(kNative, 0x1000);
+    python.fake().Write<std::uint64_t>(kNative + 0x200, list);
+    SetRefcount(python, held, 2);
+    SetRefcount(python, leaked, 3);
+    const Audited a(python);
+    CHECK(a.Known(held) == 1);
+    CHECK(a.Possible(held) == 1);
+    CHECK(a.Verdict(held).empty());
+    CHECK(a.Verdict(leaked) == "surplus");
   });
 }
 
