@@ -59,9 +59,23 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
     result.push_back({"str", "", text, 1, "zope.interface, _zope_interface_coptimizations.c: makes names at import that it never uses", KnownSurplus::Shape::kLost});
   }
   result.push_back({"module", "['_io']", "", 1, "cffi, file_emulator.h, init_file_emulator(): the imported module _io is not released", KnownSurplus::Shape::kAny, {}, "/_cffi_backend."});
+  result.push_back({"_cffi_backend.FFI", "['ffi']", "", 1, "cffi, cffi1_module.c, b_init_cffi_1_0_external_module(): the FFI of each module that cffi made gets a second reference, to live for ever"});
   for (const char* text : {"_cffi_backend", "<cdata>"}) {
     result.push_back({"str", "", text, 1, "cffi, _cffi_backend.c, init: the text is put into the dict of CData and not released"});
   }
+  for (const char* place : {"['jpeglib_version']", "['jp2klib_version']", "['libjpeg_turbo_version']", "['imagequant_version']", "['zlib_version']", "['libtiff_version']", "['PILLOW_VERSION']"}) {
+    result.push_back({"str", place, "", 1, "Pillow, _imaging.c, setup_module(): the text is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/PIL/_imaging."});
+  }
+  for (const char* name : {"io", "collections"}) {
+    result.push_back({"module", name, "", 1, "PycURL, module.c, PyInit_pycurl(): the imported module is not released", KnownSurplus::Shape::kAny, {}, "/pycurl."});
+  }
+  result.push_back({"function", "namedtuple", "", 1, "PycURL, module.c, PyInit_pycurl(): collections.namedtuple is looked up and not released", KnownSurplus::Shape::kAny, {}, "/pycurl."});
+  result.push_back({"module", "multidict._multidict_base", "", 1, "multidict, _multidict.c, PyInit__multidict(): the module that _mdrepr was taken from is not released", KnownSurplus::Shape::kAny, {}, "/multidict/_multidict."});
+  result.push_back({"function", "_itemsview_isdisjoint", "", 1, "multidict, _multilib/views.h, multidict_views_init(): itemsview_repr_func is assigned twice, and its first reference not released",
+                    KnownSurplus::Shape::kAny, {}, "/multidict/_multidict."});
+  result.push_back({"module", "copyreg", "", 1, "persistent, cPersistence.c, PyInit_cPersistence(): the imported module is released only where the import fails", KnownSurplus::Shape::kAny, {}, "/persistent/cPersistence."});
+  result.push_back({"builtin_function_or_method", "simple_new", "", 1, "persistent, cPersistence.c, PyInit_cPersistence(): py_simple_new is looked up for a static variable that nothing reads, so that the compiler drops its place",
+                    KnownSurplus::Shape::kAny, {}, "/persistent/cPersistence."});
   for (const char* text : {"numpy.core.multiarray failed to import", "numpy.core.umath failed to import", "numpy._core.multiarray failed to import", "numpy._core.umath failed to import"}) {
     result.push_back({"tuple", "", text, 1, "Cython: the argument of the ImportError in numpy's __init__.pxd is made at import of each module that uses numpy, and kept for ever"});
   }

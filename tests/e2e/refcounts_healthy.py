@@ -5,7 +5,7 @@ usage: refcounts_healthy.py [-v] [--interpreter TEXT]... [--kind KIND]...
 
 For each interpreter (free-threaded ones up to 3.13): idle, as a library in a C program whose threads have ended (where it is one), the whole standard library imported, eight threads under load, a heap of some 300,000 objects, what
 modules of C code give out and have in work, and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
-scripts/extension-modules: numpy, pandas, lxml, gevent, gi and cffi. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
+scripts/extension-modules: numpy, pandas, lxml, gevent, gi, cffi, and extensions that leak at import. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
 processes, objects, and the share whose every reference is known, by version too.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
@@ -29,7 +29,7 @@ PROGRAM = os.path.join(HERE, "refcounts", "healthy_program.py")
 LIBRARY = "import os, sys, sysconfig as s; print(os.path.join(s.get_config_var('LIBDIR') or '', s.get_config_var('INSTSONAME') or '')); print(sys.prefix)"
 SECONDS = 600
 KINDS = ["idle", "embedded", "stdlib", "threads", "heap", "library", "tests"]
-PACKAGES = ["numpy", "pandas", "lxml", "gevent", "gi", "cffi"]
+PACKAGES = ["numpy", "pandas", "lxml", "gevent", "gi", "cffi", "extensions"]
 MIN_TESTS = 500
 EXACT = {"old": 0.985, "new": 0.995}  # share of objects with every reference known, by process; before and from 3.11 on
 OF_VERSION = {"old": 0.995, "new": 0.999}  # the same of all kinds of processes of a version together

@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | threads
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads
 TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -212,6 +212,18 @@ def cffi():
     return 0
 
 
+def extensions():
+    """Modules of C code that leak when they are imported, each in a way of its own: all of it is known."""
+    import BTrees.OOBTree
+    import PIL._imaging
+    import bcrypt
+    import multidict
+    import nacl.bindings
+    import pycurl
+    keep.extend([BTrees.OOBTree.OOBTree({1: keep}), multidict.MultiDict(a=[1]), pycurl.Curl(), nacl.bindings.crypto_box_keypair(), bcrypt.gensalt(), PIL._imaging.new("L", (10, 10))])
+    return 0
+
+
 def gevent():
     import gevent.pool
     import gevent.queue
@@ -252,7 +264,7 @@ def gi():
 
 
 kind = sys.argv[2]
-ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions}[kind]()
 if kind != "threads":
     gc.collect()
 if kind == "library" and sys.version_info >= (3, 6):
