@@ -63,6 +63,7 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* text : {"_cffi_backend", "<cdata>"}) {
     result.push_back({"str", "", text, 1, "cffi, _cffi_backend.c, init: the text is put into the dict of CData and not released"});
   }
+  result.push_back({"str", "", "", 1, "f2py, fortranobject.c, PyFortranObject_NewAsAttr(): the name is put into the dict of the routine and not released", KnownSurplus::Shape::kF2pyName});
   for (const char* place : {"['jpeglib_version']", "['jp2klib_version']", "['libjpeg_turbo_version']", "['imagequant_version']", "['zlib_version']", "['libtiff_version']", "['PILLOW_VERSION']"}) {
     result.push_back({"str", place, "", 1, "Pillow, _imaging.c, setup_module(): the text is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/PIL/_imaging."});
   }

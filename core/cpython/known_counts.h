@@ -28,6 +28,7 @@ struct KnownSurplus {
     kNumpyPromoter,   // what NumPy's dispatching makes of a loop
     kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
     kCythonBuiltin,   // a function of builtins, in a process with modules that Cython made
+    kF2pyName,        // the name of a routine, a scalar or an array of Fortran, in a process with modules that f2py made
   } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
   std::string_view module = {};  // a module whose path has this must be loaded; empty: any

@@ -124,6 +124,11 @@ class Matcher {
   [[nodiscard]] bool HasCython() const {
     return std::any_of(in_.heap.types.begin(), in_.heap.types.end(), [](const heap::TypeRecord& t) { return t.name.ends_with("cython_function_or_method"); });
   }
+  [[nodiscard]] bool IsF2pyName(Address text) const {
+    const std::string value = in_.reader.Text(text, 64).value_or("");
+    return (value.starts_with("function ") || value.starts_with("scalar ") || value.starts_with("array ")) &&
+           std::any_of(in_.heap.types.begin(), in_.heap.types.end(), [](const heap::TypeRecord& t) { return t.name == "fortran"; });
+  }
   // The __self__ of a function of builtins is the module of that name.
   [[nodiscard]] bool IsBuiltin(Address function) const {
     const Address type_address = PointerAt(function, cpython::Field::PyObject_ob_type);
@@ -155,6 +160,7 @@ class Matcher {
       return f.object != heap::kNoNode && module != nullptr && !IsInterpreter(*module);
     }
     if (shape == cpython::KnownSurplus::Shape::kCythonBuiltin) return f.kind == CountFindingKind::kSurplus && IsBuiltin(f.address) && HasCython();
+    if (shape == cpython::KnownSurplus::Shape::kF2pyName) return f.kind != CountFindingKind::kDeficit && IsF2pyName(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);

@@ -214,12 +214,17 @@ def cffi():
 
 def extensions():
     """Modules of C code that leak when they are imported, each in a way of its own: all of it is known."""
+    import glob
+    import importlib.util
     import BTrees.OOBTree
     import PIL._imaging
     import bcrypt
     import multidict
     import nacl.bindings
     import pycurl
+    scipy = importlib.util.find_spec("scipy").submodule_search_locations[0]
+    fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
+    keep.append(importlib.util.module_from_spec(fblas))
     keep.extend([BTrees.OOBTree.OOBTree({1: keep}), multidict.MultiDict(a=[1]), pycurl.Curl(), nacl.bindings.crypto_box_keypair(), bcrypt.gensalt(), PIL._imaging.new("L", (10, 10))])
     return 0
 
