@@ -7,6 +7,7 @@
 //
 // Every object is marked in the index when it is met; meeting a mark again is a loop or a merge of two lists, and the list is cut there.
 #include <algorithm>
+#include <atomic>
 #include <optional>
 
 #include "core/cpython/object_header.h"
@@ -558,7 +559,7 @@ Result<FoundObjects> FindObjectsInLists(const target::Process& process, const cp
 }
 
 void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFormat& format, const FoundObjects& found,
-                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter) {
+                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter, unsigned threads) {
   if (found.lists.empty()) return;
   const GcLinks links(memory, format);
   const auto largest =
@@ -566,51 +567,52 @@ void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFor
   const bool leaves = found.objects < found.index.size();  // the index holds untracked objects too: there is no default
   std::fill(flags.begin(), flags.end(), leaves ? heap::kUntracked : static_cast<std::uint8_t>(heap::kTracked | largest->generation));
   std::fill(interpreter.begin(), interpreter.end(), leaves ? heap::kNoInterpreter : largest->interpreter);
-  // The stretches of the other lists, many at a time: one step of each in turn, the next object of each asked for in advance.
+  // The stretches of the other lists, many at a time: one step of each in turn, the next object of each asked for in advance. No object is in two of them.
   struct Lane {
-    const ObjectList* list;
-    const ListStretch* stretch;
-    Address head;
-    std::uint64_t left;
+    const ObjectList* list = nullptr;
+    const ListStretch* stretch = nullptr;
+    Address head = 0;
+    std::uint64_t left = 0;
   };
-  std::vector<Lane> waiting, lanes;
+  std::vector<Lane> stretches;
   for (auto list = found.lists.begin(); list != found.lists.end(); ++list) {
     if (list == largest && !leaves) continue;
-    for (const ListStretch& stretch : list->stretches) waiting.push_back({&*list, &stretch, stretch.first_head, stretch.count});
+    for (const ListStretch& stretch : list->stretches) stretches.push_back({&*list, &stretch, stretch.first_head, stretch.count});
   }
-  const auto refill = [&](std::size_t i) {
-    if (waiting.empty()) {
-      lanes[i] = lanes.back();
-      lanes.pop_back();
-      return;
+  std::atomic<std::size_t> next_stretch{0};
+  const auto follow = [&](std::size_t, unsigned) {
+    constexpr std::size_t kLanes = 32;
+    Lane lanes[kLanes];
+    std::size_t active = 0;
+    const auto refill = [&](Lane& lane) {
+      const std::size_t i = next_stretch.fetch_add(1, std::memory_order_relaxed);
+      if (i < stretches.size()) lane = stretches[i];
+      return i < stretches.size();
+    };
+    while (active < kLanes && refill(lanes[active])) ++active;
+    while (active > 0) {
+      for (std::size_t i = 0; i < active;) {
+        Lane& lane = lanes[i];
+        const heap::NodeId node = found.index.Find(links.ObjectOf(lane.head));
+        const std::optional<Address> next = lane.stretch->backwards ? links.Previous(lane.head) : links.Next(lane.head);
+        if (node != heap::kNoNode) {
+          flags[node] = static_cast<std::uint8_t>(heap::kTracked | lane.list->generation);
+          if (!interpreter.empty()) interpreter[node] = lane.list->interpreter;
+        }
+        if (--lane.left == 0 || !next) {
+          if (!refill(lane)) lane = lanes[--active];  // a new lane takes its turn now
+          continue;
+        }
+        lane.head = *next;
+        __builtin_prefetch(memory.At(lane.head, sizeof(std::uint64_t)));
+        found.index.Prefetch(links.ObjectOf(lane.head));
+        ++i;
+      }
     }
-    lanes[i] = waiting.back();
-    waiting.pop_back();
+    return true;
   };
-  constexpr std::size_t kLanes = 32;
-  while (lanes.size() < kLanes && !waiting.empty()) {
-    lanes.push_back(waiting.back());
-    waiting.pop_back();
-  }
-  while (!lanes.empty()) {
-    for (std::size_t i = 0; i < lanes.size();) {
-      Lane& lane = lanes[i];
-      const heap::NodeId node = found.index.Find(links.ObjectOf(lane.head));
-      const std::optional<Address> next = lane.stretch->backwards ? links.Previous(lane.head) : links.Next(lane.head);
-      if (node != heap::kNoNode) {
-        flags[node] = static_cast<std::uint8_t>(heap::kTracked | lane.list->generation);
-        if (!interpreter.empty()) interpreter[node] = lane.list->interpreter;
-      }
-      if (--lane.left == 0 || !next) {
-        refill(i);  // the new lane, if any, takes its turn now
-        continue;
-      }
-      lane.head = *next;
-      __builtin_prefetch(memory.At(lane.head, sizeof(std::uint64_t)));
-      found.index.Prefetch(links.ObjectOf(lane.head));
-      ++i;
-    }
-  }
+  const unsigned workers = ThreadCount(threads, stretches.size());
+  ForEachPiece(workers, workers, follow, [](std::size_t) { return true; });
 }
 
 }  // namespace pygc::snapshot

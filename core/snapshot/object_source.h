@@ -80,8 +80,9 @@ struct SourceOptions {
 
 /// Writes generation (as flag bits, with heap::kTracked) and interpreter of every object into the columns, which have one entry for each id of
 /// `found.index` (sealed). The largest list is the default, the others are followed once more. `interpreter` may be empty: not wanted.
+/// `threads`: as of Limits (0: one for each processor).
 void FillListColumns(const target::MemoryImage& memory, const cpython::GcHeadFormat& format, const FoundObjects& found,
-                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter);
+                     std::vector<std::uint8_t>& flags, std::vector<std::uint8_t>& interpreter, unsigned threads);
 
 /// Free-threaded builds: looks at every block of the GC heaps of all threads, and of the threads that ended. Damage is noted in Coverage (`lists_complete` is
 /// false then). `is_object`: whether an address holds an object with a valid type; asked where free blocks cannot be told from others.

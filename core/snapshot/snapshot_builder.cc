@@ -186,7 +186,7 @@ class Builder {
     if (!free_threaded_) {
       tracked_flags_.resize(found_.index.size());
       if (runtime_.interpreters.size() > 1) tracked_interpreter_.resize(found_.index.size());
-      FillListColumns(process_.memory, runtime_.gc_head, found_, tracked_flags_, tracked_interpreter_);
+      FillListColumns(process_.memory, runtime_.gc_head, found_, tracked_flags_, tracked_interpreter_, options_.limits.threads);
     }
     tracked_.reserve(found_.index.size());
     found_.index.ForEach(0, found_.index.size(), [this](NodeId, Address a) { tracked_.push_back(a); });
@@ -393,7 +393,7 @@ class Builder {
     } else if (options_.with_leaves) {
       SpreadListColumns();
     } else {
-      FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter);
+      FillListColumns(process_.memory, runtime_.gc_head, found_, heap_.flags, heap_.interpreter, options_.limits.threads);
     }
     counts_.resize(Pieces());
     return ForEachPiece(

@@ -69,7 +69,7 @@ struct LargeLists {
     Outcome outcome;
     outcome.flags.resize(found->index.size());
     std::vector<std::uint8_t> interpreter;
-    FillListColumns(process.memory, runtime.gc_head, *found, outcome.flags, interpreter);
+    FillListColumns(process.memory, runtime.gc_head, *found, outcome.flags, interpreter, threads);
     outcome.objects = found->objects;
     outcome.notes = found->coverage.notes;
     outcome.complete = found->coverage.lists_complete;

@@ -69,7 +69,7 @@ class Lists {
     if (!found) return "error: " + found.error().message + "\n";
     found->index.Seal();
     std::vector<std::uint8_t> flags(found->index.size()), interpreter(found->index.size());
-    FillListColumns(process_.memory, runtime.gc_head, *found, flags, interpreter);
+    FillListColumns(process_.memory, runtime.gc_head, *found, flags, interpreter, 1);
     std::string text;
     for (std::size_t in = 0; in <= runtime.interpreters.size(); ++in) {
       for (const std::uint8_t generation : {0, 1, 2, 3, 4}) {
