@@ -14,6 +14,7 @@
 
 #include "core/base/byte_reader.h"
 #include "core/base/mapped_file.h"
+#include "core/base/parallel.h"
 #include "core/elf/core_notes.h"
 #include "core/elf/decompress.h"
 #include "core/elf/file_kind.h"
@@ -21,6 +22,7 @@
 #include "core/target/proc_files.h"
 #include "core/target/process_draft.h"
 #include "core/target/read_ahead.h"
+#include "core/target/sparse_writer.h"
 
 namespace pygc::target {
 namespace {
@@ -56,26 +58,6 @@ Result<Descriptor> OpenTemporary() {
     return named;
   }
   return Fail(ErrorCode::kHost, "cannot make a temporary file to unpack into: {} (set TMPDIR)", std::strerror(errno));
-}
-
-/// Writes `bytes` at `at`; whole blocks of zeroes stay holes.
-bool WriteSparse(int descriptor, std::span<const std::byte> bytes, std::uint64_t at) {
-  while (!bytes.empty()) {
-    const std::size_t block = std::min<std::size_t>(bytes.size(), 65536);
-    if (!IsZero(bytes.first(block))) {
-      const ssize_t n = pwrite(descriptor, bytes.data(), block, static_cast<off_t>(at));
-      if (n <= 0) {
-        if (n < 0 && errno == EINTR) continue;
-        return false;
-      }
-      bytes = bytes.subspan(static_cast<std::size_t>(n));
-      at += static_cast<std::uint64_t>(n);
-      continue;
-    }
-    bytes = bytes.subspan(block);
-    at += block;
-  }
-  return true;
 }
 
 /// What was wrong with a compressed core.
@@ -114,7 +96,8 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   constexpr std::size_t kHeadBytes = 512;
   auto temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
-  std::uint64_t written = 0, reported = 0;
+  SparseWriter writer(temporary->get(), ThreadCount(options.limits.threads, 2) > 1);
+  std::uint64_t appended = 0, reported = 0;
   bool disk_full = false;
   std::vector<std::byte> head;  // what tells what the file is, before all of it is written
   std::optional<Error> refusal;
@@ -125,17 +108,18 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
                                             if (head.size() == kHeadBytes) refusal = RefusalOf(packed.path(), head);
                                             if (refusal) return false;
                                           }
-                                          disk_full = !WriteSparse(temporary->get(), piece, written);
-                                          written += piece.size();
+                                          disk_full = !writer.Append(piece);
+                                          appended += piece.size();
                                           if (disk_full) return false;
-                                          if (written - reported < (64u << 20)) return true;
-                                          reported = written;
-                                          return progress.Update("unpacking the core", written, 0);
+                                          if (appended - reported < (64u << 20)) return true;
+                                          reported = appended;
+                                          return progress.Update("unpacking the core", appended, 0);
                                         });
+  disk_full = !writer.Finish() || disk_full;
   if (refusal) return tl::unexpected(*std::move(refusal));
   if (disk_full) {
-    return Fail(ErrorCode::kHost, "{}: unpacking stopped at {}: {} (set TMPDIR to a directory with more space)", packed.path(), SizeText(written),
-                std::strerror(errno));
+    return Fail(ErrorCode::kHost, "{}: unpacking stopped at {}: {} (set TMPDIR to a directory with more space)", packed.path(), SizeText(appended),
+                std::strerror(writer.error()));
   }
   if (!unpacked) return tl::unexpected(Error{unpacked.error().code, packed.path() + ": " + unpacked.error().message, std::nullopt});
   if (ftruncate(temporary->get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
