@@ -16,6 +16,7 @@
 #include "core/graph/reachability.h"
 #include "core/graph/scc.h"
 #include "core/objects/code_names.h"
+#include "core/snapshot/look_ahead.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/type_columns.h"
 
@@ -94,8 +95,6 @@ class CodeNameTable {
   std::vector<std::string> texts_;
 };
 
-constexpr std::size_t kLookAhead = 16;  // members between the first sight of one and its decoding
-constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
 constexpr unsigned kPieceShift = 16;    // ids of the heap in one piece of work
 constexpr std::uint64_t kMinReferences = 1u << 22;
 
@@ -196,6 +195,14 @@ class ExcerptBuilder {
   bool FindOthers(Piece& piece) {
     std::size_t decoded = piece.objects.size();
     for (std::size_t looked = 0; looked < piece.referents.size();) {
+      // Two stations before it is looked at: its marks are asked for; some later, where it is new, its header.
+      if (looked + kLookAhead < piece.referents.size()) {
+        index_.Prefetch(piece.referents[looked + kLookAhead]);
+        heap_.index.Prefetch(piece.referents[looked + kLookAhead]);
+      }
+      if (looked + kTableAfter < piece.referents.size()) {
+        if (const Address next = piece.referents[looked + kTableAfter]; !index_.IsMarkedShared(next)) __builtin_prefetch(process_.memory.At(next, 0));
+      }
       const Address r = piece.referents[looked++];
       // Of the tracked objects only members count, and they find themselves.
       const NodeId n = index_.IsMarkedShared(r) ? kNoNode : heap_.index.Find(r);
@@ -300,7 +307,12 @@ class ExcerptBuilder {
     excerpt_.type.resize(count);
     excerpt_.size_bytes.resize(count);
     const auto fill = [&](Piece& piece) {
-      for (const Found& f : piece.objects) {
+      for (std::size_t i = 0; i < piece.objects.size(); ++i) {
+        if (i + kLookAhead < piece.objects.size()) __builtin_prefetch(process_.memory.At(piece.objects[i + kLookAhead].object, 0));
+        if (i + kTableAfter < piece.objects.size()) {
+          if (const Found& next = piece.objects[i + kTableAfter]; next.type != nullptr) reader_.PrefetchReferents(next.object, *next.type);
+        }
+        const Found& f = piece.objects[i];
         const NodeId n = local_[f.id];
         if (n == kNoNode) continue;
         const std::byte* const p = process_.memory.At(f.object, header_.size());
@@ -375,8 +387,14 @@ class ExcerptBuilder {
       done_by[piece] = thread;
       const auto [begin, end] = range_of(piece);
       std::vector<objects::LabelledReferent> referents;
+      const auto in_cycle = [&](std::size_t n) { return n < end && cyclic.Contains(excerpt_.components.component_of[n]); };
       for (NodeId n = begin; n < end; ++n) {
-        if (!cyclic.Contains(excerpt_.components.component_of[n])) continue;
+        if (const std::size_t next = n + kLookAhead; in_cycle(next)) __builtin_prefetch(process_.memory.At(excerpt_.address[next], 0));
+        if (const std::size_t at = n + kTableAfter; in_cycle(at)) {
+          const Address next = excerpt_.address[at];
+          if (const TypeFacts* const type = TypeAt(next)) reader_.PrefetchReferents(next, *type);
+        }
+        if (!in_cycle(n)) continue;
         LabelReferences(n, referents, tables[thread]);
         const std::uint32_t type = excerpt_.type[n];
         if (named[type]) excerpt_.code_name[n] = names[thread].IdOf(excerpt_.address[n], excerpt_.types[type].name);
@@ -419,13 +437,12 @@ class ExcerptBuilder {
     reader_.LabelledReferents(object, *type, referents);
     const std::span<const NodeId> successors = excerpt_.graph.Successors(n);
     const std::uint64_t first = excerpt_.graph.FirstEdge(n);
+    // The two readings list the same references in the same order, this one those that are no part of the excerpt too.
     std::size_t position = 0;
     for (const objects::LabelledReferent& r : referents) {
-      const NodeId found = index_.Find(r.referent);
-      if (found == kNoNode || local_[found] == kNoNode) continue;
-      // The two readings list the same references in the same order; where they should not, the rest stays without labels.
-      if (position == successors.size() || successors[position] != local_[found]) break;
-      if (excerpt_.components.component_of[local_[found]] == component) excerpt_.label[first + position] = labels.IdOf(r);
+      if (position == successors.size()) return;
+      if (excerpt_.address[successors[position]] != r.referent) continue;
+      if (excerpt_.components.component_of[successors[position]] == component) excerpt_.label[first + position] = labels.IdOf(r);
       ++position;
     }
   }

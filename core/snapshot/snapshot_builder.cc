@@ -23,6 +23,7 @@
 #include "core/snapshot/object_source.h"
 #include "core/base/free_memory.h"
 #include "core/base/parallel.h"
+#include "core/snapshot/look_ahead.h"
 #include "core/snapshot/stray_objects.h"
 #include "core/snapshot/thread_words.h"
 #include "core/snapshot/type_columns.h"
@@ -35,8 +36,6 @@ using heap::NodeId;
 using objects::ReferentQuality;
 using objects::TypeFacts;
 
-constexpr std::size_t kLookAhead = 16;  // objects between the first sight of one and its decoding; a power of two
-constexpr std::size_t kTableAfter = 8;  // of these, before its table is asked for
 constexpr std::size_t kBatchReferents = 1u << 16;
 constexpr std::size_t kClosurePiece = 1u << 14;  // tracked objects in one piece of the search for untracked ones
 constexpr std::size_t kReachBatch = 256;  // referents that are looked up together in that search
