@@ -23,6 +23,9 @@ ReprStyle ReprStyleOf(PythonVersion v) noexcept {
   style.namespace_path = since(12);
   style.sorted_namespace = !since(9);
   style.odict_pairs = !since(12);
+  style.own_file_names = since(13);
+  style.file_truncates = since(15);
+  style.socket_names = !since(11);
   style.bytearray_escapes = !since(15);
   style.shared_descriptors = since(15);
   return style;

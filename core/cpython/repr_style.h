@@ -24,6 +24,9 @@ struct ReprStyle {
   bool alias_lists = false;         // Alias[[int], str] writes the list's items as types: from 3.12 on. ga_repr(), Objects/genericaliasobject.c
   bool names_flags = false;         // <flag 'Perm'>: from 3.11 on. EnumType.__repr__, Lib/enum.py
   bool flag_bits_always = false;    // <Mode.AB|1: 3> where AB has the bit too: up to 3.8. _decompose(), Lib/enum.py
+  bool own_file_names = false;      // <Own name='f' mode='rb'> of a class Own(io.FileIO), of one of io.TextIOWrapper: from 3.13 on, before <_io.FileIO ...>. fileio_repr(), Modules/_io/fileio.c
+  bool file_truncates = false;      // <_io.FileIO name='f' mode='wb+'>, which before was rb+: from 3.15 on, by a bit of its own before `closefd`. mode_string(), struct fileio, the same file
+  bool socket_names = false;        // family=AddressFamily.AF_INET: up to 3.10, then family=2. IntEnum.__str__, Lib/enum.py
   bool bytearray_escapes = false;   // bytearray(b"\'"): also between double quotes, up to 3.14. bytearray_repr(), Objects/bytearrayobject.c
   bool shared_descriptors = false;  // <slot wrapper '__init__'>: of object, without its name, from 3.15 on. descr_repr(), Objects/descrobject.c
 };

@@ -27,6 +27,7 @@ struct ReprText {
   bool exact = true;     // false: the type's own __repr__ cannot be known here
 };
 
+/// Not thread-safe: remembers what types are.
 class Repr {
  public:
   /// `reader` must outlive it.

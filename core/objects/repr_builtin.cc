@@ -69,6 +69,67 @@ void ReprWriter::Pattern(Address object, const TypeFacts& type) {
   Put(fmt::format("re.compile({}{})", shown, names));
 }
 
+// CPython: match_repr(): <re.Match object; span=(0, 2), match='ab'>, the match's repr cut off after 50 characters; 3.4+. struct MatchObject, Modules/_sre.h,
+// Modules/_sre/sre.h: behind the head of a variable object string, regs, pattern, pos, endpos, lastindex, groups, and where each group begins and ends, in
+// characters; the same since 2.7.
+void ReprWriter::Match(Address object, const TypeFacts& type) {
+  constexpr std::size_t kMostCharacters = 50;
+  constexpr std::int64_t kMarks = 7;
+  constexpr std::uint64_t kLongestText = 1u << 24;
+  if (t_.old()) return Default(object, type);  // it has no __repr__
+  const Address string_at = object + t_.offsets.ob_size + kWord;
+  const Address string = t_.values.Pointer(string_at);
+  const std::byte* const marks = Bytes(string_at + kMarks * kWord, 2 * kWord);
+  const TypeFacts* const string_type = FactsOf(string);
+  if (type.basicsize < t_.offsets.ob_size + (1 + kMarks) * kWord || marks == nullptr || string_type == nullptr) return UnknownRepr(object, type);
+  const auto begin = LoadUnchecked<std::uint64_t>(marks), end = LoadUnchecked<std::uint64_t>(marks + kWord);
+  if (end < begin || end > kLongestText) return UnknownRepr(object, type);
+  ReprWriter part(t_, limits_);
+  if (t_.values.IsText(string)) {
+    const std::optional<TextUnits> units = t_.values.Units(string, end);
+    if (!units || units->count < end) return UnknownRepr(object, type);
+    std::u32string characters;
+    for (std::uint64_t i = begin; i < end; ++i) characters += static_cast<char32_t>(units->At(i));
+    part.Quoted(characters);
+  } else {
+    const bool fixed = string_type->name == "bytes";
+    const Address data = fixed                               ? string + t_.offsets.bytes_data
+                         : string_type->name == "bytearray" ? Pointer(string, Field::PyByteArrayObject_ob_start)
+                                                             : 0;
+    const std::byte* const matched = data == 0 || VarSize(string) < end ? nullptr : Bytes(data + begin, std::max<std::uint64_t>(end - begin, 1));
+    if (matched == nullptr) return UnknownRepr(object, type);
+    part.QuotedBytes(matched, end - begin, end - begin, "b");
+  }
+  Put(fmt::format("<{} object; span=({}, {}), match={}>", NameInC(type), begin, end, std::string_view(part.out_).substr(0, BytesOfCharacters(part.out_, kMostCharacters))));
+}
+
+// CPython: contextvar_tp_repr(), Python/context.c [3.7+]: <ContextVar name='a' default=1 at 0x...>.
+void ReprWriter::ContextVariable(Address object, const TypeFacts& type) {
+  const Address name = Pointer(object, Field::pycontextvarobject_var_name), value = Pointer(object, Field::pycontextvarobject_var_default);
+  if (name == 0) return UnknownRepr(object, type);
+  if (!Enter(object, "…")) return;
+  Put("<ContextVar name=");
+  Object(name);
+  if (value != 0) {
+    Put(" default=");
+    Object(value);
+  }
+  At(object);
+  Leave();
+}
+
+// CPython: token_tp_repr(), Python/context.c [3.7+]; behind tok_oldval lies tok_used.
+void ReprWriter::ContextToken(Address object, const TypeFacts& type) {
+  const Address variable = Pointer(object, Field::pycontexttokenobject_tok_var);
+  const std::byte* const used = variable == 0 ? nullptr : Bytes(object + t_.layout.Offset(Field::pycontexttokenobject_tok_oldval) + kWord, sizeof(std::uint32_t));
+  if (used == nullptr) return UnknownRepr(object, type);
+  if (!Enter(object, "…")) return;
+  Put(LoadUnchecked<std::uint32_t>(used) != 0 ? "<Token used var=" : "<Token var=");
+  Object(variable);
+  At(object);
+  Leave();
+}
+
 // CPython: count_repr(), countobject in Modules/itertoolsmodule.c: cnt, long_cnt, long_step; cnt is PY_SSIZE_T_MAX where long_cnt counts.
 void ReprWriter::Count(Address object, const TypeFacts& type) {
   if (!t_.layout.Has(Field::countobject_long_cnt) || t_.layout.Offset(Field::countobject_long_cnt) != t_.offsets.ob_type + 2 * kWord ||

@@ -356,7 +356,8 @@ Address ReprWriter::Attribute(Address instance, const TypeFacts& type, std::stri
       if (const Address value = t_.values.DictGet(r.referent, name)) return value;
     }
   }
-  return 0;
+  const Address dict = type.dictoffset > 0 ? t_.values.Pointer(instance + static_cast<std::uint64_t>(type.dictoffset)) : 0;
+  return dict == 0 ? 0 : t_.values.DictGet(dict, name);
 }
 
 }  // namespace pygc::objects

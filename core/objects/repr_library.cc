@@ -55,24 +55,39 @@ bool ReprWriter::IsDataclassRepr(Address function) const {
 }
 
 ReprWriter::Writer ReprWriter::LibraryWriter(const TypeFacts& definer) const {
-  static constexpr std::array<Known, 11> kLibrary = {{{"enum.Enum.__repr__", &ReprWriter::Enum},
-                                                     {"enum.Flag.__repr__", &ReprWriter::Flag},
-                                                     {"collections.Counter.__repr__", &ReprWriter::Counter},
-                                                     {"collections.ChainMap.__repr__", &ReprWriter::ChainMap},
-                                                     {"collections.UserDict.__repr__", &ReprWriter::UserContainer},
-                                                     {"collections.UserList.__repr__", &ReprWriter::UserContainer},
-                                                     {"collections.UserString.__repr__", &ReprWriter::UserContainer},
-                                                     {"fractions.Fraction.__repr__", &ReprWriter::Fraction},
-                                                     {"uuid.UUID.__repr__", &ReprWriter::Uuid},
-                                                     {"pathlib.PurePath.__repr__", &ReprWriter::Path},
-                                                     {"pathlib._local.PurePath.__repr__", &ReprWriter::Path}}};
+  static constexpr Known kLibrary[] = {{"enum.Enum.__repr__", &ReprWriter::Enum},
+                                       {"enum.Flag.__repr__", &ReprWriter::Flag},
+                                       {"collections.Counter.__repr__", &ReprWriter::Counter},
+                                       {"collections.ChainMap.__repr__", &ReprWriter::ChainMap},
+                                       {"collections.UserDict.__repr__", &ReprWriter::UserContainer},
+                                       {"collections.UserList.__repr__", &ReprWriter::UserContainer},
+                                       {"collections.UserString.__repr__", &ReprWriter::UserContainer},
+                                       {"fractions.Fraction.__repr__", &ReprWriter::Fraction},
+                                       {"uuid.UUID.__repr__", &ReprWriter::Uuid},
+                                       {"pathlib.PurePath.__repr__", &ReprWriter::Path},
+                                       {"pathlib._local.PurePath.__repr__", &ReprWriter::Path},
+                                       {"socket.socket.__repr__", &ReprWriter::Socket},
+                                       {"threading.Condition.__repr__", &ReprWriter::Condition},
+                                       {"threading._Condition.__repr__", &ReprWriter::Condition},
+                                       {"threading.Event.__repr__", &ReprWriter::Event},
+                                       {"threading.Semaphore.__repr__", &ReprWriter::Semaphore},
+                                       {"threading.BoundedSemaphore.__repr__", &ReprWriter::Semaphore},
+                                       {"threading.Barrier.__repr__", &ReprWriter::Barrier},
+                                       {"threading.Thread.__repr__", &ReprWriter::Thread},
+                                       {"tempfile._TemporaryFileWrapper.__repr__", &ReprWriter::TemporaryFile},
+                                       {"tempfile.TemporaryDirectory.__repr__", &ReprWriter::TemporaryDirectory},
+                                       {"ctypes.c_char_p.__repr__", &ReprWriter::CharacterPointer},
+                                       {"ctypes.c_wchar_p.__repr__", &ReprWriter::CharacterPointer},
+                                       {"ctypes.py_object.__repr__", &ReprWriter::SimpleCData},
+                                       {"ctypes.CDLL.__repr__", &ReprWriter::Library}};
   const Address dict = t_.values.Pointer(definer.address + t_.offsets.tp_dict), function = t_.values.DictGet(dict, "__repr__");
   if (t_.values.DictGet(dict, "__dataclass_fields__") != 0 && IsDataclassRepr(function)) return &ReprWriter::Dataclass;
   const std::string name = LibraryName(function, definer);
   for (const Known& known : kLibrary) {
     if (name == known.definer) return known.write;
   }
-  return nullptr;
+  // RLock of 2.7; later there is one in C, and this one hardly used.
+  return t_.old() && name == "threading._RLock.__repr__" ? &ReprWriter::OldRLock : nullptr;
 }
 
 // What lookup on the class finds: an attribute of the first class of the MRO that has one; 0: none.

@@ -101,13 +101,15 @@ void ReprWriter::Float(Address object, const TypeFacts&) {
 }
 
 // CPython: complex_repr(), Objects/complexobject.c: 2j where the real part is +0, else (1+2j).
+std::string ReprWriter::ComplexText(double real, double imaginary) {
+  if (real == 0 && !std::signbit(real)) return FloatRepr(imaginary, false) + "j";
+  const std::string second = FloatRepr(imaginary, false);
+  return fmt::format("({}{}{}j)", FloatRepr(real, false), second[0] == '-' ? "" : "+", second);
+}
+
 void ReprWriter::Complex(Address object, const TypeFacts&) {
   const std::byte* const p = Bytes(object + t_.offsets.object_size, 16);
-  if (p == nullptr) return Unreadable();
-  const auto real = LoadUnchecked<double>(p), imaginary = LoadUnchecked<double>(p + 8);
-  if (real == 0 && !std::signbit(real)) return Put(FloatRepr(imaginary, false) + "j");
-  const std::string second = FloatRepr(imaginary, false);
-  Put(fmt::format("({}{}{}j)", FloatRepr(real, false), second[0] == '-' ? "" : "+", second));
+  p == nullptr ? Unreadable() : Put(ComplexText(LoadUnchecked<double>(p), LoadUnchecked<double>(p + 8)));
 }
 
 // ---- texts

@@ -12,6 +12,7 @@
 #include "core/objects/frames.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/repr.h"
+#include "core/objects/resources.h"
 #include "core/objects/values.h"
 
 namespace pygc::objects {
@@ -19,7 +20,7 @@ namespace pygc::objects {
 /// What a Repr prepares once of a target.
 struct ReprTarget {
   explicit ReprTarget(const ObjectReader& r)
-      : reader(r), layout(r.runtime().layout), style(cpython::ReprStyleOf(layout.version)), offsets(layout), values(r.process().memory, offsets, r.runtime().lookdict), frames(r) {}
+      : reader(r), layout(r.runtime().layout), style(cpython::ReprStyleOf(layout.version)), offsets(layout), values(r.process().memory, offsets, r.runtime().lookdict), frames(r), resources(r) {}
 
   const ObjectReader& reader;
   const cpython::Layout& layout;
@@ -27,6 +28,7 @@ struct ReprTarget {
   Offsets offsets;
   Values values;
   FrameReader frames;
+  ResourceReader resources;
   [[nodiscard]] bool old() const noexcept { return style.python2; }
 };
 
@@ -94,6 +96,7 @@ class ReprWriter {
   void Bool(Address object, const TypeFacts& type);
   void Int(Address object, const TypeFacts& type);
   void Float(Address object, const TypeFacts& type);
+  [[nodiscard]] static std::string ComplexText(double real, double imaginary);
   void Complex(Address object, const TypeFacts& type);
   void Str(Address object, const TypeFacts& type);
   void Bytes(Address object, const TypeFacts& type);
@@ -174,9 +177,48 @@ class ReprWriter {
   void GenericAlias(Address object, const TypeFacts& type);
   void AliasItem(Address item);
   void Path(Address object, const TypeFacts& type);
+  void Match(Address object, const TypeFacts& type);
+  void ContextVariable(Address object, const TypeFacts& type);
+  void ContextToken(Address object, const TypeFacts& type);
+  void MissingToken(Address, const TypeFacts&) { Put("<Token.MISSING>"); }
   [[nodiscard]] std::optional<std::u32string> Characters(Address str_object) const;
   [[nodiscard]] std::optional<std::u32string> PathText(Address object, const TypeFacts& type, bool windows) const;
   [[nodiscard]] std::optional<std::u32string> JoinedRawPath(Address paths) const;
+
+  // repr_resources.cc: files, sockets, locks, and what threading makes of these
+  [[nodiscard]] std::optional<std::uint64_t> MemberOffset(const TypeFacts& type, std::string_view name) const;
+  [[nodiscard]] Address Member(Address object, const TypeFacts& type, std::string_view name) const;
+  [[nodiscard]] Address FileBelowText(Address object, const TypeFacts& type) const;
+  [[nodiscard]] Address FileAttribute(Address object, std::string_view name, bool* known) const;
+  void PutPart(std::string_view label, Address value);
+  void TextFile(Address object, const TypeFacts& type);
+  void BufferedFile(Address object, const TypeFacts& type);
+  void RawFile(Address object, const TypeFacts& type);
+  void TemporaryFile(Address object, const TypeFacts& type);
+  void TemporaryDirectory(Address object, const TypeFacts& type);
+  void OldFile(Address object, const TypeFacts& type);
+  void RawSocket(Address object, const TypeFacts& type);
+  void Socket(Address object, const TypeFacts& type);
+  [[nodiscard]] std::optional<std::int32_t> SocketProtocol(Address object) const;
+  [[nodiscard]] std::string EnumMemberOf(Address enumeration, std::int64_t number) const;
+  void Lock(Address object, const TypeFacts& type);
+  void OldRLock(Address object, const TypeFacts& type);
+  [[nodiscard]] Address ThreadingAttribute(Address object, const TypeFacts& type, std::string_view owner, std::string_view name) const;
+  void Condition(Address object, const TypeFacts& type);
+  void Event(Address object, const TypeFacts& type);
+  void Semaphore(Address object, const TypeFacts& type);
+  void Barrier(Address object, const TypeFacts& type);
+  void Thread(Address object, const TypeFacts& type);
+  [[nodiscard]] Address ActiveThread(const TypeFacts& type, std::int64_t ident) const;
+  [[nodiscard]] bool RunsPython(std::uint64_t thread_id) const;
+
+  // repr_ctypes.cc
+  [[nodiscard]] const std::byte* ValueInC(Address object, std::uint64_t bytes) const;
+  void SimpleCData(Address object, const TypeFacts& type);
+  [[nodiscard]] std::optional<std::string> SimpleValue(Address object, std::string_view codes, bool swapped);
+  void CharacterPointer(Address object, const TypeFacts& type);
+  void Library(Address object, const TypeFacts& type);
+  void FunctionInC(Address object, const TypeFacts& type);
 
   // Small things for all of them.
   void Put(std::string_view text) {

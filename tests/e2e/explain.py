@@ -214,6 +214,14 @@ def check_sockets(live):
     return wrong
 
 
+def check_handles(live):
+    """Files, locks, threads and C's values are written as the process writes them, or it is said that they are not."""
+    wrong, rows = [], ast.literal_eval(live.ask("handles()"))
+    for (address, text, exact), card in zip(rows, live.report("show", "--limit", "0", *[hex(a) for a, _, _ in rows])["objects"]):
+        wrong += differ("%s at %#x" % (card["type"], address), (card["value"], card["value_exact"]) if exact else (card["value_exact"],), (text, True) if exact else (False,))
+    return wrong
+
+
 # ---- why it is alive (holders.py)
 
 def paths_of(live, query):
@@ -378,7 +386,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_sockets, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_sockets, check_handles, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 
