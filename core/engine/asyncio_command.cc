@@ -14,6 +14,7 @@ using heap::NodeId;
 using objects::AsyncTask;
 
 constexpr std::size_t kMaxChain = 100, kMaxElements = 100000;
+constexpr const char* kAsCompleted = "as-completed";
 
 class AsyncioCommand {
  public:
@@ -102,17 +103,34 @@ class AsyncioCommand {
       if (async_.TypeName(task.waiter) == "asyncio.tasks._GatheringFuture") AddAll(address, async_.Attribute(task.waiter, "_children"), "gather");
       AddWaited(address);
     }
+    AddByCallbacks();
     for (const Address group : groups_) AddAll(async_.Attribute(group, "_parent_task"), async_.Attribute(group, "_tasks"), "task-group");
   }
-  // CPython: wait(), wait_for(), Lib/asyncio/tasks.py: what they wait for has no reference to who waits, but stands in their variables.
+  // CPython: wait(), wait_for(), as_completed(), Lib/asyncio/tasks.py: what they wait for has no reference to who waits, but stands in their variables.
   void AddWaited(Address task) {
     for (const objects::AwaitStep& step : chains_[task]) {
       if (!step.frame || !async_.frames().FileName(step.frame->code).ends_with("asyncio/tasks.py")) continue;
+      const bool next_done = async_.frames().FunctionName(step.frame->code) == "_wait_for_one";
       for (const objects::FrameSlot& slot : async_.frames().Slots(*step.frame)) {
+        if (next_done && slot.name == "self") AddAll(task, async_.Attribute(async_.frames().ValueOf(slot), "_todo"), kAsCompleted);  // [3.13+]
+        if (next_done && slot.name == "done") waiting_for_[async_.frames().ValueOf(slot)].insert(task);                            // the queue [<= 3.12]
         if (slot.name != "fs" && slot.name != "fut") continue;
         const Address value = async_.frames().ValueOf(slot);
         Add(task, value, "wait");
         AddAll(task, value, "wait");
+      }
+    }
+  }
+  // What only the callbacks of a task lead to: shield() makes a future that the inner task sets, as_completed() a queue that the tasks put themselves into [<= 3.12].
+  // CPython: _inner_done_callback() [3.7+], _done_callback() [3.6], _on_completion(), Lib/asyncio/tasks.py. gather() has a _done_callback() too, known by its future.
+  void AddByCallbacks() {
+    for (const auto& [address, task] : pending_) {
+      for (const objects::CallbackCell& cell : async_.CallbackCells(address)) {
+        const bool shields = cell.function == "_inner_done_callback" || cell.function == "_done_callback";
+        const char* const relation = shields ? "shield" : cell.function == "_on_completion" ? kAsCompleted : nullptr;
+        const auto waiting = relation == nullptr ? waiting_for_.end() : waiting_for_.find(cell.content);
+        if (waiting == waiting_for_.end()) continue;
+        for (const Address parent : waiting->second) Add(parent, address, relation);
       }
     }
   }
@@ -123,6 +141,7 @@ class AsyncioCommand {
     for (const Address element : elements) Add(parent, element, relation);
   }
   void Add(Address parent, Address child, const char* relation) {
+    if (child != parent && child != 0 && !pending_.contains(child)) waiting_for_[child].insert(parent);
     if (child == parent || !pending_.contains(child)) return;
     if (edges_.insert({parent, child}).second) children_[parent].push_back({child, relation});
     has_parent_.insert(child);
@@ -207,6 +226,7 @@ class AsyncioCommand {
   std::map<Address, std::vector<Child>> children_;
   std::set<std::pair<Address, Address>> edges_;
   std::set<Address> has_parent_;
+  std::map<Address, std::set<Address>> waiting_for_;  // by what is no task itself, a future or a queue: the tasks that wait for it
   std::vector<Address> groups_, timers_;
   std::map<Address, std::optional<double>> due_, timeouts_;  // of what timers set, of tasks that they cancel
 };

@@ -8,6 +8,7 @@
 namespace pygc::objects {
 namespace {
 
+constexpr std::size_t kMaxCallbacks = 10000;
 constexpr std::size_t kMaxBases = 64, kMaxName = 200;
 constexpr std::int64_t kMaxBody = 4096;  // bytes of a TaskObj; it has some 200
 
@@ -107,6 +108,31 @@ std::vector<Address> AsyncReader::Elements(Address container, std::size_t max) c
   (void)reader_.LabelledReferents(container, *facts, referents, filter);
   for (const LabelledReferent& r : referents) {
     if (r.kind == SlotKind::kItem || r.kind == SlotKind::kSetEntry) out.push_back(r.referent);
+  }
+  return out;
+}
+
+// CPython: fut_callback0, fut_callbacks of FutureObj, Modules/_asynciomodule.c; _callbacks, Lib/asyncio/futures.py: functions [3.6], tuples of function and context [3.7+].
+std::vector<CallbackCell> AsyncReader::CallbackCells(Address future) const {
+  std::vector<Address> callbacks, lists = {Attribute(future, "_callbacks")};
+  std::vector<LabelledReferent> referents;
+  const TypeFacts* const facts = FactsOf(future);
+  if (facts != nullptr) (void)reader_.LabelledReferents(future, *facts, referents);
+  for (const LabelledReferent& r : referents) (TypeName(r.referent) == "list" ? lists : callbacks).push_back(r.referent);
+  for (const Address list : lists) {
+    for (const Address entry : Elements(list, kMaxCallbacks)) {
+      callbacks.push_back(TypeName(entry) == "tuple" ? values_.Pointer(entry + reader_.runtime().layout.Offset(cpython::Field::PyTupleObject_ob_item)) : entry);
+    }
+  }
+  std::vector<CallbackCell> out;
+  const cpython::Layout& layout = reader_.runtime().layout;
+  for (const Address callback : callbacks) {
+    if (TypeName(callback) != "function") continue;
+    const Address code = Word(callback, layout.Offset(cpython::Field::PyFunctionObject_func_code));
+    if (!frames_.FileName(code).ends_with("asyncio/tasks.py")) continue;
+    for (const Address cell : values_.TupleItems(Word(callback, layout.Offset(cpython::Field::PyFunctionObject_func_closure)), kMaxCallbacks)) {
+      out.push_back({frames_.FunctionName(code), Word(cell, layout.Offset(cpython::Field::PyCellObject_ob_ref))});
+    }
   }
   return out;
 }

@@ -43,6 +43,12 @@ struct AwaitStep {
   std::optional<PythonFrame> frame;  // of coroutines and generators that have not finished
 };
 
+/// What a callback holds on to in its closure.
+struct CallbackCell {
+  std::string function;  // co_name
+  Address content = 0;
+};
+
 class AsyncReader {
  public:
   /// `reader` must outlive it.
@@ -54,6 +60,8 @@ class AsyncReader {
   [[nodiscard]] AsyncTimer ReadTimer(Address handle) const;
   /// From the coroutine to the innermost thing that it awaits; at most `max` links. The chain of a coroutine that runs ends with itself.
   [[nodiscard]] std::vector<AwaitStep> Chain(Address coroutine, std::size_t max) const;
+  /// What the functions that asyncio itself has a future or task call when it is done keep in their closures, with the function's name.
+  [[nodiscard]] std::vector<CallbackCell> CallbackCells(Address future) const;
   /// The value of an instance's attribute, as far as it lies in the object, its dict or a slot; 0 where there is none.
   [[nodiscard]] Address Attribute(Address object, std::string_view name) const;
   /// The value of an int; nullopt where it is none.

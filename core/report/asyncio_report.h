@@ -20,7 +20,7 @@ struct AsyncStep {
 
 struct AsyncTaskRow {
   std::uint32_t depth = 0;
-  std::string relation;    // to the task above: "awaits", "gather", "task-group", "wait"; empty at depth 0
+  std::string relation;    // to the task above: "as-completed", "awaits", "gather", "shield", "task-group", "wait"; empty at depth 0
   Address address = 0, loop = 0, waiter = 0;
   std::string type, name, state;  // state: "waiting", "ready", "running"
   std::string waiter_type;
