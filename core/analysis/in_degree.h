@@ -2,7 +2,9 @@
 // the cache.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +22,14 @@ class InDegree {
     if (++low_[n] == 0) [[unlikely]] {
       overflowed_.Insert(n);
       ++high_[n];
+    }
+  }
+  /// Add() of each, asking for the counts of those to come.
+  void AddAll(std::span<const graph::NodeId> nodes) {
+    constexpr std::size_t kAhead = 24;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      if (i + kAhead < nodes.size()) __builtin_prefetch(&low_[nodes[i + kAhead]], 1);
+      Add(nodes[i]);
     }
   }
   /// Takes back one Add().

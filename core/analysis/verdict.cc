@@ -33,6 +33,12 @@ class Replay {
       for (std::size_t i = 0; i + 1 < block.offsets.size(); ++i) {
         const NodeId source = block.first_node + static_cast<NodeId>(i);
         if (!is_source(source)) continue;
+        if (!several_interpreters_ && sign > 0) {  // the references of all sources in a row, which is nearly all of the block, lie in a row
+          const std::size_t first = i;
+          while (i + 2 < block.offsets.size() && is_source(block.first_node + static_cast<NodeId>(i + 1))) ++i;
+          found_.AddAll(std::span(block.edges).subspan(block.offsets[first], block.offsets[i + 1] - block.offsets[first]));
+          continue;
+        }
         for (std::uint32_t e = block.offsets[i]; e < block.offsets[i + 1]; ++e) {
           const NodeId target = block.edges[e];
           // A collector visits the references of its own interpreter's objects only; one from elsewhere counts as one from outside.
