@@ -195,14 +195,6 @@ class ExcerptBuilder {
   bool FindOthers(Piece& piece) {
     std::size_t decoded = piece.objects.size();
     for (std::size_t looked = 0; looked < piece.referents.size();) {
-      // Two stations before it is looked at: its marks are asked for; some later, where it is new, its header.
-      if (looked + kLookAhead < piece.referents.size()) {
-        index_.Prefetch(piece.referents[looked + kLookAhead]);
-        heap_.index.Prefetch(piece.referents[looked + kLookAhead]);
-      }
-      if (looked + kTableAfter < piece.referents.size()) {
-        if (const Address next = piece.referents[looked + kTableAfter]; !index_.IsMarkedShared(next)) __builtin_prefetch(process_.memory.At(next, 0));
-      }
       const Address r = piece.referents[looked++];
       // Of the tracked objects only members count, and they find themselves.
       const NodeId n = index_.IsMarkedShared(r) ? kNoNode : heap_.index.Find(r);
@@ -340,7 +332,10 @@ class ExcerptBuilder {
   }
   std::uint32_t TypeOf(std::uint32_t special) {
     const auto [found, fresh] = index_of_type_.try_emplace({special, ""}, static_cast<std::uint32_t>(excerpt_.types.size()));
-    if (fresh) excerpt_.types.emplace_back().name = "<not a type>";
+    if (fresh) {
+      excerpt_.types.emplace_back().name = "<not a type>";
+      facts_.push_back(nullptr);
+    }
     return found->second;
   }
   std::uint32_t Record(const TypeFacts& type, const std::string* shown) {
@@ -351,6 +346,7 @@ class ExcerptBuilder {
       TypeUse use;
       use.Add(type.quality);
       excerpt_.types.push_back(MakeTypeRecord(type, use, reader_));
+      facts_.push_back(&type);
       if (shown != nullptr) {
         excerpt_.types.back().name = *shown;
         excerpt_.types.back().module_file.clear();
@@ -391,8 +387,7 @@ class ExcerptBuilder {
       for (NodeId n = begin; n < end; ++n) {
         if (const std::size_t next = n + kLookAhead; in_cycle(next)) __builtin_prefetch(process_.memory.At(excerpt_.address[next], 0));
         if (const std::size_t at = n + kTableAfter; in_cycle(at)) {
-          const Address next = excerpt_.address[at];
-          if (const TypeFacts* const type = TypeAt(next)) reader_.PrefetchReferents(next, *type);
+          if (const TypeFacts* const type = facts_[excerpt_.type[at]]) reader_.PrefetchReferents(excerpt_.address[at], *type);
         }
         if (!in_cycle(n)) continue;
         LabelReferences(n, referents, tables[thread]);
@@ -431,7 +426,7 @@ class ExcerptBuilder {
   void LabelReferences(NodeId n, std::vector<objects::LabelledReferent>& referents, LabelTable& labels) {
     const Address object = excerpt_.address[n];
     const NodeId component = excerpt_.components.component_of[n];
-    const TypeFacts* const type = TypeAt(object);
+    const TypeFacts* const type = facts_[excerpt_.type[n]];
     if (type == nullptr) return;
     referents.clear();
     reader_.LabelledReferents(object, *type, referents);
@@ -464,6 +459,7 @@ class ExcerptBuilder {
   std::vector<NodeId> local_;  // by index id: id in the excerpt
   std::map<std::pair<std::uint32_t, std::string>, std::uint32_t> index_of_type_;
   std::vector<std::uint32_t> plain_types_;  // by TypeFacts::id: index + 1
+  std::vector<const TypeFacts*> facts_;     // of each of excerpt_.types; nullptr: not to be read
   heap::Excerpt excerpt_;
 };
 
