@@ -114,6 +114,8 @@ struct LayoutEvidence {
 
   /// Enough to tell this build from all others: functions of another build lie elsewhere, and a program changes some such words but not most.
   [[nodiscard]] bool IsConvincing() const noexcept { return other_entries == 0 && pointers + entries >= 16 && other_pointers * 2 <= pointers; }
+  /// So little that small programs of different versions have it alike: python3.12 and python3.13, which only call a library, are equal in 28 words.
+  [[nodiscard]] bool IsThin() const noexcept { return pointers < 64; }
   /// Enough to say that it is another build.
   [[nodiscard]] bool IsContradicting() const noexcept { return other_pointers + other_entries >= 16 && other_pointers + other_entries > pointers + entries; }
 };
@@ -167,6 +169,51 @@ class LayoutComparison {
   const elf::ElfFile& file_;
   LayoutEvidence evidence_;
 };
+
+/// `name` with one # for each run of digits: what libpython3.12.so.1.0 and libpython3.13.so.1.0 have in common, and libc.so.6 and libc-2.31.so have not.
+std::string WithoutNumbers(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit || !out.ends_with('#')) out += digit ? '#' : c;
+  }
+  return out;
+}
+
+/// A library that the file is linked with (DT_NEEDED) and the process has in another version only: "libpython3.12.so.1.0, and libpython3.13.so.1.0 is
+/// mapped". Empty where there is none: a library that is not there under any such name says nothing, as names may be links.
+std::string OtherLibrary(const elf::ElfFile& file, const ProcessDraft& draft) {
+  constexpr std::size_t kMostLibraries = 1024, kMostBytes = 4096;  // LIMIT: of a file, and of a name
+  for (const elf::ProgramHeader& p : file.program_headers()) {
+    if (p.type != PT_DYNAMIC) continue;
+    const auto bytes = file.BytesAt(p.address);
+    std::vector<std::uint64_t> needed;  // offsets into the string table
+    std::uint64_t strings = 0;
+    for (std::uint64_t at = 0; at + sizeof(Elf64_Dyn) <= std::min<std::uint64_t>(bytes.size(), p.file_size); at += sizeof(Elf64_Dyn)) {
+      const auto tag = LoadUnchecked<std::uint64_t>(bytes.data() + at), value = LoadUnchecked<std::uint64_t>(bytes.data() + at + 8);
+      if (tag == DT_NULL) break;
+      if (tag == DT_NEEDED && needed.size() < kMostLibraries) needed.push_back(value);
+      if (tag == DT_STRTAB) strings = value;
+    }
+    for (const std::uint64_t offset : needed) {
+      auto text = file.BytesAt(strings + offset);
+      text = text.first(std::min(text.size(), kMostBytes));
+      const std::string_view name(reinterpret_cast<const char*>(text.data()), static_cast<std::size_t>(std::ranges::find(text, std::byte{0}) - text.begin()));
+      const std::string pattern = WithoutNumbers(name);
+      std::string_view other;
+      for (const FileMapping& m : draft.mappings) {
+        const std::string_view mapped = Basename(WithoutDeleted(m.path));
+        if (mapped == name) {
+          other = {};
+          break;
+        }
+        if (WithoutNumbers(mapped) == pattern) other = mapped;
+      }
+      if (!other.empty()) return fmt::format("{}, and {} is mapped", name, other);
+    }
+  }
+  return {};
+}
 
 /// True where the file's parts lie as the module's own program headers say. A separate debug file has the same build-id, and other contents at those places.
 bool HasSameParts(const FoundModule& found, const elf::ElfFile& file) {
@@ -251,7 +298,10 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   const FileMapping* first = found.mappings.empty() ? nullptr : &found.mappings.front();
   std::vector<std::string> tried;
   bool any_there = false;  // of those tried
-  std::string mismatch;  // the first candidate that is certainly another file
+  std::string mismatch, mismatched;  // the first candidate that is certainly another file: why, and its path
+  const auto is_another = [&](const std::string& shown, std::string why) {
+    if (mismatch.empty()) mismatch = std::move(why), mismatched = shown;
+  };
   std::shared_ptr<const elf::ElfFile> unverified, damaged;
   std::string unverified_detail;
   // True where the search ends: a damaged file only where no other is better.
@@ -280,7 +330,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     if (c.only_same && (first == nullptr || !first->identity || *first->identity != identity)) continue;
     if (!m.build_id.empty()) {
       if ((*file)->build_id() == m.build_id && !HasSameParts(found, **file)) {
-        if (mismatch.empty()) mismatch = fmt::format("{} has the build-id, but not the program headers of the one in memory: a separate debug file, or damaged", shown);
+        is_another(shown, fmt::format("{} has the build-id, but not the program headers of the one in memory: a separate debug file, or damaged", shown));
         continue;
       }
       if ((*file)->build_id() == m.build_id) {
@@ -289,17 +339,17 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
       }
       if (mismatch.empty()) {
         m.file_build_id = (*file)->build_id();
-        mismatch = fmt::format("build-id differs: {} in memory, {} in {}", m.build_id, m.file_build_id.empty() ? "none" : m.file_build_id, shown);
+        is_another(shown, fmt::format("build-id differs: {} in memory, {} in {}", m.build_id, m.file_build_id.empty() ? "none" : m.file_build_id, shown));
       }
       continue;
     }
     if (!found.elf) {
-      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and the parts of {} do not fit the mapped ones", shown);
+      is_another(shown, fmt::format("no build-id in memory, and the parts of {} do not fit the mapped ones", shown));
       continue;
     }
     const Comparison same = CompareWithFile(found, memory, **file, Parts::kAll);
     if (same.first_difference) {
-      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and {} differs from it at {:#x}", shown, *same.first_difference);
+      is_another(shown, fmt::format("no build-id in memory, and {} differs from it at {:#x}", shown, *same.first_difference));
       continue;
     }
     // The device number of a mapping differs from that of stat() on overlay and Btrfs file systems, so a direct link needs only the inode.
@@ -308,6 +358,10 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
       continue;
     }
     const LayoutEvidence layout = LayoutComparison(found, memory, **file).Run();
+    if (const std::string other = layout.IsThin() ? OtherLibrary(**file, draft) : std::string(); !other.empty()) {
+      is_another(shown, fmt::format("no build-id in memory, and {} needs {}", shown, other));
+      continue;
+    }
     if (layout.IsConvincing()) {
       if (take(*file, fmt::format("no build-id in memory; {} function pointers in its data and {} entries of its dynamic section are as in {}",
                                   layout.pointers, layout.entries, shown))) {
@@ -316,7 +370,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
       continue;
     }
     if (layout.IsContradicting()) {
-      if (mismatch.empty()) mismatch = fmt::format("no build-id in memory, and its functions lie elsewhere in {}", shown);
+      is_another(shown, fmt::format("no build-id in memory, and its functions lie elsewhere in {}", shown));
       continue;
     }
     if (unverified == nullptr) {
@@ -339,7 +393,9 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
   if (tried.empty()) {
     m.match_detail = "the target does not name its file";
   } else {
-    m.match_detail = mismatch.empty() ? fmt::format("{}: {}", any_there ? "its file cannot be had" : "no such file", fmt::join(tried, ", ")) : mismatch + fmt::format(" (tried {})", fmt::join(tried, ", "));
+    m.match_detail = mismatch.empty() ? fmt::format("{}: {}", any_there ? "its file cannot be had" : "no such file", fmt::join(tried, ", ")) : mismatch;
+    std::erase(tried, mismatched);  // named already
+    if (!mismatch.empty() && !tried.empty()) m.match_detail += fmt::format(" (also tried {})", fmt::join(tried, ", "));
   }
 }
 

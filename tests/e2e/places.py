@@ -315,6 +315,33 @@ def other_name(place):
     return wrong + (["status says that it compared build-ids: " + said] if "by build-id" in said or "verified (no build-id in memory" not in said else [])
 
 
+def other_launcher(place):
+    """Programs that only call libpython differ by little else than its name: that of another version is not the one, where the core has no id of it."""
+    shared = [i for i in interpreters.discover() if i.shared and i.kind == "default"]
+    if place.interpreter.path not in [i.path for i in shared]:
+        return []
+    core, here = elsewhere(place, "moved", 0x01)
+    program = here + "/nowhere" + os.readlink("/proc/%d/exe" % place.program.pid)
+    said = lambda file: " ".join(process.pygc("-c", core, "--sysroot", here, "-e", file, "status").out.split())
+    wrong, tried = [], 0
+    kept = place.path("own-program")
+    os.rename(program, kept)
+    if "verified (no build-id in memory" not in said(kept):
+        wrong.append("its own program: " + said(kept))
+    for other in shared:
+        if other.version.rsplit(".", 1)[0] == place.interpreter.version.rsplit(".", 1)[0] or other.version < "3":
+            continue
+        tried += 1
+        text = said(os.path.realpath(other.path))
+        if "are as in " + os.path.realpath(other.path) in text:
+            wrong.append("the program of %s is believed to be the one: %s" % (other.version, text[:300]))
+        if text.count(os.path.realpath(other.path)) > 3:
+            wrong.append("names the file again and again: " + text[:600])
+    if not tried:
+        raise process.CannotTest("no other interpreter with a shared library")
+    return wrong
+
+
 def small_program(place):
     """A program all of whose parts would lie in the first part of the real one: it is not the one, and says nothing of what the core lacks."""
     core = elsewhere(place, "gone", 0x01)[0]
@@ -353,6 +380,7 @@ def rows(place, thorough):
         lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS, codes=(1, 3, 4), says="build-id")[0])(*elsewhere(place, "upgraded", 0x01))
     yield "its program under another name, no build-id in the core", lambda: other_name(place)
     yield "a small program given for its own, no build-id in the core", lambda: small_program(place)
+    yield "the program of another version given for its own, no build-id in the core", lambda: other_launcher(place)
     yield "FIFOs at the files' places", lambda: (lambda core, here: partial(place, "-c", core, "--sysroot", here, *LEAKS)[0])(*elsewhere(place, "fifos"))
     yield "live, its program and library deleted", lambda: deleted_files(place)
     yield "stripped", lambda: stripped(place, True)
