@@ -238,7 +238,8 @@ constexpr CommandRow kRows[] = {
      "one screen for one core: what crashed, Python stacks, collector, leaks, top holders",
      kLimit | kFailOn | kBaseline | kShowAll | kAudit,
      "Says on one screen what crashed (signal, thread, the Python line it had reached), what the other threads ran, what the collector was doing, what "
-     "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given. "
+     "leaks and who holds the memory. Keys and values are hidden unless --show-values. Findings decide the exit status only where --fail-on is given; a crash is "
+     "none of them, as it says nothing of the heap: pygc-triage counts it too. "
      "On a terminal each part is as long as its lines allow (24 where the host does not know better); --limit 0, a file and JSON have all. Each finding has a fingerprint that is the same in the next run; --baseline leaves known ones out.",
      {"triage", "triage --format json --fail-on definite"},
      {"what happened to this process?", "the same for a script, exit 1 where something can never be freed"}},
@@ -679,6 +680,29 @@ Error ExplainExtras(const Grammar& g, const CLI::App* command, const std::vector
       nearest.empty() ? fmt::format("commands: {}", CommandList()) : fmt::format("did you mean '{}'? (commands: {})", nearest, CommandList())));
 }
 
+// What is wrong where -p or -c has taken the command for its argument: `pygc -p leaks --audit`. Empty where none has.
+std::string ForgottenTarget(const Grammar& g, std::span<const std::string> words) {
+  if (!g.standalone) return {};
+  for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    const bool pid = words[i] == "-p" || words[i] == "--pid";
+    if ((!pid && words[i] != "-c" && words[i] != "--core") || FindRow(words[i + 1]) == nullptr) continue;
+    return fmt::format("{0} takes {1}, and {2} is a command: pygc {0} {3} {2}", words[i], pid ? "the id of a process" : "a core file", words[i + 1], pid ? "PID" : "CORE");
+  }
+  return {};
+}
+
+// CLI11's words for an option without its argument, "--limit: 1 required N:INT in [0 - 9] missing", in ours.
+std::string SimplerWords(const Grammar& g, const CLI::App* command, std::string what) {
+  const std::size_t colon = what.find(": ");
+  if (colon == std::string::npos || what.find(" required ", colon) == std::string::npos || !what.ends_with(" missing")) return what;
+  const std::string name = what.substr(0, colon);
+  const CLI::Option* option = command != nullptr ? command->get_option_no_throw(name) : nullptr;
+  if (option == nullptr) option = g.app.get_option_no_throw(name);
+  if (option == nullptr) return what;
+  const std::string type = option->get_type_name();
+  return fmt::format("{} needs {}: {}", name, type.substr(0, type.find(':')), option->get_description());
+}
+
 // The arguments of commands that take addresses. Errors: kUsage.
 Result<void> ReadAddresses(const CommandRow& row, Request& r) {
   if ((row.takes & kTarget) && r.arguments.size() != 1) {
@@ -928,16 +952,21 @@ Result<Request> ParseCommandLine(std::span<const std::string> words, bool standa
     if (g->raw.help || std::any_of(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; }))
       return help(chosen());
     const CLI::App* command = chosen();
+    if (std::string forgotten = ForgottenTarget(*g, words); !forgotten.empty()) return Fail(ErrorCode::kUsage, "{}", forgotten);
     const std::vector<std::string> extras = g->app.remaining(true);
     if (command == nullptr && !extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));
-    std::string what = report::Printable(e.what());
+    const std::string what = SimplerWords(*g, command, report::Printable(e.what()));
     return Fail(ErrorCode::kUsage, "{} (pygc {}--help)", what, command ? command->get_name() + " " : "");
   }
   const CLI::App* command = chosen();
   if (g->raw.help) return help(command);
   if (g->request.show_version) return g->request;
   const std::vector<std::string> extras = g->app.remaining(true);
-  if (!extras.empty()) return tl::unexpected(ExplainExtras(*g, command, extras));
+  if (!extras.empty()) {
+    // A core may bear the name of a command: only what else is wrong shows that it was meant for one.
+    if (std::string forgotten = ForgottenTarget(*g, words); !forgotten.empty()) return Fail(ErrorCode::kUsage, "{}", forgotten);
+    return tl::unexpected(ExplainExtras(*g, command, extras));
+  }
   const bool has_target = !g->request.target.core.empty() || g->request.target.pid != 0;
   if (command == nullptr && !has_target) return Fail(ErrorCode::kUsage, "no command given; commands: {} (pygc --help)", CommandList());
   if (command != nullptr && !g->request.script_file.empty()) return Fail(ErrorCode::kUsage, "-x FILE brings its own commands: leave out {}", Quoted(command->get_name()));

@@ -307,7 +307,8 @@ void Lldbs(SelfTestSection* section) {
     if (!version) continue;
     SelfTestCheck c{State::kWorks, "LLDB " + OneSafeLine(*version), {}, {}};
     if (plugin.empty()) {
-      c.state = State::kFails, c.finding = "pygc_lldb.so was not built", c.remedy = "install liblldb-dev and build again";
+      c.state = State::kFails, c.finding = "pygc_lldb.so is neither in ../lib nor in ../lib/pygc of this program's folder";
+      c.remedy = "install liblldb-dev and build again, or install the package pygc-lldb";
     } else {
       const std::string said = Program({path, "--no-lldbinit", "--batch", "-o", "plugin load " + plugin, "-o", "pygc --help"}).Output("");
       const bool works = said.find(kUsage) != std::string::npos;
@@ -331,6 +332,13 @@ void Gdb(SelfTestSection* section) {
   const std::string banner = Program({path, "-nx", "--version"}).Output("");   // "GNU gdb (Debian 13.1-3) 13.1"
   const std::string first = banner.substr(0, banner.find('\n'));
   SelfTestCheck c{State::kWorks, "GDB " + OneSafeLine(first.substr(std::min(first.size(), first.rfind(' ') + 1))), {}, {}};
+  if (script.empty()) {
+    c.state = State::kFails;
+    c.finding = "pygc_gdb.py is neither in ../lib nor in ../lib/pygc of this program's folder";
+    c.remedy = "build all of it (cmake --build), or install the package pygc-gdb";
+    section->checks.push_back(c);
+    return;
+  }
   const std::string said = Program({path, "-nx", "--batch", "-ex", "source " + script, "-ex", "pygc --help"}).Output("");
   if (said.find(kUsage) != std::string::npos) {
     c.finding = "loads " + script;

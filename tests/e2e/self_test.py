@@ -21,9 +21,9 @@ import process  # noqa: E402
 SCHEMA = os.path.join(process.ROOT, "core", "report", "schema", "self-test.1.schema.json")
 
 
-def asked(env=None, before=None):
+def asked(env=None, before=None, program=None):
     """The checks by subject, of the JSON report of a process that starts with the environment `env` and after `before()`."""
-    ran = subprocess.run([process.PYGC, "self-test", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=200,
+    ran = subprocess.run([program or process.PYGC, "self-test", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=200,
                          env=dict(os.environ, **(env or {})), preexec_fn=before)
     if ran.returncode != 0:
         raise AssertionError("exit %d: %s" % (ran.returncode, ran.stderr.decode(errors="replace")[-300:]))
@@ -83,6 +83,20 @@ def hostile_path(folder):
     return wrong + (["control bytes in the report"] if any(b < 32 and b != 10 for b in ran.stdout) else [])
 
 
+def program_alone(folder):
+    """Without the files for the debuggers beside it: that is what is said, not what GDB says of an empty command."""
+    alone = shutil.copy(process.PYGC, os.path.join(folder, "pygc"))
+    wrong = []
+    for subject, check in asked(program=alone).items():
+        if subject.startswith(("GDB", "LLDB")):
+            name = "pygc_gdb.py" if subject.startswith("GDB") else "pygc_lldb.so"
+            if check["state"] == "absent":
+                continue
+            if check["state"] != "fails" or not check["finding"].startswith(name + " is neither") or "package pygc-" + subject.split()[0].lower() not in check["remedy"]:
+                wrong.append("%s: %s" % (subject, check))
+    return wrong
+
+
 def in_debuggers(folder):
     """The same states as alone; also after a command on a core, whose worker is confined, and before one, which the worker of self-test must not serve."""
     own = {s: c["state"] for s, c in asked().items() if not s.startswith("size")}
@@ -129,6 +143,7 @@ def main():
             ("nothing on the PATH", lambda: state("CPython", "absent", env={"PATH": folder})),
             ("each interpreter", lambda: each_interpreter(folder)),
             ("rubbish on the PATH", lambda: hostile_path(folder)),
+            ("the program alone", lambda: program_alone(folder)),
             ("in LLDB and GDB", lambda: in_debuggers(folder) if lldb_host.versions() else ["no lldb, or no plugin built"]))
     try:
         for name, check in rows:

@@ -126,6 +126,22 @@ TEST_CASE("a number out of range names what it should be, in one short line") {
   CHECK(Complaint("-c x leaks --timeout 1e300").size() < 160);
 }
 
+TEST_CASE("a process or core that was forgotten is asked for") {
+  CHECK(Complaint("-p leaks --audit") == "-p takes the id of a process, and leaks is a command: pygc -p PID leaks");
+  CHECK(Contains(Complaint("--pid status"), "pygc --pid PID status"));
+  CHECK(Complaint("-c leaks --audit") == "-c takes a core file, and leaks is a command: pygc -c CORE leaks");
+  CHECK(Parse("-c leaks status")->target.core == "leaks");  // a file may be called so
+  CHECK(Contains(Complaint("-c leaks leeks"), "is a command"));
+}
+
+TEST_CASE("an option without its argument says what it needs") {
+  CHECK(Contains(Complaint("-c x leaks --limit"), "--limit needs N: rows to show"));
+  CHECK(Contains(Complaint("-c x triage --fail-on"), "--fail-on needs SEVERITY: exit 1 on findings"));
+  CHECK(Contains(Complaint("-c"), "--core needs CORE: a core file"));
+  CHECK(Contains(Complaint("-p"), "--pid needs PID: "));
+  CHECK(Contains(Complaint("-c x leaks -o"), "-o needs FILE: "));
+}
+
 TEST_CASE("an export says which formats there are; -o - is standard output") {
   CHECK(Contains(Complaint("-c x export -o f"), "--format sqlite or --format jsonl"));
   CHECK(Parse("-c x export --format jsonl -o -")->output_file.empty());
