@@ -129,6 +129,35 @@ def in_browser(browser, path, screenshots):
             browser.screenshot(os.path.join(screenshots, name + ".png"), width, height, is_dark)
 
 
+MISLEADING = "/[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f]/"
+
+
+def drawn_names(browser, path):
+    """What would turn a name around, or hide in it, is written out in drawings too, as it is in the text."""
+    browser.open(path)
+    browser.value("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    time.sleep(0.5)
+    shown = "[...document.querySelectorAll('svg text, svg title, dd, .crumbs, [aria-label]')].map((e) => e.textContent + '|' + (e.getAttribute('aria-label') || ''))"
+    wrong = browser.value(shown + ".filter((t) => %s.test(t))" % MISLEADING)
+    check(not wrong, "%d texts mislead: %r" % (len(wrong), wrong[:2]))
+    labels = browser.value("[...document.querySelectorAll('svg .label')].map((e) => e.textContent)")
+    check(any("\\u202ex\\u200b\\x1b" in t for t in labels), "the name is not among the labels: %s" % labels[:40])
+
+
+def narrow(browser, path):
+    """On a narrow screen the drawings are as large as on a wide one: a text of 11 or 12 px is drawn no smaller than 10."""
+    browser.call("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=False)
+    browser.open(path)
+    for kind in ("Treemap", "Sunburst"):
+        sizes = browser.value("[...document.querySelectorAll('[data-group] svg, #map svg')].map((s) => s.getBoundingClientRect().width / s.viewBox.baseVal.width)")
+        check(len(sizes) >= 2 and min(sizes) > 0.9, "%s: drawn at %s of their size" % (kind, sizes))
+        inside = browser.value("[...document.querySelectorAll('#map .piece, .node circle')].every((e) => { const r = e.getBoundingClientRect(), s = e.closest('svg').getBoundingClientRect(); return r.left > s.left - 2 && r.right < s.right + 2; })")
+        check(inside, kind + ": parts lie outside of the drawing")
+        browser.value("document.getElementById('kind').click()")
+    check(browser.value("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a narrow window")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
 def bad_pages(browser, path, folder):
     """The test sees what it looks for: a script that runs is refused by the page's policy, which the console tells; so is a request."""
     with open(path, encoding="utf-8") as f:
@@ -194,7 +223,7 @@ def main():
             browser = Browser(folder)
         except process.CannotTest as e:
             print("skipped: %s" % e)
-            skipped = 3 * len(found)
+            skipped = 5 * len(found)
         for i in found:
             work = os.path.join(folder, i.version)
             os.mkdir(work)
@@ -204,6 +233,8 @@ def main():
             attempt(i.version + ": as text", as_text, *made)
             if browser:
                 attempt(i.version + ": in Chromium", in_browser, browser, made[0], screenshots)
+                attempt(i.version + ": names in drawings", drawn_names, browser, made[0])
+                attempt(i.version + ": narrow", narrow, browser, made[0])
                 attempt(i.version + ": without scripts", without_scripts, browser, made[0])
                 attempt(i.version + ": bad pages are found bad", bad_pages, browser, made[0], work)
     finally:

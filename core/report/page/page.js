@@ -6,7 +6,14 @@ import { arc } from "d3-shape";
 import { zoom, zoomIdentity } from "d3-zoom";
 
 const SVG = "http://www.w3.org/2000/svg";
-const data = JSON.parse(document.getElementById("data").textContent).result;
+// What could steer or mislead a reader is written as the page's text writes it (escape.h, Printable): U+202E in a name turns the rest of a label around.
+const HIDDEN = /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\ufeff\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufff9-\ufffb\u{e0000}-\u{e0fff}\p{Noncharacter_Code_Point}]/gu;
+const escaped = (text) => {
+  const hex = text.codePointAt(0).toString(16);
+  return hex.length < 3 ? "\\x" + hex.padStart(2, "0") : hex.length < 5 ? "\\u" + hex.padStart(4, "0") : "\\U" + hex.padStart(8, "0");
+};
+const printable = (key, value) => (typeof value === "string" ? value.replace(HIDDEN, escaped) : value);
+const data = JSON.parse(document.getElementById("data").textContent, printable).result;
 
 function make(name, attributes, text) {
   const e = document.createElement(name);
@@ -67,11 +74,13 @@ const RADIUS = 150, NODE = 9;
 function drawCycle(box, group) {
   const steps = group.cycle;
   const panel = make("div", { class: "facts", "aria-live": "polite" });
-  const svg = draw("svg", { viewBox: "-330 -210 660 420", role: "group", "aria-label": "the cycle as a drawing" });
+  // As wide as its place on a narrow screen, where the text would be too small to read otherwise.
+  const width = Math.min(660, Math.max(300, box.clientWidth || 660)), across = Math.min(RADIUS * 1.25, width / 2 - 75);
+  const svg = draw("svg", { viewBox: `${-width / 2} -210 ${width} 420`, role: "group", "aria-label": "the cycle as a drawing" });
   const view = svg.appendChild(draw("g"));
   const places = steps.map((_, i) => {
     const a = (2 * Math.PI * i) / steps.length - Math.PI / 2;
-    return [RADIUS * 1.25 * Math.cos(a), RADIUS * Math.sin(a)];
+    return [across * Math.cos(a), RADIUS * Math.sin(a)];
   });
   const nodes = [];
   function choose(i) {
@@ -167,7 +176,8 @@ function memory() {
   if (!data.memory || !data.memory.nodes.length) return;
   const whole = hierarchy(holderTree()).sum((d) => d.value || 0).sort((a, b) => b.value - a.value);
   const panel = make("div", { class: "facts", "aria-live": "polite" }), crumbs = make("div", { class: "crumbs" });
-  const svg = draw("svg", { viewBox: "0 0 960 480", role: "group", "aria-label": "who holds the memory" });
+  const width = Math.min(960, Math.max(320, box.clientWidth || 960));
+  const svg = draw("svg", { viewBox: `0 0 ${width} 480`, role: "group", "aria-label": "who holds the memory" });
   const bar = make("div", { class: "bar" });
   const kind = make("button", { type: "button", id: "kind" }, "Sunburst");
   bar.append(kind, crumbs);
@@ -199,7 +209,7 @@ function memory() {
     return g;
   }
   function showMap() {
-    const copy = treemap().size([960, 480]).paddingInner(1).paddingTop((n) => (n.depth === 0 ? 0 : 16)).round(true)(at.copy());
+    const copy = treemap().size([width, 480]).paddingInner(1).paddingTop((n) => (n.depth === 0 ? 0 : 16)).round(true)(at.copy());
     const originals = at.descendants();
     copy.descendants().forEach((n, i) => {
       if (n.depth === 0 || n.depth > 2 || n.x1 - n.x0 < 1 || n.y1 - n.y0 < 1) return;
@@ -214,10 +224,11 @@ function memory() {
     const copy = partition().size([2 * Math.PI, at.height + 1])(at.copy());
     const originals = at.descendants();
     const slice = arc().startAngle((n) => n.x0).endAngle((n) => n.x1).innerRadius((n) => (n.depth - 1) * step + 40).outerRadius((n) => n.depth * step + 39);
-    const middle = svg.appendChild(draw("g", { transform: "translate(480,240) scale(0.86)" }));
+    const middle = svg.appendChild(draw("g", { transform: `translate(${width / 2},240) scale(${Math.min(0.86, width / 544)})` }));
     copy.descendants().forEach((n, i) => {
       if (n.depth === 0 || n.depth > rings || n.x1 - n.x0 < 0.004) return;
-      middle.append(piece(originals[i], draw("path", { d: slice(n) }), null));
+      const border = Math.min(1, ((n.x1 - n.x0) * ((n.depth - 1) * step + 40)) / 4);   // a thin slice is not all border
+      middle.append(piece(originals[i], draw("path", { d: slice(n), "stroke-width": border.toFixed(2) }), null));
     });
   }
   function show() {

@@ -22,5 +22,10 @@ for i in range(30):
     x = type("Ring%d" % i, (object,), {})()
     x.me = [x]
     del x
+TURNED = u"\u202ex\u200b\x1b" if sys.version_info[0] > 2 else u"\u202ex\u200b\x1b".encode("utf-8")    # runs backwards where it is shown as it is
+Turned = type(TURNED, (object,), {})
+turned = Turned()
+setattr(turned, TURNED, turned)
+del turned
 scope = {"os": os, "sys": sys}
 exec(compile("def f():\n sys.stdout.write('READY %d\\n' % os.getpid())\n sys.stdout.flush()\n sys.stdin.readline()\nf()", TAG.replace("\x1b", ""), "exec"), scope)
