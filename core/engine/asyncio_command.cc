@@ -27,7 +27,7 @@ class AsyncioCommand {
     FindChildren();
     Plant();
     outcome.partial = report_.unreadable > 0;
-    outcome.document = Render(in_.request, in_.header, report_, in_.colour);
+    outcome.document = Render(in_, in_.header, report_);
     return outcome;
   }
 

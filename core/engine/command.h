@@ -129,17 +129,18 @@ struct Outcome {
 /// True when --type and --ignore let a group through that is headed by `head` and holds objects of `types`.
 [[nodiscard]] bool PassesFilters(const Request& request, const std::string& head, const std::vector<std::string>& types);
 
-/// The document of a report struct: calls report::WriteText or the envelope with report::WriteJson.
+/// The document of a report struct in the format that `in` asks for, text as wide as its terminal: calls report::WriteText or the envelope with
+/// report::WriteJson. `header`: that of `in`, or one with more in it.
 template <typename Report>
-std::string Render(const Request& request, const report::Header& header, const Report& report, bool colour) {
-  if (request.format == Format::kJson) {
+std::string Render(const CommandInput& in, const report::Header& header, const Report& report) {
+  if (in.request.format == Format::kJson) {
     report::JsonWriter json;
     report::BeginEnvelope(json, header);
     WriteJson(header, report, json);
     report::EndEnvelope(json);
     return json.Take() + "\n";
   }
-  report::TextWriter out(colour);
+  report::TextWriter out(in.colour, in.columns);
   WriteText(header, report, out);
   return out.Take();
 }

@@ -170,7 +170,7 @@ Outcome RunCycles(const CommandInput& in) {
     }
     r.groups.push_back(std::move(g));
   }
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

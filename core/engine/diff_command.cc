@@ -59,7 +59,7 @@ class Comparison {
     if (report_.by_address && !report_.content_compared) {
       header.warnings.emplace_back("OLD is an export, which has references and sizes, no bytes: an object whose number, text or buffer alone changed in place counts as unchanged; a core as OLD tells");
     }
-    outcome.document = Render(in_.request, header, report_, in_.colour);
+    outcome.document = Render(in_, header, report_);
     return outcome;
   }
 

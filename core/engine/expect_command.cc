@@ -48,7 +48,7 @@ class ExpectCommand {
       outcome_.wrong_usage = outcome_.wrong_usage || answer == Answer::kUnknownType;
       outcome_.partial = outcome_.partial || answer == Answer::kUnknown;
     }
-    outcome_.document = Render(in_.request, header_, report_, in_.colour);
+    outcome_.document = Render(in_, header_, report_);
     return std::move(outcome_);
   }
 

@@ -168,7 +168,7 @@ Outcome RunFinalizers(const CommandInput& in) {
   r.closed = resources.closed;
   Outcome outcome;
   if (r.groups.size() > shown) r.groups.resize(shown);
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

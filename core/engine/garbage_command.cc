@@ -96,7 +96,7 @@ Outcome RunGarbage(const CommandInput& in) {
   Outcome outcome;
   outcome.definite = !r.groups.empty();
   if (in.request.limit != 0 && r.groups.size() > in.request.limit) r.groups.resize(in.request.limit);
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

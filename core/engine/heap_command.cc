@@ -353,7 +353,7 @@ Outcome RunHeap(const CommandInput& in) {
     const std::string zeroes = report::ZeroPagesText(*r.memory);
     if (in.request.format == Format::kJson && !zeroes.empty()) header.warnings.push_back("memory: not counted: " + zeroes);
   }
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in.request, header, r, in.colour);
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in, header, r);
   return outcome;
 }
 
@@ -370,7 +370,7 @@ Outcome RunDominators(const CommandInput& in) {
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;
   outcome.partial = !retention;
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

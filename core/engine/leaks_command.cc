@@ -326,7 +326,7 @@ LeaksFound FindLeaks(const CommandInput& in) { return LeaksCommand(in).Run(); }
 
 Outcome RunLeaks(const CommandInput& in) {
   LeaksFound found = FindLeaks(in);
-  found.outcome.document = Render(in.request, found.header, found.report, in.colour);
+  found.outcome.document = Render(in, found.header, found.report);
   return std::move(found.outcome);
 }
 

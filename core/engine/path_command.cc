@@ -76,7 +76,7 @@ class PathFinder {
   Outcome Write(bool interrupted) {
     Outcome outcome;
     outcome.interrupted = interrupted;
-    outcome.document = Render(in_.request, in_.header, report_, in_.colour);
+    outcome.document = Render(in_, in_.header, report_);
     return outcome;
   }
   [[nodiscard]] std::uint64_t Limit() const { return in_.request.limit == 0 ? ~std::uint64_t{0} : in_.request.limit; }

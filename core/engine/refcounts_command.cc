@@ -48,7 +48,7 @@ class RefcountsCommand {
     if (!header_.complete && header_.certainty == report::Certainty::kExact) header_.certainty = report::Certainty::kLowerBound;
     outcome_.partial = !header_.complete;
     outcome_.definite = report_.deficits + report_.surpluses + report_.lost > 0;
-    outcome_.document = Render(in_.request, header_, report_, in_.colour);
+    outcome_.document = Render(in_, header_, report_);
     return std::move(outcome_);
   }
 

@@ -23,9 +23,9 @@ report::Style StyleOf(State s) {
   return s == State::kFails ? report::Style::kBad : s == State::kLimited ? report::Style::kWaiting : s == State::kAbsent ? report::Style::kFaint : report::Style::kPlain;
 }
 
-std::string AsText(const std::vector<SelfTestSection>& sections, bool colour) {
+std::string AsText(const std::vector<SelfTestSection>& sections, bool colour, unsigned columns) {
   constexpr std::size_t kState = 2, kSubject = 11, kFinding = 36;
-  report::TextWriter out(colour);
+  report::TextWriter out(colour, columns);
   out.Line("pygc " PYGC_VERSION ": what works on this machine");
   for (const SelfTestSection& section : sections) {
     out.Line();
@@ -57,7 +57,7 @@ std::string AsJson(const std::vector<SelfTestSection>& sections, const HostFacts
 
 int WriteSelfTest(const std::vector<SelfTestSection>& sections, const Request& request, const HostFacts& host, OutputSink& output) {
   const bool colour = request.color == "always" || (request.color == "auto" && host.colour_terminal && request.output_file.empty());
-  const std::string document = request.format == Format::kJson ? AsJson(sections, host) : AsText(sections, colour);
+  const std::string document = request.format == Format::kJson ? AsJson(sections, host) : AsText(sections, colour, request.output_file.empty() ? host.columns : 0);
   if (request.output_file.empty()) {
     output.Out(request.format == Format::kJson ? document : report::FitToWidth(document, host.columns));
     return 0;

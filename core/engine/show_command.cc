@@ -17,7 +17,7 @@ Outcome RunReferences(const CommandInput& in, bool outgoing) {
                             : inspector.Referrers(r.object.address, RowLimit(in.request), &r.reference_count);
   }
   Outcome outcome;
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 
@@ -35,7 +35,7 @@ Outcome RunShow(const CommandInput& in) {
     card.references_found = card.owner_count;
   }
   Outcome outcome;
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

@@ -104,7 +104,7 @@ Result<Outcome> RunSql(const CommandInput& in) {
                               "Give it more time (--timeout), or less to do (WHERE, LIMIT; a join by an id of the tables is fast)"});
   }
   outcome.partial = AddThreadGaps(told, in.reader.process(), in.reader.runtime(), &header);
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in.request, header, *r, in.colour);
+  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in, header, *r);
   return outcome;
 }
 

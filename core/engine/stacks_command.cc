@@ -207,7 +207,7 @@ Outcome RunStacks(const CommandInput& in) {
     header.certainty = report::Certainty::kLowerBound;
   }
   Outcome outcome;
-  outcome.document = Render(in.request, header, r, in.colour);
+  outcome.document = Render(in, header, r);
   outcome.partial = broken > 0;
   return outcome;
 }

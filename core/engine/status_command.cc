@@ -103,7 +103,7 @@ Outcome RunStatus(const CommandInput& in) {
     report::WriteStatusDocument(in.header, r, json);
     outcome.document = json.Take() + "\n";
   } else {
-    report::TextWriter out(in.colour);
+    report::TextWriter out(in.colour, in.columns);
     report::WriteText(in.header, r, out);
     outcome.document = out.Take();
   }

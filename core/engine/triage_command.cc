@@ -58,7 +58,7 @@ Outcome RunTriage(const CommandInput& in) {
     header.missing.push_back({"who holds the memory", r.no_holders, ""});
     header.complete = false;
   }
-  outcome.document = Render(request, header, r, in.colour);
+  outcome.document = Render(in, header, r);
   return outcome;
 }
 

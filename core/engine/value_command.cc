@@ -30,7 +30,7 @@ Outcome RunValue(const CommandInput& in) {
     row.exact = value.exact;
   }
   Outcome outcome;
-  outcome.document = Render(in.request, in.header, r, in.colour);
+  outcome.document = Render(in, in.header, r);
   return outcome;
 }
 

@@ -44,7 +44,7 @@ class VerifyCommand {
     outcome_.definite = report_.findings > 0;
     header.complete = header.missing.empty();
     outcome_.partial = !header.complete;
-    outcome_.document = Render(in_.request, header, report_, in_.colour);
+    outcome_.document = Render(in_, header, report_);
     return std::move(outcome_);
   }
 

@@ -27,6 +27,20 @@ const char* Start(Style style) {
 
 }  // namespace
 
+TextWriter::TextWriter(bool colour, std::size_t columns) : colour_(colour), width_(columns == 0 ? kWidth : std::min(columns, kWidth)) {}
+
+std::size_t TextWriter::Hang(std::size_t column) {
+  if (column * 2 <= width_) return column;
+  const std::size_t hang = width_ / 4;
+  if (column_ > hang) {
+    const std::size_t end = text_.find_last_not_of(' ') + 1;
+    column_ -= text_.size() - end;
+    text_.resize(end);
+    if (column_ > 0) Line();
+  }
+  return hang;
+}
+
 TextWriter& TextWriter::Add(std::string_view raw, Style style) {
   const std::string safe = Printable(raw);
   const bool styled = colour_ && style != Style::kPlain && !safe.empty();
@@ -58,9 +72,10 @@ TextWriter& TextWriter::Paragraph(std::string_view words, std::size_t column, St
     parts.emplace_back(words.substr(0, space));
     words.remove_prefix(space == std::string_view::npos ? words.size() : space + 1);
   }
+  column = Hang(column);
   bool first = true;
   for (const std::string& part : parts) {
-    if (!first && column_ + 1 + CodePoints(Printable(part)) > kWidth) {
+    if (!first && column_ + 1 + CodePoints(Printable(part)) > width_) {
       Line();
       first = true;
     }
@@ -75,9 +90,10 @@ TextWriter& TextWriter::Paragraph(std::string_view words, std::size_t column, St
 }
 
 TextWriter& TextWriter::Flow(const std::vector<std::string>& parts, std::string_view separator, std::size_t column) {
+  column = Hang(column);
   bool first = true;
   for (const std::string& part : parts) {
-    if (!first && column_ + CodePoints(separator) + CodePoints(Printable(part)) > kWidth) {
+    if (!first && column_ + CodePoints(separator) + CodePoints(Printable(part)) > width_) {
       // A comma ends the line before, an arrow starts the next one.
       const std::size_t start = separator.find_first_not_of(' '), end = separator.find_last_not_of(' ');
       const bool trailing = start == 0 && end != std::string_view::npos;
@@ -134,6 +150,22 @@ std::vector<Piece> PiecesOf(std::string_view line) {
   return pieces;
 }
 
+// Where the last cell of a line begins: a piece and a column; piece 0 where the line is one cell.
+struct Cell {
+  std::size_t first = 0, column = 0;
+};
+
+Cell LastCell(const std::vector<Piece>& pieces) {
+  Cell last;
+  std::size_t column = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    column += pieces[i].spaces.size();
+    if (i > 0 && pieces[i].spaces.size() > 1) last = {i, column};
+    column += VisibleWidth(pieces[i].word);
+  }
+  return last;
+}
+
 // Appends the words from `pieces[first]` on that fit; returns the first that does not. Breaks at a gap between cells where one lies in the second half of the line.
 std::size_t TakeLine(const std::vector<Piece>& pieces, std::size_t first, std::size_t indent, std::size_t columns, std::string& out) {
   std::size_t width = indent + VisibleWidth(pieces[first].word), end = first + 1, gap = 0;
@@ -168,11 +200,14 @@ std::string FitToWidth(std::string_view text, std::size_t columns) {
     } else {
       const std::vector<Piece> pieces = PiecesOf(line);
       const std::size_t most = columns / 4;
+      const Cell last = LastCell(pieces);
       std::size_t indent = std::min(pieces[0].spaces.size(), most);
       for (std::size_t i = 0; i < pieces.size();) {
+        const std::size_t first = i;
         if (i > 0) out += '\n';
         i = TakeLine(pieces, i, indent, columns, out);
-        indent = std::min(pieces[0].spaces.size() + 2, most);
+        // The whole line up to here, and in it a part of the last cell.
+        if (first == 0) indent = last.first > 0 && i > last.first && last.column * 2 <= columns ? last.column : std::min(pieces[0].spaces.size() + 2, most);
       }
     }
     if (end < text.size()) out += '\n';

@@ -102,3 +102,29 @@ TEST_CASE("text for a narrow terminal is broken between cells, then between word
   CHECK(FitToWidth("\x1b[31mred words\x1b[0m are here", 16) == "\x1b[31mred words\x1b[0m are\n  here");
   CHECK(FitToWidth("××××× ×××××", 11) == "××××× ×××××");
 }
+
+TEST_CASE("what is broken off a last cell that begins in the left half stands under it") {
+  CHECK(FitToWidth("works  memory  17.8 GB of 25.3 GB free now", 32) == "works  memory  17.8 GB of 25.3\n               GB free now");
+  CHECK(FitToWidth("python     3.11.7 (main, May  9 2026)", 24) == "python     3.11.7 (main,\n  May  9 2026)");  // the date's gap is the last one
+  CHECK(FitToWidth("a label of many words  text that goes on", 30) == "a label of many words\n  text that goes on");
+}
+
+TEST_CASE("paragraphs are as wide as the terminal, and broken once") {
+  const std::string words = "make the alias at class level, in the class body, where nobody keeps a bound method for each object of that class alive";
+  const auto text = [&](std::size_t columns) {
+    TextWriter out(false, columns);
+    out.To(4).Add("fix").To(17).Paragraph(words, 17);
+    return FitToWidth(out.Take(), columns);
+  };
+  CHECK(text(0) == "    fix          make the alias at class level, in the class body, where nobody keeps a bound method for each object of\n"
+                   "                 that class alive\n");
+  CHECK(text(300) == text(0));
+  CHECK(text(80) == "    fix          make the alias at class level, in the class body, where nobody\n"
+                    "                 keeps a bound method for each object of that class alive\n");
+  CHECK(text(30) == "    fix\n"
+                    "       make the alias at class\n       level, in the class\n       body, where nobody\n       keeps a bound method\n"
+                    "       for each object of that\n       class alive\n");
+  TextWriter flow(false, 40);
+  flow.To(4).Add("address").To(17).Flow({"0x7f82512e5c90", "0x7f82512e6550", "0x7f82512e65d0"}, "  ", 17);
+  CHECK(FitToWidth(flow.Take(), 40) == "    address      0x7f82512e5c90\n                 0x7f82512e6550\n                 0x7f82512e65d0\n");
+}
