@@ -221,10 +221,10 @@ constexpr CommandRow kRows[] = {
      "hold beside, as keys of dicts and constants of code), roots, refcount_findings, and where tracemalloc was on allocations (object_id, address, "
      "bytes, domain, traceback_id) and tracebacks (id, depth, file, line)) without writing them anywhere, and over all_refs (refs and owned_refs), "
      "dominators (object_id, dominator_id, retained, retained_objects), referrers (object_id, referrer_id, referrer_address, referrer_type, label), frames "
-     "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). Lookups by objects.id, .address, .type_id, refs.src and "
+     "(thread, depth, function, file, line, ...) and strings (object_id, address, length, digest, value). objects has the name of the type too, as a column type that is not part of *. Lookups by objects.id, .address, .type_id, refs.src and "
      "refs.dst are quick. What only guessed references lead to (of objects whose exact is 0) is not among the objects, as in export; heap, dominators and path count "
      "it. Where something is missing, objects.state of what is not known to be in use is NULL. Nothing can be written, attached or loaded.",
-     {"sql \"select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id group by 1 order by 3 desc limit 5\"",
+     {"sql \"select type, count(*), sum(size) from objects group by type order by 3 desc limit 5\"",
       "sql --format csv --limit 0 \"select * from referrers where object_id = (select id from objects where address = 0x7f12ab34cd50)\""},
      {"the five types with the most bytes", "everything that refers to an object, for a spreadsheet"}},
     {"report",

@@ -74,6 +74,7 @@ class LabelSink {
       return;
     }
     const auto offset = static_cast<std::int64_t>(origin.slot - object);
+    if (NameContextVariable(*r, origin.slot, type, object)) return;
     const auto field = std::find_if(type.fields.begin(), type.fields.end(), [&](const VisitedField& f) { return f.offset == offset; });
     if (field != type.fields.end() || (type.dictoffset > 0 && offset == type.dictoffset)) {
       r->kind = field == type.fields.end() || field->in_python ? SlotKind::kField : SlotKind::kCField;
@@ -89,6 +90,19 @@ class LabelSink {
     } else if (offset < 0) {
       r->text = fmt::format("-{:#x}", -offset);
     }
+  }
+
+  /// True where the slot is half of an entry of a context's table: a ContextVar and its value. A pair without a key leads to a smaller table.
+  /// CPython: PyHamtNode_Bitmap, PyHamtNode_Collision, Python/hamt.c [3.7+]: behind the head 32 bits, then the pairs; the same in all releases.
+  bool NameContextVariable(LabelledReferent& r, Address slot, const TypeFacts& type, Address object) const {
+    if (type.name != "hamt_bitmap_node" && type.name != "hamt_collision_node") return false;
+    const Address pairs = object + offsets_->ob_size + 2 * sizeof(Address);
+    if (slot < pairs) return false;
+    const bool is_value = (slot - pairs) / sizeof(Address) % 2 != 0;
+    r.key = is_value ? memory_->ReadPointer(slot - sizeof(Address)).value_or(0) : r.referent;
+    if (r.key == 0) return false;
+    r.kind = is_value ? SlotKind::kDictValue : SlotKind::kDictKey;
+    return true;
   }
 
   /// True, with the attribute's name set, where the slot belongs to the attributes that lie before or behind the object: those of a subclass of a C type whose own
@@ -191,6 +205,10 @@ std::string KeyText(const ObjectReader& reader, const ObjectReader::Impl& impl, 
     return out + (items.size() == 1 ? ",)" : ")");
   }
   if (std::optional<std::string> literal = reader.LiteralOf(key)) return *literal;
+  if (const cpython::Layout& layout = reader.runtime().layout; (type->name == "_contextvars.ContextVar" || type->name == "ContextVar") && layout.Has(cpython::Field::pycontextvarobject_var_name)) {
+    const Address name = impl.values.Pointer(key + layout.Offset(cpython::Field::pycontextvarobject_var_name));
+    return fmt::format("<ContextVar '{}'>", impl.values.Text(name, kMaxKeyText).value_or("?"));
+  }
   if (const std::optional<std::int64_t> number = impl.values.Int(key)) return std::to_string(*number);
   return fmt::format("<{} at {:#x}>", type->name, key);
 }

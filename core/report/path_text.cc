@@ -193,6 +193,10 @@ StuckPlace PlaceOfStep(const Cycle& steps, std::size_t i) {
   }
   if (owner.starts_with("asyncio.") || owner.starts_with("_asyncio.")) return PlaceInAsyncio(steps, i, owner, key);
   if (s.type == "module" && s.name == "atexit" && s.kind == EdgeKind::kOther) return {"atexit", "a callback of atexit"};
+  // The table of a context: each value behind its variable, which is no text.
+  if (constexpr std::string_view kVariable = "[<ContextVar '"; s.type.starts_with("hamt_") && s.label.starts_with(kVariable) && s.label.ends_with("'>]")) {
+    return {"contextvar", fmt::format("context variable '{}'", s.label.substr(kVariable.size(), s.label.size() - kVariable.size() - 3))};
+  }
   if (owner == "_contextvars.Context" || owner == "Context" || owner == "hamt") return {"contextvar", "a context variable"};
   if (owner.starts_with("logging.")) return {"logging", fmt::format("{} of {}", s.label, owner)};
   if ((s.name == "as_completed" || (before != nullptr && before->name == "as_completed")) && s.kind == EdgeKind::kLocal && IsAnyOf(key, {"fs", "todo"})) {

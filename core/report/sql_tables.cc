@@ -279,7 +279,7 @@ class ObjectsTable {
   }
   [[nodiscard]] const char* Declaration() const {
     return "CREATE TABLE x(id INTEGER PRIMARY KEY, address INTEGER UNIQUE, interpreter INTEGER, type_id INTEGER, size INTEGER, refcount INTEGER, immortal INTEGER, "
-           "tracked INTEGER, generation INTEGER, state TEXT, finalizer TEXT, finalized INTEGER, exact INTEGER, label TEXT)";
+           "tracked INTEGER, generation INTEGER, state TEXT, finalizer TEXT, finalized INTEGER, exact INTEGER, label TEXT, type TEXT HIDDEN)";  // the name of the type: beside what the export has, and not in *
   }
   [[nodiscard]] double AllRows() const { return static_cast<double>(Rows()); }
   [[nodiscard]] std::span<const Lookup> Lookups() const { return lookups_; }
@@ -311,6 +311,7 @@ class ObjectsTable {
       case 0: return GiveInteger(out, std::uint64_t{n});
       case 1: return GiveInteger(out, heap_.AddressOf(n));
       case 3: return GiveInteger(out, std::uint64_t{heap_.type[n]});
+      case kTypeName: return GiveText(out, JsonSafe(heap_.types[heap_.type[n]].name));
       default: break;
     }
     const ExportRow row = RowOf(input_, n);
@@ -331,6 +332,7 @@ class ObjectsTable {
 
  private:
   enum Plan { kAll, kById, kByAddress, kByType };
+  static constexpr int kTypeName = 14;
   static constexpr int kRising[] = {-1, 0, 1};  // ids are in address order, but for the objects behind the nodes
 
   [[nodiscard]] std::uint64_t Rows() const { return std::uint64_t{heap_.size()} + lost_.size(); }
@@ -354,6 +356,7 @@ class ObjectsTable {
       case 9: return GiveText(out, "lost");
       case 12: return GiveInteger(out, std::uint64_t{1});
       case 13: return GiveText(out, "exact");
+      case kTypeName: return o.type && *o.type < heap_.types.size() ? GiveText(out, JsonSafe(heap_.types[*o.type].name)) : sqlite3_result_null(out);
       default: return sqlite3_result_null(out);
     }
   }

@@ -247,7 +247,7 @@ def check_places(live):
 SAID = {"signal-handler": "the signal handler of SIGUSR1: the bound method call", "task-callback": "a callback of an asyncio task (add_done_callback): the bound method call",
         "future-callback": "a callback of an asyncio Future (add_done_callback): the bound method call", "second-callback": "a callback of an asyncio Future (add_done_callback): the bound method call",
         "timer": "a callback that the event loop is to run later (asyncio TimerHandle): the bound method call",
-        "timer-argument": "an argument of a callback that the event loop is to run later (asyncio TimerHandle)", "reader": "a callback of the event loop for file descriptor"}
+        "timer-argument": "an argument of a callback that the event loop is to run later (asyncio TimerHandle)", "reader": "a callback of the event loop for file descriptor", "contextvar": "context variable 'VARIABLE'"}
 
 
 def check_said(live):

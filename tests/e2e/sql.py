@@ -109,6 +109,18 @@ def check_queries(dump):
     return wrong
 
 
+def check_type_names(dump):
+    """objects has the names of the types as a column that * does not show."""
+    named = "select type, count(*), sum(size) from objects %s group by type order by 1"
+    joined = "select t.name, count(*), sum(o.size) from objects o join types t on t.id = o.type_id %s group by 1 order by 1"
+    address = dump.program.truth["objects"]["slot"]
+    got, some, one = dump.sql(named % "", named % "where type like '__main__.%'", "select type from objects where address = %d" % address)
+    want, wanted_some = [[list(row) for row in dump.database.execute(joined % how)] for how in ("", "where t.name like '__main__.%'")]
+    wrong = explain.differ("objects by type", got["rows"], want) + explain.differ("objects of the program's types", some["rows"], wanted_some)
+    name, = dump.database.execute("select t.name from objects o join types t on t.id = o.type_id where o.address = %d" % address)
+    return wrong + explain.differ("type of one", one["rows"], [list(name)]) + ([] if wanted_some else ["no type of the program"])
+
+
 def check_lines(dump):
     """JSON Lines have the references of the SQLite export, with their labels."""
     path, got = os.path.join(dump.program.folder, "heap.jsonl"), []
@@ -194,7 +206,7 @@ def check_endless(dump):
 
 def check_all(live):
     dump = Dump(live.program, live.ask)
-    return [(check.__name__[6:], check(dump), "") for check in (check_queries, check_lines, check_strings, check_frames, check_dominators, check_referrers, check_csv, check_refused,
+    return [(check.__name__[6:], check(dump), "") for check in (check_queries, check_type_names, check_lines, check_strings, check_frames, check_dominators, check_referrers, check_csv, check_refused,
                                                               check_endless, explain.check_schemas)]
 
 
