@@ -69,6 +69,7 @@ const Names& AllNames() {
 
 // No structure of CPython comes near this; a larger number is a mistake in a file that a user gave.
 constexpr std::uint64_t kMaxStructBytes = 64u << 20;
+constexpr std::uint64_t kMaxFieldBytes = 1u << 20;  // the largest, the allocator's state of an interpreter [3.12], has a quarter of that
 
 std::string_view NextWord(std::string_view& line) {
   const std::size_t begin = line.find_first_not_of(" \t\r");
@@ -164,7 +165,8 @@ Result<Layout> ParseLayout(std::string_view text, std::string_view name, Provena
       if (field == names.fields.end()) return wrong("no such field in layout_schema.def");
       const auto offset = Number<std::uint32_t>(NextWord(rest)), bytes = Number<std::uint32_t>(NextWord(rest));
       if (!offset || !bytes || !Trimmed(rest).empty()) return wrong("an offset and a width are wanted");
-      if (*offset > kMaxStructBytes || *bytes > kMaxStructBytes) return wrong("the place is beyond 64 MiB");
+      if (*offset > kMaxStructBytes) return wrong("the place is beyond 64 MiB");
+      if (*bytes > kMaxFieldBytes) return wrong("the member is wider than 1 MiB");
       layout.Set(field->second, FieldPlace{*offset, *bytes, provenance});
     } else if (rest.starts_with('=')) {
       const auto constant = names.constants.find(word);

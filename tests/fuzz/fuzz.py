@@ -23,7 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 # thousands of places, their frequencies.
 SANITIZERS = {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", "ASAN_OPTIONS": "abort_on_error=1:allocator_may_return_null=1:malloc_context_size=1:quarantine_size_mb=4"}
 FASTER = ["-detect_leaks=0", "-entropic=0"]
-CORPORA = {"layout": os.path.join(ROOT, "core", "cpython", "layouts")}
+MORE = {"layout": [os.path.join(ROOT, "core", "cpython", "layouts")]}   # beside tests/fuzz/corpus/NAME
 
 
 def build(folder, jobs):
@@ -43,13 +43,13 @@ def run(name, folder, seconds):
     found = os.path.join(folder, "found", name)
     os.makedirs(found, exist_ok=True)
     corpus = tempfile.mkdtemp(prefix="pygc-fuzz-")
-    seeds = CORPORA.get(name, os.path.join(HERE, "corpus", name))
+    seeds = [folder for folder in [os.path.join(HERE, "corpus", name)] + MORE.get(name, []) if os.path.isdir(folder)]
     dictionary = os.path.join(HERE, "dictionaries", name + ".dict")
     environment = dict(os.environ, **SANITIZERS)
     try:
         ran = subprocess.run([os.path.join(folder, "bin", "fuzz_" + name), "-max_total_time=%d" % seconds, "-timeout=10", "-rss_limit_mb=4096", "-max_len=65536",
-                              "-print_final_stats=1", "-artifact_prefix=" + found + "/"] + FASTER + (["-dict=" + dictionary] if os.path.exists(dictionary) else []) + [corpus] +
-                             ([seeds] if os.path.isdir(seeds) else []), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+                              "-print_final_stats=1", "-artifact_prefix=" + found + "/"] + FASTER + (["-dict=" + dictionary] if os.path.exists(dictionary) else []) + [corpus] + seeds,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
                              timeout=seconds * 3 + 120, cwd=corpus)
         said = ran.stdout.decode(errors="replace")
         stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", said, re.M))

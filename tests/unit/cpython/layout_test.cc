@@ -64,6 +64,7 @@ TEST_CASE("a wrong line is named with its number") {
   CHECK(ErrorOf(head + "PyListObject.ob_item -8 8\n").find("an offset and a width") != std::string::npos);
   CHECK(ErrorOf(head + "PyListObject.ob_item 24 8 9\n").find("an offset and a width") != std::string::npos);
   CHECK(ErrorOf(head + "PyListObject.ob_item 99999999 8\n").find("beyond 64 MiB") != std::string::npos);
+  CHECK(ErrorOf(head + "PyListObject.ob_item 24 44444444\n").find("wider than 1 MiB") != std::string::npos);
   CHECK(ErrorOf(head + "PyListObject.ob_item 99999999999999999999 8\n").find("an offset and a width") != std::string::npos);
   CHECK(ErrorOf(head + "FRAME_CLEARED = four\n").find("a number is wanted") != std::string::npos);
   CHECK(ErrorOf("version 3.12\nflavor default\n").find("PY_VERSION_HEX") != std::string::npos);
