@@ -20,7 +20,9 @@ import tempfile
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
 import process  # noqa: E402
+import terminal  # noqa: E402
 
 BUILD = os.environ.get("PYGC_BUILD") or os.path.join(process.ROOT, "build")
 C_PROGRAM = r"""
@@ -176,6 +178,22 @@ def manual(prefix):
     check(text and "Exit status: 0" in run("man", "-l", os.path.join(prefix, "share", "man", "man1", "pygc.1"), env=dict(os.environ, MANWIDTH="200")).stdout.decode(), "the options of the commands are not in the page")
 
 
+def typed(script, keys, wanted, environment):
+    """What is wrong with the line that bash shows after `keys`, with the completions of a file; nothing where it is `wanted`."""
+    bash = terminal.Terminal(["bash", "--norc", "--noprofile", "-i"], dict(environment, PS1="READY ", TERM="dumb", INPUTRC="/dev/null", COLUMNS="400"))
+    try:
+        bash.wait_for("READY $")
+        bash.send("source %s\n" % script)
+        bash.wait_for("READY $")
+        bash.send(keys)
+        bash.wait_for(re.escape(wanted) + "$", 20)
+    except AssertionError as e:
+        return str(e)
+    finally:
+        bash.close()
+    return ""
+
+
 def completion(prefix):
     """What bash offers, from the installed file and the installed program; the other shells where they are here."""
     path = dict(os.environ, PATH=os.path.join(prefix, "bin") + ":" + os.environ["PATH"])
@@ -193,9 +211,23 @@ def completion(prefix):
     check("--fail-on" not in offered("pygc", "heap", "--"), "options of heap")
     check(offered("pygc", "leaks", "--fail-on", "p") == ["pending"] and {"text", "json"} <= set(offered("pygc", "leaks", "--format", "")), "values")
     check(offered("pygc-triage", "--sa") == ["--sarif"], "pygc-triage: %s" % offered("pygc-triage", "--sa"))
-    if shutil.which("fish"):
-        ran = run("fish", "--no-config", "-c", "source %s/share/fish/vendor_completions.d/pygc.fish; complete -C 'pygc sta'" % prefix, env=path)
-        check([line.split("\t")[0] for line in ran.stdout.decode().splitlines()] == ["stacks", "status"], "fish: " + said(ran))
+    check(offered("pygc", "heap", "--by", "s") == ["site"] and offered("pygc", "heap", "--state", "un") == ["uncollectable", "unreachable"], "values of heap's options")
+    # What a key does: a folder is gone on into, a space in a name is quoted.
+    work = tempfile.mkdtemp(prefix="pygc-tab-")
+    try:
+        os.mkdir(os.path.join(work, "a folder"))
+        open(os.path.join(work, "core.1"), "w").close()
+        for words, wanted in (("pygc -c %s/a", "pygc -c %s/a\\ folder/"), ("pygc -c %s/c", "pygc -c %s/core.1 "), ("pygc -c x diff %s/c", "pygc -c x diff %s/core.1 "),
+                              ("pygc -c x --sysroot %s/a", "pygc -c x --sysroot %s/a\\ folder/"), ("pygc-triage %s/a", "pygc-triage %s/a\\ folder/")):
+            wrong = typed(script, words % work + "\t", wanted % work, path)
+            check(not wrong, wrong)
+        if shutil.which("fish"):
+            for words, wanted in (("pygc sta", ["stacks", "status"]), ("pygc -c %s/c" % work, [work + "/core.1"]), ("pygc -e %s/c" % work, [work + "/core.1"]),
+                                  ("pygc -c x diff %s/c" % work, [work + "/core.1"]), ("pygc leaks %s/c" % work, []), ("pygc -c x heap --by s", ["site"]), ("pygc leaks --format j", ["json"])):
+                ran = run("fish", "--no-config", "-c", "source %s/share/fish/vendor_completions.d/pygc.fish; complete -C '%s'" % (prefix, words), env=path)
+                check([line.split("\t")[0] for line in ran.stdout.decode().splitlines()] == wanted, "fish: %s: %s" % (words, said(ran)))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     if shutil.which("zsh"):
         ran = run("zsh", "-n", os.path.join(prefix, zsh_file(prefix)))
         check(ran.returncode == 0, "zsh: " + said(ran))
