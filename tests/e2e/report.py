@@ -103,6 +103,11 @@ def in_browser(browser, path, screenshots):
     browser.value("document.querySelector('#map .piece').focus()")
     browser.key("Escape", 27)
     check(browser.value("document.querySelectorAll('.crumbs button').length") == 1, "Escape does not go up")
+    for key, code, wanted in (("ArrowRight", 39, 1), ("ArrowDown", 40, 2), ("ArrowLeft", 37, 1), ("End", 35, -1), ("ArrowRight", 39, -1), ("Home", 36, 0), ("ArrowUp", 38, 0)):
+        browser.key(key, code)
+        at = browser.value("[[...document.querySelectorAll('#map .piece')].indexOf(document.activeElement), document.querySelectorAll('#map .piece').length]")
+        check(at[0] == wanted % at[1], "%s leads to piece %d of %d" % (key, at[0], at[1]))
+    check(browser.value("document.querySelectorAll('#map .piece[tabindex=\"0\"]').length") == 1, "the Tab key stops at each piece of the treemap")
     browser.value("document.getElementById('kind').click()")
     check(browser.value("document.querySelectorAll('#map path.fill').length") > 5, "no sunburst")
     browser.value("document.getElementById('kind').click()")

@@ -197,6 +197,18 @@ function memory() {
     }
     tell(node);
   }
+  // Of hundreds of pieces one is a stop of the Tab key; arrows go from one to the next.
+  function stop(g) {
+    svg.querySelectorAll("[tabindex='0']").forEach((other) => other.setAttribute("tabindex", "-1"));
+    if (g) g.setAttribute("tabindex", "0");
+  }
+  svg.addEventListener("keydown", (event) => {
+    const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const pieces = [...svg.querySelectorAll(".piece")];
+    pieces[Math.max(0, Math.min(pieces.length - 1, pieces.indexOf(event.target) + move))].focus();
+  });
   function piece(node, shape, label) {
     const g = draw("g", { class: "piece" });
     shape.setAttribute("style", `--hue:${hue(node.data.type)}`);
@@ -205,7 +217,11 @@ function memory() {
     g.append(shape, draw("title", {}, `${titleOf(node.data)}: ${bytes(node.data.retained)}`));
     if (label) g.append(label);
     usable(g, `${titleOf(node.data)}, ${bytes(node.data.retained)}`, () => enter(node));
-    g.addEventListener("focus", () => tell(node));
+    g.setAttribute("tabindex", "-1");
+    g.addEventListener("focus", () => {
+      stop(g);
+      tell(node);
+    });
     return g;
   }
   function showMap() {
@@ -240,6 +256,7 @@ function memory() {
       crumbs.append(button);
     });
     round ? showBurst() : showMap();
+    stop(svg.querySelector(".piece"));
   }
   kind.addEventListener("click", () => {
     round = !round;
@@ -250,7 +267,7 @@ function memory() {
     if ((event.key !== "Escape" && event.key !== "Backspace") || !at.parent) return;
     event.preventDefault();
     enter(at.parent);
-    const first = svg.querySelector("[tabindex]");
+    const first = svg.querySelector(".piece");
     if (first) first.focus();
   });
   show();
