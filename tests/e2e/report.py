@@ -163,6 +163,24 @@ def narrow(browser, path):
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 
+def printed(browser, path):
+    """On paper: dark on white whatever the theme, every group open and drawn; afterwards the page is as it was."""
+    browser.open(path)
+    state = "JSON.stringify([...document.querySelectorAll('details')].map((d) => d.open))"
+    before = browser.value(state)
+    check("false" in before, "no group is closed: nothing is tested")
+    browser.value("document.documentElement.dataset.theme = 'dark'; window.paper = null;"
+                  "addEventListener('beforeprint', () => { window.paper = [...document.querySelectorAll('details')].every((d) => d.open) && "
+                  "[...document.querySelectorAll('[data-group]')].every((g) => g.querySelector('svg')); })")
+    check(base64.b64decode(browser.call("Page.printToPDF")["data"])[:5] == b"%PDF-", "no PDF")
+    check(browser.value("window.paper") is True, "groups are closed, or not drawn, on paper")
+    check(browser.value(state) == before, "groups stay open after printing")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    light = browser.value("['color', 'backgroundColor'].map((k) => getComputedStyle(document.body)[k].match(/\\d+/g).reduce((a, b) => a + Number(b), 0))")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    check(light[0] < 200 and light[1] > 700, "printed light on dark: %s" % light)
+
+
 def bad_pages(browser, path, folder):
     """The test sees what it looks for: a script that runs is refused by the page's policy, which the console tells; so is a request."""
     with open(path, encoding="utf-8") as f:
@@ -228,7 +246,7 @@ def main():
             browser = Browser(folder)
         except process.CannotTest as e:
             print("skipped: %s" % e)
-            skipped = 5 * len(found)
+            skipped = 6 * len(found)
         for i in found:
             work = os.path.join(folder, i.version)
             os.mkdir(work)
@@ -240,6 +258,7 @@ def main():
                 attempt(i.version + ": in Chromium", in_browser, browser, made[0], screenshots)
                 attempt(i.version + ": names in drawings", drawn_names, browser, made[0])
                 attempt(i.version + ": narrow", narrow, browser, made[0])
+                attempt(i.version + ": printed", printed, browser, made[0])
                 attempt(i.version + ": without scripts", without_scripts, browser, made[0])
                 attempt(i.version + ": bad pages are found bad", bad_pages, browser, made[0], work)
     finally:

@@ -136,6 +136,7 @@ function drawCycle(box, group) {
   choose(0);
 }
 
+const drawings = [];     // one function for each group, which draws it where that was not done
 function cycles() {
   document.querySelectorAll("[data-group]").forEach((box) => {
     const group = data.leaks.groups[Number(box.dataset.group)];
@@ -144,9 +145,21 @@ function cycles() {
     const once = () => {
       if (details.open && !box.childElementCount) drawCycle(box, group);
     };
+    drawings.push(once);
     details.addEventListener("toggle", once);
     once();
   });
+}
+
+// On paper nothing can be opened.
+function printing() {
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    closed.forEach((details) => (details.open = true));
+    drawings.forEach((draw) => draw());
+  });
+  addEventListener("afterprint", () => closed.forEach((details) => (details.open = false)));
 }
 
 // ---- who holds the memory
@@ -316,6 +329,7 @@ defs.appendChild(draw("defs")).append(marker);
 document.body.append(defs);
 themes();
 cycles();
+printing();
 memory();
 histogram();
 document.documentElement.dataset.ready = "1";
