@@ -9,6 +9,7 @@
 #include "core/engine/place.h"
 #include "core/engine/resources.h"
 #include "core/engine/sites.h"
+#include "core/objects/numpy_array.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/numbers.h"
 
@@ -218,8 +219,22 @@ void Inspector::AddTimerDetails(report::ObjectCard& card) const {
   card.details.emplace_back("is", timer.cancelled ? "cancelled" : timer.scheduled ? "scheduled" : "not scheduled");
 }
 
+void Inspector::AddArrayDetails(report::ObjectCard& card) const {
+  const objects::TypeFacts* const facts = FactsOf(card.address);
+  if (facts == nullptr || facts->size_rule != objects::SizeRule::kNumpyArray) return;
+  const std::optional<objects::NumpyArray> array =
+      objects::ReadNumpyArray(in_.reader.process().memory, in_.reader.runtime().layout.Size(cpython::Struct::PyObject), card.address);
+  if (!array) return;
+  card.details.emplace_back("shape", array->ShapeText());
+  card.details.emplace_back("dtype", array->dtype);
+  const bool view = !array->owns_data && array->base != 0;
+  card.details.emplace_back("data", fmt::format("{} at {:#x}, {}", report::Bytes(array->bytes()), array->data,
+                                                array->owns_data ? "its own" : view ? fmt::format("of {:#x}, its base", array->base) : "not its own"));
+}
+
 void Inspector::AddDetails(report::ObjectCard& card) const {
   AddCodeDetails(card);
+  AddArrayDetails(card);
   AddGeneratorDetails(card);
   AddTraceback(card);
   AddTimerDetails(card);

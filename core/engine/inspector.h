@@ -39,6 +39,7 @@ class Inspector {
   [[nodiscard]] bool IsOneOf(const objects::TypeFacts* type, std::initializer_list<std::string_view> names) const;
   [[nodiscard]] Address DescriptorOwner(Address object) const;
   void AddTimerDetails(report::ObjectCard& card) const;
+  void AddArrayDetails(report::ObjectCard& card) const;
   void AddDetails(report::ObjectCard& card) const;
   void AddCodeDetails(report::ObjectCard& card) const;
   void AddGeneratorDetails(report::ObjectCard& card) const;

@@ -125,7 +125,8 @@ report::Cycle HiddenCycleOf(const CommandInput& in, const Labels& labels, const 
   for (report::CycleStep& step : cycle) {
     const auto at = hidden.find(step.address);
     if (step.elided != 0 || at == hidden.end()) continue;
-    step.label = fmt::format("[not visited: {}]", at->second.empty() ? "native memory" : at->second);
+    // What the object is known to own there has a name; anything else lies where it was found.
+    step.label = fmt::format("[not visited: {}]", !step.label.empty() ? step.label : !at->second.empty() ? at->second : "native memory");
     step.kind = report::EdgeKind::kOther;
     step.key.clear();
   }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/base/object_in_hand.h"
+#include "core/objects/numpy_array.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -35,6 +36,7 @@ class ContentComparison {
       case SizeRule::kInt: Integer(); break;
       case SizeRule::kByteArray: ByteArray(); break;
       case SizeRule::kArray: Array(); break;
+      case SizeRule::kNumpyArray: Items(); break;
       case SizeRule::kBytesIO:
         Fixed();
         BytesIO();
@@ -44,6 +46,7 @@ class ContentComparison {
       case SizeRule::kDecimal:
       case SizeRule::kBuffered:
       case SizeRule::kStruct:
+      case SizeRule::kNumpyScalar:
         if (type_.reader != ReaderKind::kModule) Fixed();
         break;
     }
@@ -99,6 +102,16 @@ class ContentComparison {
     const cpython::Field start = layout_.Has(cpython::Field::PyByteArrayObject_ob_start) ? cpython::Field::PyByteArrayObject_ob_start : cpython::Field::PyByteArrayObject_ob_bytes;
     if (!layout_.Has(start)) return;
     Buffer(object_ + layout_.Offset(start), *length);
+  }
+  // Of an array of NumPy that has objects for items nothing: they are references.
+  void Items() {
+    const std::optional<NumpyArray> now = ReadNumpyArray(now_, o_.object_size, object_), then = ReadNumpyArray(then_, o_.object_size, object_);
+    if (!now || !then) {
+      unread_ = true;
+      return;
+    }
+    differs_ = now->shape != then->shape || now->dtype != then->dtype;
+    if (!differs_ && now->owns_data && now->kind != 'O' && now->kind != 'V') Compare(now->data, then->data, now->bytes());
   }
   // CPython: arrayobject, Modules/arraymodule.c [2.7, 3.x]: behind the head of a variable object ob_item, allocated, ob_descr; a description is a letter and the size of an item.
   void Array() {

@@ -21,6 +21,9 @@ constexpr OwnedField kDecimalContext[] = {{48, "traps"}, {56, "flags"}};
 // struct PyFileObject, Include/fileobject.h [2.7].
 constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"}, {96, "f_errors"}};
 
+// PyArrayObject_fields, numpy/core/include/numpy/ndarraytypes.h: base, descr, by the names of the attributes that give them. Its items are owned too where the array is one of objects: Ownership asks ReadNumpyArray().
+constexpr OwnedField kNumpyArrayFields[] = {{32, "base"}, {40, "dtype"}};
+
 constexpr KnownOwner kOwners[] = {
     {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
     {"_sre.SRE_Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
@@ -28,6 +31,7 @@ constexpr KnownOwner kOwners[] = {
     {"StgDict", "_ctypes", Behind::kBase, kStgDict, false},
     {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, true},
     {"file", nullptr, Behind::kObjectHead, kFile, true},
+    {"numpy.ndarray", "_multiarray_umath", Behind::kObjectHead, kNumpyArrayFields, false},
 };
 
 // struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size.

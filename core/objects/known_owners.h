@@ -1,5 +1,5 @@
 // Types of CPython whose instances own references that no tp_traverse shows, in C structures that are in no layout, as data. A type is recognised by its
-// tp_name, and only where it is no class of Python code and lies in the interpreter's own module or in the extension module of the standard library that
+// tp_name, and only where it is no class of Python code and lies in the interpreter's own module or in the extension module (of the standard library, of NumPy) that
 // defines it. A wrong entry is a false alarm; a missing one leaves words that may be references.
 #pragma once
 

@@ -16,12 +16,13 @@ using cpython::Field;
 
 constexpr std::uint64_t kMaxNodes = std::uint64_t{1} << 32;  // of a linked list; rings are met earlier, see Brent's algorithm below
 
+constexpr const char kArrayItem[] = "item";
 constexpr std::size_t kMaxNameText = 64;  // code points of a name in a label
 
 // Python code can ask the owner for it under this name, and gets the very object.
 bool IsAttributeOf(std::string_view field) {
   constexpr std::string_view kNotThese[] = {"co_code", "co_varnames", "co_freevars", "co_cellvars", "co_localsplusnames", "co_localspluskinds"};  // made anew in some releases
-  return field == "__dict__" || (field.starts_with("co_") && std::find(std::begin(kNotThese), std::end(kNotThese), field) == std::end(kNotThese));
+  return field == "__dict__" || field == "base" || field == "dtype" || (field.starts_with("co_") && std::find(std::begin(kNotThese), std::end(kNotThese), field) == std::end(kNotThese));
 }
 
 std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
@@ -123,10 +124,21 @@ void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<O
   if (owner == nullptr) return;
   const TypeFacts* const base = owner->behind == KnownOwner::Behind::kBase ? reader_->Type(type.tp_base) : nullptr;
   if (owner->behind == KnownOwner::Behind::kBase && base == nullptr) return;
+  if (const std::optional<NumpyArray> array = ArrayOfObjects(object, type)) {
+    const std::uint64_t items = values_.ReadableWords(array->data, array->items);
+    for (std::uint64_t i = 0; i < items; ++i) One(array->data + i * Offsets::kPointerBytes, kArrayItem, out);
+  }
   const Address begin = object + (base != nullptr ? base->fixed_bytes : owner->behind == KnownOwner::Behind::kObjectHead ? o_.object_size : o_.ob_size + 8);
   for (const OwnedField& f : owner->fields) {
     if (begin + f.offset + Offsets::kPointerBytes <= object + type.fixed_bytes) One(begin + f.offset, f.name, out);
   }
+}
+
+// Items of one that has memory of its own lie in it without gaps, in whichever order.
+std::optional<NumpyArray> Ownership::ArrayOfObjects(Address object, const TypeFacts& type) const {
+  if (type.size_rule != SizeRule::kNumpyArray || OwnerOf(type) == nullptr) return std::nullopt;
+  std::optional<NumpyArray> array = ReadNumpyArray(*memory_, o_.object_size, object);
+  return array && array->owns_data && array->kind == 'O' && array->item_bytes == Offsets::kPointerBytes ? std::move(array) : std::nullopt;
 }
 
 void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
@@ -239,6 +251,8 @@ void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool w
     if (const Address keys = SharedKeys(object, type)) KeysOf(keys, owned);
   }
   const bool is_dict = type.body == BodyKind::kDict;
+  const std::optional<NumpyArray> array = ArrayOfObjects(object, type);
+  const Address array_data = array ? array->data : 0;
   for (std::size_t i = 0; i < owned.size() && out.size() < end; ++i) {
     const OwnedSlot& slot = owned[i];
     if (filter.only != 0 && slot.referent != filter.only) continue;
@@ -255,6 +269,9 @@ void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool w
     } else if (type.body == BodyKind::kStructSequence) {
       r.kind = SlotKind::kItem;
       r.index = (slot.slot - object - o_.tuple_item) / Offsets::kPointerBytes;
+    } else if (slot.name == kArrayItem) {
+      r.kind = SlotKind::kItem;
+      r.index = (slot.slot - array_data) / Offsets::kPointerBytes;
     } else if (IsAttributeOf(slot.name)) {
       r.kind = SlotKind::kField;
       r.name = slot.name;
@@ -551,6 +568,12 @@ void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<Addre
       break;
     }
     case BodyKind::kOpen: {
+      if (type.size_rule == SizeRule::kNumpyArray) {
+        const std::optional<NumpyArray> array = ReadNumpyArray(*memory_, o_.object_size, object);
+        // The members of structured items, and what a class of the program is derived from, may be objects that are not known here.
+        if (array && array->owns_data && (array->kind != 'O' || ArrayOfObjects(object, type)) && array->kind != 'V') block(array->data, array->bytes());
+        break;
+      }
       const BytesOwner* const owner = o_.dict_old || type.reader == ReaderKind::kInstance ? nullptr : FindBytesOwner(type.name);
       if (owner == nullptr || type.fixed_bytes < o_.object_size + owner->size + Offsets::kPointerBytes) break;
       const std::uint64_t bytes = values_.Pointer(object + o_.object_size + owner->size);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/objects/known_owners.h"
+#include "core/objects/numpy_array.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/offsets.h"
 
@@ -113,6 +114,8 @@ class Ownership {
   void TypeObject(Address object, std::vector<OwnedSlot>& out) const;
   void DictKeys(Address object, std::vector<OwnedSlot>& out) const;
   void LruLinks(Address object, std::vector<OwnedSlot>& out) const;
+  /// The array, where the type is numpy.ndarray and the array has objects for items that are its own.
+  [[nodiscard]] std::optional<NumpyArray> ArrayOfObjects(Address object, const TypeFacts& type) const;
   /// Items of a struct sequence that its tp_traverse does not show.
   void HiddenItems(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
   template <typename F>

@@ -98,6 +98,7 @@ const ReprWriter::Known ReprWriter::kKnown[] = {
     {"itertools.count", &ReprWriter::Count},
     {"itertools.repeat", &ReprWriter::Repeat},
     {"memoryview", &ReprWriter::MemoryView},
+    {"numpy.ndarray", &ReprWriter::NumpyItems},
     {"re.Match", &ReprWriter::Match},
     {"_sre.SRE_Match", &ReprWriter::Match},
     {"_contextvars.ContextVar", &ReprWriter::ContextVariable},
@@ -223,6 +224,7 @@ void ReprWriter::Default(Address object, const TypeFacts& type) {
 
 void ReprWriter::UnknownRepr(Address object, const TypeFacts& type) {
   exact_ = false;
+  if (NumpyNumber(object, type)) return;
   Default(object, type);
 }
 

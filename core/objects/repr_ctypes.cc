@@ -1,4 +1,4 @@
-// What ctypes makes of C's values, as repr() writes it.
+// What ctypes makes of C's values, as repr() writes it; and NumPy's arrays and numbers, which are written by what is known of them.
 // CPython: CDataObject, Modules/_ctypes/ctypes.h: behind the object's head the address of the value; the same since 2.5.
 #include <fmt/format.h>
 
@@ -6,7 +6,9 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <iterator>
 
+#include "core/objects/numpy_array.h"
 #include "core/objects/repr_writer.h"
 
 namespace pygc::objects {
@@ -65,9 +67,14 @@ void ReprWriter::SimpleCData(Address object, const TypeFacts& type) {
 
 // repr() of `.value`; nullopt of codes that are not known here.
 std::optional<std::string> ReprWriter::SimpleValue(Address object, std::string_view codes, bool swapped) {
+  const Address at = t_.values.Pointer(object + t_.offsets.object_size);
+  return at == 0 ? std::nullopt : ValueAt(at, codes, swapped);
+}
+
+std::optional<std::string> ReprWriter::ValueAt(Address address, std::string_view codes, bool swapped) {
   if (codes == "D" || codes == "Zd" || codes == "F" || codes == "Zf") {  // complex numbers [3.14+]; the longer codes from 3.15 on
     const bool wide = codes.back() == 'D' || codes.back() == 'd';
-    const std::byte* const parts = swapped ? nullptr : ValueInC(object, wide ? 2 * sizeof(double) : 2 * sizeof(float));
+    const std::byte* const parts = swapped ? nullptr : Bytes(address, wide ? 2 * sizeof(double) : 2 * sizeof(float));
     if (parts == nullptr) return std::nullopt;
     return wide ? ComplexText(LoadUnchecked<double>(parts), LoadUnchecked<double>(parts + sizeof(double)))
                 : ComplexText(LoadUnchecked<float>(parts), LoadUnchecked<float>(parts + sizeof(float)));
@@ -78,7 +85,7 @@ std::optional<std::string> ReprWriter::SimpleValue(Address object, std::string_v
   const auto integer = std::find_if(kIntegers.begin(), kIntegers.end(), [code](const SimpleCode& i) { return i.code == code; });
   const bool is_integer = integer != kIntegers.end();
   const unsigned size = is_integer ? integer->size : code == '?' || code == 'c' ? 1 : code == 'u' || code == 'f' ? 4 : code == 'd' ? 8 : 0;
-  const std::byte* const at = size == 0 ? nullptr : ValueInC(object, size);
+  const std::byte* const at = size == 0 ? nullptr : Bytes(address, size);
   if (at == nullptr) return std::nullopt;
   std::copy_n(at, size, bytes.begin());
   if (swapped) std::reverse(bytes.begin(), bytes.begin() + size);
@@ -105,6 +112,33 @@ std::optional<std::string> ReprWriter::SimpleValue(Address object, std::string_v
   const std::string text = integer->is_signed ? std::to_string(static_cast<std::int64_t>(number << unused) >> unused) : std::to_string(number);
   const bool is_long = integer->is_long || (code == 'P' && static_cast<std::int64_t>(number) < 0);
   return text + (t_.old() && is_long ? "L" : "");
+}
+
+// An array by its shape and the type of its items: repr() would lay out these, as its print options say.
+void ReprWriter::NumpyItems(Address object, const TypeFacts& type) {
+  const std::optional<NumpyArray> array = ReadNumpyArray(t_.values.memory(), t_.offsets.object_size, object);
+  if (!array) return UnknownRepr(object, type);
+  exact_ = false;
+  Put(fmt::format("<{} of shape {} and dtype {}", type.name, array->ShapeText(), array->dtype));
+  At(object);
+}
+
+// A number of NumPy, whose repr() depends on its release: "1.5" [1.x], "np.float64(1.5)" [2.x]. False where it is none.
+bool ReprWriter::NumpyNumber(Address object, const TypeFacts& type) {
+  struct Named {
+    std::string_view name;
+    const char* codes;  // as ctypes' types have them
+  };
+  static constexpr Named kNumbers[] = {{"numpy.bool_", "?"},  {"numpy.bool", "?"},   {"numpy.int8", "b"},    {"numpy.uint8", "B"},   {"numpy.int16", "h"},      {"numpy.uint16", "H"}, {"numpy.int32", "i"},
+                                       {"numpy.uint32", "I"}, {"numpy.intc", "i"},   {"numpy.uintc", "I"},   {"numpy.int64", "l"},   {"numpy.uint64", "Q"},     {"numpy.longlong", "l"}, {"numpy.ulonglong", "Q"},
+                                       {"numpy.float32", "f"}, {"numpy.float64", "d"}, {"numpy.complex64", "F"}, {"numpy.complex128", "D"}};
+  if (type.is_heap_type || !type.name.starts_with("numpy.")) return false;
+  const auto* const known = std::find_if(std::begin(kNumbers), std::end(kNumbers), [&](const Named& n) { return n.name == type.name; });
+  if (known == std::end(kNumbers)) return false;
+  const std::optional<std::string> text = ValueAt(object + t_.offsets.object_size, known->codes, false);
+  if (!text) return false;
+  Put(fmt::format("{}({})", type.name, *text));
+  return true;
 }
 
 // CPython: c_char_p.__repr__, c_wchar_p.__repr__, Lib/ctypes/__init__.py: c_char_p(140123), the address.

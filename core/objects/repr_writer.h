@@ -178,6 +178,8 @@ class ReprWriter {
   void AliasItem(Address item);
   void Path(Address object, const TypeFacts& type);
   void Match(Address object, const TypeFacts& type);
+  void NumpyItems(Address object, const TypeFacts& type);
+  [[nodiscard]] bool NumpyNumber(Address object, const TypeFacts& type);
   void ContextVariable(Address object, const TypeFacts& type);
   void ContextToken(Address object, const TypeFacts& type);
   void MissingToken(Address, const TypeFacts&) { Put("<Token.MISSING>"); }
@@ -216,6 +218,7 @@ class ReprWriter {
   [[nodiscard]] const std::byte* ValueInC(Address object, std::uint64_t bytes) const;
   void SimpleCData(Address object, const TypeFacts& type);
   [[nodiscard]] std::optional<std::string> SimpleValue(Address object, std::string_view codes, bool swapped);
+  [[nodiscard]] std::optional<std::string> ValueAt(Address address, std::string_view codes, bool swapped);
   void CharacterPointer(Address object, const TypeFacts& type);
   void Library(Address object, const TypeFacts& type);
   void FunctionInC(Address object, const TypeFacts& type);

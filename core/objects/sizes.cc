@@ -1,5 +1,6 @@
 // What sys.getsizeof() says: the __sizeof__ of the builtin types, plus the collector's heads. CPython: _PySys_GetSizeOf() in Python/sysmodule.c.
 #include "core/base/object_in_hand.h"
+#include "core/objects/numpy_array.h"
 #include "core/objects/object_reader_impl.h"
 
 namespace pygc::objects {
@@ -59,6 +60,11 @@ class SizeReader {
       case SizeRule::kBytesIO: return BytesIO();
       case SizeRule::kBuffered: return Buffered();
       case SizeRule::kStruct: return Struct();
+      case SizeRule::kNumpyArray: {  // NumPy: array_sizeof(), numpy/core/src/multiarray/methods.c: the shape and strides, and the items where they are its own
+        const std::optional<NumpyArray> array = ReadNumpyArray(impl_.process->memory, o_.object_size, object_);
+        return array ? std::optional(base + array->shape.size() * 2 * sizeof(std::int64_t) + (array->owns_data ? array->bytes() : 0)) : std::nullopt;
+      }
+      case SizeRule::kNumpyScalar: return NumpyScalar();
     }
     return std::nullopt;
   }
@@ -157,6 +163,15 @@ class SizeReader {
     if (Unsigned(buffer, 0) == 0) return base;
     const std::uint64_t size = Unsigned(fields, 0), mask = Unsigned(fields, 8);
     return mask == 0 || mask == size - 1 ? std::optional(base + size) : std::nullopt;
+  }
+
+  // NumPy: gentype_sizeof(), numpy/core/src/multiarray/scalartypes.c.src.
+  std::optional<std::uint64_t> NumpyScalar() const {
+    constexpr int kMostBases = 16;
+    const TypeFacts* type = &type_;
+    for (int depth = 0; type != nullptr && type->is_heap_type && depth < kMostBases; ++depth) type = impl_.types.Find(type->tp_base);
+    const std::optional<std::uint64_t> value = type == nullptr ? std::nullopt : NumpyScalarBytes(type->name);
+    return value ? std::optional(static_cast<std::uint64_t>(type_.basicsize) + *value) : std::nullopt;
   }
 
   // CPython: s_sizeof(), Modules/_struct.c: the codes of the format and one that ends them. PyStructObject: s_size, s_len, s_codes; a formatcode is fmtdef, offset,

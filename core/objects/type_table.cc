@@ -737,7 +737,8 @@ void TypeTable::ReadSizeRule(const Raw& raw, TypeFacts& f) const {
       {"unicode", SizeRule::kStr},      {"bytearray", SizeRule::kByteArray}, {"frozendict", SizeRule::kDict},
       {"code", SizeRule::kCode},        {"decimal.Decimal", SizeRule::kDecimal}, {"array.array", SizeRule::kArray}, {"_io.BytesIO", SizeRule::kBytesIO},
       {"_io.BufferedReader", SizeRule::kBuffered}, {"_io.BufferedWriter", SizeRule::kBuffered}, {"_io.BufferedRandom", SizeRule::kBuffered},
-      {"_struct.Struct", SizeRule::kStruct}, {"Struct", SizeRule::kStruct}};
+      {"_struct.Struct", SizeRule::kStruct}, {"Struct", SizeRule::kStruct},
+      {"numpy.ndarray", SizeRule::kNumpyArray}, {"numpy.generic", SizeRule::kNumpyScalar}};
   f.size_rule = SizeRule::kUnknown;
   const auto choose = [&](const std::string& name) {
     for (const Named& rule : kRules) {

@@ -75,6 +75,8 @@ enum class SizeRule : std::uint8_t {
   kBytesIO,
   kBuffered,    // BufferedReader, BufferedWriter, BufferedRandom
   kStruct,      // struct.Struct
+  kNumpyArray,
+  kNumpyScalar,
 };
 
 /// What an instance owns beside what its tp_traverse visits, and whether that accounts for every word of its memory. For the audit of counts.

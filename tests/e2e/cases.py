@@ -61,5 +61,5 @@ CASES = [
 
 # Fixtures that another program of this folder runs, because they are stopped at moments of their own.
 ELSEWHERE = {"churn": "any_moment.py", "phases": "moments.py", "steps": "moments.py", "values": "explain.py",
-             "holders": "explain.py", "owned": "explain.py", "heap_use": "heap.py", "scenarios": "scenarios.py", "expectations": "questions.py", "gc_debug": "questions.py",
+             "holders": "explain.py", "owned": "explain.py", "numpy_arrays": "explain.py", "heap_use": "heap.py", "scenarios": "scenarios.py", "expectations": "questions.py", "gc_debug": "questions.py",
              "asyncio_tasks": "questions.py", "growth": "questions.py", "holds_gil": "questions.py", "allocation_sites": "questions.py", "resources": "questions.py", "native_stack": "questions.py", "members": "overwritten.py", "odd_questions": "questions.py"}

@@ -8,6 +8,8 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 """
 import ast
 import argparse
+import collections
+import glob
 import hashlib
 import json
 import os
@@ -22,6 +24,7 @@ import interpreters  # noqa: E402
 import process  # noqa: E402
 
 BATCH = 1000
+Extended = collections.namedtuple("Extended", "name path")
 
 
 class Live:
@@ -450,6 +453,54 @@ def check_owned(live):
     return [(check.__name__[6:], check(live), "") for check in (check_owners, check_kept, check_schemas)]
 
 
+# ---- NumPy (numpy_arrays.py)
+
+def check_arrays(live):
+    """Size, shape, dtype, and whose memory the items are, as NumPy and sys.getsizeof() say."""
+    wrong, rows = [], live.truth["arrays"]
+    for (address, size, shape, dtype, _, own, base), card in zip(rows, live.report("show", *[hex(r[0]) for r in rows])["objects"]):
+        details, what = card["details"], "array %s %s at %#x" % (shape, dtype, address)
+        wrong += differ(what, (card["size"], details.get("shape")), (size, shape))
+        said, plain = details.get("dtype", ""), not dtype.startswith("[") and "[" not in dtype
+        wrong += differ(what + " dtype", said, dtype) if plain else [] if said == dtype.split("[")[0] or said.startswith("|V") else ["%s: dtype %s" % (what, said)]
+        whose = "its own" if own else "of %#x, its base" % base if base else "not its own"
+        wrong += [] if details.get("data", "").endswith(", " + whose) else ["%s: data %s, not %s" % (what, details.get("data"), whose)]
+    return wrong
+
+
+def check_numbers(live):
+    rows = live.truth["numbers"]
+    cards = live.report("show", *[hex(r[0]) for r in rows])["objects"]
+    wrong = sum((differ("%s at %#x size" % (c["type"], a), c["size"], size) for (a, size), c in zip(rows, cards)), [])
+    return wrong + differ("a value", (cards[0]["value"], cards[0]["value_exact"]), ("numpy.float64(1.5)", False))
+
+
+def check_items(live):
+    """What an array of objects holds is in the heap, by its index, and kept by the array alone; numbers' memory counts for what keeps them."""
+    array, items = live.truth["texts"]
+    rows = live.report("referents", hex(array), "--limit", "0")["references"]
+    wrong = differ("items", [int(r["address"], 16) for r in rows if r["label"].startswith("[")], items) + differ("the 7th", [r["address"] for r in rows if r["label"] == "[7]"], [hex(items[7])])
+    paths = live.report("path", "Held")["paths"] + live.report("path", "Held")["tree"]
+    wrong += [] if any("GRID" in p["text"] for p in paths) else ["the object in GRID: %s" % [p["text"] for p in paths]]
+    kept = dict((int(d["address"], 16), d["retained"]) for d in live.report("dominators", "--limit", "0")["dominators"])
+    frames, least = live.truth["frames"]
+    wrong += [] if least <= kept.get(frames, 0) < least * 1.2 else ["FRAMES keeps %s, at least %d" % (kept.get(frames), least)]
+    heap = live.report("heap", "--limit", "0")
+    ours = dict((t["type"], t) for t in heap["types"])
+    floor = sum(size for _, size, _, _, _, _, _ in live.truth["arrays"])
+    return wrong + ([] if ours["numpy.ndarray"]["bytes"] > floor * 0.9 and heap["objects"] > 0 else ["arrays of %s bytes, at least %d" % (ours["numpy.ndarray"]["bytes"], floor)])
+
+
+def check_numpy(live):
+    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_schemas)]
+
+
+def with_numpy():
+    """The interpreters of scripts/extension-modules that have NumPy."""
+    paths = sorted(glob.glob(os.path.join(interpreters.cache_dir(), "bin", "python*-extensions")))
+    return [p for p in paths if subprocess.run([p, "-c", "import numpy"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0]
+
+
 FIXTURES = (("values", check_all), ("holders", check_holders), ("owned", check_owned))
 
 
@@ -481,7 +532,11 @@ def main(fixtures=FIXTURES, doc=__doc__):
     passed = failed = 0
     chosen = [i for i in interpreters.discover() if i.kind in ("default", "free-threaded") and
               (not options.interpreter or any(i.name.startswith(t) for t in options.interpreter))]
-    for interpreter, fixture, checks in [(i, f, c) for i in chosen for f, c in fixtures]:
+    work = [(i, f, c) for i in chosen for f, c in fixtures]
+    if fixtures is FIXTURES:
+        more = [Extended("%s with NumPy" % os.path.basename(p), p) for p in with_numpy()]
+        work += [(i, "numpy_arrays", check_numpy) for i in more if not options.interpreter or any(i.name.startswith(t) for t in options.interpreter)]
+    for interpreter, fixture, checks in work:
         for name, wrong, note in run(interpreter, fixture, checks, options):
             if wrong:
                 failed += 1

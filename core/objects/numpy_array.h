@@ -1,0 +1,40 @@
+// NumPy's arrays and scalars: their shape, what their items are, and where these lie. For sizes, for who holds what, and for what `show` says of one.
+// NumPy: PyArrayObject_fields, PyArray_Descr and _PyArray_DescrNumPy2, numpy/core/include/numpy/ndarraytypes.h [1.x], numpy/_core/include/numpy/ndarraytypes.h [2.x]:
+// public structures of its C API, whose first fields are where they were in 1.0; item sizes moved in 2.0.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/address.h"
+#include "core/target/memory_image.h"
+
+namespace pygc::objects {
+
+/// An instance of numpy.ndarray, or of a class derived from it.
+struct NumpyArray {
+  std::vector<std::int64_t> shape;
+  std::string dtype;            // as str(dtype): "float64", ">i4", "<U3", "object"; of a structured one "|V12"
+  char kind = '?';              // dtype.kind
+  std::uint64_t item_bytes = 0;
+  std::uint64_t items = 0;      // product of the shape
+  Address data = 0;             // of the first item
+  Address base = 0;             // whose memory the items are, where they are not its own
+  Address descr = 0;            // the dtype
+  bool owns_data = false;
+
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return items * item_bytes; }
+  /// As Python writes it: "(500, 400)", "(3,)", "()".
+  [[nodiscard]] std::string ShapeText() const;
+};
+
+/// The array at `object`, an instance of numpy.ndarray; nullopt where it cannot be read, or says what no array does. `object_size`: of PyObject.
+[[nodiscard]] std::optional<NumpyArray> ReadNumpyArray(const target::MemoryImage& memory, std::uint32_t object_size, Address object);
+
+/// Bytes of the value of an instance of one of NumPy's scalar types, by tp_name ("numpy.float64"); nullopt of other names, and of those whose instances differ in it.
+[[nodiscard]] std::optional<std::uint64_t> NumpyScalarBytes(std::string_view name);
+
+}  // namespace pygc::objects
