@@ -22,5 +22,8 @@ foreach(name IN LISTS names)
   help_of(text ${plain})
   string(APPEND page ".SS ${name}\n.nf\n${text}.fi\n")
 endforeach()
-string(APPEND page ".SH ENVIRONMENT\n.TP\n.B PYGC_WORKER\nThe program that debuggers start as the engine, where it is not the one that was installed with the plugin.\n.TP\n.B NO_COLOR\nNo colours, unless \\-\\-color=always.\n.SH SEE ALSO\n.BR pygc\\-triage (1),\n.BR gdb (1),\n.BR lldb (1),\n.BR core (5),\n.BR coredumpctl (1)\n")
+string(APPEND page ".SH EXIT STATUS\n0 complete and no finding at or above \\-\\-fail\\-on, or done; 1 findings, of \\-\\-fail\\-on or of expect; 2 wrong usage, or the output cannot be written; "
+  "3 partial analysis that found nothing, which is never to be taken for clean; 4 the input cannot be analysed; 5 not permitted, or no such process; 6 internal fault: what was finished is still "
+  "printed; 130 interrupted: what is known was printed.\n")
+string(APPEND page ".SH ENVIRONMENT\n.TP\n.B PYGC_WORKER\nThe program that debuggers start as the engine, where it is not the one that was installed with the plugin.\n.TP\n.B NO_COLOR\nNo colours, unless \\-\\-color=always.\n.TP\n.B TMPDIR\nWhere compressed cores and those on standard input are unpacked; else /tmp.\n.SH SEE ALSO\n.BR pygc\\-triage (1),\n.BR gdb (1),\n.BR lldb (1),\n.BR core (5),\n.BR coredumpctl (1)\n")
 file(WRITE "${OUTPUT}" "${page}")
