@@ -4,6 +4,7 @@
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "core/base/small_file.h"
@@ -12,6 +13,9 @@ namespace pygc::engine {
 namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{64} << 20;
+
+// The documents that have fingerprints. Another one, taken for an empty baseline, would say nothing of its being the wrong file.
+constexpr std::string_view kWithFingerprints[] = {"pygc.baseline/", "pygc.triage/", "pygc.leaks/", "pygc.refcounts/", "pygc.expect/"};
 
 // Takes two keys' values out of the stream of tokens, wherever they stand.
 struct Fingerprints : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Fingerprints> {
@@ -26,7 +30,8 @@ struct Fingerprints : rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Fingerprin
   }
   bool String(const char* text, rapidjson::SizeType size, bool) {
     if (wanted == Wanted::kFingerprint) known.emplace(text, size);
-    if (wanted == Wanted::kSchema && std::string_view(text, size).starts_with("pygc.")) is_ours = true;
+    const std::string_view value(text, size);
+    if (wanted == Wanted::kSchema) is_ours |= std::ranges::any_of(kWithFingerprints, [&](std::string_view schema) { return value.starts_with(schema); });
     return Default();
   }
 
@@ -42,10 +47,12 @@ Result<Baseline> Baseline::Parse(const std::string& text, const std::string& pat
   rapidjson::Reader reader;
   rapidjson::StringStream stream(text.c_str());
   if (!reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(stream, found)) {
-    return Fail(ErrorCode::kUsage, "--baseline {} is not JSON: {} at byte {}", path, rapidjson::GetParseError_En(reader.GetParseErrorCode()), reader.GetErrorOffset());
+    std::string_view why = rapidjson::GetParseError_En(reader.GetParseErrorCode());
+    if (why.ends_with('.')) why.remove_suffix(1);
+    return Fail(ErrorCode::kUsage, "--baseline {} is not JSON: {} at byte {}", path, why, reader.GetErrorOffset());
   }
   if (!found.is_ours) {
-    return Fail(ErrorCode::kUsage, "--baseline {} is no baseline: give a file that pygc-triage --write-baseline made, or a JSON report of leaks or refcounts", path);
+    return Fail(ErrorCode::kUsage, "--baseline {} is no baseline: give a file that pygc-triage --write-baseline made, or a JSON report of triage, leaks, refcounts or expect", path);
   }
   Baseline made;
   made.known_ = std::move(found.known);

@@ -153,6 +153,12 @@ def one_core(core, how, what):
         check(ran.code == 0 and not result["groups"] and result["groups_known"] == len(leaks["groups"]), "%s --baseline: exit %s, %s" % (command, ran.code, result["groups_known"]))
     ran = process.pygc("-c", core, "leaks", "--baseline", SERVICE)
     check(ran.code == 2 and "is not JSON" in ran.err, "a baseline that is none: exit %s: %s" % (ran.code, ran.tail()))
+    other = os.path.join(os.path.dirname(core), "status.json")
+    with open(other, "w") as f:
+        f.write(process.pygc("-c", core, "status", "--format", "json").out)
+    for command in ([process.PYGC, "-c", core, "leaks"], [sys.executable, SCRIPT, core, "-q", "--pygc", process.PYGC]):
+        ran = process.run(command + ["--baseline", other], 60)
+        check(ran.code == 2 and "is no baseline" in ran.err, "a report without fingerprints as a baseline: exit %s: %s" % (ran.code, ran.tail()))
 
 
 SURPLUS = """

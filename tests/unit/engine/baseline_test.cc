@@ -19,13 +19,14 @@ TEST_CASE("a baseline is every fingerprint of a document of pygc, wherever it st
 }
 
 TEST_CASE("what is no baseline is refused and says what is wanted") {
-  for (const char* text : {"", "{", "[]", "{}", "\"pygc.leaks/1\"", R"({"schema": "other/1", "fingerprint": "00000000000000aa"})", "not json"}) {
+  for (const char* text : {"", "{", "[]", "{}", "\"pygc.leaks/1\"", R"({"schema": "pygc.status/1", "result": {}})", R"({"schema": "other/1", "fingerprint": "00000000000000aa"})", "not json"}) {
     INFO(text);
     const Result<Baseline> b = Baseline::Parse(text, "base.json");
     REQUIRE_FALSE(b.has_value());
     CHECK(b.error().code == ErrorCode::kUsage);
     CHECK(b.error().message.find("base.json") != std::string::npos);
   }
+  CHECK(Baseline::Parse("not json", "base.json").error().message == "--baseline base.json is not JSON: Invalid value at byte 1");
   CHECK_FALSE(Baseline::Read("/nowhere/base.json").has_value());
   CHECK_FALSE(Baseline::Read("/").has_value());  // a folder
 }
