@@ -23,6 +23,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import chromium  # noqa: E402
 import interpreters  # noqa: E402
 import process  # noqa: E402
 import prompt  # noqa: E402
@@ -437,6 +438,22 @@ def outputs(ran, names, rows, groups):
     with open(names["html"], encoding="utf-8") as f:
         page = f.read()
     check("<b>" not in page and "<script" not in page and page.count("<tr class=") == len(groups), "HTML")
+    try:
+        browser = chromium.Browser(os.path.dirname(names["html"]))
+    except process.CannotTest as e:
+        print("        the page was not opened: %s" % e)
+    else:
+        try:
+            for width in (380, 1200):
+                browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+                browser.open(names["html"])
+                wider = browser.value("[document.documentElement, ...document.querySelectorAll('.wide')].map((e) => e.scrollWidth - e.clientWidth)")
+                check(len(wider) == 3 and max(wider) <= 0, "the page at %d pixels: wider by %s" % (width, wider))
+                check(not browser.complaints(names["html"]), "Chromium: %s" % browser.complaints(names["html"])[:2])
+        except chromium.Wrong as e:
+            raise Wrong(str(e))
+        finally:
+            browser.close()
     with open(names["markdown"], encoding="utf-8") as f:
         text = f.read()
     check("<b>" not in text and all(fp in text for _, fp in groups), "Markdown")
