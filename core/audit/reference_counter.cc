@@ -218,13 +218,14 @@ class Counter {
       const Address sp = stack.thread->stack_pointer(), top = stack.range.begin;
       const target::Segment* const s = memory_.Find(sp);
       if (s == nullptr || in_.reader.process().FindModule(sp) != nullptr || in_.blocks.BlockAt(sp)) continue;
-      if (const Address bottom = std::max(stack.memory.begin, BottomOfDeadStack(*s, top)); bottom < top) cover_.CloseInside({bottom, top});
+      const Address bottom = stack.is_whole ? stack.memory.begin : std::max(stack.memory.begin, BottomOfDeadStack(*s, top));
+      if (bottom < top) cover_.CloseInside({bottom, top});
     }
     for (const std::vector<AddressRange>* known : {&in_.roots.closed, &state_.queues()}) {
       for (const AddressRange& r : *known) cover_.CloseInside(r);
     }
   }
-  // Down to the first page that was never written to. A guard page need not be a mapping of its own: where glibc makes it within the stack's (2.42 on Linux 6.13)
+  // Where nothing tells how far down a stack goes: to the first page that was never written to. A guard page need not be a mapping of its own: where glibc makes it within the stack's (2.42 on Linux 6.13)
   // the kernel dumps it as zeroes, and what is mapped below, a chunk of Python's frames or an arena, is in one segment with the stack.
   [[nodiscard]] static Address BottomOfDeadStack(const target::Segment& s, Address top) {
     constexpr Address kPage = 4096;

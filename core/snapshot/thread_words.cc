@@ -67,12 +67,17 @@ std::vector<UsedStack> UsedStacks(const target::Process& process) {
     const AddressRange range = {sp - red_zone, bounded ? thread.fs_base() : segment->range.end};
     const std::uint64_t below = std::min(kMaxBelow, sp - segment->range.begin), above = std::min(kMaxAbove, segment->range.end - sp);
     AddressRange memory = {sp - below, sp + above};
-    if (bounded) {
+    bool is_whole = false;
+    if (!bounded && segment->range.Contains(process.initial_stack)) {
+      memory = segment->range;
+      is_whole = true;
+    } else if (bounded) {
       const std::optional<AddressRange> described = DescribedStack(process, thread);
       memory = described ? *described : AddressRange{memory.begin, (thread.fs_base() | (kPage - 1)) + 1};
       memory = {std::min(range.begin, std::max(memory.begin, segment->range.begin)), std::min(memory.end, segment->range.end)};
+      is_whole = described.has_value();
     }
-    stacks.push_back({range, memory, &thread});
+    stacks.push_back({range, memory, &thread, is_whole});
   }
   std::sort(stacks.begin(), stacks.end(), [](const UsedStack& a, const UsedStack& b) { return a.range.begin < b.range.begin; });
   // Threads that share a mapping without a bound would overlap: each address belongs to the last one that begins before it.

@@ -17,12 +17,14 @@ struct UsedStack {
   AddressRange range;   // from below the stack pointer (the red zone of x86-64) to where the thread's control block begins
   AddressRange memory;  // all that was mapped for it: the part that is not in use below `range`, the control block above it
   const target::Thread* thread = nullptr;
+  bool is_whole = false;  // `memory` begins where the stack itself does: all of it below `range` is dead, whatever was written there
 };
 
 /// The stacks of all threads with registers, rising; the ranges of all are disjoint, and so are the memories. A thread's control block lies at the top of its
 /// stack, and other mappings may precede and follow without a gap (chunks of Python's frames, other stacks): where the stack begins and ends is what the control
-/// block says. glibc: struct pthread, stackblock and stackblock_size (nptl/descr.h). The main thread's block lies elsewhere, and there the mapping bounds the stack,
-/// of which no more than 64 MiB above the stack pointer and 8 MiB below it are called its memory.
+/// block says. glibc: struct pthread, stackblock and stackblock_size (nptl/descr.h). The main thread's block lies elsewhere, and there the mapping bounds the stack.
+/// The kernel keeps a gap below the one that the process began with (stack_guard_gap). Where it is not known which that is, no more than 64 MiB above the stack
+/// pointer and 8 MiB below it are called its memory.
 [[nodiscard]] std::vector<UsedStack> UsedStacks(const target::Process& process);
 
 /// The stack in whose memory `a` lies, or nullptr.

@@ -25,6 +25,7 @@ class Fetch {
     std::vector<const MemorySource::Region*> regions;
     for (const auto& r : source_.regions) {
       if (!r.range.empty()) regions.push_back(&r);
+      if (!r.range.empty() && r.file == "[stack]") process.initial_stack = r.range.end - 1;
     }
     if (regions.empty()) return Fail(ErrorCode::kHost, "the debugger does not say which memory the process has, so it cannot be read in bulk");
     std::sort(regions.begin(), regions.end(), [](const auto* a, const auto* b) { return a->range.begin < b->range.begin; });

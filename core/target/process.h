@@ -74,6 +74,7 @@ struct Process {
   std::int32_t pid = 0;           // 0 where unknown
   std::string executable;         // path of the main program as the target names it
   std::vector<std::string> arguments;  // as far as known; raw bytes
+  Address initial_stack = 0;      // an address in the stack that the process began with: that of its main thread; 0 where unknown
   MemoryImage memory;
   std::vector<Module> modules;    // sorted by first range
   std::vector<Thread> threads;    // the one that crashed first

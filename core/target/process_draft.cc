@@ -108,6 +108,8 @@ class Completion {
     for (std::uint32_t i = 0; i < found_.size(); ++i) Fill(i, segments);
     process.memory = MemoryImage(std::move(segments), std::move(draft_.backings));
     NameExecutable(main);
+    // The kernel puts both above the first frame. Linux: create_elf_tables(), fs/binfmt_elf.c.
+    if (process.initial_stack == 0) process.initial_stack = draft_.Auxiliary(AT_RANDOM).value_or(draft_.Auxiliary(AT_EXECFN).value_or(0));
     FinishMissing(map);
     for (FoundModule& f : found_) process.modules.push_back(std::move(f.module));
     WarnAboutUnusedFiles();

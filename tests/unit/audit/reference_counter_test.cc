@@ -330,22 +330,26 @@ TEST_CASE("where a thread's stack is missing nothing is called lost: it may be h
   });
 }
 
-TEST_CASE("what lies below a page of a stack that was never written to is no stack: it may be in use") {
-  OnEveryLayout([](PythonHeap& python) {
-    const Address dead = python.List({}), held = python.List({});
-    for (const Address a : {dead, held}) {
-      python.Track(a);
-      SetRefcount(python, a, 1);
-    }
-    python.fake().Map(kNative, 0x10000);                              // in one segment: other memory, a guard page of zeroes, the stack
-    python.fake().Write<std::uint64_t>(kNative + 0x1100, held);
-    python.fake().Write<std::uint64_t>(kNative + 0x3100, dead);
-    python.fake().AddThread(1, kNative + 0x4000);
-    const Audited a(python);
-    CHECK(a.Possible(held) == 1);
-    CHECK(a.Verdict(held).empty());
-    CHECK(a.Verdict(dead) == "lost");
-  });
+TEST_CASE("what lies below a page of a stack that was never written to is no stack, unless that is known: it may be in use") {
+  for (const bool is_known : {false, true}) {
+    CAPTURE(is_known);
+    OnEveryLayout([&](PythonHeap& python) {
+      const Address dead = python.List({}), below = python.List({});
+      for (const Address a : {dead, below}) {
+        python.Track(a);
+        SetRefcount(python, a, 1);
+      }
+      python.fake().Map(kNative, 0x10000);  // in one segment: other memory, a guard page of zeroes, the stack; or a stack with a page that a function had no use for
+      python.fake().Write<std::uint64_t>(kNative + 0x1100, below);
+      python.fake().Write<std::uint64_t>(kNative + 0x3100, dead);
+      python.fake().AddThread(1, kNative + 0x4000);
+      if (is_known) python.fake().base.initial_stack = kNative + 0xff00;
+      const Audited a(python);
+      CHECK(a.Possible(below) == (is_known ? 0 : 1));
+      CHECK(a.Verdict(below) == (is_known ? "lost" : ""));
+      CHECK(a.Verdict(dead) == "lost");
+    });
+  }
 }
 
 TEST_CASE("where memory was left out that something leads to nothing is called lost") {

@@ -69,6 +69,23 @@ TEST_CASE("the main thread's stack is the mapping, but no more than 64 MiB of it
   CHECK(Who(process, sp - 0x800008) == "nobody");
   CHECK(Who(process, sp + 0x3fffff8) == "7");
   CHECK(Who(process, sp + 0x4000000) == "nobody");
+  CHECK(!UsedStacks(process).front().is_whole);
+}
+
+TEST_CASE("the stack that the process began with is its mapping, and all below its stack pointer is dead; so is that of a thread that says where it begins") {
+  test::FakeProcess fake;
+  fake.Map(kBase, 0x6000000).Map(kBase + 0x10000000, 0x10000);
+  const Address sp = kBase + 0x1000000;
+  fake.AddThread(7, sp, 0, 0x1000);
+  fake.base.initial_stack = kBase + 0x5ffff00;
+  const target::Process process = fake.Build();
+  CHECK(Who(process, kBase) == "7 below");
+  CHECK(Who(process, kBase + 0x5fffff8) == "7");
+  CHECK(UsedStacks(process).front().is_whole);
+  fake.base.initial_stack = kBase + 0x10000100;  // the thread is on another one
+  CHECK(!UsedStacks(fake.Build()).front().is_whole);
+  CHECK(UsedStacks(Stacks(1, true).fake.Build()).front().is_whole);
+  CHECK(!UsedStacks(Stacks(1, false).fake.Build()).front().is_whole);
 }
 
 }  // namespace
