@@ -9,7 +9,7 @@
 
 namespace pygc::audit {
 
-BlockHeap::BlockHeap(Parts parts) : allocator_(parts.allocator), place_shift_(parts.place_shift), free_(std::move(parts.free)), damage_(std::move(parts.damage)) {
+BlockHeap::BlockHeap(Parts parts) : allocator_(parts.allocator), place_shift_(parts.place_shift), bookkeeping_(std::move(parts.bookkeeping)), free_(std::move(parts.free)), damage_(std::move(parts.damage)) {
   KeepArenas(std::move(parts.arenas));
   pools_.reserve(parts.pools.size());
   for (const BlockPool& pool : parts.pools) {

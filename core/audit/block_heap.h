@@ -54,6 +54,7 @@ class BlockHeap {
     std::vector<BlockPool> pools;            // in any order; each in an arena
     std::vector<std::uint64_t> free;         // bits of all pools: block not in use
     std::vector<AddressRange> damaged;       // in arenas: what is in use there cannot be told
+    std::vector<AddressRange> bookkeeping;   // memory outside of arenas that the allocator has for itself
     std::vector<std::string> damage;         // one line each
   };
 
@@ -68,6 +69,8 @@ class BlockHeap {
   /// What is wrong with the allocator's structures, one line each; the walk went on behind it.
   [[nodiscard]] const std::vector<std::string>& damage() const noexcept { return damage_; }
   [[nodiscard]] std::uint64_t blocks_in_use() const noexcept;
+  /// Memory outside of arenas that the allocator has for itself: no references are in it, and part of it may never have been written.
+  [[nodiscard]] const std::vector<AddressRange>& bookkeeping() const noexcept { return bookkeeping_; }
 
   /// The block that holds `a`, in use or not; nullopt where `a` lies in no pool's blocks.
   struct Block {
@@ -123,7 +126,7 @@ class BlockHeap {
 
   const char* allocator_ = "";
   unsigned place_shift_ = 12;
-  std::vector<AddressRange> arenas_;
+  std::vector<AddressRange> arenas_, bookkeeping_;
   // Arenas that touch make one run: a place for each part of it in a table.
   AddressMap runs_;
   std::vector<std::uint64_t> first_place_;  // of each run

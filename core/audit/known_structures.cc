@@ -2,6 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+
+#include "core/audit/static_data.h"
 
 namespace pygc::audit {
 
@@ -50,6 +53,23 @@ std::array<AddressRange, 2> PartsWithoutReferences(const target::MemoryImage& me
   const AddressRange table = TableOfMappings(memory, chunk);
   if (table.empty()) return {};
   return {AddressRange{chunk.begin, table.begin}, AddressRange{table.end, chunk.end}};
+}
+
+AddressRange EmergencyPool(const target::Process& process) noexcept {
+  constexpr std::uint64_t kLeast = 4096, kMost = 1u << 24, kEntryHead = 16;  // {size, next}
+  for (const target::Segment& s : process.memory.segments()) {
+    const target::Module* const module = s.writable && s.bytes != nullptr ? ModuleOfData(process, s.range.begin) : nullptr;
+    if (module == nullptr || module->path.find("libstdc++.so") == std::string::npos) continue;
+    for (Address at = (s.range.begin + 7) & ~Address{7}; at + 24 <= s.range.end; at += 8) {
+      const std::byte* const p = s.bytes + (at - s.range.begin);
+      const auto first = LoadUnchecked<Address>(p), arena = LoadUnchecked<Address>(p + 8);
+      const auto size = LoadUnchecked<std::uint64_t>(p + 16);
+      if (first == 0 || first != arena || size < kLeast || size > kMost) continue;
+      const std::byte* const entry = process.memory.At(arena, size);
+      if (entry != nullptr && LoadUnchecked<std::uint64_t>(entry) == size && LoadUnchecked<std::uint64_t>(entry + 8) == 0) return {arena + kEntryHead, arena + size};
+    }
+  }
+  return {};
 }
 
 }  // namespace pygc::audit

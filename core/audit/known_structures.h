@@ -1,4 +1,4 @@
-// Structures of native code that are told by their own words in a used block of malloc, and what of the block holds no reference.
+// Structures of native code that are told by their own words, and what of a block of malloc holds no reference in them.
 //
 // What is told wrongly would hide a holder and make a false finding: each must contradict itself nowhere, and lead to its own block.
 #pragma once
@@ -7,6 +7,7 @@
 
 #include "core/base/address.h"
 #include "core/target/memory_image.h"
+#include "core/target/process.h"
 
 namespace pygc::audit {
 
@@ -15,5 +16,10 @@ namespace pygc::audit {
 ///   - what lies before and behind the entries of the dynamic linker's table of mappings, which has room for more: there stays what the block held before.
 ///     glibc: dlfo_mappings_segment, elf/dl-find_object.c [2.35+].
 [[nodiscard]] std::array<AddressRange, 2> PartsWithoutReferences(const target::MemoryImage& memory, AddressRange chunk) noexcept;
+
+/// What is free of the memory that libstdc++ sets aside when it is loaded, for exceptions that are thrown when there is none left, as long as nothing was taken
+/// from it: what malloc had there before. Empty where the library is not there or its variables do not fit the block.
+/// libstdc++: pool {mutex, first_free_entry, arena, arena_size}, libsupc++/eh_alloc.cc [GCC 5+].
+[[nodiscard]] AddressRange EmergencyPool(const target::Process& process) noexcept;
 
 }  // namespace pygc::audit

@@ -152,6 +152,7 @@ std::uint64_t PymallocReader::LooksLikeArenas(Address array, std::uint64_t count
 void PymallocReader::ReadArenas(Address array, std::uint64_t count) {
   const cpython::Layout& layout = runtime_.layout;
   const std::byte* p = process_.memory.At(array, count * arena_size_);
+  if (p != nullptr) parts_.bookkeeping.push_back({array, array + count * arena_size_});  // of unused elements only the address and the next one were written
   for (std::uint64_t i = 0; p != nullptr && i < count; ++i, p += arena_size_) {
     const Address base = Word(p, layout.Offset(Field::arena_object_address));
     if (base == 0) continue;

@@ -134,6 +134,7 @@ class Counter {
     std::vector<Address> own_chunks;                         // beginnings of objects and buffers that malloc may have given
     std::vector<HiddenLink> links;
     std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
+    std::vector<AddressRange> states;                        // of modules, that malloc may have given: what was asked for
     std::vector<Address> held_words;                         // the same, of ints
     std::vector<std::pair<Address, NodeId>> open_slots;      // known references in memory that pass 3 searches
     std::vector<std::pair<NodeId, Address>> asked;           // objects that pass 2 looks at
@@ -203,6 +204,7 @@ class Counter {
     in_.blocks.ForEachUnused([&](AddressRange r) { closer.Close(r); });
     const std::vector<Address>& waiting = in_.roots.waiting;
     for (const Address a : waiting) {
+    for (const AddressRange& r : in_.blocks.bookkeeping()) cover_.CloseInside(r);
       if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(a)) closer.Close(block->range);
     }
     auto in_chunk = waiting.begin();
@@ -215,6 +217,7 @@ class Counter {
     CloseDeadFrames();
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
     for (const snapshot::UsedStack& stack : snapshot::UsedStacks(in_.reader.process())) {
+    cover_.CloseInside(EmergencyPool(in_.reader.process()));
       const Address sp = stack.thread->stack_pointer(), top = stack.range.begin;
       const target::Segment* const s = memory_.Find(sp);
       if (s == nullptr || in_.reader.process().FindModule(sp) != nullptr || in_.blocks.BlockAt(sp)) continue;
@@ -304,6 +307,7 @@ class Counter {
         if (plan.type->body == objects::BodyKind::kTypeObject) CloseTexts(a, *plan.type, s);
         break;
     }
+        if (plan.type->body == objects::BodyKind::kModule) CloseBehindState(a, *plan.type, s);
     if (plan.kind == InstancePlan::Kind::kAsk) return;
     s.owned_types[heap_.type[n]] += plan.owns_type;
     if (plan.may_point_to_native) NotePointers(n, a, plan, s);
@@ -329,6 +333,16 @@ class Counter {
   }
   void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
     s.buffers.clear();
+  // What lies behind a module's state in its block was there before it. A module without any is given a block of its own, too.
+  void CloseBehindState(Address a, const TypeFacts& type, Scratch& s) {
+    const AddressRange state = in_.ownership.StateOfModule(a, type);
+    if (state.begin == 0) return;
+    if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(state.begin)) {
+      if (block->range.begin <= state.begin && state.end <= block->range.end) cover_.CloseInside({state.end, block->range.end});
+    } else if (!IsStatic(state.begin)) {
+      s.states.push_back(state);
+    }
+  }
     const std::size_t before = s.keys.size();
     Address shared = 0;
     in_.ownership.DictMemory(a, type, s.keys, s.buffers, shared);
@@ -383,6 +397,7 @@ class Counter {
     body.begin = a;
     const target::Segment* const segment = memory_.Find(a);
     if (segment == nullptr) return {};
+    if (type.body == objects::BodyKind::kCode) body.end = std::min(body.end, a + type.fixed_bytes);  // behind it are instructions
     body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
     body.end -= std::min(body.size(), body.size() % 8);
     return body;
@@ -398,7 +413,17 @@ class Counter {
     std::sort(begins.begin(), begins.end());
     in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (in_use) {
+    std::vector<AddressRange> states;
+    for (const Scratch& s : scratch_) states.insert(states.end(), s.states.begin(), s.states.end());
+    const auto by_begin = [](const AddressRange& x, const AddressRange& y) { return x.begin < y.begin; };
+    std::sort(states.begin(), states.end(), by_begin);
         for (const AddressRange& r : PartsWithoutReferences(memory_, memory)) cover_.CloseInside(r);
+      if (in_use) {
+        for (auto s = std::lower_bound(states.begin(), states.end(), memory, by_begin); s != states.end() && s->begin <= memory.begin + debug_bytes_; ++s) {
+          const bool at_start = s->begin == memory.begin || s->begin == memory.begin + debug_bytes_;
+          if (at_start && s->end <= memory.end) cover_.CloseInside({s->end, memory.end});
+        }
+      }
       }
       if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug_bytes_))) cover_.Close(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
@@ -559,7 +584,9 @@ class Counter {
     const AddressRange words = OwnWords(a, type);
     for (Address at = words.begin; at < words.end; at += 8) {
       const auto word = LoadUnchecked<std::uint64_t>(memory_.At(at, 8));
+    const Address unwritten = in_.ownership.UnwrittenWord(a, type);
       if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
+      if (at == unwritten) continue;
     }
   }
   // Words of the object's own memory that are not the places of its known references.

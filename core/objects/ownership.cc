@@ -364,6 +364,25 @@ void Ownership::TextsOfClass(Address object, const TypeFacts& type, std::vector<
   }
 }
 
+Address Ownership::UnwrittenWord(Address object, const TypeFacts& type) const {
+  const cpython::Layout& layout = reader_->runtime().layout;
+  const bool has_one = type.body == BodyKind::kCode && !layout.flavor.free_threaded && layout.version.major == 3 && layout.version.minor == 14;
+  return has_one && type.basicsize > 24 ? object + static_cast<std::uint64_t>(type.basicsize) - 24 : 0;
+}
+
+AddressRange Ownership::StateOfModule(Address object, const TypeFacts& type) const {
+  if (type.body != BodyKind::kModule || o_.md_state == kNoField) return {};
+  const Address state = values_.Pointer(object + o_.md_state);
+  constexpr std::uint64_t kMaxBytes = 1u << 30, kNone = ~std::uint64_t{0};  // a size below 0 says that there is none
+  std::uint64_t bytes = kNone;
+  if (o_.md_state_size != kNoField) {
+    bytes = memory_->ReadPointer(object + o_.md_state_size).value_or(kNone);
+  } else if (const Address def = o_.md_def != kNoField && o_.def_m_size != kNoField ? values_.Pointer(object + o_.md_def) : 0) {
+    bytes = memory_->ReadPointer(def + o_.def_m_size).value_or(kNone);
+  }
+  return state == 0 || bytes > kMaxBytes ? AddressRange{} : AddressRange{state, state + bytes};
+}
+
 void Ownership::LruLinks(Address object, std::vector<OwnedSlot>& out) const {
   ForEachLink(object, [&](Address link, const std::byte*) { out.push_back({0, link, "link"}); });
 }

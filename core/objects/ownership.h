@@ -92,6 +92,12 @@ class Ownership {
   /// CPython: type_new_set_doc() [3.11+; before: type_new()] and PyType_FromMetaclass() [3.12+; before: PyType_FromSpec...()] in Objects/typeobject.c;
   /// PyHeapTypeObject._ht_tpname [3.11+].
   void TextsOfClass(Address object, const TypeFacts& type, std::vector<Address>& out) const;
+  /// A word of a code object that nobody has ever written, or 0. CPython: PyCodeObject._co_unique_id in builds with the GIL, init_code() in
+  /// Objects/codeobject.c [3.14]: the last but two of the words before the instructions.
+  [[nodiscard]] Address UnwrittenWord(Address object, const TypeFacts& type) const;
+  /// A module's state, as long as its definition asked for it (0 bytes too); begin 0 where it has none or that cannot be told.
+  /// CPython: PyModule_ExecDef() [3.5+] and PyModule_Create2() in Objects/moduleobject.c: PyMem_Malloc(m_size).
+  [[nodiscard]] AddressRange StateOfModule(Address object, const TypeFacts& type) const;
 
  private:
   /// Whose tp_traverse shows the object's own type, where subtype_traverse() does not; nullptr where none does.

@@ -84,6 +84,7 @@ TEST_CASE("blocks in use and free ones are told apart on every layout") {
     REQUIRE(heap.found());
     REQUIRE(heap.pools().size() == 1);
     CHECK(heap.damage().empty());
+    CHECK(heap.bookkeeping().size() == 1);  // the array of arenas
     CHECK(heap.blocks_in_use() == 3);
     const auto used = heap.BlockAt(Allocator::Block(2) + 17), free = heap.BlockAt(Allocator::Block(1));
     REQUIRE(used);
