@@ -24,6 +24,7 @@
 #include "core/audit/memory_cover.h"
 #include "core/audit/native_blocks.h"
 #include "core/audit/open_blocks.h"
+#include "core/audit/running_frames.h"
 #include "core/audit/static_data.h"
 #include "core/audit/unreached_objects.h"
 #include "core/base/free_memory.h"
@@ -79,7 +80,8 @@ class Counter {
         statics_(in.reader.process(), in.blocks),
         words_(in, statics_, audit_),
         cover_(memory_),
-        plans_(PlanInstances(in)) {
+        plans_(PlanInstances(in)),
+        stack_ends_(StackEndsOfRunningFrames(in.reader, limits)) {
     std::vector<AddressRange> allocated(in_.blocks.arenas());
     for (const MallocArea& area : in_.chunks.areas()) allocated.push_back(area.range);
     allocated.insert(allocated.end(), in_.chunks.mapped().begin(), in_.chunks.mapped().end());
@@ -598,6 +600,10 @@ class Counter {
     const target::Segment* const segment = memory_.Find(body.begin);
     if (segment == nullptr) return;
     body.end = std::min(body.end, segment->range.end);
+    if (type.body == objects::BodyKind::kFrame) {
+      const auto running = std::lower_bound(stack_ends_.begin(), stack_ends_.end(), std::pair<Address, Address>(a, 0));
+      if (running != stack_ends_.end() && running->first == a) body.end = std::min(body.end, running->second);
+    }
     s.slots.clear();
     if (exact) in_.ownership.VisitedSlots(a, type, s.slots);
     for (const OwnedSlot& o : s.owned) s.slots.push_back(o.slot);
@@ -838,6 +844,7 @@ Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limi
   } else if (counts && process.LostStacks()) {
     counts->surplus_doubts.push_back("the stacks of threads are missing, and functions in C hold references there, so a count that is higher than those found may be right");
   }
+  std::vector<std::pair<Address, Address>> stack_ends_;  // see running_frames.h
   return counts;
 }
 
