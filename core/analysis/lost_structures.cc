@@ -17,15 +17,18 @@ class Finder {
 
   std::vector<LostStructure> Run() {
     FindHeads();
-    FindSources();
     owner_.assign(part_.items.size(), false);
     // What has a count of its own too high is a head, whatever else leads to it; it hangs on nothing.
     for (std::uint32_t i = 0; i < part_.items.size(); ++i) owner_[i] = head_[i];
     for (std::uint32_t i = 0; i < part_.items.size(); ++i) {
       if (head_[i]) AddLost(i);
     }
+    // A hidden cycle keeps itself alive, whatever else leads to it: another one, or a word that was left in its memory. So none hangs on another.
     for (NodeId c = 0; c < components_.count(); ++c) {
-      if (source_[c] && !has_head_[c] && graph::IsCyclic(graph_, components_, c)) AddHidden(c);
+      if (graph::IsCyclic(graph_, components_, c)) AddHidden(c);
+    }
+    for (LostStructure& s : found_) {
+      if (s.kind == CountFindingKind::kHiddenCycle) Take({components_.Members(components_.component_of[s.head]).begin(), components_.Members(components_.component_of[s.head]).end()}, s.held);
     }
     return std::move(found_);
   }
@@ -47,17 +50,6 @@ class Finder {
     if (at == part_.items.end() || at->object != f.object) return none;
     if (f.object == graph::kNoNode && !(at->is_object && at->memory.begin == f.address)) return none;
     return static_cast<std::uint32_t>(at - part_.items.begin());
-  }
-  // Components that nothing else of the lost part leads to.
-  void FindSources() {
-    source_.assign(components_.count(), true);
-    has_head_.assign(components_.count(), false);
-    for (NodeId n = 0; n < graph_.node_count(); ++n) {
-      has_head_[components_.component_of[n]] = has_head_[components_.component_of[n]] || head_[n];
-      for (const NodeId to : graph_.Successors(n)) {
-        if (components_.component_of[to] != components_.component_of[n]) source_[components_.component_of[to]] = false;
-      }
-    }
   }
   // Everything that `from` leads to and that has no owner yet.
   void Take(std::vector<std::uint32_t> from, std::vector<std::uint32_t>& held) {
@@ -89,6 +81,7 @@ class Finder {
   void AddHidden(NodeId c) {
     // A reference inside of the component that no traversal shows; without one the collector would see it all, and what keeps it is not known.
     const auto members = components_.Members(c);
+    if (std::any_of(members.begin(), members.end(), [&](NodeId n) { return owner_[n]; })) return;
     const bool any_guessed = std::any_of(members.begin(), members.end(), [&](NodeId n) { return part_.items[n].traversal_guessed; });
     for (const NodeId from : members) {
       const auto successors = graph_.Successors(from);
@@ -102,7 +95,6 @@ class Finder {
           owner_[n] = true;
           if (part_.items[n].is_object) s.members.push_back(n);
         }
-        Take({components_.Members(c).begin(), components_.Members(c).end()}, s.held);
         return;
       }
     }
@@ -138,8 +130,7 @@ class Finder {
   const graph::CsrGraph& graph_;
   const CountAudit& audit_;
   graph::Components components_;
-  std::vector<bool> head_, owner_;         // by item
-  std::vector<bool> source_, has_head_;    // by component
+  std::vector<bool> head_, owner_;  // by item
   std::vector<LostStructure> found_;
 };
 

@@ -1,4 +1,5 @@
 // What is in use by its count alone, as structures: a leaked object with all that hangs on it, and cycles through references that the collector cannot see.
+// A cycle of these that hangs on a leaked object is part of that structure; one that another cycle leads to is one of its own, because it keeps itself.
 // Pure.
 #pragma once
 

@@ -121,7 +121,7 @@ bool HeldMarker::Spread(Held as, ProgressSink& progress) {
   return true;
 }
 
-heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const heap::UnreachedObject> unreached) {
+heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached) {
   const auto is_lost = [&](NodeId n) { return !marked_.Contains(n) && judged[n] == heap::Auditable::kYes; };
   std::vector<NodeId> objects;
   graph::NodeSet left = marked_.Complement();
@@ -194,6 +194,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
   std::vector<std::uint32_t> offsets{0};
   std::vector<NodeId> edges;
   const auto to_object = [&](NodeId to, LinkKind kind) {
+    if ((kind == LinkKind::kWord || kind == LinkKind::kBlock) && heap_.refcount[to] <= known[to]) return;
     const auto at = std::lower_bound(objects.begin(), objects.end(), to);
     if (at == objects.end() || *at != to) return;
     edges.push_back(static_cast<NodeId>(at - objects.begin()));

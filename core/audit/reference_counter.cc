@@ -134,9 +134,9 @@ class Counter {
     std::vector<Address> shared_keys;
     std::vector<Address> texts;
     std::vector<Address> own_chunks;                         // beginnings of objects and buffers that malloc may have given
+    std::vector<AddressRange> states;                        // of modules, that malloc may have given: what was asked for
     std::vector<HiddenLink> links;
     std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
-    std::vector<AddressRange> states;                        // of modules, that malloc may have given: what was asked for
     std::vector<Address> held_words;                         // the same, of ints
     std::vector<std::pair<Address, NodeId>> open_slots;      // known references in memory that pass 3 searches
     std::vector<std::pair<NodeId, Address>> asked;           // objects that pass 2 looks at
@@ -204,9 +204,9 @@ class Counter {
   void CloseUnused() {
     MemoryCloser closer(cover_);
     in_.blocks.ForEachUnused([&](AddressRange r) { closer.Close(r); });
+    for (const AddressRange& r : in_.blocks.bookkeeping()) cover_.CloseInside(r);
     const std::vector<Address>& waiting = in_.roots.waiting;
     for (const Address a : waiting) {
-    for (const AddressRange& r : in_.blocks.bookkeeping()) cover_.CloseInside(r);
       if (const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(a)) closer.Close(block->range);
     }
     auto in_chunk = waiting.begin();
@@ -217,9 +217,9 @@ class Counter {
       if (!in_use || waits) closer.Close({memory.begin, memory.end + 8});
     });
     CloseDeadFrames();
+    cover_.CloseInside(EmergencyPool(in_.reader.process()));
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
     for (const snapshot::UsedStack& stack : snapshot::UsedStacks(in_.reader.process())) {
-    cover_.CloseInside(EmergencyPool(in_.reader.process()));
       const Address sp = stack.thread->stack_pointer(), top = stack.range.begin;
       const target::Segment* const s = memory_.Find(sp);
       if (s == nullptr || in_.reader.process().FindModule(sp) != nullptr || in_.blocks.BlockAt(sp)) continue;
@@ -307,9 +307,9 @@ class Counter {
         if (const Address keys = in_.ownership.SharedKeys(a, *plan.type)) in_.ownership.KeysBuffer(keys, s.buffers);
         CloseBuffers(s);
         if (plan.type->body == objects::BodyKind::kTypeObject) CloseTexts(a, *plan.type, s);
+        if (plan.type->body == objects::BodyKind::kModule) CloseBehindState(a, *plan.type, s);
         break;
     }
-        if (plan.type->body == objects::BodyKind::kModule) CloseBehindState(a, *plan.type, s);
     if (plan.kind == InstancePlan::Kind::kAsk) return;
     s.owned_types[heap_.type[n]] += plan.owns_type;
     if (plan.may_point_to_native) NotePointers(n, a, plan, s);
@@ -333,8 +333,6 @@ class Counter {
       }
     }
   }
-  void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
-    s.buffers.clear();
   // What lies behind a module's state in its block was there before it. A module without any is given a block of its own, too.
   void CloseBehindState(Address a, const TypeFacts& type, Scratch& s) {
     const AddressRange state = in_.ownership.StateOfModule(a, type);
@@ -345,6 +343,8 @@ class Counter {
       s.states.push_back(state);
     }
   }
+  void SeeDict(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
+    s.buffers.clear();
     const std::size_t before = s.keys.size();
     Address shared = 0;
     in_.ownership.DictMemory(a, type, s.keys, s.buffers, shared);
@@ -397,9 +397,9 @@ class Counter {
   [[nodiscard]] AddressRange OwnWords(Address a, const TypeFacts& type) const {
     AddressRange body = in_.ownership.Body(a, type);
     body.begin = a;
+    if (type.body == objects::BodyKind::kCode) body.end = std::min(body.end, a + type.fixed_bytes);  // behind it are instructions
     const target::Segment* const segment = memory_.Find(a);
     if (segment == nullptr) return {};
-    if (type.body == objects::BodyKind::kCode) body.end = std::min(body.end, a + type.fixed_bytes);  // behind it are instructions
     body.end = std::min({body.end, body.begin + kMaxOpenBody, segment->range.end});
     body.end -= std::min(body.size(), body.size() % 8);
     return body;
@@ -413,19 +413,19 @@ class Counter {
       FreeMemory(s.own_chunks);
     }
     std::sort(begins.begin(), begins.end());
-    in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-      if (in_use) {
     std::vector<AddressRange> states;
     for (const Scratch& s : scratch_) states.insert(states.end(), s.states.begin(), s.states.end());
     const auto by_begin = [](const AddressRange& x, const AddressRange& y) { return x.begin < y.begin; };
     std::sort(states.begin(), states.end(), by_begin);
-        for (const AddressRange& r : PartsWithoutReferences(memory_, memory)) cover_.CloseInside(r);
+    in_.chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
       if (in_use) {
         for (auto s = std::lower_bound(states.begin(), states.end(), memory, by_begin); s != states.end() && s->begin <= memory.begin + debug_bytes_; ++s) {
           const bool at_start = s->begin == memory.begin || s->begin == memory.begin + debug_bytes_;
           if (at_start && s->end <= memory.end) cover_.CloseInside({s->end, memory.end});
         }
       }
+      if (in_use) {
+        for (const AddressRange& r : PartsWithoutReferences(memory_, memory)) cover_.CloseInside(r);
       }
       if (in_use && (std::binary_search(begins.begin(), begins.end(), memory.begin) || std::binary_search(begins.begin(), begins.end(), memory.begin + debug_bytes_))) cover_.Close(memory);
       if (in_use && memory.size() > 16 && cover_.IsClosed(memory.begin) && cover_.IsClosed(memory.end - 16)) cover_.Close({memory.end - 8, memory.end});
@@ -584,11 +584,11 @@ class Counter {
       return;
     }
     const AddressRange words = OwnWords(a, type);
-    for (Address at = words.begin; at < words.end; at += 8) {
-      const auto word = LoadUnchecked<std::uint64_t>(memory_.At(at, 8));
     const Address unwritten = in_.ownership.UnwrittenWord(a, type);
-      if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
+    for (Address at = words.begin; at < words.end; at += 8) {
       if (at == unwritten) continue;
+      const auto word = LoadUnchecked<std::uint64_t>(memory_.At(at, 8));
+      if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
     }
   }
   // Words of the object's own memory that are not the places of its known references.
@@ -664,31 +664,40 @@ class Counter {
     if (!SearchRoots(marker)) return false;
     HoldRoots(marker);
     if (!marker.Spread(heap::Held::kRoot, progress_)) return false;
+    SubtractFoundAgain(marker);
+    FindPointersInside();
+    if (!FollowPointersInside(marker, heap::Held::kRoot)) return false;
     if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n); });
-    if (!marker.Spread(heap::Held::kGarbage, progress_)) return false;
-    if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.unreached);
+    if (!marker.Spread(heap::Held::kGarbage, progress_) || !FollowPointersInside(marker, heap::Held::kGarbage)) return false;
+    if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.known, audit_.unreached);
     audit_.native_unreached = marker.UnreachedBlocks();
-    // A known reference in memory that was searched was found there again.
-    for (const Scratch& s : scratch_) {
-      for (const auto& [slot, n] : s.open_slots) {
-        const BlockId b = native_.Find(slot);
-        if (b == kNoBlock || marker.IsReached(b)) Change(audit_.possible[n], ~0u);
-      }
-    }
-    CountPointersIntoText();
+    SubtractFoundAgain(marker);
+    static_cast<void>(CountPointersInside(marker, false));  // those in memory that lost objects lead to
     return true;
+  }
+  // A known reference in memory that was searched was found there again.
+  void SubtractFoundAgain(const HeldMarker& marker) {
+    for (Scratch& s : scratch_) {
+      std::erase_if(s.open_slots, [&](const std::pair<Address, NodeId>& open) {
+        const BlockId b = native_.Find(open.first);
+        if (b != kNoBlock && !marker.IsReached(b)) return false;
+        Change(audit_.possible[open.second], ~0u);
+        return true;
+      });
+    }
   }
   // C code that keeps the char* of a str or bytes object (a docstring) keeps a reference to the object and no pointer to its beginning. Looked for where a
   // count is not explained otherwise: in memory that is open, and in type objects.
   // CPython: PyUnicode_AsUTF8(), PyBytes_AS_STRING(): the pointer is good for as long as the object lives.
   // So does a library that was given a structure in the middle of an extension's object: libev's lists of gevent's watchers, an intrusive list.
-  void CountPointersIntoText() {
-    struct Text {
-      AddressRange body;
-      NodeId node;             // kNoNode: unreached[index]
-      std::size_t index;
-    };
-    std::vector<Text> texts;
+  // Such a pointer holds as any other word does: where it lies in memory that something leads to.
+  struct Inside {
+    AddressRange body;
+    NodeId node;  // kNoNode: unreached[index]
+    std::size_t index;
+  };
+  void FindPointersInside() {
+    std::vector<Inside>& inside = inside_;
     const auto is_text = [](const TypeFacts* f) {
       return f != nullptr && (f->size_rule == objects::SizeRule::kStr || f->size_rule == objects::SizeRule::kBytes || f->size_rule == objects::SizeRule::kByteArray);
     };
@@ -697,30 +706,26 @@ class Counter {
       if (audit_.auditable[n] != heap::Auditable::kYes || heap_.refcount[n] <= std::uint64_t{audit_.known[n]} + possible) return;
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
-        texts.push_back({in_.ownership.Body(a, *type), n, 0});
+        inside.push_back({in_.ownership.Body(a, *type), n, 0});
       } else if (type != nullptr && type->body == objects::BodyKind::kOpen) {
-        texts.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
+        inside.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
       }
     });
     for (std::size_t i = 0; i < audit_.unreached.size(); ++i) {
       const heap::UnreachedObject& u = audit_.unreached[i];
       const TypeFacts* const type = in_.reader.Type(u.type);
-      if (u.possible == 0 && u.hanging == 0 && is_text(type)) texts.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
+      if (u.possible == 0 && u.hanging == 0 && is_text(type)) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
     }
-    if (texts.empty()) return;
-    std::sort(texts.begin(), texts.end(), [](const Text& a, const Text& b) { return a.body.begin < b.body.begin; });
-    const Address lowest = texts.front().body.begin, highest = std::max_element(texts.begin(), texts.end(), [](const Text& a, const Text& b) { return a.body.end < b.body.end; })->body.end;
+    if (inside.empty()) return;
+    std::sort(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; });
+    const Address lowest = inside.front().body.begin;
+    const Address highest = std::max_element(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.end < b.body.end; })->body.end;
     const auto word = [&](std::uint64_t w, Address slot) {
       if (w <= lowest || w >= highest) return;
-      const auto after = std::upper_bound(texts.begin(), texts.end(), w, [](Address a, const Text& t) { return a < t.body.begin; });
-      if (after == texts.begin()) return;
-      const Text& t = *(after - 1);
-      if (!t.body.Contains(w) || w == t.body.begin || t.body.Contains(slot)) return;
-      if (t.node != kNoNode) {
-        words_.CountInside(t.node, slot);
-      } else {
-        words_.CountInsideUnreached(t.index, slot);
-      }
+      const auto after = std::upper_bound(inside.begin(), inside.end(), w, [](Address a, const Inside& t) { return a < t.body.begin; });
+      if (after == inside.begin()) return;
+      const Inside& t = *(after - 1);
+      if (t.body.Contains(w) && w != t.body.begin && !t.body.Contains(slot)) pointers_inside_.emplace_back(slot, static_cast<std::size_t>(&t - inside.data()));
     };
     cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {
       for (std::uint64_t i = 0; i < count; ++i) word(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8);
@@ -731,6 +736,27 @@ class Counter {
       const std::byte* const p = memory_.At(a, type->fixed_bytes);
       for (std::uint32_t at = 0; p != nullptr && at + 8 <= type->fixed_bytes; at += 8) word(LoadUnchecked<std::uint64_t>(p + at), a + at);
     });
+  }
+  // Counts those in memory that something leads to, each once, and has the marker hold their objects. True where there were any.
+  bool CountPointersInside(HeldMarker& marker, bool hold) {
+    return std::erase_if(pointers_inside_, [&](const std::pair<Address, std::size_t>& pointer) {
+             const BlockId b = native_.Find(pointer.first);
+             if (b != kNoBlock && !marker.IsReached(b)) return false;
+             const Inside& to = inside_[pointer.second];
+             if (to.node == kNoNode) {
+               words_.CountInsideUnreached(to.index, pointer.first);
+             } else {
+               words_.CountInside(to.node, pointer.first);
+               if (hold) marker.Hold(to.node);
+             }
+             return true;
+           }) > 0;
+  }
+  bool FollowPointersInside(HeldMarker& marker, heap::Held as) {
+    while (CountPointersInside(marker, true)) {
+      if (!marker.Spread(as, progress_)) return false;
+    }
+    return true;
   }
   void HoldRoots(HeldMarker& marker) {
     const auto hold = [&](NodeId n) {
@@ -818,10 +844,13 @@ class Counter {
   NativeBlocks native_;
   AddressMap native_areas_;  // where allocators have memory: a superset of native_
   std::vector<InstancePlan> plans_;  // by type record
+  std::vector<std::pair<Address, Address>> stack_ends_;  // see running_frames.h
   std::vector<NodeId> uncounted_;
   const std::uint64_t debug_bytes_ = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));  // in front of what the debug allocator gives
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
+  std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address
+  std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, and its index
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met
   heap::ReferenceAudit audit_;
 };
@@ -844,7 +873,6 @@ Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limi
   } else if (counts && process.LostStacks()) {
     counts->surplus_doubts.push_back("the stacks of threads are missing, and functions in C hold references there, so a count that is higher than those found may be right");
   }
-  std::vector<std::pair<Address, Address>> stack_ends_;  // see running_frames.h
   return counts;
 }
 

@@ -77,6 +77,23 @@ TEST_CASE("a count that is too high makes a head; a hidden cycle that hangs on i
   CHECK(found[0].held == std::vector<std::uint32_t>{1, 2});
 }
 
+TEST_CASE("a hidden cycle to which another one leads keeps itself; a cycle that the collector would see hangs on it") {
+  // 0 <-> block 5 (hidden) -> 1 <-> 2 (hidden) -> 3 <-> 4 (visited).
+  const auto found = FindLostStructures(Part(5, 1, {{0, 5, LinkKind::kBlock}, {1, 2, LinkKind::kVisited}, {2, 1, LinkKind::kOwned}, {2, 3, LinkKind::kVisited}, {3, 4, LinkKind::kVisited},
+                                                    {4, 3, LinkKind::kVisited}, {5, 0, LinkKind::kBlock}, {5, 1, LinkKind::kBlock}}), {});
+  REQUIRE(found.size() == 2);
+  std::vector<std::vector<std::uint32_t>> members, held;
+  for (const LostStructure& s : found) {
+    CHECK(s.kind == CountFindingKind::kHiddenCycle);
+    members.push_back(s.members);
+    held.push_back(s.held);
+  }
+  const bool first_is_second = members[0] == std::vector<std::uint32_t>{1, 2};
+  CHECK(members[first_is_second ? 1 : 0] == std::vector<std::uint32_t>{0});
+  CHECK(members[first_is_second ? 0 : 1] == std::vector<std::uint32_t>{1, 2});
+  CHECK(held[0].size() + held[1].size() == 2);  // 3 and 4, with the first that leads there
+}
+
 TEST_CASE("what hangs on two heads is counted once, and a head hangs on nobody") {
   const auto counts = Part(4, 0, {{0, 1, LinkKind::kVisited}, {0, 2, LinkKind::kVisited}, {1, 2, LinkKind::kVisited}, {1, 3, LinkKind::kVisited}});
   const auto found = FindLostStructures(counts, TooHigh({0, 1}));

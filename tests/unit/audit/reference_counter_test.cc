@@ -11,6 +11,7 @@
 #include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
 #include "core/audit/left_out_memory.h"
+#include "core/audit/running_frames.h"
 #include "core/audit/unnamed_statics.h"
 #include "core/snapshot/snapshot_builder.h"
 #include "tests/support/python_heap.h"
@@ -446,6 +447,117 @@ TEST_CASE("what lies behind the entries of the dynamic linker's table of mapping
       CHECK(a.Verdict(object) == (is_table ? "lost" : ""));
     });
   }
+}
+
+TEST_CASE("the memory that libstdc++ keeps for exceptions holds nothing while all of it is free") {
+  for (const bool is_free : {true, false}) {
+    CAPTURE(is_free);
+    OnEveryLayout([&](PythonHeap& python) {
+      if (python.layout().flavor.trace_refs) return;
+      Malloc heap(python);
+      const Address object = python.List({});
+      python.Track(object);
+      SetRefcount(python, object, 1);
+      const Address pool = heap.Chunk(0x2010);
+      heap.Close();
+      const std::uint32_t library = python.fake().AddModule("/lib/libstdc++.so.6.0.30", {{kNative, kNative + 0x1000}});
+      python.fake().Map(kNative, 0x1000, "rw-", library);
+      python.fake().WriteWords(kNative + 0x2e8, {pool, pool, 0x2000});
+      python.fake().WriteWords(pool, {0x2000, is_free ? 0 : pool + 0x1000});
+      python.fake().Write<std::uint64_t>(pool + 0x800, object);
+      const Audited a(python);
+      CHECK(a.Possible(object) == (is_free ? 0 : 1));
+      CHECK(a.Verdict(object) == (is_free ? "lost" : ""));
+    });
+  }
+}
+
+TEST_CASE("what lies behind a module's state in its block was there before it; a module without any has a block, too [3.x]") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs || !python.layout().Has(Field::PyModuleObject_md_state)) return;
+    Malloc heap(python);
+    const Address of_state = python.List({}), behind = python.List({}), behind_none = python.List({});
+    for (const Address a : {of_state, behind, behind_none}) {
+      python.Track(a);
+      SetRefcount(python, a, 1);
+    }
+    const Address state = heap.Chunk(), none = heap.Chunk();
+    heap.Close();
+    python.fake().Map(kNative, 0x1000);
+    for (const Address block : {state, none}) {
+      const Address module = python.Module(block == state ? "some" : "without", python.Dict({}));
+      const Address definition = kNative + (block == state ? 0 : 0x200);
+      python.Put(module, Field::PyModuleObject_md_state, block);
+      if (python.layout().Has(Field::PyModuleObject_md_state_size)) {
+        python.Put(module, Field::PyModuleObject_md_state_size, block == state ? 16 : 0);
+      } else {
+        python.Put(module, Field::PyModuleObject_md_def, definition);
+        python.Put(definition, Field::PyModuleDef_m_size, block == state ? 16 : 0);
+      }
+      python.Track(module);
+    }
+    python.fake().WriteWords(state, {0, of_state, behind});
+    python.fake().WriteWords(none, {0, 0, behind_none});
+    const Audited a(python);
+    CHECK(a.Possible(of_state) == 1);
+    CHECK(a.Verdict(of_state).empty());
+    CHECK(a.Verdict(behind) == "lost");
+    CHECK(a.Verdict(behind_none) == "lost");
+  });
+}
+
+TEST_CASE("a pointer to the middle of an object of C code holds it with what it refers to, where something leads to the pointer") {
+  for (const bool is_held : {true, false}) {
+    CAPTURE(is_held);
+    OnEveryLayout([&](PythonHeap& python) {
+      if (python.layout().flavor.trace_refs) return;
+      Malloc heap(python);
+      const Address type = python.ExtensionType("lib.watcher", 96), watcher = python.Object(type, 96), list = python.List({watcher});
+      python.Track(list);
+      SetRefcount(python, watcher, 2);  // the list, and the library that has its inner structure
+      SetRefcount(python, list, 1);
+      python.fake().Write<std::uint64_t>(watcher + 80, list);
+      const Address block = heap.Chunk();
+      heap.Close();
+      python.fake().Write<std::uint64_t>(block + 8, watcher + 40);
+      if (is_held) python.fake().Write<std::uint64_t>(kLibc + 0x1800, block);
+      const Audited a(python);
+      CHECK(a.Verdict(watcher) == (is_held ? "" : "lost"));
+      CHECK(a.audit.lost.items.empty() == is_held);
+    });
+  }
+}
+
+TEST_CASE("of a running frame's stack what lies behind every pointer of its thread into it was popped [<= 3.10]") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    if (!l.Has(Field::PyThreadState_frame)) return;
+    constexpr Address kState = kNative, kStack = kNative + 0x10000, kControl = 0x5000;
+    const Address code = python.Object(python.Builtin("code"), l.Size(cpython::Struct::PyCodeObject));
+    python.Put(code, Field::PyCodeObject_co_stacksize, 8);
+    const Address frame = python.Object(python.Builtin("frame"), l.Size(cpython::Struct::PyFrameObject) + 80, 10);
+    const Address values = frame + l.Offset(Field::PyFrameObject_f_localsplus) + 16;
+    python.Put(frame, Field::PyFrameObject_f_code, code);
+    python.Put(frame, Field::PyFrameObject_f_valuestack, values);
+    python.fake().Map(kState, 0x1000).Map(kStack, 0x10000);
+    python.Put(kState, Field::PyThreadState_frame, frame);
+    const auto ends = [&] {
+      cpython::Runtime runtime = python.runtime();
+      runtime.interpreters[0].threads = {{kState, kControl, std::nullopt}};
+      const target::Process process = python.Build();
+      const objects::ObjectReader reader(process, runtime, Limits());
+      return StackEndsOfRunningFrames(reader, Limits());
+    };
+    python.fake().AddThread(1, kStack + 0x8000, 0, kControl);
+    python.fake().WriteWords(kStack + 0x8100, {values + 8, values + 24, values + 72});  // the last one points behind the stack
+    CHECK(ends().empty());  // nobody knows that it is the thread's own stack
+    python.fake().base.initial_stack = kStack + 0xff00;
+    CHECK(ends() == std::vector<std::pair<Address, Address>>{{frame, values + 32}});
+    python.fake().Write<std::uint64_t>(kStack + 0x9000, values + 64);
+    CHECK(ends() == std::vector<std::pair<Address, Address>>{{frame, values + 72}});
+    python.fake().AddThread(2, kState + 0x800);  // on memory that says nothing of itself
+    CHECK(ends().empty());
+  });
 }
 
 TEST_CASE("without symbols, a name beside its own text is held by the interpreter") {
