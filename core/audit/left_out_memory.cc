@@ -19,6 +19,7 @@ class Search {
       if (m.writable && (module == nullptr || !module->is_elf)) ranges_.push_back(m.range);
     }
     std::sort(ranges_.begin(), ranges_.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+    DropStates();
   }
 
   [[nodiscard]] bool Found() const {
@@ -46,6 +47,45 @@ class Search {
   [[nodiscard]] bool IsOfThread(Address at) const {
     return std::any_of(process_.threads.begin(), process_.threads.end(),
                        [at](const target::Thread& t) { return t.has_registers && at >= t.fs_base() && at - t.fs_base() < kThreadControlBlock; });
+  }
+  // Memory of which a page lists parts of one size from its beginning on, and in which a thread's control block has one of these: the states of getrandom(). No
+  // word of a program leads into it but by chance, and a pointer to the last bytes before a mapping does.
+  void DropStates() {
+    if (ranges_.empty()) return;
+    std::vector<AddressRange> states;
+    for (const target::Segment& s : process_.memory.segments()) {
+      if (!s.writable || s.bytes == nullptr) continue;
+      for (Address page = (s.range.begin + kDumpPage - 1) / kDumpPage * kDumpPage; page + kDumpPage <= s.range.end; page += kDumpPage) {
+        const auto first = LoadUnchecked<Address>(s.bytes + (page - s.range.begin));
+        const auto range = std::find_if(ranges_.begin(), ranges_.end(), [first](const AddressRange& r) { return r.begin == first; });
+        if (range != ranges_.end() && ListsStates(page, *range)) states.push_back(*range);
+      }
+    }
+    std::erase_if(ranges_, [&](const AddressRange& r) { return std::find(states.begin(), states.end(), r) != states.end(); });
+  }
+  [[nodiscard]] bool ListsStates(Address page, const AddressRange& range) const {
+    constexpr std::uint64_t kLeastStep = 64;
+    constexpr std::size_t kLeastStates = 4;
+    const std::byte* const p = process_.memory.At(page, kDumpPage);
+    std::vector<std::uint64_t> offsets;
+    for (Address at = 0; p != nullptr && at < kDumpPage; at += kPointerBytes) {
+      const auto word = LoadUnchecked<std::uint64_t>(p + at);
+      if (word == 0) continue;
+      if (!range.Contains(word)) return false;
+      offsets.push_back(word - range.begin);
+    }
+    std::sort(offsets.begin(), offsets.end());
+    if (offsets.size() < kLeastStates || offsets[0] != 0 || offsets[1] < kLeastStep) return false;
+    const std::uint64_t step = offsets[1];
+    const auto fits = [step](std::uint64_t offset) { return offset % step == 0; };
+    if (std::adjacent_find(offsets.begin(), offsets.end()) != offsets.end() || !std::all_of(offsets.begin(), offsets.end(), fits)) return false;
+    return std::any_of(process_.threads.begin(), process_.threads.end(), [&](const target::Thread& t) {
+      const std::byte* const control = t.has_registers ? process_.memory.At(t.fs_base(), kThreadControlBlock) : nullptr;
+      for (Address at = 0; control != nullptr && at < kThreadControlBlock; at += kPointerBytes) {
+        if (const auto word = LoadUnchecked<std::uint64_t>(control + at); range.Contains(word) && fits(word - range.begin)) return true;
+      }
+      return false;
+    });
   }
   [[nodiscard]] bool IsListOfStates(Address page) const {
     const std::byte* const p = process_.memory.At(page, kDumpPage);

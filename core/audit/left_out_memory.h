@@ -6,7 +6,7 @@
 namespace pygc::audit {
 
 /// True where such memory may hold references: something in the process leads there. What nothing leads to was mapped and never used. The states of glibc's
-/// getrandom() hold none: only thread control blocks and a page of nothing but pointers to them lead there. glibc: sysdeps/unix/sysv/linux/getrandom.c [2.41+].
+/// getrandom() hold none: only thread control blocks and a page of nothing but pointers to them lead there; where both do, whatever else leads there does not count. glibc: sysdeps/unix/sysv/linux/getrandom.c [2.41+].
 [[nodiscard]] bool LeftOutMemoryMayRefer(const target::Process& process);
 
 }  // namespace pygc::audit

@@ -365,6 +365,17 @@ TEST_CASE("where memory was left out that something leads to nothing is called l
     {
       test::FakeProcess before = python.fake();
       CHECK(!LeftOutMemoryMayRefer(before.Build()));
+      // A page that lists them all, and a thread that has one: a pointer of something else to the end of them says nothing.
+      for (std::uint64_t i = 0; i < 8; ++i) before.Write<std::uint64_t>(kNative + 0x10 + i * 8, 0);
+      for (std::uint64_t i = 0; i < 8; ++i) before.Write<std::uint64_t>(kNative + i * 8, left_out + i * 0xc0);
+      before.Map(kNative + 0x10000, 0x2000);
+      before.WriteWords(kNative + 0x11000, {left_out + 0xfffc, 1});
+      CHECK(LeftOutMemoryMayRefer(before.Build()));
+      before.Map(kNative + 0x20000, 0x2000).AddThread(7, kNative + 0x20100, 0, kNative + 0x20800);
+      before.Write<std::uint64_t>(kNative + 0x20800 + 0x58, left_out + 5 * 0xc0);
+      CHECK(!LeftOutMemoryMayRefer(before.Build()));
+      before.Write<std::uint64_t>(kNative + 3 * 8, left_out + 0x123);  // not of one size
+      CHECK(LeftOutMemoryMayRefer(before.Build()));
     }
     python.fake().Write<std::uint64_t>(kNative + 0x18, 1);
     const Audited a(python);
