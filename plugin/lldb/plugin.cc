@@ -62,8 +62,9 @@ bool PluginInitialize(SBDebugger debugger) {
   try {
     const std::string host = HostVersion();
     if (MajorOf(host) != PYGC_LLDB_MAJOR) {
-      std::fprintf(stderr, "pygc: this plugin was built for LLDB %d, but the debugger is %s: build it with -DPYGC_LLDB_VERSION=%d, or use lldb-%d\n", PYGC_LLDB_MAJOR,
-                   host.empty() ? "an LLDB that does not tell its version" : FirstLine(host).c_str(), MajorOf(host), PYGC_LLDB_MAJOR);
+      const std::string build = MajorOf(host) != 0 ? "build it with -DPYGC_LLDB_VERSION=" + std::to_string(MajorOf(host)) + ", or " : "";
+      std::fprintf(stderr, "pygc: this plugin was built for LLDB %d, but the debugger is %s: %suse lldb-%d\n", PYGC_LLDB_MAJOR,
+                   host.empty() ? "an LLDB that does not tell its version" : FirstLine(host).c_str(), build.c_str(), PYGC_LLDB_MAJOR);
       return false;
     }
     return AddCommands(debugger);

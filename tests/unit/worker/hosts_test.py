@@ -309,12 +309,28 @@ def gdb_other_version(w):
 def lldb_wrong_lldb(w):
     """an LLDB that the plugin was not built for gets one line with both versions, and lives"""
     own = os.path.realpath(lldb())
-    for name in sorted(os.listdir("/usr/bin")):
-        if re.fullmatch(r"lldb-\d+", name) and os.path.realpath("/usr/bin/" + name) != own:
-            text = run(["/usr/bin/" + name, "--no-lldbinit", "-b", "-o", "plugin load " + PLUGIN, "-o", "version"])
-            check("built for LLDB" in text and "lldb version" in text, text)
-            return
-    raise Skip("only one lldb here")
+    cache = os.environ.get("PYGC_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "pygc")
+    unpacked = glob.glob(os.path.join(cache, "lldb", "*", "lldb"))      # scripts/lldb-versions
+    built = subprocess.run(["grep", "-ao", "pygc-lldb-major=[0-9]*", PLUGIN], stdout=subprocess.PIPE).stdout.decode().split("=")[1].split()[0]
+    tried = 0
+    for path in sorted(glob.glob("/usr/bin/lldb-[0-9]*")) + sorted(unpacked):
+        version = run([path, "--version"]).partition("lldb version ")[2].split(".")[0]
+        if not re.search(r"/lldb(-\d+)?$", path) or os.path.realpath(path) == own or version in ("", built):
+            continue
+        text = run([path, "--no-lldbinit", "-b", "-o", "plugin load " + PLUGIN, "-o", "version"])
+        lines = [line for line in text.splitlines() if line.startswith("pygc: ")]
+        check(len(lines) == 1 and "built for LLDB %s," % built in lines[0] and "lldb version %s." % version in lines[0] and "PYGC_LLDB_VERSION=%s" % version in lines[0], text)
+        tried += 1
+    if not tried:
+        raise Skip("only one lldb here")
+
+
+def lldb_without_version(w):
+    """a host that tells no version, as a program that is no LLDB, gets one line, and no advice to build for version 0"""
+    lldb()
+    text = run([sys.executable, "-c", "import ctypes, os, sys; plugin = ctypes.CDLL(sys.argv[1], mode=os.RTLD_LAZY); start = plugin._ZN4lldb16PluginInitializeENS_10SBDebuggerE; "
+                "start.restype = ctypes.c_bool; print(start(ctypes.byref(ctypes.create_string_buffer(64))))", PLUGIN])
+    check("False" in text and text.count("pygc: ") == 1 and "does not tell its version: use lldb-" in text, text)
 
 
 # ---- the standalone program: PYGC_FAKE_COMMAND says what its worker does ----
@@ -407,7 +423,7 @@ def alone_killed(w):
 
 ROWS = [alone_status_and_streams, alone_closed_pipe, alone_output_that_fails, alone_worker_problems, alone_interrupt, alone_killed,
         lldb_without_process, lldb_opens_cores_itself, lldb_live_process, lldb_keeps_a_worker, lldb_two_targets, lldb_two_debuggers, lldb_worker_dies,
-        lldb_other_version, lldb_no_worker, lldb_minidump, lldb_remote, lldb_interrupt, lldb_wrong_lldb,
+        lldb_other_version, lldb_no_worker, lldb_minidump, lldb_remote, lldb_interrupt, lldb_wrong_lldb, lldb_without_version,
         gdb_core_and_errors, gdb_live_process, gdb_remote, gdb_other_version, gdb_interrupt]
 
 
