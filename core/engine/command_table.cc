@@ -152,7 +152,8 @@ constexpr CommandRow kRows[] = {
      "who retains how much: the dominator tree, largest first",
      kLimit,
      "Lists the objects that alone keep the most bytes alive: what would be freed if the object were gone. Below each of them the largest parts of what it "
-     "keeps (a tenth of it at least, three of each, four deep), and how much more there is; with --limit 0 all, up to the 100,000 that retain most. An object that is reached in two ways belongs to where the ways part.",
+     "keeps (a tenth of it at least, three of each, four deep), and how much more there is; with --limit 0 all, up to the 100,000 that retain most. An object that is reached in two ways belongs to "
+     "where the ways part. Then what hangs on each module, on the frames of each thread and on other roots, which adds up to all that is in use.",
      {"dominators", "dominators --limit 0 --format json"},
      {"the ten largest", "every object that only a root holds, for a script"}},
     {"stacks",

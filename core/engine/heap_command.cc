@@ -357,6 +357,64 @@ Outcome RunHeap(const CommandInput& in) {
   return outcome;
 }
 
+namespace {
+
+// The root in words, as far as parts of the heap are told apart by it: each module, the frames of each thread, and all others by their kind.
+report::RootShare ShareOf(const CommandInput& in, std::uint32_t index) {
+  constexpr std::string_view kDict = "the dict of ", kThread = ", thread ";
+  report::RootShare share;
+  if (index == analysis::RootPaths::kCountOnly) {
+    share.kind = "count-only";
+    return share;
+  }
+  const heap::Root& root = in.roots->roots[index];
+  const std::string& place = in.roots->places[root.place];
+  share.kind = heap::RootKindName(root.kind);
+  if (root.kind == heap::RootKind::kModule) {
+    const bool of_other = place.starts_with("interpreter ");
+    share.name = (root.name.starts_with(kDict) ? root.name.substr(kDict.size()) : root.name) + (of_other ? " in " + place : "");
+  } else if (const std::size_t at = place.rfind(kThread); root.kind == heap::RootKind::kFrame && at != std::string::npos) {
+    share.name = "frames of " + place.substr(at + 2);
+  }
+  return share;
+}
+
+// What nothing but roots dominates, by the root of its shortest path: these parts have nothing in common, and are together all that is in use.
+std::vector<report::RootShare> SharesOfRoots(const CommandInput& in, const Retention& retention, const analysis::RootPaths& paths) {
+  constexpr std::uint32_t kUnset = analysis::RootPaths::kCountOnly - 1;
+  std::vector<std::uint32_t> root_of(in.heap.size(), kUnset);
+  std::vector<NodeId> way;
+  const auto find = [&](NodeId n) {
+    way.clear();
+    while (root_of[n] == kUnset && paths.Reaches(n) && paths.parent[n] != n) {
+      way.push_back(n);
+      n = paths.parent[n];
+    }
+    if (root_of[n] == kUnset) root_of[n] = paths.Reaches(n) ? paths.RootOf(n) : analysis::RootPaths::kCountOnly;
+    for (const NodeId w : way) root_of[w] = root_of[n];
+    return root_of[n];
+  };
+  std::map<std::uint32_t, std::pair<std::uint64_t, std::uint64_t>> by_index;
+  retention.tree.ForEachTop([&](NodeId p) {
+    auto& [bytes, objects] = by_index[find(retention.tree.preorder[p])];
+    bytes += retention.bytes[p];
+    objects += retention.tree.subtree[p];
+  });
+  std::map<std::pair<std::string, std::string>, report::RootShare> by_name;
+  for (const auto& [index, sum] : by_index) {
+    const report::RootShare share = ShareOf(in, index);
+    report::RootShare& all = by_name.try_emplace({share.kind, share.name}, share).first->second;
+    all.retained += sum.first;
+    all.objects += sum.second;
+  }
+  std::vector<report::RootShare> out;
+  for (auto& [name, share] : by_name) out.push_back(std::move(share));
+  std::stable_sort(out.begin(), out.end(), [](const report::RootShare& a, const report::RootShare& b) { return a.retained > b.retained; });
+  return out;
+}
+
+}  // namespace
+
 Outcome RunDominators(const CommandInput& in) {
   const Result<const Retention*> retention = RetentionOf(in, false);
   report::DominatorsReport r;
@@ -366,6 +424,10 @@ Outcome RunDominators(const CommandInput& in) {
   for (report::Dominator& d : r.rows) {
     if (!d.name.empty() || named++ >= kMostNamed) continue;
     if (const std::optional<report::RootPath> path = FindShortestPath(in, d.address)) d.path = report::PlacedPathOf(*path);
+  }
+  if (const Result<const analysis::RootPaths*> paths = retention ? RootPathsOf(in, false) : Result<const analysis::RootPaths*>(nullptr); paths && *paths != nullptr) {
+    r.by_root = SharesOfRoots(in, **retention, **paths);
+    r.roots_shown = RowLimit(in.request);
   }
   Outcome outcome;
   outcome.interrupted = !retention && retention.error().code == ErrorCode::kCancelled;

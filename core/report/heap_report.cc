@@ -261,6 +261,37 @@ void WriteJson(const Header& h, const HeapReport& r, JsonWriter& json) {
   json.EndObject();
 }
 
+namespace {
+
+std::string WordsOfRoot(const RootShare& share) {
+  if (!share.name.empty()) return share.name;
+  constexpr std::pair<std::string_view, const char*> kWords[] = {{"frame", "frames"},
+                                                                 {"thread", "what threads have beside frames"},
+                                                                 {"interpreter", "what the interpreter holds for itself"},
+                                                                 {"static", "objects that are variables of C code"},
+                                                                 {"count-only", "holders that were not found, and immortal objects"}};
+  for (const auto& [kind, words] : kWords) {
+    if (share.kind == kind) return words;
+  }
+  return "native memory: " + share.kind;
+}
+
+void WriteRootShares(const DominatorsReport& r, TextWriter& out) {
+  if (r.by_root.empty()) return;
+  out.Line().Line("by root: what is in use, each part by the root that leads to it first", Style::kHeading);
+  Table table;
+  table.right = {true, true, true, false};
+  table.rows.push_back({"retained", "share", "objects", "root"});
+  for (std::size_t i = 0; i < std::min<std::size_t>(r.by_root.size(), r.roots_shown); ++i) {
+    const RootShare& share = r.by_root[i];
+    table.rows.push_back({Bytes(share.retained), Share(share.retained, r.bytes), Thousands(share.objects), WordsOfRoot(share)});
+  }
+  table.Write(out, 2);
+  if (r.by_root.size() > r.roots_shown) out.To(2).Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.by_root.size() - r.roots_shown, "root")), Style::kFaint);
+}
+
+}  // namespace
+
 void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
   out.Line();
@@ -280,6 +311,7 @@ void WriteText(const Header& h, const DominatorsReport& r, TextWriter& out) {
   }
   table.Write(out, 2);
   if (r.top_count > tops) out.To(2).Line(fmt::format("… {} more that only a root holds (--limit 0 for all)", Thousands(r.top_count - tops)), Style::kFaint);
+  WriteRootShares(r, out);
   WriteWarnings(out, h);
 }
 
@@ -291,6 +323,12 @@ void WriteJson(const Header& h, const DominatorsReport& r, JsonWriter& json) {
     json.Unsigned("size", d.size).Unsigned("retained", d.retained).Unsigned("objects", d.objects).Key("path");
     d.path.empty() ? json.Null() : json.String(d.path);
     json.Unsigned("hidden", d.hidden).Unsigned("hidden_bytes", d.hidden_bytes).EndObject();
+  }
+  json.EndArray().Key("by_root").Array();
+  for (const RootShare& share : r.by_root) {
+    json.Object().String("kind", share.kind).Key("name");
+    share.name.empty() ? json.Null() : json.String(share.name);
+    json.Unsigned("retained", share.retained).Unsigned("objects", share.objects).EndObject();
   }
   json.EndArray();
   WriteCertainties(h, r.guessed, json);

@@ -120,11 +120,20 @@ struct Dominator {
   std::uint64_t hidden = 0, hidden_bytes = 0;         // objects directly below it in the tree that are no rows, and what they retain
 };
 
+/// What hangs on one root, or on one of its kind: the objects that nothing but roots dominates, each by the root that its shortest path starts from.
+struct RootShare {
+  std::string kind;  // as `roots.kind` of the export, or "count-only"
+  std::string name;  // of a module, "module app"; of frames "frames of thread 4711"; empty: all of the kind
+  std::uint64_t retained = 0, objects = 0;
+};
+
 struct DominatorsReport {
   std::uint64_t objects = 0, bytes = 0;  // reachable ones
   std::uint64_t top_count = 0;           // objects that nothing but a root dominates
   std::vector<Dominator> rows;           // depth first
   bool guessed = false;                  // references of some objects are
+  std::vector<RootShare> by_root;        // largest first; all of them together are `objects` and `bytes`. Empty where paths were not found
+  std::uint64_t roots_shown = 0;         // of these, in text
 };
 
 /// "66.8 MB in pages of zeroes ...": what `bytes` leaves out; empty where it leaves out nothing.

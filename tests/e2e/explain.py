@@ -371,6 +371,18 @@ def check_dominated(live):
     return ["no pair to check"] if not pairs else differ("still reached without their dominator", live.ask("reached_without(%r)" % pairs), "[]")
 
 
+def check_by_root(live):
+    """The parts by root add up to all that is in use; what the program's globals alone keep is of its module."""
+    result = live.report("dominators", "--limit", "0")
+    parts = result["by_root"]
+    wrong = differ("bytes, objects of all roots", [sum(p[k] for p in parts) for k in ("retained", "objects")], [result["bytes"], result["objects"]])
+    mine = [p["retained"] for p in parts if p["name"] == "module __main__"]
+    space = int(live.ask("id(globals())"))
+    globals_keep = sum(d["retained"] for d in result["dominators"] if d["depth"] == 0 and int(d["address"], 16) == space)
+    wrong += [] if len(mine) == 1 and mine[0] >= globals_keep > 0 else ["module __main__: %s, its globals %s" % (mine, globals_keep)]
+    return wrong + ([] if any(str(p["name"]).startswith("frames of thread") for p in parts) else ["no frames: %s" % [p["name"] for p in parts][:9]])
+
+
 def check_excluded(live):
     """Without its only holder's type an object has no path from a root."""
     address = live.truth["objects"]["slot"]
@@ -396,7 +408,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_said, check_edges, check_lengths, check_count_of_paths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_excluded, check_schemas)]
+            (check_places, check_said, check_edges, check_lengths, check_count_of_paths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_by_root, check_excluded, check_schemas)]
 
 
 # ---- what no traversal visits (owned.py)

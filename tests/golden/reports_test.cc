@@ -428,6 +428,8 @@ TEST_CASE("heap and dominators") {
   d.bytes = 89904;
   d.top_count = 1;
   d.rows = {{0, 0x7f0010, "module", "app", 72, 80000, 1200, ""}, {1, 0x7f0020, "dict", "", 232, 79000, 1100, ""}};
+  d.by_root = {{"module", "module app\x1b", 80000, 1200}, {"frame", "frames of thread 4711", 5904, 200}, {"static", "", 4000, 100}};
+  d.roots_shown = 2;
   CheckGolden("dominators.txt", Text(hd, d));
   BeginEnvelope(json, hd);
   WriteJson(hd, d, json);
