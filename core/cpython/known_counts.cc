@@ -39,6 +39,10 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   }
   // Of every release: what Cython puts into the modules that it makes.
   result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
+  for (const char* name : {"__getattr__", "__next__"}) {  // which are methods, not slots
+    result.push_back({"method_descriptor", name, "", 1, "Cython, ModuleNode.py, generate_type_ready_code(): the descriptor of a special method that has a docstring is looked up at import and not released",
+                      KnownSurplus::Shape::kForeignWrapper});
+  }
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
   result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
   result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(), PyUFunc_AddLoopFromSpec(): the entry that is appended to the ufunc's loops is not released",
@@ -67,6 +71,20 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* place : {"['jpeglib_version']", "['jp2klib_version']", "['libjpeg_turbo_version']", "['imagequant_version']", "['zlib_version']", "['libtiff_version']", "['PILLOW_VERSION']"}) {
     result.push_back({"str", place, "", 1, "Pillow, _imaging.c, setup_module(): the text is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/PIL/_imaging."});
   }
+  for (const char* place : {"['freetype2_version']", "['raqm_version']", "['fribidi_version']", "['harfbuzz_version']"}) {
+    result.push_back({"str", place, "", 1, "Pillow, _imagingft.c, setup_module(): the text is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/PIL/_imagingft."});
+  }
+  result.push_back({"str", "['littlecms_version']", "", 1, "Pillow, _imagingcms.c, setup_module(): the text is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/PIL/_imagingcms."});
+  for (const char* name : {"MySQLdb._exceptions.Warning", "MySQLdb._exceptions.Error", "MySQLdb._exceptions.MySQLError", "MySQLdb._exceptions.DatabaseError"}) {
+    result.push_back({"type", name, "", 1, "MySQLdb, _mysql.c, _mysql_NewException(): takes a reference for a static variable; of one that nothing reads the compiler drops the place",
+                      KnownSurplus::Shape::kAny, {}, "/MySQLdb/_mysql."});
+  }
+  result.push_back({"tuple", "['version_info']", "", 1, "MySQLdb, _mysql.c, PyInit__mysql(): the value is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/MySQLdb/_mysql."});
+  result.push_back({"str", "['__version__']", "", 1, "MySQLdb, _mysql.c, PyInit__mysql(): the value is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/MySQLdb/_mysql."});
+  for (const char* name : {"ldap.NO_OBJECT_CLASS_MODS", "ldap.AUTH_METHOD_NOT_SUPPORTED"}) {
+    result.push_back({"type", name, "", 1, "python-ldap, constants.c, add_err(): a class whose number in errobjects[] is given to another one as well keeps its reference", KnownSurplus::Shape::kAny, {}, "/_ldap."});
+  }
+  result.push_back({"module", "cvxopt.base", "", kAnyNumber, "CVXOPT, cvxopt.h, import_cvxopt(): the imported module is not released, once for each extension that uses it", KnownSurplus::Shape::kAny, {}, "/cvxopt/base."});
   for (const char* name : {"io", "collections"}) {
     result.push_back({"module", name, "", 1, "PycURL, module.c, PyInit_pycurl(): the imported module is not released", KnownSurplus::Shape::kAny, {}, "/pycurl."});
   }

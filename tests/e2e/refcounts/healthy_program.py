@@ -225,6 +225,9 @@ def extensions():
     scipy = importlib.util.find_spec("scipy").submodule_search_locations[0]
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
+    for name in ("lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables"):
+        if importlib.util.find_spec(name.split(".")[0]) is not None:
+            importlib.import_module(name)
     keep.extend([BTrees.OOBTree.OOBTree({1: keep}), multidict.MultiDict(a=[1]), pycurl.Curl(), nacl.bindings.crypto_box_keypair(), bcrypt.gensalt(), PIL._imaging.new("L", (10, 10))])
     return 0
 
