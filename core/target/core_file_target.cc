@@ -313,7 +313,8 @@ void NoteMissingStacks(ProcessDraft& draft) {
 }
 
 /// gcore (gdb 13 to 16) gives up on a mapping at its first unreadable page and leaves zeroes for the rest, without a trace in the file. The guard pages
-/// that glibc 2.42 puts inside thread stacks on Linux 6.13 do that to every thread but the main one. A running thread's stack is never zero where its
+/// that glibc 2.42 puts inside thread stacks on Linux 6.13 do that to every thread but the main one. (A thread that is starting has written nothing yet, and one that is
+/// ending has given its pages back: start_thread(), nptl/pthread_create.c, advise_stack_range().) A running thread's stack is never zero where its
 /// stack pointer points, so such a segment is taken out rather than believed.
 void DropUnreadStacks(ProcessDraft& draft) {
   constexpr std::uint64_t kLook = 512;
@@ -334,7 +335,8 @@ void DropUnreadStacks(ProcessDraft& draft) {
   }
   if (dropped == 0) return;
   process.thread_gaps.push_back({dropped == 1 ? "the stack of 1 thread" : fmt::format("the stacks of {} threads", dropped),
-                                 "zeroes in the core: gcore could not read them (guard pages inside the mapping)", "a core by the kernel or pygc -p has them"});
+                                 "zeroes in the core: threads that were starting or ending, or gcore could not read them (guard pages inside the mapping)",
+                                 "a core by the kernel or pygc -p has those of running threads"});
 }
 
 // Linux: siginfo_layout(), kernel/signal.c: which members are filled follows from the signal and si_code. nullopt: the core has no NT_SIGINFO.

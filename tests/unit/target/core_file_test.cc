@@ -554,6 +554,7 @@ TEST_CASE("zeroes where a stack must be are not believed") {
   CHECK(p.missing.empty());  // what does not ask for stacks is whole
   REQUIRE(p.thread_gaps.size() == 1);
   CHECK(p.thread_gaps[0].what == "the stack of 1 thread");
+  Has(p.thread_gaps[0].reason, "starting or ending");
   Has(p.thread_gaps[0].reason, "gcore could not read them");
   Has(p.thread_gaps[0].remedy, "pygc -p");
 }
