@@ -66,6 +66,7 @@ void CatchInterrupts() {
   action.sa_handler = CountInterrupt;  // no SA_RESTART: waiting ends at once
   sigaction(SIGINT, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is an error of its write
 }
 
 }  // namespace pygc::standalone

@@ -483,6 +483,16 @@ def closed_pipe(w):
     return process.Result(child.wait(), err, err, 0)
 
 
+def full_file(w):
+    """The standard output is a file that may grow no more."""
+    with open(w.path("full"), "wb") as out:
+        child = subprocess.Popen([process.PYGC, "-c", w.full_core, "export", "--format", "jsonl"], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
+        err = child.stderr.read().decode(errors="replace")
+        child.stderr.close()
+        return process.Result(child.wait(), err, err, 0)
+
+
 def shrinks(w):
     """A core that somebody truncates while it is read: an exit status of the contract, whatever was had by then."""
     path = w.path("shrinks")
@@ -608,6 +618,7 @@ def rows(w):
     yield "few descriptors", {0, 1, 3, 5, 6}, ".", limited(resource.RLIMIT_NOFILE, 12, "leaks")
     yield "little address space", {0, 1, 3, 6}, ".", limited(resource.RLIMIT_AS, 200 << 20, "leaks")
     yield "closed pipe", {0, 1}, "", closed_pipe
+    yield "standard output beyond the limit of a file's size", 2, "(?i)cannot write|too large", full_file
     yield "version", 0, r"\d+\.\d+", lambda w: ["--version"]
     yield "help", 0, "leaks", lambda w: ["--help"]
     for command in ("status", "leaks", "cycles", "garbage", "finalizers", "export"):
