@@ -81,7 +81,7 @@ class Finder {
   void AddHidden(NodeId c) {
     // A reference inside of the component that no traversal shows; without one the collector would see it all, and what keeps it is not known.
     const auto members = components_.Members(c);
-    if (std::any_of(members.begin(), members.end(), [&](NodeId n) { return owner_[n]; })) return;
+    if (std::any_of(members.begin(), members.end(), [&](NodeId n) { return owner_[n] || part_.items[n].count_unexplained; })) return;
     const bool any_guessed = std::any_of(members.begin(), members.end(), [&](NodeId n) { return part_.items[n].traversal_guessed; });
     for (const NodeId from : members) {
       const auto successors = graph_.Successors(from);

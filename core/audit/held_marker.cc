@@ -121,7 +121,8 @@ bool HeldMarker::Spread(Held as, ProgressSink& progress) {
   return true;
 }
 
-heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached) {
+heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached,
+                                 std::span<const Address> heads) {
   const auto is_lost = [&](NodeId n) { return !marked_.Contains(n) && judged[n] == heap::Auditable::kYes; };
   std::vector<NodeId> objects;
   graph::NodeSet left = marked_.Complement();
@@ -181,13 +182,16 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
 
   heap::LostPart part;
   part.items.reserve(objects.size() + blocks.size());
-  for (const NodeId n : objects) part.items.push_back({n, {}, true, (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0});
+  for (const NodeId n : objects) part.items.push_back({n, {}, true, false, (heap_.flags[n] & (heap::kApproximate | heap::kFault)) != 0});
   for (const BlockId b : blocks) {
     heap::LostPart::Item item{kNoNode, in_.blocks.Range(b), false};
     const auto at = std::lower_bound(object_blocks.begin(), object_blocks.end(), std::pair<BlockId, Address>(b, 0));
     if (at != object_blocks.end() && at->first == b) {
       item.is_object = true;
       item.memory.begin = at->second;
+    } else {
+      const auto head = std::lower_bound(heads.begin(), heads.end(), item.memory.begin);
+      item.count_unexplained = head != heads.end() && *head < item.memory.end;
     }
     part.items.push_back(item);
   }
@@ -226,6 +230,14 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
       }
     });
     offsets.push_back(static_cast<std::uint32_t>(edges.size()));
+  }
+  std::vector<std::uint32_t> found(part.items.size());
+  for (const NodeId to : edges) ++found[to];
+  for (std::size_t i = objects.size(); i < part.items.size(); ++i) {
+    heap::LostPart::Item& item = part.items[i];
+    if (!item.is_object) continue;
+    const auto u = std::lower_bound(unreached.begin(), unreached.end(), item.memory.begin, [](const heap::UnreachedObject& o, Address a) { return o.object < a; });
+    item.count_unexplained = u != unreached.end() && u->object == item.memory.begin && u->recorded > found[i];
   }
   part.graph = graph::CsrGraph(std::move(offsets), std::move(edges));
   return part;

@@ -44,8 +44,9 @@ class HeldMarker {
   [[nodiscard]] bool Spread(heap::Held as, ProgressSink& progress);
 
   /// What nothing holds, and all references in it. `judged`: by node, whether a count says anything; what has none is no part of it. `known`: by node, references
-  /// that are known exactly: where these are all, a word that leads to it is no reference.
-  [[nodiscard]] heap::LostPart LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached);
+  /// that are known exactly: where these are all, a word that leads to it is no reference. `heads`: see Unreached.
+  [[nodiscard]] heap::LostPart LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached,
+                                        std::span<const Address> heads);
   [[nodiscard]] std::uint64_t UnreachedBlocks() const;
   [[nodiscard]] bool IsReached(BlockId b) const noexcept { return block_[b] != kUnmarked; }
 

@@ -450,7 +450,9 @@ class Counter {
   }
 
   void NumberUnreached(std::span<const OpenBlock> open) {
-    audit_.unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
+    Unreached unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
+    audit_.unreached = std::move(unreached.objects);
+    heads_ = std::move(unreached.heads);
     words_.NumberUnreached();
     // One of bytes alone holds nothing: what a read() is given to fill has what lay there before. Not in the blocks of CPython's allocator, where a buffer may
     // begin with the head of what was there before it; malloc writes over that.
@@ -669,7 +671,7 @@ class Counter {
     if (!FollowPointersInside(marker, heap::Held::kRoot)) return false;
     if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n); });
     if (!marker.Spread(heap::Held::kGarbage, progress_) || !FollowPointersInside(marker, heap::Held::kGarbage)) return false;
-    if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.known, audit_.unreached);
+    if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.known, audit_.unreached, heads_);
     audit_.native_unreached = marker.UnreachedBlocks();
     SubtractFoundAgain(marker);
     static_cast<void>(CountPointersInside(marker, false));  // those in memory that lost objects lead to
@@ -849,6 +851,7 @@ class Counter {
   const std::uint64_t debug_bytes_ = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));  // in front of what the debug allocator gives
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
+  std::vector<Address> heads_;  // see Unreached
   std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address
   std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, and its index
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met

@@ -45,10 +45,12 @@ class Finder {
       if (pre == 0 && head == gc) break;
     }
   }
-  std::vector<heap::UnreachedObject> Take() {
+  Unreached Take() {
     ConfirmCycles();
     std::sort(found_.begin(), found_.end(), [](const heap::UnreachedObject& a, const heap::UnreachedObject& b) { return a.object < b.object; });
-    return std::move(found_);
+    Unreached result{std::move(found_), {}};
+    for (const Doubtful& d : doubtful_) result.heads.push_back(d.object.object);
+    return result;
   }
 
  private:
@@ -232,8 +234,8 @@ class Finder {
 
 }  // namespace
 
-std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                                                 std::span<const OpenBlock> open, const MemoryCover& cover) {
+Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
+                        std::span<const OpenBlock> open, const MemoryCover& cover) {
   Finder finder(reader, ownership, heap);
   for (const OpenBlock& b : open) {
     if (b.has_objects && b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.slack);

@@ -15,10 +15,15 @@
 
 namespace pygc::audit {
 
-/// By address. `open`: what no object of the snapshot has; `cover`, too.
+struct Unreached {
+  std::vector<heap::UnreachedObject> objects;  // by address
+  std::vector<Address> heads;                  // what has the head of an object of a type whose memory is not known, and may be one; rising
+};
+
+/// `open`: what no object of the snapshot has; `cover`, too.
 /// HEURISTIC: the type is an object of the snapshot; the count is small and not 0; the type's size fits the block; a collector's head says untracked; the
 /// content is that of its type. A wrong yes is a stale block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
-[[nodiscard]] std::vector<heap::UnreachedObject> FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                                                         std::span<const OpenBlock> open, const MemoryCover& cover);
+[[nodiscard]] Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
+                                      std::span<const OpenBlock> open, const MemoryCover& cover);
 
 }  // namespace pygc::audit

@@ -29,6 +29,8 @@ struct KnownSurplus {
     kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
     kCythonBuiltin,   // a function of builtins, in a process with modules that Cython made
     kF2pyName,        // the name of a routine, a scalar or an array of Fortran, in a process with modules that f2py made
+    kLeftUntracked,   // what a collector would track, and no collector does, in a process where interpreters ended; at most that many too high
+    kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended
   } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
   std::string_view module = {};  // a module whose path has this must be loaded; empty: any

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "core/audit/reference_counter.h"
 #include "core/audit/static_data.h"
@@ -18,6 +21,9 @@ constexpr std::size_t kMaxJudged = 1u << 18;
 constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that its name is known by may be any of them
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
+constexpr std::size_t kMaxOwnName = 256;
+constexpr char kEmpty[] = "()";
+constexpr std::size_t kMaxReferents = 64;  // of what has no name of its own
 
 class Matcher {
  public:
@@ -150,6 +156,80 @@ class Matcher {
     }
     return false;
   }
+  // Ids are given out in order, and none twice. CPython: Include/internal/pycore_runtime.h (struct pyinterpreters: next_id follows main) [3.7-3.12].
+  [[nodiscard]] std::uint64_t EndedInterpreters() const {
+    const cpython::Runtime& runtime = in_.reader.runtime();
+    if (runtime.runtime_address == 0 || !runtime.layout.Has(cpython::Field::PyRuntimeState_interpreters_main)) return 0;
+    const std::uint32_t main = runtime.layout.Offset(cpython::Field::PyRuntimeState_interpreters_main);
+    const std::int64_t next_id = in_.reader.process().memory.ReadValue<std::int64_t>(runtime.runtime_address + main + 8).value_or(0);
+    const auto there = static_cast<std::int64_t>(runtime.interpreters.size());
+    return next_id > there ? static_cast<std::uint64_t>(next_id - there) : 0;
+  }
+  // Tuples and dicts that can be in no cycle are not tracked in any process; what tells the others is that something in them would be (_PyObject_GC_MAY_BE_TRACKED).
+  [[nodiscard]] bool IsLeftUntracked(const CountFinding& f) const {
+    const cpython::GcHeadFormat& head = in_.reader.runtime().gc_head;
+    const objects::TypeFacts* const type = TypeAt(f.address);
+    if (type == nullptr || !type->have_gc || f.recorded - f.known - f.possible > ended_interpreters_ || in_.reader.process().memory.ReadPointer(f.address - head.size + head.next_offset) != Address{0}) return false;
+    if (type->reader != objects::ReaderKind::kTuple && type->reader != objects::ReaderKind::kDict) return true;
+    objects::ReferentBuffer items;
+    if (!objects::IsExact(in_.reader.Referents(f.address, *type, items))) return false;
+    const bool was_filled = type->reader == objects::ReaderKind::kDict && items.empty() && labels_.SizeOf(f.address) > static_cast<std::uint64_t>(type->basicsize) + in_.reader.runtime().gc_head.size;
+    return was_filled || std::any_of(items.begin(), items.end(), [&](Address a) {
+      const objects::TypeFacts* const of = TypeAt(a);
+      return of != nullptr && of->have_gc && of->reader != objects::ReaderKind::kTuple;
+    });
+  }
+  // Type and name, or value, or what it refers to; empty for what has none of these.
+  [[nodiscard]] std::string WhatItIs(Address object, bool with_referents = true) const {
+    const std::string type = labels_.TypeName(object, "");
+    std::string name = labels_.NameOf(object, type);
+    if (name.empty()) name = in_.reader.Text(object, kMaxOwnName).value_or("");
+    const objects::TypeFacts* const facts = name.empty() && with_referents ? TypeAt(object) : nullptr;
+    objects::ReferentBuffer referents;
+    if (facts != nullptr && objects::IsExact(in_.reader.Referents(object, *facts, referents)) && referents.size() <= kMaxReferents) {
+      for (const Address a : referents) name += WhatItIs(a, false) + ';';
+      if (facts->reader == objects::ReaderKind::kTuple && referents.empty()) name = kEmpty;
+    }
+    if (const auto value = name.empty() && type == "int" ? in_.ownership.SmallInt(object) : std::nullopt) name = std::to_string(*value);
+    return type.empty() || name.empty() ? "" : type + '\n' + name;
+  }
+  // HEURISTIC: a module that is initialised again makes the same objects again. A wrong yes is an object of the program that is wrongly held too high and is
+  // called like one in a static variable.
+  [[nodiscard]] bool IsReplaced(const CountFinding& f) const {
+    const std::string what = WhatItIs(f.address);
+    if (what.empty()) return false;
+    if (!looked_for_replacements_) FindReplacements();
+    const auto at = std::lower_bound(replacements_.begin(), replacements_.end(), what, [](const auto& r, const std::string& w) { return r.first < w; });
+    return at != replacements_.end() && at->first == what;
+  }
+  void FindReplacements() const {
+    looked_for_replacements_ = true;
+    const target::Process& process = in_.reader.process();
+    std::set<std::string> names;
+    std::vector<Address> types;  // of each interpreter: names, not addresses, tell which are the same
+    for (const CountFinding& f : audit_.findings) {
+      if (types.size() >= kMaxJudged) break;
+      names.insert(TypeOf(f));
+      types.push_back(PointerAt(f.address, cpython::Field::PyObject_ob_type));
+    }
+    for (const heap::TypeRecord& t : in_.heap.types) {
+      if (names.contains(t.name)) types.push_back(t.address);
+    }
+    std::sort(types.begin(), types.end());
+    types.erase(std::unique(types.begin(), types.end()), types.end());
+    const std::uint32_t of_type = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
+    for (const target::Segment& s : process.memory.segments()) {
+      const bool is_data = s.writable && s.bytes != nullptr && ModuleOf(s.range.begin) != nullptr;
+      for (Address at = (s.range.begin + 7) & ~Address{7}; is_data && at + 8 <= s.range.end && replacements_.size() < kMaxNames; at += 8) {
+        const auto word = LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin));
+        if (word == 0 || word % 8 != 0 || !std::binary_search(types.begin(), types.end(), process.memory.ReadPointer(word + of_type).value_or(0))) continue;
+        // The interpreter's own data always have an empty tuple.
+        if (std::string what = WhatItIs(word); !what.empty() && !(what.ends_with(kEmpty) && IsInterpreter(*ModuleOf(s.range.begin)))) replacements_.emplace_back(std::move(what), word);
+      }
+    }
+    std::sort(replacements_.begin(), replacements_.end());
+  }
+  [[nodiscard]] const objects::TypeFacts* TypeAt(Address object) const { return in_.reader.Type(PointerAt(object, cpython::Field::PyObject_ob_type)); }
   [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
     if (shape == cpython::KnownSurplus::Shape::kForeignWrapper) {
       // PyWrapperDescrObject.d_base follows the fields that all descriptors have.
@@ -162,6 +242,8 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kCythonBuiltin) return f.kind == CountFindingKind::kSurplus && IsBuiltin(f.address) && HasCython();
     if (shape == cpython::KnownSurplus::Shape::kF2pyName) return f.kind != CountFindingKind::kDeficit && IsF2pyName(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
+    if (shape == cpython::KnownSurplus::Shape::kReplacedStatic) return ended_interpreters_ != 0 && IsReplaced(f);
+    if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
     if (shape == cpython::KnownSurplus::Shape::kNumpyPromoter) {
@@ -189,6 +271,9 @@ class Matcher {
   mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted
   mutable bool looked_for_names_ = false;
   std::vector<cpython::KnownSurplus> known_;
+  std::uint64_t ended_interpreters_ = EndedInterpreters();
+  mutable std::vector<std::pair<std::string, Address>> replacements_;  // what static data have of the types of findings: type and name or value; sorted
+  mutable bool looked_for_replacements_ = false;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <exception>
 #include <new>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -266,11 +267,12 @@ struct Session::Impl {
       if (!counts) return tl::unexpected(counts.error());
       made.audit->counts = std::move(*counts);
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
+      const analysis::CountAudit all = made.audit->judged;
       made.audit->in_flux = TakeInFlux(process, made.heap, made.audit->counts, made.audit->judged);
       made.audit->known = TakeKnownLeaks(input, Labels(own, request.redact), made.audit->judged, progress);
       if (Result<void> doubted = SetAsideDoubtful(own, request.limits, progress, made.heap, made.audit->counts, made.audit->judged); !doubted) return tl::unexpected(doubted.error());
       made.audit->deficit_sources = FindDeficitSources(own, made.audit->ownership, made.heap, made.audit->judged.findings);
-      made.audit->lost = analysis::FindLostStructures(made.audit->counts, made.audit->judged);
+      made.audit->lost = LostStructuresOf(*made.audit, all);
       made.audit_seconds = SecondsSince(start);
     }
     if (options.with_leaves && sizes) {  // whoever asks for sizes asks who holds what
@@ -280,6 +282,19 @@ struct Session::Impl {
     }
     slot.emplace(std::move(made));
     return &*slot;
+  }
+
+  // What is no finding after all (a known leak, an object in flux) keeps what hangs on it all the same: that is no cycle of its own. `all`: before these were taken out.
+  static std::vector<analysis::LostStructure> LostStructuresOf(const AuditData& audit, const analysis::CountAudit& all) {
+    std::vector<analysis::LostStructure> found = analysis::FindLostStructures(audit.counts, all);
+    const auto address = [&](const heap::LostPart::Item& i) { return i.object == graph::kNoNode ? i.memory.begin : Address{0}; };
+    std::set<std::pair<graph::NodeId, Address>> kept;
+    for (const analysis::CountFinding& f : audit.judged.findings) kept.emplace(f.object, f.object == graph::kNoNode ? f.address : Address{0});
+    std::erase_if(found, [&](const analysis::LostStructure& s) {
+      const heap::LostPart::Item& head = audit.counts.lost.items[s.head];
+      return s.kind == analysis::CountFindingKind::kLost && !kept.contains({head.object, address(head)});
+    });
+    return found;
   }
 
   // A reference that was lost makes what it led to look held from outside. So where it is not known who holds an object, and of what is unreachable, each

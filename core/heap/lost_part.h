@@ -24,6 +24,7 @@ struct LostPart {
     graph::NodeId object = graph::kNoNode;  // kNoNode: a block, or an object that is no node of the snapshot
     AddressRange memory;                    // of a block; begins at the object where it is one
     bool is_object = false;
+    bool count_unexplained = false;         // a block that is an object, or begins like one, and whose count is higher than the references to it here: something else may have it
     bool traversal_guessed = false;         // its tp_traverse was not followed (to its end): any of its words and blocks may be what that visits
   };
   std::vector<Item> items;       // objects by id, then blocks by address

@@ -1,8 +1,8 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads
-TRUTH: {"ran": tests that were run, "imported": modules} as JSON. Runs until it is killed.
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads | ended
+TRUTH: {"ran": tests that were run, "ended": interpreters that were made and ended, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
 
@@ -271,14 +271,48 @@ def gi():
     return 0
 
 
+# Modules that are initialised once, and once more in each interpreter; and what an interpreter that ends leaves behind.
+IN_INTERPRETER = """
+import argparse, asyncio, ctypes, datetime, dataclasses, decimal, email.message, enum, hashlib, json, logging, lzma, random, sqlite3, threading, typing, unittest
+class A:
+    pass
+a = A()
+a.me = a
+def g():
+    yield a
+it = g()
+next(it)
+"""
+
+
+def ended():
+    try:
+        import _xxsubinterpreters as them
+    except ImportError:
+        try:
+            import _interpreters as them
+        except ImportError:
+            return 0
+    here = sys.version_info[:2]
+    # 3.12 frees what decimal has twice when the second interpreter ends.
+    code = IN_INTERPRETER.replace("decimal, ", "") if here >= (3, 12) else IN_INTERPRETER
+    for _ in range(3):
+        number = them.create("legacy") if here >= (3, 13) else them.create(isolated=False) if here == (3, 12) else them.create()
+        failed = getattr(them, "exec" if here >= (3, 13) else "run_string")(number, code)
+        if failed:
+            raise RuntimeError(failed)
+        them.destroy(number)
+    return 0
+
+
 kind = sys.argv[2]
-ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions, "ended": ended}[kind]()
 if kind != "threads":
     gc.collect()
 if kind == "library" and sys.version_info >= (3, 6):
     waiting_iterators()
 with open(sys.argv[1], "w") as f:
-    json.dump({"ran": ran, "imported": len(sys.modules)}, f)
+    json.dump({"ran": ran, "ended": 3 if "_xxsubinterpreters" in sys.modules or "_interpreters" in sys.modules else 0, "imported": len(sys.modules)}, f)
 if kind != "embedded":  # there the C program waits
     print("READY %d" % os.getpid())
     sys.stdout.flush()
