@@ -14,34 +14,70 @@
 
 namespace pygc::analysis {
 
+/// Reached nodes have a place each: the order in which a search reaches them. The children of a node stand together then, those of a level too, and all that hangs
+/// below a node is one run in each level: so depths, and what lies below what, need no column of their own. Memory: 12 bytes a node.
 struct RootPaths {
-  std::vector<heap::NodeId> parent;     // towards the root; the node itself where a path starts; kNoNode: not reached
-  std::vector<std::uint32_t> depth;     // references on the shortest path; where `parent` is kNoNode without meaning. Empty until AddDepths() where not asked for
-  graph::NodeSet count_only;            // reached, but only from nodes in use whose holder was not found: native memory, the stack of C code
+  std::vector<std::uint32_t> place;     // of each node; kNotReached
+  std::vector<heap::NodeId> order;      // the node at each place: first what roots reach, then what only such nodes reach whose holder was not found
+  std::vector<std::uint32_t> above;     // parallel: the place of the node before it on the path; its own where a path starts
+  std::vector<std::uint32_t> levels;    // the first place of each level, rising; every level has nodes
+  std::uint32_t root_levels = 0;        // levels that begin with a root's objects; those after them begin with what only its count holds
   std::vector<heap::NodeId> starts;     // nodes where paths start, rising
   std::vector<std::uint32_t> root;      // parallel: index into RootSet::roots, or kCountOnly
-  std::uint64_t reached = 0, by_count_only = 0;  // nodes that roots reach; that only such nodes reach whose holder was not found
 
-  static constexpr std::uint32_t kCountOnly = 0xFFFFFFFFu;
+  static constexpr std::uint32_t kCountOnly = 0xFFFFFFFFu, kNotReached = 0xFFFFFFFFu;
 
-  [[nodiscard]] bool Reaches(heap::NodeId n) const noexcept { return n < parent.size() && parent[n] != heap::kNoNode; }
+  [[nodiscard]] bool Reaches(heap::NodeId n) const noexcept { return n < place.size() && place[n] != kNotReached; }
+  /// The next one towards the root; the node itself where its path starts. `n` is reached, as in all that follow.
+  [[nodiscard]] heap::NodeId ParentOf(heap::NodeId n) const noexcept { return order[above[place[n]]]; }
+  /// Reached, but only from nodes in use whose holder was not found: native memory, the stack of C code.
+  [[nodiscard]] bool IsByCountOnly(heap::NodeId n) const noexcept { return root_levels < levels.size() && place[n] >= levels[root_levels]; }
+  /// Of two nodes that which roots reach is on the lower level, and then that with the shorter path. O(log levels).
+  [[nodiscard]] std::uint32_t LevelOf(heap::NodeId n) const noexcept;
+  /// References on the shortest path. O(log levels).
+  [[nodiscard]] std::uint32_t DepthOf(heap::NodeId n) const noexcept;
   /// From the root's object to `n`; empty where it is not reached. O(length).
   [[nodiscard]] std::vector<heap::NodeId> PathTo(heap::NodeId n) const;
   /// Index into RootSet::roots of the root that a path starts with, or kCountOnly. `start` is a path's first node.
   [[nodiscard]] std::uint32_t RootOf(heap::NodeId start) const noexcept;
 };
 
+/// What hangs below a node of the tree of shortest paths, itself included: paths that go through it. Follows it down as far as it is asked.
+class Below {
+ public:
+  /// `top` is reached. `paths` outlives this.
+  Below(const RootPaths& paths, heap::NodeId top);
+
+  /// `place`: that of any node. All questions together: O(levels between the top and the last place asked for * log V), and O(log levels) each.
+  [[nodiscard]] bool Contains(std::uint32_t place) {
+    if (place >= gap_.begin && place < gap_.end) return false;
+    while (place >= covered_ && Extend()) {}
+    return InRun(place);
+  }
+
+ private:
+  struct Run {
+    std::uint32_t begin, end;  // places
+  };
+  bool Extend();
+  [[nodiscard]] bool InRun(std::uint32_t place) noexcept;
+
+  const RootPaths& paths_;
+  std::vector<Run> runs_;  // one a level, rising, none empty
+  Run gap_;                // places of none of them, where the last one asked for was not
+  std::size_t level_;      // of the last one
+  std::uint32_t covered_;  // places below are of levels that have their run, or none
+};
+
 /// Nodes in use that are not in `reached` though their counts are higher than the references found to them: somebody holds them who is not known. Immortal
-/// ones have no count and are among them. Rising. O(V + E).
-[[nodiscard]] std::vector<heap::NodeId> FindHeldByCount(const heap::HeapSnapshot& heap, const graph::NodeSet& reached, const std::function<bool(heap::NodeId)>& in_use);
+/// ones have no count and are among them. `expanded`: nodes all of whose references lead to `reached`. Rising. O(V + edges of nodes that are not expanded).
+[[nodiscard]] std::vector<heap::NodeId> FindHeldByCount(const heap::HeapSnapshot& heap, const graph::NodeSet& reached, const graph::NodeSet& expanded,
+                                                        const std::function<bool(heap::NodeId)>& in_use);
 
 /// Breadth first from all roots at once, in their order; then from FindHeldByCount(). `in_use`: nodes that the verdict calls reachable. `admits`: nodes that paths may go through (the end of a path need not be admitted); empty: all.
-/// Among equally short paths the one through the earlier root, then the lower node. Time O(V + E), memory 4 bytes a node, and 4 with depths. Errors: kCancelled.
+/// Among equally short paths the one through the earlier root, then that whose parent comes first in this order. Time O(V + E). Errors: kCancelled.
 [[nodiscard]] Result<RootPaths> FindRootPaths(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(heap::NodeId)>& in_use,
-                                              const std::function<bool(heap::NodeId)>& admits, ProgressSink& progress, bool with_depth = true);
-
-/// Fills `depth` where it is empty. O(V).
-void AddDepths(RootPaths& paths);
+                                              const std::function<bool(heap::NodeId)>& admits, ProgressSink& progress);
 
 /// The paths to many objects as one tree: shared beginnings once.
 struct PathTree {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/base/parallel.h"
 #include "core/graph/transpose.h"
 
 namespace pygc::engine {
@@ -14,14 +15,13 @@ auto InUse(const CommandInput& in) {
 
 }  // namespace
 
-Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in, bool with_depth) {
+Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in) {
   if (in.derived == nullptr || in.roots == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
   if (!in.derived->paths) {
-    Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, InUse(in), {}, in.progress, with_depth);
+    Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, InUse(in), {}, in.progress);
     if (!found) return tl::unexpected(found.error());
     in.derived->paths.emplace(std::move(*found));
   }
-  if (with_depth) analysis::AddDepths(*in.derived->paths);
   return &*in.derived->paths;
 }
 
@@ -29,24 +29,33 @@ Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& in) {
   if (in.derived == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
   if (in.derived->reverse) return &*in.derived->reverse;
   if (!in.progress.Update("building the reverse graph", 0, 0)) return Fail(ErrorCode::kCancelled, "stopped while building the reverse graph");
-  Result<graph::CsrGraph> reverse = graph::Transpose(in.heap.graph);
+  Result<graph::CsrGraph> reverse = Fail(ErrorCode::kCancelled, "stopped while building the reverse graph");
+  // Whoever asks for referrers asks for paths next; each of the two is work for one thread.
+  if (in.roots != nullptr && !in.derived->paths && ThreadCount(in.request.limits.threads, 2) > 1) {
+    Result<const analysis::RootPaths*> paths = nullptr;
+    BesideEachOther(in.request.limits.threads, [&] { paths = RootPathsOf(in); }, [&] { reverse = graph::Transpose(in.heap.graph); });
+    if (!paths) return tl::unexpected(paths.error());
+  } else {
+    reverse = graph::Transpose(in.heap.graph);
+  }
   if (!reverse) return tl::unexpected(reverse.error());
   return &in.derived->reverse.emplace(std::move(*reverse));
 }
 
-std::vector<analysis::Referrer> ReferrersOf(const CommandInput& in, heap::NodeId node) {
-  const bool is_asked_again = in.derived != nullptr && (in.derived->reverse || in.derived->referrer_questions++ > 0);
-  const Result<const graph::CsrGraph*> reverse = is_asked_again ? ReverseGraphOf(in) : Result<const graph::CsrGraph*>(Fail(ErrorCode::kNotFound, "not yet"));
-  if (!reverse) return analysis::FindReferrers(in.heap, node);
-  std::vector<analysis::Referrer> out;
-  for (const heap::NodeId source : (*reverse)->Successors(node)) {
-    if (!out.empty() && out.back().node == source) {
-      ++out.back().references;
-    } else {
-      out.push_back({source, 1});
+Result<const analysis::RootPaths*> PathsAndReferrersOf(const CommandInput& in) {
+  if (const Result<const graph::CsrGraph*> reverse = ReverseGraphOf(in); !reverse && reverse.error().code == ErrorCode::kCancelled) return tl::unexpected(reverse.error());
+  return RootPathsOf(in);
+}
+
+ReferrerList::ReferrerList(const CommandInput& in, heap::NodeId node) {
+  if (in.derived != nullptr && (in.derived->reverse || in.derived->referrer_questions++ > 0)) {
+    if (const Result<const graph::CsrGraph*> reverse = ReverseGraphOf(in)) {
+      nodes_ = (*reverse)->Successors(node);
+      return;
     }
   }
-  return out;
+  for (const analysis::Referrer& referrer : analysis::FindReferrers(in.heap, node)) own_.insert(own_.end(), referrer.references, referrer.node);
+  nodes_ = own_;
 }
 
 namespace {
@@ -58,7 +67,8 @@ Result<Retention> MakeRetention(const CommandInput& in) {
     if (const heap::NodeId n = in.heap.index.Find(root.object); n != heap::kNoNode) roots.push_back(n);
   }
   if (const Result<void> added = finder.AddRoots(roots, in.progress); !added) return tl::unexpected(added.error());
-  const std::vector<heap::NodeId> held = analysis::FindHeldByCount(in.heap, finder.Reached(), InUse(in));
+  const graph::NodeSet reached = finder.Reached();
+  const std::vector<heap::NodeId> held = analysis::FindHeldByCount(in.heap, reached, reached, InUse(in));
   if (const Result<void> added = finder.AddRoots(held, in.progress); !added) return tl::unexpected(added.error());
   Result<graph::DominatorTree> tree = finder.Run(in.progress);
   if (!tree) return tl::unexpected(tree.error());

@@ -107,7 +107,7 @@ class ExpectCommand {
   void AddHeld(report::ExpectRow& row, std::vector<NodeId> objects) {
     const Result<const analysis::RootPaths*> paths = RootPathsOf(in_);
     outcome_.interrupted = outcome_.interrupted || (!paths && paths.error().code == ErrorCode::kCancelled);
-    const auto length = [&](NodeId n) { return paths && (*paths)->Reaches(n) ? (*paths)->depth[n] : ~std::uint32_t{0}; };
+    const auto length = [&](NodeId n) { return paths && (*paths)->Reaches(n) ? (*paths)->DepthOf(n) : ~std::uint32_t{0}; };
     std::stable_sort(objects.begin(), objects.end(), [&](NodeId a, NodeId b) { return length(a) < length(b); });
     objects.resize(std::min(objects.size(), Limit()));
     for (const NodeId n : objects) AddObject(row, n, paths ? *paths : nullptr);

@@ -161,7 +161,7 @@ report::ExportAudit AuditOf(const CommandInput& in) {
 
 // With these, what `roots` leads to is what is in use.
 Result<std::vector<report::ExportRoot>> HeldByCount(const CommandInput& in) {
-  const Result<const analysis::RootPaths*> paths = RootPathsOf(in, false);
+  const Result<const analysis::RootPaths*> paths = RootPathsOf(in);
   if (!paths) return tl::unexpected(paths.error());
   std::vector<report::ExportRoot> out;
   for (std::size_t i = 0; i < (*paths)->starts.size(); ++i) {

@@ -324,7 +324,7 @@ Outcome RunHeap(const CommandInput& in) {
   const auto count = [&] { r = Histogram(in, retention ? *retention : nullptr).Run(); };
   // The suspects need paths, the histogram does not; that by site reads memory and reports progress of its own.
   if (retention && in.request.by != "site") {
-    BesideEachOther(in.request.limits.threads, [&] { (void)RootPathsOf(in, false); }, count);
+    BesideEachOther(in.request.limits.threads, [&] { (void)RootPathsOf(in); }, count);
   } else {
     count();
   }
@@ -386,9 +386,9 @@ std::vector<report::RootShare> SharesOfRoots(const CommandInput& in, const Reten
   std::vector<NodeId> way;
   const auto find = [&](NodeId n) {
     way.clear();
-    while (root_of[n] == kUnset && paths.Reaches(n) && paths.parent[n] != n) {
+    while (root_of[n] == kUnset && paths.Reaches(n) && paths.ParentOf(n) != n) {
       way.push_back(n);
-      n = paths.parent[n];
+      n = paths.ParentOf(n);
     }
     if (root_of[n] == kUnset) root_of[n] = paths.Reaches(n) ? paths.RootOf(n) : analysis::RootPaths::kCountOnly;
     for (const NodeId w : way) root_of[w] = root_of[n];
@@ -425,7 +425,7 @@ Outcome RunDominators(const CommandInput& in) {
     if (!d.name.empty() || named++ >= kMostNamed) continue;
     if (const std::optional<report::RootPath> path = FindShortestPath(in, d.address)) d.path = report::PlacedPathOf(*path);
   }
-  if (const Result<const analysis::RootPaths*> paths = retention ? RootPathsOf(in, false) : Result<const analysis::RootPaths*>(nullptr); paths && *paths != nullptr) {
+  if (const Result<const analysis::RootPaths*> paths = retention ? RootPathsOf(in) : Result<const analysis::RootPaths*>(nullptr); paths && *paths != nullptr) {
     r.by_root = SharesOfRoots(in, **retention, **paths);
     r.roots_shown = RowLimit(in.request);
   }

@@ -64,7 +64,7 @@ objects::ReprLimits Inspector::LimitsOfValue() const {
 
 // ---- the card
 
-report::ObjectCard Inspector::CardOf(Address address) const {
+report::ObjectCard Inspector::BriefCardOf(Address address) const {
   report::ObjectCard card;
   card.address = address;
   card.is_object = IsObject(address);
@@ -79,9 +79,16 @@ report::ObjectCard Inspector::CardOf(Address address) const {
       return card;
     }
   }
-  const objects::TypeFacts* const facts = FactsOf(address);
   card.type = labels_.TypeName(address);
   card.name = NameOf(address, card.type);
+  AddCollectorFacts(card);
+  return card;
+}
+
+report::ObjectCard Inspector::CardOf(Address address) const {
+  report::ObjectCard card = BriefCardOf(address);
+  if (!card.is_object) return card;
+  const objects::TypeFacts* const facts = FactsOf(address);
   const objects::ReprText value = repr_.Of(address, LimitsOfValue());
   card.value = value.text;
   card.value_complete = value.complete;
@@ -94,7 +101,6 @@ report::ObjectCard Inspector::CardOf(Address address) const {
   card.value_hidden = in_.request.redact;
   card.length = repr_.LengthOf(address);
   if (facts != nullptr) card.size = in_.reader.SizeOf(address, *facts);
-  AddCollectorFacts(card);
   AddDetails(card);
   return card;
 }
@@ -290,22 +296,26 @@ std::vector<report::ReferenceRow> Inspector::Referents(Address object, std::uint
   return rows;
 }
 
-void Inspector::AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const {
-  const Address from = in_.heap.AddressOf(referrer.node);
+void Inspector::AppendReferrer(Address object, heap::NodeId referrer, std::uint32_t references, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const {
+  const Address from = in_.heap.AddressOf(referrer);
   const objects::TypeFacts* const facts = FactsOf(from);
   std::vector<objects::LabelledReferent> labelled;
-  if (facts != nullptr) in_.reader.LabelledReferents(from, *facts, labelled, {object, {}, referrer.references});
+  if (facts != nullptr) in_.reader.LabelledReferents(from, *facts, labelled, {object, {}, references});
   const std::size_t visited = labelled.size();
-  if (visited < referrer.references) edges_.OwnedBeside(referrer.node, labelled, {object, {}, referrer.references - visited});
-  for (std::uint32_t i = 0; i < referrer.references && rows.size() < max; ++i) {
+  if (visited < references) edges_.OwnedBeside(referrer, labelled, {object, {}, references - visited});
+  for (std::uint32_t i = 0; i < references && rows.size() < max; ++i) {
     rows.push_back(RowOf(from, i < labelled.size() ? edges_.TextOf(labelled[i]) : ""));
     rows.back().visited = i < visited;
   }
 }
 
-bool Inspector::IsStaticType(Address object) const {
+bool Inspector::IsTypeObject(Address object) const {
   const objects::TypeFacts* const facts = FactsOf(object);
-  const objects::TypeFacts* const type = facts != nullptr && facts->is_type_object ? in_.reader.Type(object) : nullptr;
+  return facts != nullptr && facts->is_type_object;
+}
+
+bool Inspector::IsStaticType(Address object) const {
+  const objects::TypeFacts* const type = IsTypeObject(object) ? in_.reader.Type(object) : nullptr;
   return type != nullptr && !type->is_heap_type;
 }
 
@@ -329,11 +339,15 @@ std::vector<report::ReferenceRow> Inspector::Referrers(Address object, std::uint
   const heap::NodeId node = in_.heap.index.Find(object);
   bool of_static_type = false;
   if (node != heap::kNoNode) {
-    for (const analysis::Referrer& referrer : ReferrersOf(in_, node)) {
-      *count += referrer.references;
-      if (rows.size() < max) AppendReferrer(object, referrer, max, rows);
-      of_static_type = of_static_type || IsStaticType(in_.heap.AddressOf(referrer.node));
-    }
+    std::vector<std::optional<bool>> is_class(in_.heap.types.size());  // by type: its objects are types; millions may refer to an object
+    ReferrerList(in_, node).ForEach([&](heap::NodeId from, std::uint32_t references) {
+      *count += references;
+      if (rows.size() < max) AppendReferrer(object, from, references, max, rows);
+      if (of_static_type) return;
+      std::optional<bool>& known = is_class[in_.heap.type[from]];
+      if (!known) known = IsTypeObject(in_.heap.AddressOf(from));
+      of_static_type = *known && IsStaticType(in_.heap.AddressOf(from));
+    });
   }
   AppendRoots(object, of_static_type, max, count, rows);
   return rows;

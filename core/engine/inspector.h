@@ -25,6 +25,8 @@ class Inspector {
 
   /// Type, value, counts and states of what lies at `address`; without references.
   [[nodiscard]] report::ObjectCard CardOf(Address address) const;
+  /// Of that only what names it: what lies there, type, name, counts and states.
+  [[nodiscard]] report::ObjectCard BriefCardOf(Address address) const;
   /// The referents in the order of tp_traverse, then what it owns beside, at most `max`; `count` becomes the number of all.
   [[nodiscard]] std::vector<report::ReferenceRow> Referents(Address object, std::uint64_t max, std::uint64_t* count) const;
   /// What refers to it: objects by address, each of their references one row, then roots; at most `max`.
@@ -44,9 +46,10 @@ class Inspector {
   void AddCodeDetails(report::ObjectCard& card) const;
   void AddGeneratorDetails(report::ObjectCard& card) const;
   void AddTraceback(report::ObjectCard& card) const;
+  [[nodiscard]] bool IsTypeObject(Address object) const;
   [[nodiscard]] bool IsStaticType(Address object) const;
   void AppendRoots(Address object, bool of_static_type, std::uint64_t max, std::uint64_t* count, std::vector<report::ReferenceRow>& rows) const;
-  void AppendReferrer(Address object, const analysis::Referrer& referrer, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const;
+  void AppendReferrer(Address object, heap::NodeId referrer, std::uint32_t references, std::uint64_t max, std::vector<report::ReferenceRow>& rows) const;
   [[nodiscard]] report::ReferenceRow RowOf(Address other, std::string label) const;
   [[nodiscard]] objects::ReprLimits LimitsOfValue() const;
   [[nodiscard]] const objects::TypeFacts* FactsOf(Address object) const;

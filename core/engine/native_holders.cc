@@ -137,7 +137,7 @@ class Finder {
     if (target == heap::kNoNode) return false;
     const auto [known, fresh] = referrers_.try_emplace(target);
     if (fresh) {
-      for (const analysis::Referrer& r : ReferrersOf(in_, target)) known->second.push_back(r.node);
+      ReferrerList(in_, target).ForEach([&](heap::NodeId from, std::uint32_t) { known->second.push_back(from); });
     }
     for (const heap::NodeId referrer : known->second) {
       const Address holder = in_.heap.AddressOf(referrer);

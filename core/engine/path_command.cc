@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/analysis/root_paths.h"
+#include "core/base/parallel.h"
 #include "core/engine/findings.h"
 #include "core/engine/derived.h"
 #include "core/engine/inspector.h"
@@ -25,30 +26,6 @@ constexpr std::size_t kMostCompared = 20000;  // branches of a fork that are loo
 constexpr std::uint64_t kMostSteps = 200000;  // objects of all branches compared
 constexpr std::uint32_t kMaxShapeDepth = 8;   // forks above each other in what is compared
 
-/// Tells which nodes hang below one of the tree of shortest paths. All questions together cost no more than one look at each node.
-class Below {
- public:
-  Below(const analysis::RootPaths& paths, heap::NodeId top)
-      : paths_(paths), top_(top), inside_(static_cast<heap::NodeId>(paths.parent.size())), outside_(static_cast<heap::NodeId>(paths.parent.size())) {}
-
-  [[nodiscard]] bool Contains(heap::NodeId n) {
-    way_.clear();
-    while (n != top_ && paths_.parent[n] != n && !inside_.Contains(n) && !outside_.Contains(n)) {
-      way_.push_back(n);
-      n = paths_.parent[n];
-    }
-    const bool inside = n == top_ || inside_.Contains(n);
-    for (const heap::NodeId seen : way_) (inside ? inside_ : outside_).Insert(seen);
-    return inside;
-  }
-
- private:
-  const analysis::RootPaths& paths_;
-  heap::NodeId top_;
-  graph::NodeSet inside_, outside_;
-  std::vector<heap::NodeId> way_;
-};
-
 class PathFinder {
  public:
   explicit PathFinder(const CommandInput& in) : in_(in), heap_(in.heap), inspector_(in), labels_(in.reader, in.request.redact) {}
@@ -58,7 +35,7 @@ class PathFinder {
     report_.excluded = in_.request.exclude_globs;
     const Result<Address> address = ParseAddress(report_.query);
     report_.is_type = !address;
-    if (Result<void> searched = Search(); !searched) return Write(true);
+    if (Result<void> searched = Search(address.has_value()); !searched) return Write(true);
     address ? OneObject(*address) : AllOfType();
     NameNativeHolders();
     return Write(false);
@@ -66,7 +43,7 @@ class PathFinder {
 
   std::optional<report::RootPath> Shortest(Address object) {
     const heap::NodeId node = heap_.index.Find(object);
-    if (node == heap::kNoNode || !Search()) return std::nullopt;
+    if (node == heap::kNoNode || !Search(false)) return std::nullopt;
     const std::vector<heap::NodeId> nodes = paths_->PathTo(node);
     if (nodes.empty()) return std::nullopt;
     return PathOf(nodes, paths_->RootOf(nodes.front()));
@@ -82,26 +59,22 @@ class PathFinder {
   [[nodiscard]] std::uint64_t Limit() const { return in_.request.limit == 0 ? ~std::uint64_t{0} : in_.request.limit; }
   [[nodiscard]] bool InUse(heap::NodeId n) const { return in_.verdict.state[n] == analysis::State::kReachable; }
 
-  // The tree without exclusions serves every later question too.
-  Result<void> Search() {
-    const bool plain = in_.request.exclude_globs.empty();
-    if (plain && in_.derived != nullptr && in_.derived->paths) {
-      paths_ = &*in_.derived->paths;
+  // The tree without exclusions serves every later question too. `with_referrers`: the question is about those as well.
+  Result<void> Search(bool with_referrers) {
+    if (in_.request.exclude_globs.empty() && in_.derived != nullptr && in_.roots != nullptr) {
+      const Result<const analysis::RootPaths*> found = with_referrers ? PathsAndReferrersOf(in_) : RootPathsOf(in_);
+      if (!found) return tl::unexpected(found.error());
+      paths_ = *found;
       return {};
     }
     std::vector<bool> excluded(heap_.types.size());
     for (std::size_t t = 0; t < heap_.types.size(); ++t) excluded[t] = IsExcluded(heap_.types[t].name);
-    std::function<bool(heap::NodeId)> admits;
-    if (!plain) admits = [&](heap::NodeId n) { return !excluded[heap_.type[n]]; };
+    const std::function<bool(heap::NodeId)> admits = [&](heap::NodeId n) { return !excluded[heap_.type[n]]; };
     const heap::RootSet none;
     Result<analysis::RootPaths> found =
         analysis::FindRootPaths(heap_, in_.roots != nullptr ? *in_.roots : none, [this](heap::NodeId n) { return InUse(n); }, admits, in_.progress);
     if (!found) return tl::unexpected(found.error());
-    if (plain && in_.derived != nullptr) {
-      paths_ = &in_.derived->paths.emplace(std::move(*found));
-    } else {
-      paths_ = &own_.emplace(std::move(*found));
-    }
+    paths_ = &own_.emplace(std::move(*found));
     return {};
   }
   [[nodiscard]] bool IsExcluded(const std::string& name) const {
@@ -114,13 +87,13 @@ class PathFinder {
       report_.unreachable += !InUse(n);
       return;
     }
-    ++(paths_->count_only.Contains(n) ? report_.by_count_only : report_.by_root);
+    ++(paths_->IsByCountOnly(n) ? report_.by_count_only : report_.by_root);
   }
 
   // ---- one object
 
   void OneObject(Address address) {
-    const report::ObjectCard card = inspector_.CardOf(address);
+    const report::ObjectCard card = inspector_.BriefCardOf(address);
     report_.is_object = card.is_object;
     report_.where = card.where;
     report_.type = card.type;
@@ -143,30 +116,98 @@ class PathFinder {
     for (std::uint32_t i = 0; i < roots; ++i) {
       if (in_.roots->roots[i].object == heap_.AddressOf(target)) AddPath({target}, i);
     }
-    if (paths_->Reaches(target) && paths_->parent[target] == target && report_.path_count == 0) AddPath({target}, analysis::RootPaths::kCountOnly);
+    if (paths_->Reaches(target) && paths_->ParentOf(target) == target && report_.path_count == 0) AddPath({target}, analysis::RootPaths::kCountOnly);
   }
 
   // A shortest path by way of each object that refers to it, shortest first; those that go through the object itself are none.
   void AddPathsByReferrers(heap::NodeId target) {
-    std::vector<heap::NodeId> sources;
-    Below below(*paths_, target);
-    for (const analysis::Referrer& referrer : ReferrersOf(in_, target)) {
-      if (IsExcluded(heap_.types[heap_.type[referrer.node]].name) || !paths_->Reaches(referrer.node)) continue;
-      if (!below.Contains(referrer.node)) sources.push_back(referrer.node);
-    }
-    std::stable_sort(sources.begin(), sources.end(), [&](heap::NodeId a, heap::NodeId b) {
-      return std::pair(paths_->count_only.Contains(a), paths_->depth[a]) < std::pair(paths_->count_only.Contains(b), paths_->depth[b]);
-    });
-    for (std::size_t i = 0; i < sources.size(); ++i) {
-      if (report_.paths.size() >= Limit() || !in_.progress.Update("writing paths", report_.paths.size(), sources.size())) {
-        report_.path_count += sources.size() - i;
-        return;
-      }
-      std::vector<heap::NodeId> nodes = paths_->PathTo(sources[i]);
+    const std::uint64_t room = Limit() - std::min<std::uint64_t>(Limit(), report_.paths.size());
+    Sources sources = SourcesOf(target, room);
+    report_.path_count += sources.count;
+    for (std::size_t i = 0; i < sources.first.size(); ++i) {
+      if (!in_.progress.Update("writing paths", i, sources.first.size())) return;
+      std::vector<heap::NodeId> nodes = paths_->PathTo(sources.first[i]);
       const std::uint32_t root = paths_->RootOf(nodes.front());
       nodes.push_back(target);
-      AddPath(nodes, root);
+      report_.paths.push_back(PathOf(nodes, root));
     }
+  }
+
+  // What refers to an object and is reached by another way than through it.
+  struct Sources {
+    std::vector<heap::NodeId> first;  // by level, those of one rising
+    std::uint64_t count = 0;          // of all
+  };
+
+  // Sees referrers in rising order. Of millions most are only counted.
+  class SourceSieve {
+   public:
+    SourceSieve(const analysis::RootPaths& paths, const heap::HeapSnapshot& heap, const std::vector<bool>& excluded, heap::NodeId target, std::uint64_t max)
+        : paths_(paths), heap_(heap), excluded_(excluded), max_(max) {
+      if (paths.Reaches(target)) below_.emplace(paths, target);
+    }
+
+    void Add(heap::NodeId n) {
+      const std::uint32_t place = paths_.place[n];
+      if (place == analysis::RootPaths::kNotReached || (!excluded_.empty() && excluded_[heap_.type[n]]) || (below_ && below_->Contains(place))) return;
+      ++found_.count;
+      if (max_ == 0 || place >= end_) return;
+      found_.first.push_back(n);
+      if (found_.first.size() / 2 < max_) return;
+      KeepFirst();
+      end_ = paths_.levels[paths_.LevelOf(found_.first.back())];  // of the same level those that come later are behind
+    }
+    void Prefetch(heap::NodeId n) const { __builtin_prefetch(&paths_.place[n]); }
+    void Add(const Sources& other) {
+      found_.count += other.count;
+      found_.first.insert(found_.first.end(), other.first.begin(), other.first.end());
+    }
+    [[nodiscard]] const Sources& Found() {
+      KeepFirst();
+      return found_;
+    }
+
+   private:
+    void KeepFirst() {
+      std::vector<heap::NodeId>& first = found_.first;
+      const std::size_t kept = static_cast<std::size_t>(std::min<std::uint64_t>(max_, first.size()));
+      std::partial_sort(first.begin(), first.begin() + static_cast<std::ptrdiff_t>(kept), first.end(),
+                        [&](heap::NodeId a, heap::NodeId b) { return std::pair(paths_.LevelOf(a), a) < std::pair(paths_.LevelOf(b), b); });
+      first.resize(kept);
+    }
+
+    const analysis::RootPaths& paths_;
+    const heap::HeapSnapshot& heap_;
+    const std::vector<bool>& excluded_;  // by type; empty: none
+    std::uint64_t max_;
+    std::optional<analysis::Below> below_;
+    Sources found_;
+    std::uint32_t end_ = analysis::RootPaths::kNotReached;  // places from here on come too late to be shown
+  };
+
+  // The first ones of them are `max` at most.
+  [[nodiscard]] Sources SourcesOf(heap::NodeId target, std::uint64_t max) {
+    constexpr std::size_t kPiece = 1u << 17, kAhead = 48;
+    std::vector<bool> excluded;
+    if (own_) {
+      for (const auto& type : heap_.types) excluded.push_back(IsExcluded(type.name));
+    }
+    const ReferrerList referrers(in_, target);
+    const std::span<const heap::NodeId> all = referrers.nodes();
+    const std::size_t pieces = (all.size() + kPiece - 1) / kPiece;
+    const unsigned threads = ThreadCount(in_.request.limits.threads, pieces);
+    std::vector<SourceSieve> sieves(threads, SourceSieve(*paths_, heap_, excluded, target, max));
+    const auto look = [&](std::size_t piece, unsigned thread) {
+      SourceSieve& sieve = sieves[thread];
+      for (std::size_t i = piece * kPiece, end = std::min(all.size(), i + kPiece); i < end; ++i) {
+        if (i + kAhead < end) sieve.Prefetch(all[i + kAhead]);
+        if (i == 0 || all[i] != all[i - 1]) sieve.Add(all[i]);
+      }
+      return true;
+    };
+    ForEachPiece(pieces, threads, look, [](std::size_t) { return true; });
+    for (std::size_t t = 1; t < sieves.size(); ++t) sieves[0].Add(sieves[t].Found());
+    return sieves[0].Found();
   }
   void AddPath(const std::vector<heap::NodeId>& nodes, std::uint32_t root) {
     ++report_.path_count;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many commands on one load: the prompt on a terminal of its own, -x FILE, a core on standard input.
 
-usage: prompt.py [-v] [--all]
+usage: prompt.py [-v] [--all] [TEST...]
 
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc, and the system's python3. Last line: N passed, N failed, N skipped. Exit 1 where one failed.
 """
@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -299,6 +300,39 @@ def test_worst_status(core, folder):
     equal("no such core", process.pygc("-c", core + ".none", "-x", lines_file(folder, "status", "leaks")).code, 4)
 
 
+def test_any_order(core, folder):
+    """What a command says does not depend on what ran before it on the same load: each directly after each of the others, and alone."""
+    rows = json.loads(process.pygc("-c", core, "sql", "--format", "json", "select printf('0x%x', o.address), printf('0x%x', t.address) from objects o "
+                                   "join types t on t.id = o.type_id where t.name like '%Node' order by o.address limit 2").out)["result"]["rows"]
+    other, one = rows[0]  # an object, and its class, to which many refer
+    kinds = ["heap", "heap --waste --memory", "dominators", "path " + one, "path --exclude list " + other, "path Node", "show " + one, "referrers " + one, "referents " + one, "leaks",
+             "leaks --audit", "refcounts", "finalizers", "stacks", "cycles", "expect --gone Node", "sql 'select count(*), sum(object_id) from referrers'",
+             "sql 'select count(*) from dominators'", "diff " + core, "triage"]
+    alone = {}
+    for kind in kinds:
+        ran = process.pygc("-c", core, *shlex.split(kind), "--format", "json")
+        has(ran.out, '"result"')
+        alone[kind] = json.loads(ran.out)["result"]
+    rest = [[b for b in kinds if b != a] for a in kinds]
+    wanted = {(a, b) for a, after in zip(kinds, rest) for b in after}
+    runs = 0
+    while wanted:
+        chain = [min(wanted)[0]]
+        while True:
+            follows = [b for a, b in sorted(wanted) if a == chain[-1]]
+            if not follows:
+                break
+            wanted.discard((chain[-1], follows[0]))
+            chain.append(follows[0])
+        ran = process.pygc("-c", core, "-x", lines_file(folder, *[kind + " --format json" for kind in chain]))
+        said = documents_of(ran.out)
+        equal("answers of %s" % chain, (len(said), "worker" in ran.err), (len(chain), False))
+        for i, kind in enumerate(chain):
+            equal("%s after %s" % (kind, chain[i - 1] if i else "nothing"), said[i]["result"], alone[kind])
+        runs += len(chain)
+    return "%d answers" % runs
+
+
 def test_standard_input(core, folder):
     result = json.loads(process.pygc("-c", core, "leaks", "--fail-on", "never", "--format", "json").out)["result"]
     said = process.run(["sh", "-c", "cat '%s' | '%s' -c - leaks --fail-on never --format json" % (core, process.PYGC)])
@@ -325,14 +359,15 @@ def test_no_terminal(core, folder):
     equal("no target", process.pygc().code, 2)
 
 
-TESTS = [test_narrow_terminal, test_hints, test_expect_baseline, test_overview_audit, test_prompt, test_completion_and_history, test_interrupts, test_worker_dies, test_file, test_worst_status, test_standard_input, test_no_terminal]
+TESTS = [test_narrow_terminal, test_hints, test_expect_baseline, test_overview_audit, test_prompt, test_completion_and_history, test_interrupts, test_worker_dies, test_file, test_worst_status, test_any_order, test_standard_input, test_no_terminal]
 
 
 def main():
     passed = failed = skipped = 0
+    only = [a for a in sys.argv[1:] if not a.startswith("-")]
     with process.Program(sys.executable, "node_tree") as program:
         core = program.gcore()
-        for test in TESTS:
+        for test in [t for t in TESTS if not only or t.__name__[5:] in only]:
             if test is test_completion_and_history and not has_editing():
                 print("SKIPPED %s: built without libedit" % test.__name__)
                 skipped += 1

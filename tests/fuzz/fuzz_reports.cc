@@ -251,9 +251,12 @@ void Exports(test::Bytes& bytes) {
   root.name = place;
   roots.roots.push_back(root);
   analysis::RootPaths paths;
-  paths.parent.assign(test::kNodes, heap::kNoNode);
-  paths.depth.assign(test::kNodes, 0);
-  paths.parent[0] = 0;
+  paths.place.assign(test::kNodes, analysis::RootPaths::kNotReached);
+  paths.place[0] = 0;
+  paths.order = {0};
+  paths.above = {0};
+  paths.levels = {0};
+  paths.root_levels = 1;
   paths.starts = {0};
   paths.root = {0};
   const GraphInput input{base, roots, paths, [&](heap::NodeId n) { return made.heap.types[made.heap.type[n]].name; }};

@@ -102,8 +102,8 @@ TEST_CASE("each path is one, starts at a root and is as short as any; what no ro
       REQUIRE(path.empty() == (wanted == kFar));
       if (path.empty()) continue;
       REQUIRE(path.size() == wanted + 1);
-      REQUIRE(paths.depth[n] == wanted);
-      REQUIRE(paths.count_only.Contains(n) == !root);
+      REQUIRE(paths.DepthOf(n) == wanted);
+      REQUIRE(paths.IsByCountOnly(n) == !root);
       REQUIRE(path.back() == n);
       for (std::size_t i = 0; i + 1 < path.size(); ++i) {
         REQUIRE(c.admitted[path[i]]);
@@ -135,9 +135,9 @@ TEST_CASE("the merged tree holds each path, and each branch counts the objects i
     for (std::uint32_t i = 0; i < tree.branches.size(); ++i) {
       const PathTree::Branch& b = tree.branches[i];
       REQUIRE(b.parent <= i);
-      const bool top = paths.parent[b.node] == b.node;
+      const bool top = paths.ParentOf(b.node) == b.node;
       REQUIRE(top == (b.parent == i));
-      if (!top) REQUIRE(paths.parent[b.node] == tree.branches[b.parent].node);
+      if (!top) REQUIRE(paths.ParentOf(b.node) == tree.branches[b.parent].node);
       REQUIRE(b.is_target == (std::count(targets.begin(), targets.end(), b.node) == 1));
       if (!b.is_target) continue;
       for (std::uint32_t up = i;; up = tree.branches[up].parent) {
@@ -151,6 +151,67 @@ TEST_CASE("the merged tree holds each path, and each branch counts the objects i
       held += tree.branches[i].is_target;
     }
     REQUIRE(held + unreached == targets.size());
+  });
+}
+
+// As FindRootPaths() says: a queue, the roots in their order first.
+std::vector<NodeId> ParentsByQueue(const Case& c) {
+  const heap::HeapSnapshot& heap = c.text.heap;
+  std::vector<NodeId> parent(heap.size(), heap::kNoNode), queue;
+  const auto spread = [&](const std::vector<NodeId>& starts) {
+    for (const NodeId n : starts) {
+      if (parent[n] != heap::kNoNode) continue;
+      parent[n] = n;
+      queue.push_back(n);
+    }
+    for (std::size_t at = 0; at < queue.size(); ++at) {
+      if (!c.admitted[queue[at]]) continue;
+      for (const NodeId to : heap.graph.Successors(queue[at])) {
+        if (parent[to] != heap::kNoNode) continue;
+        parent[to] = queue[at];
+        queue.push_back(to);
+      }
+    }
+  };
+  std::vector<NodeId> starts;
+  for (const heap::Root& root : c.roots.roots) starts.push_back(heap.index.Find(root.object));
+  spread(starts);
+  std::vector<std::size_t> by_root(heap.size(), kFar);
+  for (const NodeId n : queue) by_root[n] = 0;
+  spread(HeldByCount(c, by_root));
+  return parent;
+}
+
+TEST_CASE("of equally short paths the one that a queue finds first; levels, and what hangs below a node, are those of its tree") {
+  test::ForSeeds(3000, [](std::mt19937_64& random) {
+    const Case c = RandomCase(random);
+    const NodeId size = c.text.heap.size();
+    INFO(test::GraphText(c.text.heap.graph));
+    const RootPaths paths = Find(c);
+    const std::vector<NodeId> parent = ParentsByQueue(c);
+    std::vector<NodeId> reached;
+    for (NodeId n = 0; n < size; ++n) {
+      REQUIRE(paths.Reaches(n) == (parent[n] != heap::kNoNode));
+      if (!paths.Reaches(n)) continue;
+      REQUIRE(paths.ParentOf(n) == parent[n]);
+      REQUIRE(paths.order[paths.place[n]] == n);
+      reached.push_back(n);
+    }
+    REQUIRE(paths.order.size() == reached.size());
+    for (const NodeId a : reached) {
+      for (const NodeId b : reached) {
+        const auto rank = [&](NodeId n) { return std::pair(paths.IsByCountOnly(n), paths.DepthOf(n)); };
+        REQUIRE((paths.LevelOf(a) < paths.LevelOf(b)) == (rank(a) < rank(b)));
+      }
+      // In any order: each answer is right whatever was asked before.
+      Below below(paths, a);
+      for (std::size_t k = 2 * reached.size(); k-- > 0;) {
+        const NodeId n = reached[random() % reached.size()];
+        NodeId up = n;
+        while (up != a && parent[up] != up) up = parent[up];
+        REQUIRE(below.Contains(paths.place[n]) == (up == a));
+      }
+    }
   });
 }
 

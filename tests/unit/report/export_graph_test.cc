@@ -34,8 +34,11 @@ struct Heap {
     root.kind = heap::RootKind::kModule;
     root.name = "sys.modules";
     roots.roots.push_back(root);
-    paths.parent = {heap::kNoNode, heap::kNoNode, 3, 3, 4};
-    paths.depth = {0, 0, 1, 0, 0};
+    paths.order = {3, 2, 4};
+    paths.above = {0, 0, 2};
+    paths.place = {analysis::RootPaths::kNotReached, analysis::RootPaths::kNotReached, 1, 0, 2};
+    paths.levels = {0, 1, 2};
+    paths.root_levels = 2;
     paths.starts = {3, 4};
     paths.root = {0, analysis::RootPaths::kCountOnly};
   }
