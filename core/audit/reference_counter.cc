@@ -449,6 +449,9 @@ class Counter {
     }
   }
 
+  static bool IsBytes(const TypeFacts& type) {
+    return !type.have_gc && !type.is_heap_type && type.itemsize == 1 && (type.body == objects::BodyKind::kClosed || type.body == objects::BodyKind::kText);
+  }
   void NumberUnreached(std::span<const OpenBlock> open) {
     Unreached unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
     audit_.unreached = std::move(unreached.objects);
@@ -458,7 +461,7 @@ class Counter {
     // begin with the head of what was there before it; malloc writes over that.
     for (const heap::UnreachedObject& u : audit_.unreached) {
       const TypeFacts* const type = in_.reader.Type(u.type);
-      const bool is_bytes = type != nullptr && !type->have_gc && !type->is_heap_type && type->itemsize == 1 && (type->body == objects::BodyKind::kClosed || type->body == objects::BodyKind::kText);
+      const bool is_bytes = type != nullptr && IsBytes(*type);
       // Nor in modules' data, where two words beside each other may look like the head of one.
       const std::optional<BlockHeap::Block> block = in_.blocks.BlockAt(u.object);
       if (is_bytes && !block && !IsStatic(u.object)) cover_.CloseInside(in_.ownership.Body(u.object, *type));
@@ -701,7 +704,7 @@ class Counter {
   void FindPointersInside() {
     std::vector<Inside>& inside = inside_;
     const auto is_text = [](const TypeFacts* f) {
-      return f != nullptr && (f->size_rule == objects::SizeRule::kStr || f->size_rule == objects::SizeRule::kBytes || f->size_rule == objects::SizeRule::kByteArray);
+      return f != nullptr && (f->size_rule == objects::SizeRule::kStr || f->size_rule == objects::SizeRule::kBytes || f->size_rule == objects::SizeRule::kByteArray || IsBytes(*f));
     };
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const std::uint32_t possible = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
@@ -716,7 +719,8 @@ class Counter {
     for (std::size_t i = 0; i < audit_.unreached.size(); ++i) {
       const heap::UnreachedObject& u = audit_.unreached[i];
       const TypeFacts* const type = in_.reader.Type(u.type);
-      if (u.possible == 0 && u.hanging == 0 && is_text(type)) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
+      // The head may be what was left in a block that C code got and uses from its second word on.
+      if (u.possible == 0 && u.hanging == 0 && type != nullptr && !type->have_gc) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
     }
     if (inside.empty()) return;
     std::sort(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; });

@@ -43,15 +43,27 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   }
   // Of every release: what Cython puts into the modules that it makes.
   result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
-  for (const char* name : {"__getattr__", "__next__"}) {  // which are methods, not slots
-    result.push_back({"method_descriptor", name, "", 1, "Cython, ModuleNode.py, generate_type_ready_code(): the descriptor of a special method that has a docstring is looked up at import and not released",
-                      KnownSurplus::Shape::kForeignWrapper});
-  }
+  result.push_back({"method_descriptor", "", "", 1, "Cython, ModuleNode.py, generate_type_ready_code(): the descriptor of a special method that has a docstring is looked up at import and not released",
+                    KnownSurplus::Shape::kForeignSpecial});
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
   result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
   result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(), PyUFunc_AddLoopFromSpec(): the entry that is appended to the ufunc's loops is not released",
                     KnownSurplus::Shape::kNumpyPromoter});
   result.push_back({"numpy._DTypeMeta", "", "", 1, "NumPy, convert_datatype.c, PyArray_InitializeNumericCasts(): the DType of each number that is cast from is not released"});
+  for (const char* place : {"['equal']", "['not_equal']", "['less']", "['less_equal']", "['greater']", "['greater_equal']"}) {
+    result.push_back({"numpy.ufunc", place, "", 1, "NumPy, special_integer_comparisons.cpp, add_dtype_loops(): returns before the ufunc that it looked up is released", KnownSurplus::Shape::kAny, {}, "/_multiarray_umath."});
+  }
+  result.push_back({"float", "", "", kAnyNumber, "NumPy, legacy_array_method.c, PyArray_NewLegacyWrappingArrayMethod(): the ufunc's identity is asked for with each loop, and not released",
+                    KnownSurplus::Shape::kUfuncIdentity});
+  result.push_back({"module", "pandas", "", 2, "pandas, pd_datetime.c, pandas_datetime_exec(), and pd_parser.c, pandas_parser_exec(): the imported module is not released", KnownSurplus::Shape::kAny, {}, "/pandas/_libs/pandas_"});
+  for (const char* type : {"numpy.ufunc", "tuple", "dict"}) {
+    result.push_back({type, "", "", 1, "SciPy, _special_ufuncs.cpp and _gufuncs.cpp: what is made for the module is given to PyModule_AddObjectRef(), and not released",
+                      std::string_view(type) == "numpy.ufunc" ? KnownSurplus::Shape::kAny : KnownSurplus::Shape::kOfUfuncs, {}, "/scipy/special/_special_ufuncs."});
+  }
+  result.push_back({"numpy.ufunc", "", "", 1, "Shapely, ufuncs.c, the macros DEFINE_...: each ufunc is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/shapely/lib."});
+  result.push_back({"type", "_fitpack.error", "", 1, "SciPy, __fitpack.cc, PyInit__fitpack(): the class is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/scipy/interpolate/_fitpack."});
+  result.push_back({"weakref.ReferenceType", "", "", 1, "pybind11, detail/type_caster_base.h, all_type_info_get_cache(): the weak reference that tells of the end of a class is let go of, to release itself then",
+                    KnownSurplus::Shape::kPybindWeakref});
   result.push_back({"", "", "", 1, "PyGObject, pygenum.c, pyg_enum_add(): each value is put into __enum_values__ and not released", KnownSurplus::Shape::kGEnumValue});
   result.push_back({"gi._gi.GPropsDescr", "['props']", "", 1, "PyGObject, pygobject-object.c, pygobject_object_register_types(): the descriptor is put into GObject's dict and not released"});
   result.push_back({"gi.types.GObjectMeta", "", "", kAnyNumber,

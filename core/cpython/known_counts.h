@@ -23,6 +23,10 @@ struct KnownSurplus {
     kAny,
     kLost,            // nothing holds it
     kForeignWrapper,  // a slot wrapper whose description lies in another module than the interpreter's
+    kForeignSpecial,  // the same of a method with the name of a special one: "__repr__"
+    kUfuncIdentity,   // a ufunc of NumPy has it
+    kOfUfuncs,        // refers to ufuncs of NumPy
+    kPybindWeakref,   // a lost weak reference whose callback is a function that pybind11 made
     kCythonCode,      // a lost code object without instructions, or of a file that Cython compiled
     kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them
     kNumpyPromoter,   // what NumPy's dispatching makes of a loop

@@ -22,6 +22,7 @@ constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that it
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxOwnName = 256;
+constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr char kEmpty[] = "()";
 constexpr std::size_t kMaxReferents = 64;  // of what has no name of its own
 
@@ -41,6 +42,7 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if ((!k.type.empty() && type != k.type) || f.recorded - f.known - f.possible > k.by) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
+      if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
       if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
     return "";
@@ -134,6 +136,23 @@ class Matcher {
     const std::string value = in_.reader.Text(text, 64).value_or("");
     return (value.starts_with("function ") || value.starts_with("scalar ") || value.starts_with("array ")) &&
            std::any_of(in_.heap.types.begin(), in_.heap.types.end(), [](const heap::TypeRecord& t) { return t.name == "fortran"; });
+  }
+  // The first object of `type` that it refers to by `label` (empty: any); 0 where there is none.
+  [[nodiscard]] Address RefersToA(Address object, std::string_view label, std::string_view type) const {
+    const objects::TypeFacts* const facts = TypeAt(object);
+    if (facts == nullptr) return 0;
+    std::vector<objects::LabelledReferent> labelled;
+    in_.reader.LabelledReferents(object, *facts, labelled);
+    const auto at = std::find_if(labelled.begin(), labelled.end(), [&](const objects::LabelledReferent& l) {
+      return (label.empty() || in_.reader.LabelText(l) == label) && labels_.TypeName(l.referent) == type;
+    });
+    return at == labelled.end() ? 0 : at->referent;
+  }
+  // Its callback is a function of C code whose __self__ is the capsule with pybind11's record of it.
+  [[nodiscard]] bool IsPybindWeakref(const CountFinding& f) const {
+    if (f.kind != CountFindingKind::kLost) return false;
+    const Address callback = RefersToA(f.address, ".__callback__", "builtin_function_or_method");
+    return callback != 0 && RefersToA(callback, ".__self__", "PyCapsule") != 0;
   }
   // The __self__ of a function of builtins is the module of that name.
   [[nodiscard]] bool IsBuiltin(Address function) const {
@@ -231,6 +250,12 @@ class Matcher {
   }
   [[nodiscard]] const objects::TypeFacts* TypeAt(Address object) const { return in_.reader.Type(PointerAt(object, cpython::Field::PyObject_ob_type)); }
   [[nodiscard]] bool HasShape(const CountFinding& f, cpython::KnownSurplus::Shape shape) const {
+    if (shape == cpython::KnownSurplus::Shape::kForeignSpecial) {
+      const std::string name = labels_.NameOf(f.address, TypeOf(f));
+      return name.starts_with("__") && name.ends_with("__") && HasShape(f, cpython::KnownSurplus::Shape::kForeignWrapper);
+    }
+    if (shape == cpython::KnownSurplus::Shape::kOfUfuncs) return RefersToA(f.address, "", kUfunc) != 0;
+    if (shape == cpython::KnownSurplus::Shape::kPybindWeakref) return IsPybindWeakref(f);
     if (shape == cpython::KnownSurplus::Shape::kForeignWrapper) {
       // PyWrapperDescrObject.d_base follows the fields that all descriptors have.
       const cpython::Layout& layout = in_.reader.runtime().layout;

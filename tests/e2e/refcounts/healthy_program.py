@@ -167,6 +167,22 @@ def waiting_iterators():
     keep.extend([loop, waits[:5]])
 
 
+def blocks_with_sizes():
+    """An allocator of C code that writes each block's size into its first word and hands out the rest: what a bytes object left there begins at the second word."""
+    import ctypes
+    allocate = ctypes.pythonapi.PyObject_Malloc
+    allocate.restype, allocate.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    texts = [("%070d" % n).encode() for n in range(200)]
+    size = sys.getsizeof(texts[0])
+    blocks = (ctypes.c_void_p * 200)()
+    del texts[::2]
+    for n in range(100):
+        address = allocate(size)
+        ctypes.c_size_t.from_address(address).value = size
+        blocks[n] = address + ctypes.sizeof(ctypes.c_size_t)
+    keep.extend([texts, blocks])
+
+
 def library():
     """What modules of C code give out, and what they have in work: struct sequences with hidden fields, lists that are not filled, tuples out of which items go."""
     if sys.version_info >= (3, 6):
@@ -177,6 +193,7 @@ def library():
     import grp
     import itertools
     import pwd
+    blocks_with_sizes()
     import resource
     import time
     try:
@@ -225,9 +242,15 @@ def extensions():
     scipy = importlib.util.find_spec("scipy").submodule_search_locations[0]
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
-    for name in ("lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables"):
+    names = ["lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables", "matplotlib.path", "matplotlib.ft2font"]
+    if sys.version_info >= (3, 13):  # of SciPy 1.10, with 3.11, four tuples and a slice are not explained
+        names += ["scipy.special", "scipy.interpolate", "sklearn"]
+    for name in names:
         if importlib.util.find_spec(name.split(".")[0]) is not None:
-            importlib.import_module(name)
+            try:
+                importlib.import_module(name)
+            except RuntimeError as e:  # a library that it wants is not there
+                print(e, file=sys.stderr)
     keep.extend([BTrees.OOBTree.OOBTree({1: keep}), multidict.MultiDict(a=[1]), pycurl.Curl(), nacl.bindings.crypto_box_keypair(), bcrypt.gensalt(), PIL._imaging.new("L", (10, 10))])
     return 0
 
