@@ -201,6 +201,7 @@ std::string Labels::SubscriptOf(Address object, const objects::TypeFacts& type, 
     return key ? "[" + *key + "]" : "";
   }
   if (r.kind != SlotKind::kItem || reader_.ClassDefines(type, "__getitem__")) return {};
+  if (!r.text.empty()) return r.text;
   const objects::ReaderKind reader = type.reader == objects::ReaderKind::kInstance ? type.base_reader : type.reader;
   const bool is_tuple = reader_.IsTuple(type) || type.body == objects::BodyKind::kStructSequence;
   if (!is_tuple && reader != objects::ReaderKind::kList && reader != objects::ReaderKind::kDeque) return {};
@@ -250,7 +251,7 @@ report::CycleStep Labels::Step(Address from, Address to) const {
       step.key = !best->text.empty() ? best->text : best->name != nullptr ? best->name : "";
       break;
     case SlotKind::kItem:
-      step.key = std::to_string(best->index);
+      step.key = best->text.empty() ? std::to_string(best->index) : best->text;
       break;
     default:
       break;

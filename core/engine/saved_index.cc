@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 7;
+constexpr std::uint32_t kFormat = 8;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;

@@ -103,7 +103,7 @@ class ContentComparison {
     if (!layout_.Has(start)) return;
     Buffer(object_ + layout_.Offset(start), *length);
   }
-  // Of an array of NumPy that has objects for items nothing: they are references.
+  // Of an array of NumPy that holds objects nothing: they are references.
   void Items() {
     const std::optional<NumpyArray> now = ReadNumpyArray(now_, o_.object_size, object_), then = ReadNumpyArray(then_, o_.object_size, object_);
     if (!now || !then) {
@@ -111,7 +111,7 @@ class ContentComparison {
       return;
     }
     differs_ = now->shape != then->shape || now->dtype != then->dtype;
-    if (!differs_ && now->owns_data && now->kind != 'O' && now->kind != 'V') Compare(now->data, then->data, now->bytes());
+    if (!differs_ && now->owns_data && !now->holds_objects) Compare(now->data, then->data, now->bytes());
   }
   // CPython: arrayobject, Modules/arraymodule.c [2.7, 3.x]: behind the head of a variable object ob_item, allocated, ob_descr; a description is a letter and the size of an item.
   void Array() {

@@ -1,6 +1,6 @@
 // Types of CPython whose instances own references that no tp_traverse shows, in C structures that are in no layout, as data. A type is recognised by its
 // tp_name, and only where it is no class of Python code and lies in the interpreter's own module or in the extension module (of the standard library, of NumPy) that
-// defines it. A wrong entry is a false alarm; a missing one leaves words that may be references.
+// defines it; classes derived from it have the same fields. A wrong entry is a false alarm; a missing one leaves words that may be references.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct KnownOwner {
   const char* module;     // extension module that may define it when it is not built in, or nullptr
   Behind behind;
   std::span<const OwnedField> fields;
-  bool complete;  // no other word of the instance is a reference
+  bool complete;  // no other word of an instance of the very type is a reference
   bool has_start_count = false;  // its initializer sets ob_refcnt to 1 for nobody: wherever it lies, it is never freed
 };
 

@@ -227,7 +227,7 @@ std::string ObjectReader::LabelText(const LabelledReferent& r) const {
     case SlotKind::kField:
     case SlotKind::kCField:
     case SlotKind::kType: return fmt::format(".{}", r.name ? r.name : "?");
-    case SlotKind::kItem: return fmt::format("[{}]", r.index);
+    case SlotKind::kItem: return r.text.empty() ? fmt::format("[{}]", r.index) : r.text;
     case SlotKind::kDictKey: return fmt::format("key {}", KeyText(*this, *impl_, r.key));
     case SlotKind::kDictValue: return fmt::format("[{}]", KeyText(*this, *impl_, r.key));
     case SlotKind::kSetEntry: return "element";

@@ -44,7 +44,7 @@ struct LabelledReferent {
   Address referent = 0;
   SlotKind kind = SlotKind::kUnknown;
   const char* name = nullptr;  // static text: "__self__", "__closure__"
-  std::string text;            // names read from the target (slot names); kUnknown: the place, where it is not in the object
+  std::string text;            // names read from the target (slot names); kItem: the subscript, where it is no index alone; kUnknown: the place, where it is not in the object
   Address key = 0;             // key or name object
   std::uint64_t index = 0;
 };

@@ -108,25 +108,17 @@ void Ownership::One(Address slot, const char* name, std::vector<OwnedSlot>& out)
   if (const Address a = values_.Pointer(slot)) out.push_back({slot, a, name});
 }
 
-const KnownOwner* Ownership::OwnerOf(const TypeFacts& type) const {
-  if ((type.body != BodyKind::kOpen && !type.body_grows) || type.is_heap_type) return nullptr;
-  const KnownOwner* const owner = FindKnownOwner(type.name);
-  const target::Process& process = reader_->process();
-  const target::Module* const module = owner == nullptr ? nullptr : process.FindModule(type.address);
-  if (module == nullptr) return nullptr;
-  if (reader_->runtime().module_index < process.modules.size() && module == &process.modules[reader_->runtime().module_index]) return owner;
-  const std::string_view file = std::string_view(module->path).substr(module->path.rfind('/') + 1);
-  return owner->module != nullptr && file.starts_with(owner->module) && file.substr(std::string_view(owner->module).size()).starts_with('.') ? owner : nullptr;
-}
-
 void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
-  const KnownOwner* const owner = OwnerOf(type);
+  const KnownOwner* const owner = type.known_owner;
   if (owner == nullptr) return;
-  const TypeFacts* const base = owner->behind == KnownOwner::Behind::kBase ? reader_->Type(type.tp_base) : nullptr;
+  const TypeFacts* const base = owner->behind == KnownOwner::Behind::kBase ? reader_->Type(type.base_of_owner) : nullptr;
   if (owner->behind == KnownOwner::Behind::kBase && base == nullptr) return;
-  if (const std::optional<NumpyArray> array = ArrayOfObjects(object, type)) {
-    const std::uint64_t items = values_.ReadableWords(array->data, array->items);
-    for (std::uint64_t i = 0; i < items; ++i) One(array->data + i * Offsets::kPointerBytes, kArrayItem, out);
+  if (const std::optional<ObjectsInArray> items = ArrayOfObjects(object, type)) {
+    const std::uint64_t bytes = items->array.bytes(), words = (bytes + Offsets::kPointerBytes - 1) / Offsets::kPointerBytes;
+    const std::uint64_t end = std::min(bytes, values_.ReadableWords(items->array.data, words) * Offsets::kPointerBytes);
+    for (std::uint64_t item = 0; item + items->array.item_bytes <= end; item += items->array.item_bytes) {
+      for (const NumpyReference& r : items->in_item) One(items->array.data + item + r.offset, kArrayItem, out);
+    }
   }
   const Address begin = object + (base != nullptr ? base->fixed_bytes : owner->behind == KnownOwner::Behind::kObjectHead ? o_.object_size : o_.ob_size + 8);
   for (const OwnedField& f : owner->fields) {
@@ -135,10 +127,13 @@ void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<O
 }
 
 // Items of one that has memory of its own lie in it without gaps, in whichever order.
-std::optional<NumpyArray> Ownership::ArrayOfObjects(Address object, const TypeFacts& type) const {
-  if (type.size_rule != SizeRule::kNumpyArray || OwnerOf(type) == nullptr) return std::nullopt;
+std::optional<Ownership::ObjectsInArray> Ownership::ArrayOfObjects(Address object, const TypeFacts& type) const {
+  if (type.size_rule != SizeRule::kNumpyArray || type.known_owner == nullptr) return std::nullopt;
   std::optional<NumpyArray> array = ReadNumpyArray(*memory_, o_.object_size, object);
-  return array && array->owns_data && array->kind == 'O' && array->item_bytes == Offsets::kPointerBytes ? std::move(array) : std::nullopt;
+  if (!array || !array->owns_data || !array->holds_objects || array->item_bytes == 0) return std::nullopt;
+  std::optional<std::vector<NumpyReference>> in_item = ReferencesInItem(values_, o_.object_size, *array);
+  if (!in_item || in_item->empty() || in_item->back().offset + Offsets::kPointerBytes > array->item_bytes) return std::nullopt;
+  return ObjectsInArray{std::move(*array), std::move(*in_item)};
 }
 
 void Ownership::NotVisited(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const {
@@ -251,8 +246,7 @@ void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool w
     if (const Address keys = SharedKeys(object, type)) KeysOf(keys, owned);
   }
   const bool is_dict = type.body == BodyKind::kDict;
-  const std::optional<NumpyArray> array = ArrayOfObjects(object, type);
-  const Address array_data = array ? array->data : 0;
+  const std::optional<ObjectsInArray> items = ArrayOfObjects(object, type);
   for (std::size_t i = 0; i < owned.size() && out.size() < end; ++i) {
     const OwnedSlot& slot = owned[i];
     if (filter.only != 0 && slot.referent != filter.only) continue;
@@ -269,9 +263,12 @@ void Ownership::LabelledNotVisited(Address object, const TypeFacts& type, bool w
     } else if (type.body == BodyKind::kStructSequence) {
       r.kind = SlotKind::kItem;
       r.index = (slot.slot - object - o_.tuple_item) / Offsets::kPointerBytes;
-    } else if (slot.name == kArrayItem) {
+    } else if (slot.name == kArrayItem && items) {
+      const std::uint64_t offset = slot.slot - items->array.data, in_item = offset % items->array.item_bytes;
+      const auto at = std::find_if(items->in_item.begin(), items->in_item.end(), [&](const NumpyReference& f) { return f.offset == in_item; });
       r.kind = SlotKind::kItem;
-      r.index = (slot.slot - array_data) / Offsets::kPointerBytes;
+      r.index = offset / items->array.item_bytes;
+      r.text = items->array.IndexText(offset - in_item) + (at == items->in_item.end() ? "" : at->field);
     } else if (IsAttributeOf(slot.name)) {
       r.kind = SlotKind::kField;
       r.name = slot.name;
@@ -438,14 +435,12 @@ bool Ownership::IsExecuting(Address object, const TypeFacts& type) const {
 }
 
 bool Ownership::HasStartCount(const TypeFacts& type) const {
-  const KnownOwner* const owner = OwnerOf(type);
-  return owner != nullptr && owner->has_start_count;
+  return type.known_owner != nullptr && type.known_owner->has_start_count;
 }
 
 bool Ownership::IsClosed(Address object, const TypeFacts& type) const {
   if (type.body == BodyKind::kOpen || type.body_grows) {
-    const KnownOwner* const owner = OwnerOf(type);
-    if (owner == nullptr || !owner->complete) return false;
+    if (type.known_owner == nullptr || !type.known_owner->complete || type.is_heap_type) return false;
   }
   if ((type.body == BodyKind::kRange && range_.entries.empty()) || (type.body == BodyKind::kCode && code_.entries.empty())) return false;
   if (type.body == BodyKind::kAbcData && abc_data_.entries.empty()) return false;
@@ -589,8 +584,7 @@ void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<Addre
     case BodyKind::kOpen: {
       if (type.size_rule == SizeRule::kNumpyArray) {
         const std::optional<NumpyArray> array = ReadNumpyArray(*memory_, o_.object_size, object);
-        // The members of structured items, and what a class of the program is derived from, may be objects that are not known here.
-        if (array && array->owns_data && (array->kind != 'O' || ArrayOfObjects(object, type)) && array->kind != 'V') block(array->data, array->bytes());
+        if (array && array->owns_data && (!array->holds_objects || ArrayOfObjects(object, type))) block(array->data, array->bytes());
         break;
       }
       const BytesOwner* const owner = o_.dict_old || type.reader == ReaderKind::kInstance ? nullptr : FindBytesOwner(type.name);

@@ -114,14 +114,16 @@ class Ownership {
   [[nodiscard]] FieldList Fields(std::initializer_list<cpython::Field> fields) const;
   void Append(Address base, const FieldList& fields, std::vector<OwnedSlot>& out) const;
   void One(Address slot, const char* name, std::vector<OwnedSlot>& out) const;
-  /// nullptr where the type is none of those, or where its instances are known without.
-  [[nodiscard]] const KnownOwner* OwnerOf(const TypeFacts& type) const;
   void OwnedFields(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
   void TypeObject(Address object, std::vector<OwnedSlot>& out) const;
   void DictKeys(Address object, std::vector<OwnedSlot>& out) const;
   void LruLinks(Address object, std::vector<OwnedSlot>& out) const;
-  /// The array, where the type is numpy.ndarray and the array has objects for items that are its own.
-  [[nodiscard]] std::optional<NumpyArray> ArrayOfObjects(Address object, const TypeFacts& type) const;
+  struct ObjectsInArray {
+    NumpyArray array;
+    std::vector<NumpyReference> in_item;
+  };
+  /// Where the type is numpy.ndarray or derived from it, and the items are the array's own and hold objects.
+  [[nodiscard]] std::optional<ObjectsInArray> ArrayOfObjects(Address object, const TypeFacts& type) const;
   /// Items of a struct sequence that its tp_traverse does not show.
   void HiddenItems(Address object, const TypeFacts& type, std::vector<OwnedSlot>& out) const;
   template <typename F>

@@ -264,6 +264,7 @@ std::unique_ptr<TypeFacts> TypeTable::Read(Address type) const {
   }
   ReadSizeRule(raw, f);
   f.body = ChooseBody(raw, f);
+  ReadKnownOwner(raw, f);
   return facts;
 }
 
@@ -673,6 +674,22 @@ BodyKind TypeTable::ChooseBody(const Raw& raw, TypeFacts& f) const {
   f.body_grows = BodyGrows(raw);
   if (!f.is_heap_type || f.traverse_reader != ReaderKind::kNone) return BodyOfStatic(raw, f);
   return BodyOfLeafBase(raw);
+}
+
+void TypeTable::ReadKnownOwner(const Raw& raw, TypeFacts& f) const {
+  if (f.body != BodyKind::kOpen && !f.body_grows) return;
+  Raw base = raw;
+  for (std::size_t depth = 0; base.flags & o_->flag_heap_type; ++depth) {  // LIMIT: max_type_depth
+    if (depth >= limits_.max_type_depth || base.tp_base == 0 || !ReadRaw(base.tp_base, base)) return;
+  }
+  const KnownOwner* const owner = FindKnownOwner(RawName(base));
+  const target::Module* const module = owner == nullptr ? nullptr : process_->FindModule(base.address);
+  if (module == nullptr) return;
+  const std::string_view file = std::string_view(module->path).substr(module->path.rfind('/') + 1);
+  const bool defines = owner->module != nullptr && file.starts_with(owner->module) && file.substr(std::string_view(owner->module).size()).starts_with('.');
+  if (module != interpreter_module_ && !defines) return;
+  f.known_owner = owner;
+  f.base_of_owner = base.tp_base;
 }
 
 BodyKind TypeTable::BodyOfLeafBase(const Raw& raw) const {

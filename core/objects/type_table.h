@@ -15,6 +15,7 @@
 #include "core/base/limits.h"
 #include "core/base/result.h"
 #include "core/cpython/runtime.h"
+#include "core/objects/known_owners.h"
 #include "core/objects/offsets.h"
 #include "core/objects/values.h"
 #include "core/target/process.h"
@@ -151,6 +152,8 @@ struct TypeFacts {
   bool is_type_object = false;               // instances are types (metatypes)
   bool is_classic_instance = false, is_generator = false;  // 2.7: how object_decides_legacy_finalizer is decided
   SizeRule size_rule = SizeRule::kUnknown;
+  const KnownOwner* known_owner = nullptr;  // of the type, or of the nearest base that C code made; nullptr where instances are known without
+  Address base_of_owner = 0;                // tp_base of the type that `known_owner` tells of
   BodyKind body = BodyKind::kOpen;
   bool body_grows = false;  // C code added fields to the body that `body` tells of (ctypes' StgDict is a dict and more)
   mutable std::atomic<int> visits_own_type{0};  // kMachine: 1 yes, 2 no, 0 not looked at; see Ownership
@@ -214,6 +217,7 @@ class TypeTable {
   void ReadFinalizer(const Raw& raw, TypeFacts& facts) const;
   void ReadSizeRule(const Raw& raw, TypeFacts& facts) const;
   [[nodiscard]] BodyKind ChooseBody(const Raw& raw, TypeFacts& facts) const;
+  void ReadKnownOwner(const Raw& raw, TypeFacts& f) const;
   [[nodiscard]] BodyKind BodyOfLeafBase(const Raw& raw) const;
   [[nodiscard]] bool BodyGrows(const Raw& raw) const;
   [[nodiscard]] BodyKind BodyOfStatic(const Raw& raw, const TypeFacts& facts) const;

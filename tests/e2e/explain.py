@@ -492,8 +492,8 @@ def check_items(live):
     array, items = live.truth["texts"]
     rows = live.report("referents", hex(array), "--limit", "0")["references"]
     wrong = differ("items", [int(r["address"], 16) for r in rows if r["label"].startswith("[")], items) + differ("the 7th", [r["address"] for r in rows if r["label"] == "[7]"], [hex(items[7])])
-    paths = live.report("path", "Held")["paths"] + live.report("path", "Held")["tree"]
-    wrong += [] if any("GRID" in p["text"] for p in paths) else ["the object in GRID: %s" % [p["text"] for p in paths]]
+    paths = live.report("path", hex(live.truth["held"]))["paths"]
+    wrong += [] if any(p["text"] == "sys.modules['__main__'].GRID[1, 2]" for p in paths) else ["the object in GRID: %s" % [p["text"] for p in paths]]
     kept = dict((int(d["address"], 16), d["retained"]) for d in live.report("dominators", "--limit", "0")["dominators"])
     frames, least = live.truth["frames"]
     wrong += [] if least <= kept.get(frames, 0) < least * 1.2 else ["FRAMES keeps %s, at least %d" % (kept.get(frames), least)]
@@ -503,8 +503,24 @@ def check_items(live):
     return wrong + ([] if ours["numpy.ndarray"]["bytes"] > floor * 0.9 and heap["objects"] > 0 else ["arrays of %s bytes, at least %d" % (ours["numpy.ndarray"]["bytes"], floor)])
 
 
+def check_holders(live):
+    """What arrays of objects, structured ones and classes derived from ndarray hold: base, dtype, and each object with what Python code writes to get at it."""
+    wrong, rows, count = [], live.truth["holders"], 0
+    for (array, base, dtype, items), card in zip(rows, live.report("show", *[hex(r[0]) for r in rows])["objects"]):
+        found = live.report("referents", hex(array), "--limit", "0")["references"]
+        said = dict((r["label"], int(r["address"], 16)) for r in found if r["label"].startswith("[") or r["label"] in (".base", ".dtype"))
+        wanted = dict(items, **{".dtype": dtype})
+        if base:
+            wanted[".base"] = base
+        wrong += differ("%s at %#x" % (card["type"], array), said, wanted)
+        count += len(items)
+    held = live.report("path", "Held", "--limit", "0")
+    everywhere = live.report("sql", "select count(*) from objects where type like '%.Held'")["rows"][0][0]
+    return wrong + differ("paths to what they hold", (held["by_root"], held["objects"]), (everywhere, everywhere)) + ([] if count > 40 else ["%d items" % count])
+
+
 def check_numpy(live):
-    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_schemas)]
+    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_holders, check_schemas)]
 
 
 def with_numpy():
