@@ -43,8 +43,7 @@ MagicAddresses ChooseMagicAddresses(const target::Process& process) {
 }
 
 RunLoop::RunLoop(const target::Process& process, std::shared_ptr<const Linkage> linkage, const MachineOptions& options)
-    : process_(&process),
-      options_(options),
+    : options_(options),
       magic_(ChooseMagicAddresses(process)),
       blocks_(process, std::move(linkage),
               CodeRules{magic_.visit, magic_.returned, options.trust_anonymous_code, options.shortcuts, std::max<std::size_t>(options.max_decoded_instructions, 4096)}),

@@ -74,7 +74,6 @@ class RunLoop {
   [[nodiscard]] NamedFunction FunctionBehind(Address slot) const;  // the library function that a pointer loaded from `slot` leads to
   [[nodiscard]] bool LoadTarget(const disasm::Instruction& i, Address& target, Address& slot) noexcept;
 
-  const target::Process* process_;
   MachineOptions options_;
   MagicAddresses magic_;
   BlockCache blocks_;

@@ -381,7 +381,8 @@ class ExcerptBuilder {
     const auto tick = [&](std::size_t done) { return progress_.Update("labelling references", done << kPieceShift, excerpt_.size()); };
     const auto label = [&](std::size_t piece, unsigned thread) {
       done_by[piece] = thread;
-      const auto [begin, end] = range_of(piece);
+      const auto range = range_of(piece);
+      const NodeId begin = range.first, end = range.second;  // no structured binding: clang before 16 cannot capture one
       std::vector<objects::LabelledReferent> referents;
       const auto in_cycle = [&](std::size_t n) { return n < end && cyclic.Contains(excerpt_.components.component_of[n]); };
       for (NodeId n = begin; n < end; ++n) {
