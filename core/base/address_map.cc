@@ -14,12 +14,18 @@ AddressMap::AddressMap(std::span<const AddressRange> ranges) : ranges_(ranges.be
   std::uint64_t chunks = 0;
   for (const AddressRange& r : ranges_) chunks += (r.size() >> kChunkShift) + 2;
   if (ranges_.empty() || chunks > (64ull << 20) || ranges_.size() >= kSeveral) return;
-  top_.assign(kTopSize, kNone);
+  behind_ = static_cast<std::uint32_t>(std::find_if(ranges_.begin(), ranges_.end(), [](const AddressRange& r) { return r.begin >> kTopShift >= kTopSize; }) - ranges_.begin());
+  if (behind_ == 0) return;
+  // The table of a process spans from its program to its stack; that of a few arenas is small, and made often.
+  const Address last = std::max(ranges_[behind_ - 1].end, ranges_[behind_ - 1].begin + 1) - 1;
+  first_slot_ = ranges_[0].begin >> kTopShift;
+  slot_count_ = std::min(last >> kTopShift, kTopSize - 1) - first_slot_ + 1;
+  top_.assign(slot_count_, kNone);
   for (std::uint32_t i = 0; i < ranges_.size(); ++i) {
     const AddressRange& r = ranges_[i];
     if (r.empty() || (r.end - 1) >> kTopShift >= kTopSize) continue;
     for (std::uint64_t chunk = r.begin >> kChunkShift; chunk <= (r.end - 1) >> kChunkShift; ++chunk) {
-      std::uint32_t& page = top_[chunk >> (kTopShift - kChunkShift)];
+      std::uint32_t& page = top_[(chunk >> (kTopShift - kChunkShift)) - first_slot_];
       if (page == kNone) {
         const std::uint64_t used = pages_.size() / kPageSize;
         page = used < kMaxPages ? static_cast<std::uint32_t>(used) : kSeveral;  // LIMIT: kMaxPages
@@ -32,7 +38,11 @@ AddressMap::AddressMap(std::span<const AddressRange> ranges) : ranges_(ranges.be
   }
 }
 
-std::uint32_t AddressMap::FindSlow(Address a) const noexcept { return FindFrom(0, a); }
+std::uint32_t AddressMap::FindSlow(Address a) const noexcept {
+  const std::uint64_t slot = a >> kTopShift;
+  if (slot_count_ == 0 || slot - first_slot_ < slot_count_) return FindFrom(0, a);
+  return slot < first_slot_ ? kNone : FindFrom(behind_, a);
+}
 
 std::uint32_t AddressMap::FindFrom(std::uint32_t first, Address a) const noexcept {
   const std::size_t count = ranges_.size();

@@ -1,5 +1,5 @@
 // Address -> index of the range that holds it, in a few nanoseconds and whatever the number of ranges.
-// Two-level table over 1 MiB chunks of the 48-bit address space; a chunk that holds several ranges falls back to a short search that starts at its first one.
+// Two-level table over 1 MiB chunks, of the part of the 48-bit address space that the ranges span; a chunk that holds several ranges falls back to a short search that starts at its first one.
 // Used for segments of memory (target::MemoryImage) and for the object bitmap (heap::ObjectIndex).
 #pragma once
 
@@ -23,9 +23,9 @@ class AddressMap {
 
   /// Index of the range that contains `a`, or kNone.
   [[nodiscard]] std::uint32_t Find(Address a) const noexcept {
-    const std::uint64_t top = a >> kTopShift;
-    if (top >= kTopSize || top_.empty()) [[unlikely]] return FindSlow(a);
-    const std::uint32_t page = top_[top];
+    const std::uint64_t slot = (a >> kTopShift) - first_slot_;
+    if (slot >= slot_count_) [[unlikely]] return FindSlow(a);
+    const std::uint32_t page = top_[slot];
     if (page >= kSeveral) return page == kNone ? kNone : FindSlow(a);
     const std::uint32_t entry = pages_[page * kPageSize + ((a >> kChunkShift) & (kPageSize - 1))];
     if (entry >= kSeveral) return entry == kNone ? kNone : FindFrom(entry & ~kSeveral, a);
@@ -47,6 +47,8 @@ class AddressMap {
   [[nodiscard]] std::uint32_t FindFrom(std::uint32_t first, Address a) const noexcept;
 
   std::vector<AddressRange> ranges_;
+  std::uint64_t first_slot_ = 0, slot_count_ = 0;  // of top_: from the first range to the last one below 2^48
+  std::uint32_t behind_ = 0;                       // index of the first range above 2^48
   std::vector<std::uint32_t> top_;    // 4 GiB slot -> page index, kNone, or kSeveral: search all ranges
   std::vector<std::uint32_t> pages_;  // chunk -> range index, kNone, or kSeveral with the index of the chunk's first range
 };

@@ -2,6 +2,7 @@
 // One for each machine, so for each thread: real programs have some ten thousand distinct instructions on these paths, decoded in milliseconds.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -92,7 +93,7 @@ class BlockCache {
  private:
   static constexpr std::size_t kQuickEntries = 4096;
   static constexpr std::size_t kMaxBlockInstructions = 64;
-  static constexpr std::size_t kChunk = 4096;
+  static constexpr std::size_t kFirstChunk = 128, kLastChunk = 4096;
   struct Quick {
     Address address = 0;
     Block* block = nullptr;
@@ -109,22 +110,27 @@ class BlockCache {
   void BindThroughSlot(Address slot, bool is_call, MicroOp& op);
   void Empty();
 
-  // Objects at stable addresses, thrown away together.
+  // Objects at stable addresses, thrown away together. Chunks grow: a machine that runs one small function costs little.
   template <typename T>
   class Pool {
    public:
     [[nodiscard]] T* Allocate(std::size_t n) {
-      if (chunks_.empty() || used_ + n > kChunk) chunks_.push_back(std::make_unique<T[]>(kChunk)), used_ = 0;
+      if (used_ + n > chunk_) {
+        chunk_ = std::min(std::max(chunk_ * 2, kFirstChunk), kLastChunk);
+        chunks_.push_back(std::make_unique<T[]>(chunk_));
+        used_ = 0;
+      }
       T* p = chunks_.back().get() + used_;
       used_ += n;
       return p;
     }
-    void Clear() { chunks_.clear(), used_ = 0; }
+    void Clear() { chunks_.clear(), used_ = chunk_ = 0; }
 
    private:
     std::vector<std::unique_ptr<T[]>> chunks_;
-    std::size_t used_ = 0;
+    std::size_t used_ = 0, chunk_ = 0;  // of the last one
   };
+  static_assert(kMaxBlockInstructions < kFirstChunk);
 
   const target::Process* process_;
   std::shared_ptr<const Linkage> linkage_;

@@ -8,10 +8,10 @@ namespace pygc::machine {
 MemoryView::MemoryView(const target::MemoryImage& image, Address stack_base, std::size_t max_overlay_pages)
     : image_(&image),
       stack_base_(stack_base),
-      stack_(std::make_unique<std::uint64_t[]>((kStackBytes + kArenaBytes) / 8)),
-      stack_provenance_(std::make_unique<Address[]>((kStackBytes + kArenaBytes) / 8)),
+      stack_(std::make_unique_for_overwrite<std::uint64_t[]>((kStackBytes + kArenaBytes) / 8)),  // written_ says what of it may be read
+      stack_provenance_(std::make_unique_for_overwrite<Address[]>((kStackBytes + kArenaBytes) / 8)),
       written_(std::make_unique<std::uint8_t[]>((kStackBytes + kArenaBytes) / 8)),
-      overlay_bytes_(std::make_unique<std::byte[]>(kMaxOverlayPages * kPageBytes)),
+      overlay_bytes_(std::make_unique_for_overwrite<std::byte[]>(kMaxOverlayPages * kPageBytes)),  // each page is copied before it is read
       max_overlay_pages_(std::min(max_overlay_pages, kMaxOverlayPages)) {}
 
 void MemoryView::Reset(ReadTrace* trace) {
