@@ -44,22 +44,6 @@ class CoreBacking final : public Backing {
   ReadAhead ahead_;
 };
 
-/// An unlinked file of mode 0600 that only this program can see.
-Result<Descriptor> OpenTemporary() {
-  const char* wanted = std::getenv("TMPDIR");
-  for (const char* directory : {wanted, "/var/tmp", "/tmp"}) {
-    if (directory == nullptr || *directory == '\0') continue;
-    Descriptor unnamed(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (unnamed.valid()) return unnamed;
-    std::string name = std::string(directory) + "/pygc-XXXXXX";
-    Descriptor named(mkostemp(name.data(), O_CLOEXEC));
-    if (!named.valid()) continue;
-    unlink(name.c_str());
-    return named;
-  }
-  return Fail(ErrorCode::kHost, "cannot make a temporary file to unpack into: {} (set TMPDIR)", std::strerror(errno));
-}
-
 /// What was wrong with a compressed core.
 struct Packing {
   std::string damage;  // empty: nothing
@@ -96,7 +80,7 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   constexpr std::size_t kHeadBytes = 512;
   auto temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
-  SparseWriter writer(temporary->get(), ThreadCount(options.limits.threads, 2) > 1);
+  SparseWriter writer(temporary->descriptor.get(), ThreadCount(options.limits.threads, 2) > 1);
   std::uint64_t appended = 0, reported = 0;
   bool disk_full = false;
   std::vector<std::byte> head;  // what tells what the file is, before all of it is written
@@ -122,11 +106,11 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
                 std::strerror(writer.error()));
   }
   if (!unpacked) return tl::unexpected(Error{unpacked.error().code, packed.path() + ": " + unpacked.error().message, std::nullopt});
-  if (ftruncate(temporary->get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
+  if (ftruncate(temporary->descriptor.get(), static_cast<off_t>(unpacked->bytes)) != 0) return Fail(ErrorCode::kHost, "{}: {}", packed.path(), std::strerror(errno));
   if (unpacked->bytes == 0) return Fail(ErrorCode::kNotAnalysable, "{}: nothing comes out of the packed core: {}; copy the file again, whole", packed.path(), unpacked->damage);
   if (!unpacked->remark.empty()) draft.process.warnings.push_back(fmt::format("{}: {}", packed.path(), unpacked->remark));
   if (unpacked->truncated) packing = {unpacked->damage, unpacked->wrong};
-  return MappedFile::FromDescriptor(temporary->get(), packed.path(), 0);
+  return MappedFile::FromDescriptor(temporary->descriptor.get(), packed.path(), 0);
 }
 
 /// A core that is piped in: a file as it is, anything else copied to a temporary file first, because a core is read in no order.
@@ -136,7 +120,7 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
   if (fstat(STDIN_FILENO, &s) != 0) return Fail(ErrorCode::kNotAnalysable, "{}: {}", name, std::strerror(errno));
   if (S_ISREG(s.st_mode)) return MappedFile::FromDescriptor(STDIN_FILENO, name, 0);
   if (isatty(STDIN_FILENO)) return Fail(ErrorCode::kUsage, "-c - reads a core from standard input, which is a terminal: for example zcat core.gz | pygc -c - leaks");
-  const Result<Descriptor> temporary = OpenTemporary();
+  const Result<UnnamedFile> temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
   std::vector<std::byte> block(1u << 20);
   std::uint64_t size = 0;
@@ -146,14 +130,14 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
     if (n < 0 && errno == EBADF) return Fail(ErrorCode::kNotAnalysable, "{} is closed, so there is no core: zcat core.gz | pygc -c - leaks", name);
     if (n < 0) return Fail(ErrorCode::kNotAnalysable, "{}: reading stopped at {}: {}", name, SizeText(size), std::strerror(errno));
     if (n == 0) break;
-    if (!WriteSparse(temporary->get(), std::span(block).first(static_cast<std::size_t>(n)), size)) {
+    if (!WriteSparse(temporary->descriptor.get(), std::span(block).first(static_cast<std::size_t>(n)), size)) {
       return Fail(ErrorCode::kHost, "{}: copying stopped at {}: {} (set TMPDIR to a directory with more space)", name, SizeText(size), std::strerror(errno));
     }
     size += static_cast<std::uint64_t>(n);
     if (!progress.Update("reading the core", size, 0)) return Fail(ErrorCode::kCancelled, "{}: reading was stopped", name);
   }
-  if (ftruncate(temporary->get(), static_cast<off_t>(size)) != 0) return Fail(ErrorCode::kHost, "{}: {}", name, std::strerror(errno));
-  return MappedFile::FromDescriptor(temporary->get(), name, 0);
+  if (ftruncate(temporary->descriptor.get(), static_cast<off_t>(size)) != 0) return Fail(ErrorCode::kHost, "{}: {}", name, std::strerror(errno));
+  return MappedFile::FromDescriptor(temporary->descriptor.get(), name, 0);
 }
 
 /// Whether every user of this machine may open the file: it and all folders that lead to it.
@@ -382,6 +366,21 @@ void TakeNotes(elf::CoreNotes notes, ProcessDraft& draft) {
 }
 
 }  // namespace
+
+Result<UnnamedFile> OpenTemporary() {
+  const char* wanted = std::getenv("TMPDIR");
+  for (const char* directory : {wanted, "/var/tmp", "/tmp"}) {
+    if (directory == nullptr || *directory == '\0') continue;
+    Descriptor unnamed(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (unnamed.valid()) return UnnamedFile{std::move(unnamed), directory};
+    std::string name = std::string(directory) + "/pygc-XXXXXX";
+    Descriptor named(mkostemp(name.data(), O_CLOEXEC));
+    if (!named.valid()) continue;
+    unlink(name.c_str());
+    return UnnamedFile{std::move(named), directory};
+  }
+  return Fail(ErrorCode::kHost, "cannot make a temporary file to unpack into: {} (set TMPDIR)", std::strerror(errno));
+}
 
 Result<Process> OpenCore(const std::string& path, const OpenOptions& options, ProgressSink& progress) {
   ProcessDraft draft;

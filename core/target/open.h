@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/limits.h"
+#include "core/base/mapped_file.h"
 #include "core/base/progress.h"
 #include "core/base/result.h"
 #include "core/target/process.h"
@@ -28,6 +29,14 @@ struct OpenOptions {
 /// Opens an ELF core (also .zst .lz4 .gz .xz); "-": reads it from standard input. The file stays mapped read-only as long as the Process lives.
 /// Errors: kNotAnalysable (no such file, a directory, not ELF, a program, another machine: the message names what it is), kNotPermitted.
 [[nodiscard]] Result<Process> OpenCore(const std::string& path, const OpenOptions& options, ProgressSink& progress);
+
+/// A file without a name that only this program can see (mode 0600), and the folder it lies in: the first of $TMPDIR, /var/tmp and /tmp where one can be made.
+/// Compressed cores are unpacked into it. Errors: kHost.
+struct UnnamedFile {
+  Descriptor descriptor;
+  std::string folder;
+};
+[[nodiscard]] Result<UnnamedFile> OpenTemporary();
 
 /// Copies the writable memory of a live process and the pages of its files, with every thread interrupted only while it is copied.
 /// Errors: kNotPermitted (no such process, rules: the message names which), kNotAnalysable (zombie, kernel thread), kLimit (too large for the memory at hand).

@@ -78,6 +78,7 @@ Result<pid_t> Spawn(const std::string& program, int fd, const WorkerOptions& opt
   const int error = posix_spawn(&pid, program.c_str(), &actions, &attributes, const_cast<char**>(argv), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
+  if (error == ENOENT && access("/proc/self", F_OK) != 0) return Fail(ErrorCode::kHost, "there is no /proc here, which pygc needs (mount -t proc proc /proc): the worker {} cannot be started", OneSafeLine(program));
   if (error != 0) return Fail(ErrorCode::kHost, "cannot start the worker {}: {}", OneSafeLine(program), std::strerror(error));
   return pid;
 }

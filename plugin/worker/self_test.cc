@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <optional>
 #include <set>
@@ -61,13 +63,17 @@ std::string OnPath(const std::string& name) {
   return {};
 }
 
-/// A program with its standard output and error in a pipe; killed at the end, if it is still there.
+/// A program with its standard output and error in a pipe; killed at the end, if it is still there, with all that it has started.
 class Program {
  public:
   explicit Program(const std::vector<std::string>& words) {
     int to[2], from[2];
-    if (pipe2(to, O_CLOEXEC) != 0) return;
+    if (pipe2(to, O_CLOEXEC) != 0) {
+      error_ = errno;
+      return;
+    }
     if (pipe2(from, O_CLOEXEC) != 0) {
+      error_ = errno;
       close(to[0]), close(to[1]);
       return;
     }
@@ -75,8 +81,10 @@ class Program {
     for (const std::string& w : words) arguments.push_back(const_cast<char*>(w.c_str()));
     arguments.push_back(nullptr);
     pid_ = fork();
+    if (pid_ < 0) error_ = errno;
     if (pid_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
+      setsid();  // a group of its own, and no terminal to ask
       dup2(to[0], STDIN_FILENO), dup2(from[1], STDOUT_FILENO), dup2(from[1], STDERR_FILENO);
       signal(SIGINT, SIG_DFL), signal(SIGPIPE, SIG_DFL);
       execv(arguments[0], arguments.data());
@@ -91,17 +99,20 @@ class Program {
     if (input_ >= 0) close(input_);
     if (output_ >= 0) close(output_);
     if (pid_ > 0) {
-      kill(pid_, SIGKILL);
+      kill(-pid_, SIGKILL), kill(pid_, SIGKILL);  // the second: it may not have come to setsid yet
       waitpid(pid_, nullptr, 0);
     }
   }
   [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Why it was not started; 0: it was.
+  [[nodiscard]] int error() const { return error_; }
 
   /// What it prints until `until` was seen (empty: until it ends), or patience ends.
   std::string Output(std::string_view until) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point end = Clock::now() + std::chrono::milliseconds(kPatienceMs);
     std::string said;
+    if (error_ != 0) return said;
     while (said.size() < 65536 && (until.empty() || said.find(until) == std::string::npos)) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
       pollfd p{output_, POLLIN, 0};
@@ -117,7 +128,15 @@ class Program {
  private:
   pid_t pid_ = -1;
   int input_ = -1, output_ = -1;
+  int error_ = 0;
 };
+
+// "/usr/bin/lldb: cannot be started: Too many open files", or what it said instead of what was looked for.
+std::string Silence(const std::string& path, const Program& program, const std::string& said) {
+  if (program.error() != 0) return fmt::format("{}: cannot be started: {}", OneSafeLine(path), std::strerror(program.error()));
+  const std::string shown = OneSafeLine(said.substr(0, 200));
+  return fmt::format("{} --version {}", OneSafeLine(path), shown.empty() ? "says nothing" : "says no version: " + shown);
+}
 
 class StringOutput final : public engine::OutputSink {
  public:
@@ -130,7 +149,7 @@ class StringOutput final : public engine::OutputSink {
 };
 
 // The proof: a process with a cycle that nothing reaches, read live.
-// nullopt: did not start, or is the same program as one in `tried` under another name.
+// nullopt: it is no interpreter, or is the same program as one in `tried` under another name.
 std::optional<SelfTestCheck> TryInterpreter(const std::string& name, std::set<std::string>* tried) {
   SelfTestCheck c{State::kFails, {}, {}, {}};
   const std::string code = fmt::format(
@@ -140,6 +159,11 @@ std::optional<SelfTestCheck> TryInterpreter(const std::string& name, std::set<st
   Program program({name, "-E", "-S", "-c", code});
   const std::string said = program.Output("PyGC-READY\n");
   const std::size_t ready = said.find(" PyGC-READY");
+  if (program.error() != 0 && tried->insert(name).second) {
+    c.subject = "CPython";
+    c.finding = Silence(name, program, said);
+    return c;
+  }
   if (ready == std::string::npos) return std::nullopt;
   char real[PATH_MAX];
   const ssize_t length = readlink(fmt::format("/proc/{}/exe", program.pid()).c_str(), real, sizeof real);
@@ -275,12 +299,17 @@ SelfTestCheck CoreFilter() {
   return c;
 }
 
-std::optional<std::string> VersionOf(const std::string& program, std::string_view after) {
-  const std::string said = Program({program, "--version"}).Output("");
+// What stands behind `after` in the line of --version that has it; nullopt, and why in `reason`: there is none.
+std::optional<std::string> VersionOf(const std::vector<std::string>& words, std::string_view after, std::string* reason) {
+  Program program(words);
+  const std::string said = program.Output("");
   const std::size_t at = said.find(after);
-  if (at == std::string::npos) return std::nullopt;
+  if (at == std::string::npos) {
+    *reason = Silence(words[0], program, said);
+    return std::nullopt;
+  }
   const std::size_t begin = at + after.size();
-  return said.substr(begin, said.find_first_of(" \n", begin) - begin);
+  return said.substr(begin, said.find('\n', begin) - begin);
 }
 
 std::string BesidePygc(const std::string& file) {
@@ -303,8 +332,13 @@ void Lldbs(SelfTestSection* section) {
     const std::string path = OnPath(name);
     char real[PATH_MAX];
     if (path.empty() || realpath(path.c_str(), real) == nullptr || !seen.insert(real).second) continue;
-    const std::optional<std::string> version = VersionOf(path, "lldb version ");
-    if (!version) continue;
+    std::string reason;
+    std::optional<std::string> version = VersionOf({path, "--version"}, "lldb version ", &reason);
+    if (!version) {
+      section->checks.push_back({State::kFails, "LLDB", reason, {}});
+      continue;
+    }
+    version->resize(std::min(version->find(' '), version->size()));
     SelfTestCheck c{State::kWorks, "LLDB " + OneSafeLine(*version), {}, {}};
     if (plugin.empty()) {
       c.state = State::kFails, c.finding = "pygc_lldb.so is neither in ../lib nor in ../lib/pygc of this program's folder";
@@ -329,9 +363,13 @@ void Gdb(SelfTestSection* section) {
     return;
   }
   const std::string script = BesidePygc("pygc_gdb.py");
-  const std::string banner = Program({path, "-nx", "--version"}).Output("");   // "GNU gdb (Debian 13.1-3) 13.1"
-  const std::string first = banner.substr(0, banner.find('\n'));
-  SelfTestCheck c{State::kWorks, "GDB " + OneSafeLine(first.substr(std::min(first.size(), first.rfind(' ') + 1))), {}, {}};
+  std::string reason;
+  const std::optional<std::string> version = VersionOf({path, "-nx", "--version"}, "GNU gdb", &reason);  // "GNU gdb (Debian 13.1-3) 13.1"
+  if (!version) {
+    section->checks.push_back({State::kFails, "GDB", reason, {}});
+    return;
+  }
+  SelfTestCheck c{State::kWorks, "GDB " + OneSafeLine(version->substr(version->rfind(' ') + 1)), {}, {}};
   if (script.empty()) {
     c.state = State::kFails;
     c.finding = "pygc_gdb.py is neither in ../lib nor in ../lib/pygc of this program's folder";
@@ -351,6 +389,26 @@ void Gdb(SelfTestSection* section) {
   if (OnPath("gcore").empty()) section->checks.push_back({State::kLimited, "gcore", "not on the PATH", "apt install gdb"});
 }
 
+SelfTestCheck TemporaryFiles() {
+  SelfTestCheck c{State::kWorks, "temporary files", {}, "TMPDIR names another folder"};
+  const Result<target::UnnamedFile> file = target::OpenTemporary();
+  struct statvfs disk{};
+  if (!file || fstatvfs(file->descriptor.get(), &disk) != 0) {
+    c.state = State::kFails;
+    c.finding = file ? "not to be had" : OneSafeLine(file.error().message);
+    c.finding += ": compressed cores, and those on standard input, are not read";
+    c.remedy = "let TMPDIR name a folder that you may write to";
+    return c;
+  }
+  c.finding = fmt::format("{}: {} free; compressed cores are unpacked there", OneSafeLine(file->folder), Size(static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize));
+  const char* wanted = std::getenv("TMPDIR");
+  if (wanted != nullptr && *wanted != 0 && file->folder != wanted) {
+    c.state = State::kLimited;
+    c.finding = fmt::format("TMPDIR is {}, where no file can be made. {}", OneSafeLine(wanted), c.finding);
+  }
+  return c;
+}
+
 SelfTestSection Machine() {
   SelfTestSection s{"machine", {}};
   utsname name{};
@@ -362,11 +420,7 @@ SelfTestSection Machine() {
     const std::uint64_t free = static_cast<std::uint64_t>(info.freeram + info.bufferram) * info.mem_unit;
     s.checks.push_back({State::kWorks, "memory", fmt::format("{} of {} free; a live process is copied, a core is only mapped", Size(free), Size(static_cast<std::uint64_t>(info.totalram) * info.mem_unit)), {}});
   }
-  const char* temporary = std::getenv("TMPDIR");
-  const std::string folder = temporary != nullptr && *temporary != 0 ? temporary : "/tmp";
-  struct statvfs disk{};
-  if (statvfs(folder.c_str(), &disk) == 0)
-    s.checks.push_back({State::kWorks, "temporary files", fmt::format("{}: {} free; compressed cores are unpacked there", folder, Size(static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize)), "TMPDIR names another folder"});
+  s.checks.push_back(TemporaryFiles());
   s.checks.push_back({prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0 ? State::kWorks : State::kLimited, "confinement", prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0 ? "cores are parsed by a process that seccomp confines" : "this kernel has no seccomp: cores are parsed unconfined", {}});
   return s;
 }

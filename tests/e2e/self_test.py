@@ -7,9 +7,11 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
@@ -73,11 +75,8 @@ def each_interpreter(folder):
 def hostile_path(folder):
     """Programs that print rubbish, hang up at once or are no programs are not taken for interpreters; nothing of them reaches the terminal raw."""
     rubbish = os.path.join(folder, "rubbish")
-    os.makedirs(rubbish)
     for name, text in (("python3", "printf '\\033[31m PyGC-NOT\\n'"), ("python3.9", "exit 3"), ("lldb", "printf 'lldb version \\033]0;x\\007'"), ("gdb", "exit 1")):
-        with open(os.path.join(rubbish, name), "w") as f:
-            f.write("#!/bin/sh\n%s\n" % text)
-        os.chmod(os.path.join(rubbish, name), 0o755)
+        script(rubbish, name, text)
     wrong = state("CPython", "absent", env={"PATH": rubbish})
     ran = subprocess.run([process.PYGC, "self-test"], stdout=subprocess.PIPE, env=dict(os.environ, PATH=rubbish), timeout=200)
     return wrong + (["control bytes in the report"] if any(b < 32 and b != 10 for b in ran.stdout) else [])
@@ -129,11 +128,69 @@ def in_debuggers(folder):
     return wrong
 
 
+def script(folder, name, text):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "w") as f:
+        f.write("#!/bin/sh\n%s\n" % text)
+    os.chmod(os.path.join(folder, name), 0o755)
+
+
+def programs_that_fail(folder):
+    """A debugger that does not start or says nothing has its line; one that hangs is ended with all that it has started."""
+    path = os.path.join(folder, "fail")
+    script(path, "lldb", "echo lldb: cannot open libpython >&2; exit 127")
+    script(path, "gdb", "/bin/sleep 300 & echo $! >%s/child; wait" % path)
+    checks = asked(env={"PATH": path})
+    wrong = ["%s: %s" % (subject, checks.get(subject)) for subject, said in (("LLDB", "says no version: lldb: cannot open libpython"), ("GDB", "says nothing"))
+             if subject not in checks or checks[subject]["state"] != "fails" or said not in checks[subject]["finding"]]
+    with open(os.path.join(path, "child")) as f:
+        child = int(f.read())
+    try:
+        with open("/proc/%d/stat" % child) as f:
+            if f.read().rsplit(")", 1)[1].split()[0] != "Z":     # ended, and not yet waited for by the process that inherited it
+                wrong.append("what gdb had started was left running")
+                os.kill(child, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    script(path, "gdb", "echo 'warning: no index cache directory.'; echo 'GNU gdb (X 9.1-2) 9.1'")
+    return wrong + ([] if "GDB 9.1" in asked(env={"PATH": path}) else ["a warning before GDB's version"])
+
+
+def few_descriptors(folder):
+    """What could not be tried is said, at once, and is not absent."""
+    begun = time.monotonic()
+    checks = asked(before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5)))
+    wrong = ["%s: %s" % (subject, checks.get(subject)) for subject in ["CPython"] + ["GDB"] * bool(shutil.which("gdb")) + ["LLDB"] * bool(shutil.which("lldb"))
+             if checks.get(subject, {}).get("state") != "fails" or "Too many open files" not in checks[subject]["finding"]]
+    return wrong + (["%d s" % (time.monotonic() - begun)] if time.monotonic() - begun > 10 else [])
+
+
+def temporary_folder(folder):
+    """The folder that compressed cores are really unpacked in."""
+    wrong = []
+    for name, value, wanted in (("as TMPDIR says", folder, ("works", folder + ": ")), ("TMPDIR that is not there", folder + "/none", ("limited", "TMPDIR is %s/none" % folder)),
+                                ("no TMPDIR", "", ("works", "/var/tmp: "))):
+        found = asked(env={"TMPDIR": value, "PATH": folder})["temporary files"]
+        if found["state"] != wanted[0] or not found["finding"].startswith(wanted[1]):
+            wrong.append("%s: %s" % (name, found))
+    return wrong
+
+
+def without_proc(folder):
+    """One line that says so; None where this user may not make a place without one."""
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", 'umount -l /proc || exit 99; exec "$0" self-test', process.PYGC], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, timeout=60)
+    if ran.returncode in (1, 99):
+        return None
+    said = ran.stderr.decode(errors="replace")
+    return [] if ran.returncode == 6 and said.startswith("pygc: there is no /proc here") and said.count("\n") == 1 else ["exit %d: %s" % (ran.returncode, said)]
+
+
 def main():
     if len(sys.argv) > 1:
         print(__doc__)
         return 0 if sys.argv[1] in ("-h", "--help") else 2
-    folder, failed = tempfile.mkdtemp(prefix="pygc-self-test-"), 0
+    folder, failed, skipped = tempfile.mkdtemp(prefix="pygc-self-test-"), 0, 0
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     rows = (("no cores wanted", lambda: state("size of cores", "fails", before=core_limit(0))),
             ("cores cut", lambda: state("size of cores", "limited", before=core_limit(1 << 20))),
@@ -144,19 +201,27 @@ def main():
             ("each interpreter", lambda: each_interpreter(folder)),
             ("rubbish on the PATH", lambda: hostile_path(folder)),
             ("the program alone", lambda: program_alone(folder)),
+            ("programs that fail", lambda: programs_that_fail(folder)),
+            ("few descriptors", lambda: few_descriptors(folder)),
+            ("the folder of temporary files", lambda: temporary_folder(folder)),
+            ("no /proc", lambda: without_proc(folder)),
             ("in LLDB and GDB", lambda: in_debuggers(folder) if lldb_host.versions() else ["no lldb, or no plugin built"]))
     try:
         for name, check in rows:
             try:
                 wrong = check()
-            except (AssertionError, OSError, ValueError, subprocess.TimeoutExpired) as e:
+            except (AssertionError, OSError, ValueError, LookupError, subprocess.TimeoutExpired) as e:
                 wrong = ["%s: %s" % (type(e).__name__, e)]
+            if wrong is None:
+                skipped += 1
+                print("SKIPPED %s" % name)
+                continue
             failed += bool(wrong)
             for w in wrong[:4]:
                 print("FAILED %s: %s" % (name, str(w)[:500]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("%d passed, %d failed, 0 skipped" % (len(rows) - failed, failed))
+    print("%d passed, %d failed, %d skipped" % (len(rows) - failed - skipped, failed, skipped))
     return 1 if failed else 0
 
 
