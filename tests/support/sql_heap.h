@@ -19,20 +19,20 @@ using namespace pygc::report;
 inline constexpr heap::NodeId kNodes = 300;
 
 struct SqlHeap {
-  SqlHeap() : random(7) {
+  explicit SqlHeap(heap::NodeId nodes = kNodes) : random(7) {
     const heap::ObjectIndex::Range range{{0x1000, 0x100000}, 4};
     heap.index = heap::ObjectIndex(std::span(&range, 1));
-    for (heap::NodeId n = 0; n < kNodes; ++n) heap.index.Mark(0x1000 + std::uint64_t{n} * 0x30 + 0x10 * (n % 2));
+    for (heap::NodeId n = 0; n < nodes; ++n) heap.index.Mark(0x1000 + std::uint64_t{n} * 0x30 + 0x10 * (n % 2));
     heap.index.Seal();
     std::vector<std::uint32_t> offsets{0};
     std::vector<heap::NodeId> edges;
-    for (heap::NodeId n = 0; n < kNodes; ++n) {
+    for (heap::NodeId n = 0; n < nodes; ++n) {
       heap.type.push_back(Below(5));
       heap.refcount.push_back(n % 7 == 0 ? heap::kImmortal : Below(9));
       heap.flags.push_back(static_cast<std::uint8_t>(n % 3 == 0 ? heap::kUntracked : heap::kTracked | Below(4)));
       heap.size_bytes.push_back(n % 11 == 0 ? heap::kUnknownSize : 16 + Below(200));
       verdict.state.push_back(n % 5 == 0 ? analysis::State::kUnreachable : analysis::State::kReachable);
-      for (std::uint32_t i = Below(6); i > 0; --i) edges.push_back(Below(20) == 0 && !edges.empty() ? edges.back() : Below(kNodes));
+      for (std::uint32_t i = Below(6); i > 0; --i) edges.push_back(Below(20) == 0 && !edges.empty() ? edges.back() : Below(nodes));
       offsets.push_back(static_cast<std::uint32_t>(edges.size()));
     }
     heap.graph = graph::CsrGraph(offsets, edges);
