@@ -503,7 +503,7 @@ def check_items(live):
     return wrong + ([] if ours["numpy.ndarray"]["bytes"] > floor * 0.9 and heap["objects"] > 0 else ["arrays of %s bytes, at least %d" % (ours["numpy.ndarray"]["bytes"], floor)])
 
 
-def check_holders(live):
+def check_held_by_arrays(live):
     """What arrays of objects, structured ones and classes derived from ndarray hold: base, dtype, and each object with what Python code writes to get at it."""
     wrong, rows, count = [], live.truth["holders"], 0
     for (array, base, dtype, items), card in zip(rows, live.report("show", *[hex(r[0]) for r in rows])["objects"]):
@@ -520,7 +520,7 @@ def check_holders(live):
 
 
 def check_numpy(live):
-    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_holders, check_schemas)]
+    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_held_by_arrays, check_schemas)]
 
 
 def with_numpy():
