@@ -19,6 +19,9 @@ using objects::TypeFacts;
 
 constexpr std::uint64_t kMaxInstances = 1000;    // of one type that are looked at
 constexpr std::uint64_t kMaxBody = 1u << 16;     // bytes of one
+constexpr std::uint64_t kMaxInstancesWithBlocks = 64;  // the same, whose memory elsewhere is looked at
+constexpr std::size_t kMaxBlocksOfOne = 64, kMaxBlocks = 1u << 16;
+constexpr std::size_t kNoBlockYet = ~std::size_t{0};
 constexpr std::size_t kMaxFaults = 1000;
 constexpr std::size_t kMaxCycle = 256;           // objects without tp_clear that are followed from one
 constexpr std::uint8_t kNotKnown = 2;
@@ -29,6 +32,7 @@ struct Instances {
   // of a type without Py_TPFLAGS_HAVE_GC:
   std::uint64_t looked_at = 0, holding = 0;
   Address example = 0, held = 0;
+  Address last_holding = 0;
   // in memory that was freed, or with a count of 0 though nothing frees them:
   std::uint64_t freed = 0;
   Address freed_example = 0;
@@ -173,7 +177,6 @@ class Checker {
   // Fills Instances::holding.
   void LookAtHolders() {
     if (in_.audit == nullptr) return;
-    const heap::ReferenceAudit& counts = in_.audit->counts;
     std::vector<const TypeFacts*> open(heap_.types.size(), nullptr);
     for (std::uint32_t t = 0; t < heap_.types.size(); ++t) {
       const TypeFacts* const f = heap_.types[t].address != 0 ? in_.reader.Type(heap_.types[t].address) : nullptr;
@@ -188,11 +191,7 @@ class Checker {
       for (Address at = a + layout_.Size(cpython::Struct::PyObject); at + 8 <= std::min(body.end, a + kMaxBody); at += 8) {
         const std::byte* const p = in_.reader.process().memory.At(at, 8);
         const NodeId to = p != nullptr ? heap_.index.Find(LoadUnchecked<std::uint64_t>(p)) : heap::kNoNode;
-        // Only what explains a count: other words may be stale, or borrowed.
-        if (to == heap::kNoNode || !heap_.IsTracked(to) || counts.auditable[to] != heap::Auditable::kYes || heap_.refcount[to] <= counts.known[to] ||
-            heap_.refcount[to] - counts.known[to] < counts.possible[to]) {
-          continue;
-        }
+        if (to == heap::kNoNode || !IsExplainedByWords(to)) continue;
         if (i.holding++ == 0) {
           i.example = a;
           i.held = heap_.AddressOf(to);
@@ -200,6 +199,88 @@ class Checker {
         return;
       }
     });
+    LookIntoBlocks(open);
+  }
+
+  /// A block of C code's memory that an instance leads to, by way of other such blocks.
+  struct OwnBlock {
+    AddressRange range;
+    std::size_t from;  // the block that leads to it; its own index where the instance does
+    std::uint32_t type;
+    Address instance;
+    Address held = 0;        // a tracked object that it may hold
+    std::uint32_t words = 0;  // that lead to it, in all memory
+  };
+  // True where the count of the object needs a reference from a word like this; other words may be stale, or borrowed.
+  [[nodiscard]] bool IsExplainedByWords(NodeId n) const {
+    const heap::ReferenceAudit& counts = in_.audit->counts;
+    return heap_.IsTracked(n) && counts.auditable[n] == heap::Auditable::kYes && heap_.refcount[n] > counts.known[n] && heap_.refcount[n] - counts.known[n] >= counts.possible[n];
+  }
+  // The same for what lies in memory of the instance's own: blocks that nothing else leads to (a std::vector, an array of PyObject*).
+  void LookIntoBlocks(const std::vector<const TypeFacts*>& open) {
+    std::vector<AddressRange> chunks;  // that C code has
+    in_.audit->chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
+      if (in_use) chunks.push_back(memory);
+    });
+    std::sort(chunks.begin(), chunks.end(), [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+    const auto block_at = [&](Address a) -> AddressRange {
+      if (heap_.index.Find(a) != heap::kNoNode) return {};
+      if (const auto block = pools_.BlockAt(a)) return block->in_use && block->range.begin == a ? block->range : AddressRange{};
+      const auto at = std::lower_bound(chunks.begin(), chunks.end(), a, [](const AddressRange& c, Address w) { return c.begin < w; });
+      return at != chunks.end() && at->begin == a && !pools_.IsFree(a) ? *at : AddressRange{};
+    };
+    std::vector<OwnBlock> blocks;
+    std::vector<std::uint64_t> looked_at(heap_.types.size());
+    heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
+      const std::uint32_t t = heap_.type[n];
+      if (open[t] == nullptr || instances_[t].holding != 0 || looked_at[t]++ >= kMaxInstancesWithBlocks || blocks.size() >= kMaxBlocks) return;
+      const std::size_t first = blocks.size();
+      const auto read = [&](AddressRange memory, std::size_t from) {
+        for (Address at = memory.begin; at + 8 <= std::min(memory.end, memory.begin + kMaxBody); at += 8) {
+          const std::byte* const p = in_.reader.process().memory.At(at, 8);
+          const std::uint64_t word = p != nullptr ? LoadUnchecked<std::uint64_t>(p) : 0;
+          if (word == 0 || word % 8 != 0) continue;
+          if (from != kNoBlockYet) {
+            const NodeId to = heap_.index.Find(word);
+            if (to != heap::kNoNode && IsExplainedByWords(to)) blocks[from].held = word;
+          }
+          const AddressRange block = block_at(word);
+          const bool seen = block.end == 0 || std::any_of(blocks.begin() + static_cast<std::ptrdiff_t>(first), blocks.end(), [&](const OwnBlock& b) { return b.range.begin == word; });
+          if (!seen && blocks.size() - first < kMaxBlocksOfOne) blocks.push_back({block, from == kNoBlockYet ? blocks.size() : from, t, a});
+        }
+      };
+      read({a + layout_.Size(cpython::Struct::PyObject), in_.audit->ownership.Body(a, *open[t]).end}, kNoBlockYet);
+      for (std::size_t next = first; next < blocks.size(); ++next) read(blocks[next].range, next);
+    });
+    CountWordsTo(blocks);
+    for (const OwnBlock& b : blocks) {
+      if (b.held == 0) continue;
+      const OwnBlock* at = &b;
+      while (at->words == 1 && &blocks[at->from] != at) at = &blocks[at->from];
+      Instances& i = instances_[b.type];
+      if (at->words != 1 || i.last_holding == b.instance) continue;
+      i.last_holding = b.instance;
+      i.looked_at = std::min(looked_at[b.type], kMaxInstancesWithBlocks);
+      if (i.holding++ == 0) {
+        i.example = b.instance;
+        i.held = b.held;
+      }
+    }
+  }
+  void CountWordsTo(std::vector<OwnBlock>& blocks) const {
+    if (std::none_of(blocks.begin(), blocks.end(), [](const OwnBlock& b) { return b.held != 0; })) return;
+    std::vector<std::pair<Address, std::size_t>> begins;
+    for (std::size_t i = 0; i < blocks.size(); ++i) begins.emplace_back(blocks[i].range.begin, i);
+    std::sort(begins.begin(), begins.end());
+    for (const target::Segment& s : in_.reader.process().memory.segments()) {
+      if (!s.writable || s.bytes == nullptr) continue;
+      const Address first = (s.range.begin + 7) & ~Address{7};
+      for (Address at = first; at + 8 <= s.range.end; at += 8) {
+        const auto word = LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin));
+        if (word < begins.front().first || word > begins.back().first) continue;
+        for (auto i = std::lower_bound(begins.begin(), begins.end(), std::pair<Address, std::size_t>(word, 0)); i != begins.end() && i->first == word; ++i) ++blocks[i->second].words;
+      }
+    }
   }
 
   const CommandInput& in_;
