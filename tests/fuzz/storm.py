@@ -27,8 +27,8 @@ def tool():
 
 def cases():
     found = [i for i in traverse.interpreters.discover() if i.kind == "default" and i.version.startswith("3.13")][:1]
-    out = [traverse.Case("%s %s" % (i.version, i.source), i.path, "stdlib_types", {}) for i in found]
-    return out + [traverse.Case("%s extensions numbers" % suite, path, "extension_types", {"PYGC_MODULES": traverse.SHARDS["numbers"]})
+    out = [traverse.Case("%s %s" % (i.version, i.source), i.path, "stdlib_types", {}, False) for i in found]
+    return out + [traverse.Case("%s extensions numbers" % suite, path, "extension_types", {"PYGC_MODULES": traverse.SHARDS["numbers"]}, False)
                   for suite, path in traverse.extension_modules.discover()[:1]]
 
 
