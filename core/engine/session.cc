@@ -94,7 +94,7 @@ struct Session::Impl {
     const IndexOptions options = index ? index->options() : IndexOptions{request.target.open, request.target.layout_file, request.target.trust_anonymous_code};
     const Result<void> written = WriteIndex(request.save_file, process.path, options, {(*small)->heap, (*small)->verdict, (*small)->roots},
                                             {(*large)->heap, (*large)->verdict, (*large)->roots}, progress);
-    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
+    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output, kNothingWritten);
     if (!written) return ReportError(written.error(), output);
     saved_to = request.save_file;
     if (!request.quiet) output.Err(fmt::format("pygc: {} objects are kept in {}; -c opens it, with the core where it is\n", (*large)->heap.size(), report::Printable(saved_to)));
@@ -114,7 +114,7 @@ struct Session::Impl {
       baseline.emplace(std::move(*read));
     }
     if (Result<void> located = Locate(request, progress); !located) {
-      return located.error().code == ErrorCode::kCancelled ? Interrupted(progress, output) : ReportError(located.error(), output);
+      return located.error().code == ErrorCode::kCancelled ? Interrupted(progress, output, kNoReport) : ReportError(located.error(), output);
     }
     if (request.command == "stacks" || request.command == "value") return RunOnMemoryAlone(request, host, output, progress);
     const Result<Analysis*> analysed = Analyse(request, progress);
@@ -131,7 +131,7 @@ struct Session::Impl {
     if (!guessed.empty() && !request.quiet && (IsExport(request) || request.format == Format::kCsv)) output.Err(fmt::format("pygc: {}\n", guessed));  // no place in the file
     if (IsExport(request)) return Export(input, output, progress);
     const Result<Outcome> ran = request.command == "diff" ? Compare(input, progress) : RunFallible(input);
-    if (!ran) return ran.error().code == ErrorCode::kCancelled ? Interrupted(progress, output) : ReportError(ran.error(), output);
+    if (!ran) return ran.error().code == ErrorCode::kCancelled ? Interrupted(progress, output, kNoReport) : ReportError(ran.error(), output);
     const Outcome& outcome = *ran;
     const int status = StatusOf(request, header, outcome);
     if (request.format == Format::kCsv) ReportMissing(header, output);
@@ -451,7 +451,7 @@ struct Session::Impl {
 
   int Export(const CommandInput& input, OutputSink& output, const WatchedProgress& progress) {
     const Result<void> written = RunExport(input, [&](std::string_view bytes) { return output.Out(bytes); });
-    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output);
+    if (!written && written.error().code == ErrorCode::kCancelled) return Interrupted(progress, output, input.request.output_file.empty() ? kNotWhole : kNothingWritten);
     if (!written) return ReportError(written.error(), output);
     if (!input.header.complete && !input.request.quiet) ReportMissing(input.header, output);
     if (const std::string why = RootsMissing(process); !why.empty() && !input.request.quiet) {
@@ -480,7 +480,8 @@ struct Session::Impl {
   // as not known. The command runs on a heap without objects, under a header that says so.
   int ReportWithoutHeap(const Error& error, const Request& request, const HostFacts& host, const WatchedProgress& progress, OutputSink& output) {
     const bool stopped = error.code == ErrorCode::kCancelled;
-    if (!IsExport(request) && request.command != "sql") {  // which are nothing without objects
+    const bool is_told = !IsExport(request) && request.command != "sql";  // which are nothing without objects
+    if (is_told) {
       report::Header header = MakeHeader(request, host, process, *runtime, nullptr, nullptr);
       header.complete = false;
       header.certainty = report::Certainty::kUnverifiable;
@@ -491,16 +492,21 @@ struct Session::Impl {
       const CommandInput input{request, *reader, no_heap, no_verdict, header, silent, WantsColour(request, host), machine.get()};
       if (Result<void> written = Write(RunCommand(input).document, request, host, output); !written) return ReportError(written.error(), output);
     }
-    return stopped ? Interrupted(progress, output) : ReportError(error, output);
+    return stopped ? Interrupted(progress, output, is_told ? kKnownIsPrinted : kNoReport) : ReportError(error, output);
   }
 
-  static int Interrupted(const WatchedProgress& progress, OutputSink& output) {
+  // What came of a command that was stopped.
+  static constexpr const char* kKnownIsPrinted = "what was known is printed";
+  static constexpr const char* kNoReport = "nothing was known yet, and there is no report";
+  static constexpr const char* kNotWhole = "what was printed is not whole";
+  static constexpr const char* kNothingWritten = "nothing is written";
+
+  static int Interrupted(const WatchedProgress& progress, OutputSink& output, std::string_view result = kKnownIsPrinted) {
     if (progress.limit().empty()) {
-      output.Err("pygc: interrupted: what was known is printed\n");
+      output.Err(fmt::format("pygc: interrupted: {}\n", result));
       return kInterrupted;
     }
-    output.Err(fmt::format("pygc: {} ended it: what was known is printed\n",
-                           progress.limit() == "--timeout" ? "the time limit (--timeout)" : "the memory limit (--max-memory)"));
+    output.Err(fmt::format("pygc: {} ended it: {}\n", progress.limit() == "--timeout" ? "the time limit (--timeout)" : "the memory limit (--max-memory)", result));
     return kPartial;
   }
 

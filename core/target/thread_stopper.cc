@@ -65,7 +65,7 @@ Result<void> ThreadStopper::WaitForAll(std::chrono::steady_clock::time_point dea
     if (std::chrono::steady_clock::now() > deadline) {
       const char state = StateOf(pid_, waiting);
       return Fail(ErrorCode::kNotPermitted, "thread {} of process {} did not stop (state {}{}): try again when its system call is over, or use a core",
-                  waiting, pid_, state, state == 'D' ? ": it waits for a device or a network file system" : "");
+                  waiting, pid_, state, state == 'D' ? ": it waits for a device or a network file system, or its control group is frozen" : "");
     }
     sched_yield();
   }

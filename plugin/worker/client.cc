@@ -309,7 +309,7 @@ std::string WorkerClient::Reap(bool give_time) {
   if (WIFEXITED(status)) return fmt::format("ended by itself with status {}", WEXITSTATUS(status));
   const int number = WTERMSIG(status);
   const char* hint = "";
-  if (number == SIGKILL) hint = " (by hand, or by the kernel for want of memory: see --max-memory)";
+  if (number == SIGKILL) hint = " (by hand, or by the kernel: for want of memory, see --max-memory, or at the hard limit of processor time, ulimit -t)";
   if (number == SIGXCPU) hint = " (it had computed for long and got no further: a bug, or the limit of processor time, ulimit -t)";
   if (number == SIGALRM) hint = " (the time limit, --timeout, was over, and it did not stop by itself: a bug)";
   if (number == SIGBUS) hint = " (a file that it read was cut or its disk failed)";

@@ -615,6 +615,8 @@ def rows(w):
     yield "output into a folder that is read-only", 2, "(?i)permission|denied", read_only_folder
     yield "output beyond the limit of a file's size", 2, "(?i)too large|limit", limited(resource.RLIMIT_FSIZE, 4096, "export", "--format", "jsonl", "-o", "{out}/x")
     yield "database beyond the limit of a file's size", 2, "(?i)full|too large|limit|write", limited(resource.RLIMIT_FSIZE, 65536, "export", "--format", "sqlite", "-o", "{out}/x.db")
+    yield "a megabyte of memory", 3, "--max-memory.*there is no report", lambda w: ["-c", core, "leaks", "--max-memory", "1M"]
+    yield "a megabyte of memory, export", 3, "--max-memory.*there is no report", lambda w: ["-c", core, "export", "--format", "jsonl", "-o", w.path("x.jsonl"), "--max-memory", "1M"]
     yield "few descriptors", {0, 1, 3, 5, 6}, ".", limited(resource.RLIMIT_NOFILE, 12, "leaks")
     yield "little address space", {0, 1, 3, 6}, ".", limited(resource.RLIMIT_AS, 200 << 20, "leaks")
     yield "closed pipe", {0, 1}, "", closed_pipe
