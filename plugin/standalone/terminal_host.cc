@@ -1,5 +1,6 @@
 #include "plugin/standalone/terminal_host.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -19,8 +20,14 @@ void CountInterrupt(int) { g_interrupts = g_interrupts + 1; }
 int WriteAll(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd, bytes.data(), bytes.size());
-    if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
-    else if (n < 0 && errno != EINTR) return errno;
+    if (n > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    } else if (n < 0 && errno == EAGAIN) {  // somebody who shares the pipe or the terminal made it one that does not wait
+      pollfd room{fd, POLLOUT, 0};
+      poll(&room, 1, -1);
+    } else if (n < 0 && errno != EINTR) {
+      return errno;
+    }
   }
   return 0;
 }

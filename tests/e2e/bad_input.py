@@ -483,6 +483,21 @@ def closed_pipe(w):
     return process.Result(child.wait(), err, err, 0)
 
 
+def pipe_that_does_not_wait(w):
+    """Somebody who has the pipe too made it O_NONBLOCK, and it is read late: nothing is lost. (The first line has times.)"""
+    whole = process.run([process.PYGC, "-c", w.full_core, "export", "--format", "jsonl"]).out
+    end, out = os.pipe()
+    os.set_blocking(out, False)
+    child = subprocess.Popen([process.PYGC, "-c", w.full_core, "export", "--format", "jsonl"], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+    os.close(out)
+    time.sleep(1)
+    with os.fdopen(end, errors="replace") as f:
+        said = f.read()
+    err = child.stderr.read().decode(errors="replace")
+    child.stderr.close()
+    return process.Result(child.wait(), "whole" if said.splitlines()[1:] == whole.splitlines()[1:] and len(said) > 1 << 17 else "%d characters of %d" % (len(said), len(whole)), err, 0)
+
+
 def full_file(w):
     """The standard output is a file that may grow no more."""
     with open(w.path("full"), "wb") as out:
@@ -620,6 +635,7 @@ def rows(w):
     yield "few descriptors", {0, 1, 3, 5, 6}, ".", limited(resource.RLIMIT_NOFILE, 12, "leaks")
     yield "little address space", {0, 1, 3, 6}, ".", limited(resource.RLIMIT_AS, 200 << 20, "leaks")
     yield "closed pipe", {0, 1}, "", closed_pipe
+    yield "standard output that does not wait", {0, 1}, "^whole", pipe_that_does_not_wait
     yield "standard output beyond the limit of a file's size", 2, "(?i)cannot write|too large", full_file
     yield "version", 0, r"\d+\.\d+", lambda w: ["--version"]
     yield "help", 0, "leaks", lambda w: ["--help"]
