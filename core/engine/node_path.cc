@@ -26,9 +26,11 @@ report::RootPath DescribePath(const CommandInput& in, const Labels& labels, cons
   report::RootPath path;
   path.root = RootOf(in, nodes.front(), root);
   path.length = nodes.size() - 1;
-  std::vector<Address> addresses;
-  addresses.reserve(nodes.size());
-  for (const heap::NodeId n : nodes) addresses.push_back(in.heap.AddressOf(n));
+  std::vector<Address> addresses(nodes.size());  // of those in the middle that are not shown none is asked for: a path may have millions
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (i > kMaxPathSteps && nodes.size() - i > kMaxPathSteps) i = nodes.size() - kMaxPathSteps;
+    addresses[i] = in.heap.AddressOf(nodes[i]);
+  }
   path.steps = labels.PathOf(addresses, kMaxPathSteps);
   return path;
 }

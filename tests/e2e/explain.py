@@ -281,6 +281,21 @@ def check_lengths(live):
     return wrong
 
 
+def check_long(live):
+    """A path of hundreds of references: its ends are those of the chain, and what is left out between them is counted."""
+    wrong, chain = [], live.truth["chain"]
+    for depth in (3, 60, 61, 62, 63, 64, 65, 66, 127, 128, 129, 130, 399):
+        for path in paths_of(live, hex(chain[depth]))["paths"][:1]:
+            rows = [int(s.get("address", "0"), 16) for s in path["steps"]]
+            left_out = sum(s.get("elided", 0) for s in path["steps"])
+            middle = [i for i, s in enumerate(path["steps"]) if "elided" in s]
+            ends = (rows[:middle[0]], rows[middle[0] + 1:]) if middle else ([], rows)
+            whole = [rows[0]] + chain[:depth + 1]  # the dict of the module first
+            got = ends[0] == whole[:len(ends[0])] and ends[1] == whole[len(whole) - len(ends[1]):] and len(ends[0]) + len(ends[1]) + left_out == len(whole)
+            wrong += [] if got and path["length"] == depth + 1 else ["list %d of the chain: length %s, %d left out, %s" % (depth, path["length"], left_out, [hex(a) for a in rows[:3] + rows[-3:]])]
+    return wrong
+
+
 def check_count_of_paths(live):
     """However few paths are written, it is said how many there are; --limit 0 writes all."""
     address = live.ask("id(Held)")
@@ -408,7 +423,7 @@ def check_all(live):
 
 def check_holders(live):
     return [(check.__name__[6:], check(live), "") for check in
-            (check_places, check_said, check_edges, check_lengths, check_count_of_paths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_by_root, check_excluded, check_schemas)]
+            (check_places, check_said, check_edges, check_lengths, check_long, check_count_of_paths, check_expressions, check_written, check_merged, check_alike, check_census, check_dominated, check_by_root, check_excluded, check_schemas)]
 
 
 # ---- what no traversal visits (owned.py)
