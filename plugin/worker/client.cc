@@ -165,6 +165,7 @@ WorkerClient::~WorkerClient() {
 
 Result<void> WorkerClient::Begin(const CommandRequest& request) {
   if (!alive_) return Fail(ErrorCode::kHost, "the worker is gone");
+  if (request.words.size() > kMaxWords) return Fail(ErrorCode::kLimit, "a command of {} words: at most {} are taken; -x FILE runs any number of commands", request.words.size(), kMaxWords);
   stage_.clear();
   last_line_.clear();
   object_ = 0;

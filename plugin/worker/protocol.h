@@ -37,7 +37,7 @@ inline constexpr std::uint32_t kProtocol = 1;
 /// Bounds on what is accepted from the other side. A message beyond one does not decode.
 inline constexpr std::size_t kMaxFrameBytes = 8u << 20;        // payload of one frame
 inline constexpr std::size_t kMaxReadBytes = 4u << 20;         // asked for in one kRead
-inline constexpr std::size_t kMaxWords = 4096;                 // of one command line
+inline constexpr std::size_t kMaxWords = 1u << 18;             // of one command line; more than exec() lets through: show and path take any number of addresses
 inline constexpr std::size_t kMaxModuleFiles = 65536;          // candidates
 inline constexpr std::size_t kMaxRegions = 1u << 22;           // over all kRegions frames of one answer; as many as a core may have program headers
 inline constexpr std::size_t kMaxThreads = 65536;

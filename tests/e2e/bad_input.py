@@ -620,6 +620,8 @@ def rows(w):
     yield "unknown format", 2, "(?i)format|yaml", lambda w: ["-c", core, "leaks", "--format", "yaml"]
     yield "value missing", 2, ".", lambda w: ["-c", core, "leaks", "--limit"]
     yield "value that is no number", 2, ".", lambda w: ["-c", core, "leaks", "--limit", "many"]
+    yield "twenty thousand addresses", 0, "not an object|no object", lambda w: ["-c", core, "show"] + ["0x10"] * 20000
+    yield "more words than any command line has", 2, "words: at most", lambda w: ["-c", core, "-x", w.file("commands", b"show" + b" 0x10" * 300000 + b"\n")]
     yield "unknown severity", 2, ".", lambda w: ["-c", core, "leaks", "--fail-on", "sometimes"]
     yield "seconds that are no number", 2, "seconds", lambda w: ["-c", core, "leaks", "--timeout", "soon"]
     yield "export without a format", 2, "sqlite.*jsonl", lambda w: ["-c", core, "export", "-o", w.path("x.db")]
