@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "core/report/escape.h"
@@ -225,12 +226,12 @@ void WriteLeaks(const Header& h, const TriageReport& r, Screen& out) {
   if (r.leaks.groups_known > 0 && out.detail.counts) out.Lines(2, fmt::format("{} in the baseline", Counted(r.leaks.groups_known, "known group")), 1, Style::kFaint);
 }
 
-// To the nearest whole one, as heap and dominators round theirs.
-std::uint64_t Percent(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? 0 : static_cast<std::uint64_t>(100.0 * static_cast<double>(part) / static_cast<double>(whole) + 0.5); }
+// To the nearest whole one, as heap and dominators round theirs. No integer: of sizes that a damaged heap says it may be any number.
+double Percent(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? 0 : std::floor(100.0 * static_cast<double>(part) / static_cast<double>(whole) + 0.5); }
 
 // What keeps a large part of the heap, where it piles up, and what of the program lies there.
 void WriteSuspect(const Suspect& s, std::uint64_t all, Screen& out) {
-  const std::string share = fmt::format("{}, {} % of what is in use, ", Bytes(s.retained), Percent(s.retained, all));
+  const std::string share = fmt::format("{}, {:.0f} % of what is in use, ", Bytes(s.retained), Percent(s.retained, all));
   const std::string words = s.nested > 0 ? fmt::format("in {} objects of type {}, each of which keeps the next", Thousands(s.nested), s.type)
                             : s.pile != 0 && s.pile_parts == 0 ? fmt::format("one {}", s.pile_type)
                             : s.pile != 0  ? fmt::format("in a {} with {}", s.pile_type, Counted(s.pile_parts, "object"))
@@ -257,7 +258,7 @@ void WriteHolders(const TriageReport& r, Screen& out) {
     if (!r.everything && shown++ >= (r.suspects.empty() ? out.detail.holders : std::min(out.detail.holders, kAmongMuch))) break;
     const std::string name = fmt::format("{}{}{}", row.type, row.name.empty() ? "" : " ", row.name);
     const std::string what = row.path.empty() ? fmt::format("{} at {:#x}", name, row.address) : fmt::format("{}: {}", name, row.path);
-    out.Lines(2, fmt::format("{:>8} {:>3} %  {}", Bytes(row.retained), Percent(row.retained, d.bytes), what));
+    out.Lines(2, fmt::format("{:>8} {:>3.0f} %  {}", Bytes(row.retained), Percent(row.retained, d.bytes), what));
   }
 }
 
