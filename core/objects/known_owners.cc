@@ -21,8 +21,11 @@ constexpr OwnedField kDecimalContext[] = {{48, "traps"}, {56, "flags"}};
 // struct PyFileObject, Include/fileobject.h [2.7].
 constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"}, {96, "f_errors"}};
 
-// PyArrayObject_fields, numpy/core/include/numpy/ndarraytypes.h: base, descr, by the names of the attributes that give them. Its items are owned too where the array is one of objects: Ownership asks ReadNumpyArray().
-constexpr OwnedField kNumpyArrayFields[] = {{32, "base"}, {40, "dtype"}};
+// PyArrayObject_fields, numpy/core/include/numpy/ndarraytypes.h: base, descr, by the names of the attributes that give them, and the capsule of what its memory is from [1.22+; the
+// object ends before it in older ones]. Its items are owned too where the array is one of objects: Ownership asks ReadNumpyArray().
+constexpr OwnedField kNumpyArrayFields[] = {{32, "base"}, {40, "dtype"}, {72, "mem_handler"}};
+// PyVoidScalarObject, numpy/core/include/numpy/arrayscalars.h: descr, base, of an item of a structured array, by the names of the attributes that give them.
+constexpr OwnedField kNumpyVoidFields[] = {{8, "dtype"}, {24, "base"}};
 
 constexpr KnownOwner kOwners[] = {
     {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
@@ -32,6 +35,7 @@ constexpr KnownOwner kOwners[] = {
     {"decimal.Context", "_decimal", Behind::kObjectHead, kDecimalContext, true},
     {"file", nullptr, Behind::kObjectHead, kFile, true},
     {"numpy.ndarray", "_multiarray_umath", Behind::kObjectHead, kNumpyArrayFields, false},
+    {"numpy.void", "_multiarray_umath", Behind::kVarObjectHead, kNumpyVoidFields, false},
 };
 
 // struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size.

@@ -122,7 +122,7 @@ void Ownership::OwnedFields(Address object, const TypeFacts& type, std::vector<O
   }
   const Address begin = object + (base != nullptr ? base->fixed_bytes : owner->behind == KnownOwner::Behind::kObjectHead ? o_.object_size : o_.ob_size + 8);
   for (const OwnedField& f : owner->fields) {
-    if (begin + f.offset + Offsets::kPointerBytes <= object + type.fixed_bytes) One(begin + f.offset, f.name, out);
+    if (begin + f.offset + Offsets::kPointerBytes <= object + std::min(type.fixed_bytes, type.owner_bytes)) One(begin + f.offset, f.name, out);
   }
 }
 

@@ -690,6 +690,7 @@ void TypeTable::ReadKnownOwner(const Raw& raw, TypeFacts& f) const {
   if (module != interpreter_module_ && !defines) return;
   f.known_owner = owner;
   f.base_of_owner = base.tp_base;
+  f.owner_bytes = static_cast<std::uint32_t>(std::max<std::int64_t>(base.basicsize, 0));
 }
 
 BodyKind TypeTable::BodyOfLeafBase(const Raw& raw) const {

@@ -154,6 +154,7 @@ struct TypeFacts {
   SizeRule size_rule = SizeRule::kUnknown;
   const KnownOwner* known_owner = nullptr;  // of the type, or of the nearest base that C code made; nullptr where instances are known without
   Address base_of_owner = 0;                // tp_base of the type that `known_owner` tells of
+  std::uint32_t owner_bytes = 0;            // tp_basicsize of that type: a field that would end behind it is none of this release
   BodyKind body = BodyKind::kOpen;
   bool body_grows = false;  // C code added fields to the body that `body` tells of (ctypes' StgDict is a dict and more)
   mutable std::atomic<int> visits_own_type{0};  // kMachine: 1 yes, 2 no, 0 not looked at; see Ownership

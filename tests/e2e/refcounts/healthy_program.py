@@ -91,6 +91,13 @@ def numpy():
     objects = np.empty(100, object)
     objects[:] = [str(i) for i in range(100)]
     keep.extend([a.dot(a.T), objects, np.array([1, 2, 3], dtype="f4"), np.random.default_rng(1).normal(size=100), np.linalg.inv(np.eye(3)), np.dtype([("a", "i4"), ("b", "f8")])])
+    packed = np.dtype([("n", "i4"), ("o", "O", (3,)), ("in", [("i", "i1"), ("o", "O")], (2, 2))])  # no reference is at a multiple of 8 bytes in each item
+    rows = np.zeros(9, packed)
+    for row in rows:
+        row["o"] = [[str(i)] for i in range(3)]
+        row["in"]["o"] = [[{"a": i} for i in range(2)] for _ in range(2)]
+    keep.extend([rows, [row.copy() for row in rows], np.rec.array(rows)[3].copy(), rows[4]])  # items with memory of their own, which an array that only they have holds
+    keep.append([np.ma.masked_array(np.arange(9.0) + i, np.arange(9) % 2 == 0) for i in range(20)])  # of a class derived from ndarray
     return 0
 
 
