@@ -64,6 +64,8 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"type", "_fitpack.error", "", 1, "SciPy, __fitpack.cc, PyInit__fitpack(): the class is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/scipy/interpolate/_fitpack."});
   result.push_back({"weakref.ReferenceType", "", "", 1, "pybind11, detail/type_caster_base.h, all_type_info_get_cache(): the weak reference that tells of the end of a class is let go of, to release itself then",
                     KnownSurplus::Shape::kPybindWeakref});
+  result.push_back({"type", "", "", kAnyNumber, "PyO3, pycell/impl_.rs, tp_dealloc() (its issue 6223): the reference that each instance has to its class is not released with it", KnownSurplus::Shape::kPyo3Type});
+  result.push_back({"", "", "", 1, "PyO3, impl_/pyclass/lazy_type_object.rs, initialize_tp_dict(): each attribute of a class is given to PyObject_SetAttrString(), and not released", KnownSurplus::Shape::kPyo3Attribute});
   result.push_back({"", "", "", 1, "PyGObject, pygenum.c, pyg_enum_add(): each value is put into __enum_values__ and not released", KnownSurplus::Shape::kGEnumValue});
   result.push_back({"gi._gi.GPropsDescr", "['props']", "", 1, "PyGObject, pygobject-object.c, pygobject_object_register_types(): the descriptor is put into GObject's dict and not released"});
   result.push_back({"gi.types.GObjectMeta", "", "", kAnyNumber,

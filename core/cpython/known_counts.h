@@ -32,6 +32,8 @@ struct KnownSurplus {
     kNumpyPromoter,   // what NumPy's dispatching makes of a loop
     kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
     kCythonBuiltin,   // a function of builtins, in a process with modules that Cython made
+    kPyo3Type,        // a class that PyO3 made, or one derived from it
+    kPyo3Attribute,   // an instance of a class that PyO3 made, which some class has as an attribute
     kF2pyName,        // the name of a routine, a scalar or an array of Fortran, in a process with modules that f2py made
     kLeftUntracked,   // what a collector would track, and no collector does, in a process where interpreters ended; at most that many too high
     kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended

@@ -23,6 +23,7 @@ constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxOwnName = 256;
 constexpr std::string_view kUfunc = "numpy.ufunc";
+constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
 constexpr char kEmpty[] = "()";
 constexpr std::size_t kMaxReferents = 64;  // of what has no name of its own
 
@@ -175,6 +176,25 @@ class Matcher {
     }
     return false;
   }
+  // What frees its instances, or those of one of its bases, lies in a module that PyO3 made.
+  [[nodiscard]] bool IsPyo3Type(Address type) const {
+    for (std::size_t depth = 0; type != 0 && depth < kMaxBases; ++depth) {
+      const Address code = PointerAt(type, cpython::Field::PyTypeObject_tp_dealloc);
+      const target::Module* const module = code != 0 ? in_.reader.process().FindModule(code) : nullptr;
+      if (module != nullptr && !IsInterpreter(*module) && IsMadeByPyo3(*module)) return true;
+      type = PointerAt(type, cpython::Field::PyTypeObject_tp_base);
+    }
+    return false;
+  }
+  [[nodiscard]] bool IsMadeByPyo3(const target::Module& module) const {
+    const auto known = pyo3_modules_.find(&module);
+    if (known != pyo3_modules_.end()) return known->second;
+    const auto segments = in_.reader.process().memory.segments();
+    return pyo3_modules_[&module] = std::any_of(segments.begin(), segments.end(), [&](const target::Segment& s) {
+      return !s.writable && s.bytes != nullptr && in_.reader.process().FindModule(s.range.begin) == &module &&
+             std::string_view(reinterpret_cast<const char*>(s.bytes), static_cast<std::size_t>(s.range.size())).find(kPyo3) != std::string_view::npos;
+    });
+  }
   // Ids are given out in order, and none twice. CPython: Include/internal/pycore_runtime.h (struct pyinterpreters: next_id follows main) [3.7-3.12].
   [[nodiscard]] std::uint64_t EndedInterpreters() const {
     const cpython::Runtime& runtime = in_.reader.runtime();
@@ -270,6 +290,8 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kReplacedStatic) return ended_interpreters_ != 0 && IsReplaced(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
+    if (shape == cpython::KnownSurplus::Shape::kPyo3Type) return IsPyo3Type(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kPyo3Attribute) return f.kind == CountFindingKind::kSurplus && IsPyo3Type(PointerAt(f.address, cpython::Field::PyObject_ob_type));
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
     if (shape == cpython::KnownSurplus::Shape::kNumpyPromoter) {
       const std::vector<Address> items = ItemsOf(f.address);
@@ -296,6 +318,7 @@ class Matcher {
   mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted
   mutable bool looked_for_names_ = false;
   std::vector<cpython::KnownSurplus> known_;
+  mutable std::map<const target::Module*, bool> pyo3_modules_;  // whether it made them
   std::uint64_t ended_interpreters_ = EndedInterpreters();
   mutable std::vector<std::pair<std::string, Address>> replacements_;  // what static data have of the types of findings: type and name or value; sorted
   mutable bool looked_for_replacements_ = false;

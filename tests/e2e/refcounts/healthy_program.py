@@ -258,6 +258,9 @@ def extensions():
                 importlib.import_module(name)
             except RuntimeError as e:  # a library that it wants is not there
                 print(e, file=sys.stderr)
+    import cryptography.x509  # made by PyO3: each instance that is freed leaves a reference to its class
+    keep.extend(cryptography.x509.ObjectIdentifier("1.2.%d" % i) for i in range(1000))
+    del keep[-900:]
     keep.extend([BTrees.OOBTree.OOBTree({1: keep}), multidict.MultiDict(a=[1]), pycurl.Curl(), nacl.bindings.crypto_box_keypair(), bcrypt.gensalt(), PIL._imaging.new("L", (10, 10))])
     return 0
 
