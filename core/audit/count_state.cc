@@ -20,6 +20,11 @@ bool CountState::LivesWithout(Address object) const {
   return p != nullptr && !header_.HasLostLastReference(p);
 }
 
+bool CountState::IsHeldByQueue(Address object) const {
+  const std::byte* const p = BytesOf(object);
+  return p != nullptr && header_.IsQueued(p) && !header_.IsDeferred(p);
+}
+
 bool CountState::IsSettled(Address object) const {
   const std::byte* const p = BytesOf(object);
   if (p == nullptr) return true;

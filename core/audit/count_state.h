@@ -22,6 +22,8 @@ class CountState {
 
   /// True for an object that lives although nobody holds it: it waits for its owner in a queue, or for the collector. Its count is then 0 in truth.
   [[nodiscard]] bool LivesWithout(Address object) const;
+  /// True for an object that waits for its owner, who puts the counts together: the queue has one of them.
+  [[nodiscard]] bool IsHeldByQueue(Address object) const;
   /// False where a thread was just putting the counts together, so that what they add up to is not what they were or will be: the owner is gone and the
   /// state is not merged, or the object should be in a queue and is in none.
   [[nodiscard]] bool IsSettled(Address object) const;

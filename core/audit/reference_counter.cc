@@ -453,7 +453,7 @@ class Counter {
     return !type.have_gc && !type.is_heap_type && type.itemsize == 1 && (type.body == objects::BodyKind::kClosed || type.body == objects::BodyKind::kText);
   }
   void NumberUnreached(std::span<const OpenBlock> open) {
-    Unreached unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_);
+    Unreached unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_, state_);
     audit_.unreached = std::move(unreached.objects);
     heads_ = std::move(unreached.heads);
     words_.NumberUnreached();

@@ -23,10 +23,11 @@ constexpr std::uint64_t kMaxTextCheck = 1u << 16;  // characters looked at
 
 class Finder {
  public:
-  Finder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap)
+  Finder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap, const CountState& state)
       : reader_(reader),
         ownership_(ownership),
         heap_(heap),
+        state_(state),
         memory_(reader.process().memory),
         layout_(reader.runtime().layout),
         offsets_(layout_),
@@ -123,7 +124,8 @@ class Finder {
   bool Accept(Address object, std::uint64_t head, AddressRange asked, std::uint64_t slack) {
     const std::byte* p = memory_.At(object, header_.size());
     if (p == nullptr || object + header_.size() > asked.end || heap_.index.Find(object) != heap::kNoNode) return false;
-    const std::uint32_t count = header_.Refcount(p);
+    if (!state_.IsSettled(object)) return false;
+    const std::uint32_t stored = header_.Refcount(p), count = stored - (stored != 0 && state_.IsHeldByQueue(object) ? 1 : 0);
     if (count == 0 || count > kMaxCount) return false;
     const Address type_address = header_.Type(p);
     if (heap_.index.Find(type_address) == heap::kNoNode) return false;
@@ -221,6 +223,7 @@ class Finder {
   const objects::ObjectReader& reader_;
   const objects::Ownership& ownership_;
   const heap::HeapSnapshot& heap_;
+  const CountState& state_;
   const target::MemoryImage& memory_;
   const cpython::Layout& layout_;
   objects::Offsets offsets_;
@@ -235,8 +238,8 @@ class Finder {
 }  // namespace
 
 Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                        std::span<const OpenBlock> open, const MemoryCover& cover) {
-  Finder finder(reader, ownership, heap);
+                        std::span<const OpenBlock> open, const MemoryCover& cover, const CountState& state) {
+  Finder finder(reader, ownership, heap, state);
   for (const OpenBlock& b : open) {
     if (b.has_objects && b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.slack);
   }

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "core/audit/count_state.h"
 #include "core/audit/memory_cover.h"
 #include "core/audit/open_blocks.h"
 #include "core/heap/reference_audit.h"
@@ -24,6 +25,6 @@ struct Unreached {
 /// HEURISTIC: the type is an object of the snapshot; the count is small and not 0; the type's size fits the block; a collector's head says untracked; the
 /// content is that of its type. A wrong yes is a stale block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
 [[nodiscard]] Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                                      std::span<const OpenBlock> open, const MemoryCover& cover);
+                                      std::span<const OpenBlock> open, const MemoryCover& cover, const CountState& state);
 
 }  // namespace pygc::audit

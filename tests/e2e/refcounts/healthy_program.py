@@ -81,6 +81,20 @@ def threads():
         thread = threading.Thread(target=work, args=(n,))
         thread.daemon = True
         thread.start()
+
+    made, passed_on, never = [], threading.Event(), threading.Event()
+
+    def make():  # what another thread lets go of waits for this one, which sleeps (free-threaded)
+        for i in range(50):
+            made.extend([u"text %d" % i, b"bytes %d" % i if sys.version_info[0] > 2 else i, 10 ** 20 + i, {}, {"a": i}, [], i / 7.0, (i, str(i))])
+        passed_on.set()
+        never.wait()
+
+    thread = threading.Thread(target=make)
+    thread.daemon = True
+    thread.start()
+    passed_on.wait()
+    del made[:]
     time.sleep(0.3)
     return 0
 
