@@ -124,11 +124,12 @@ class Finder {
   bool Accept(Address object, std::uint64_t head, AddressRange asked, std::uint64_t slack) {
     const std::byte* p = memory_.At(object, header_.size());
     if (p == nullptr || object + header_.size() > asked.end || heap_.index.Find(object) != heap::kNoNode) return false;
-    if (!state_.IsSettled(object)) return false;
-    const std::uint32_t stored = header_.Refcount(p), count = stored - (stored != 0 && state_.IsHeldByQueue(object) ? 1 : 0);
-    if (count == 0 || count > kMaxCount) return false;
+    const std::uint32_t stored = header_.Refcount(p);
+    if (stored == 0 || stored > kMaxCount) return false;
     const Address type_address = header_.Type(p);
-    if (heap_.index.Find(type_address) == heap::kNoNode) return false;
+    if (heap_.index.Find(type_address) == heap::kNoNode || !state_.IsSettled(object)) return false;
+    const std::uint32_t count = stored - (state_.IsHeldByQueue(object) ? 1 : 0);
+    if (count == 0) return false;
     const TypeFacts* const type = reader_.Type(type_address);
     if (type == nullptr) return false;
     const AddressRange body = ownership_.Body(object, *type);
