@@ -345,15 +345,21 @@ CLI::Validator NumberCheck(const std::string& what, double least, double most) {
       "");
 }
 
+// The name of a file or folder. An empty one, as an unset variable of a shell leaves it, would pass for an option that was not given.
+CLI::Validator NameCheck(const std::string& example) {
+  return CLI::Validator([=](std::string& word) { return word.empty() ? fmt::format("needs a name, and '' is none: {}", example) : std::string(); }, "");
+}
+
 // Where the target's files are: in every host, because a debugger too may have a target whose program is not at its old path.
 void AddFileOptions(CLI::App& app, Grammar& g) {
   TargetChoice& t = g.request.target;
   const char* group = "Target";
-  app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->group(group);
-  app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->group(group);
+  app.add_option("-e,--exe", t.open.executable, "the main program's file, where it is not at its old path")->type_name("EXE")->check(NameCheck("-e /usr/bin/python3.12"))->group(group);
+  app.add_option("--sysroot", t.open.sysroot, "where the files of the machine that made the core lie")->type_name("DIR")->check(NameCheck("--sysroot /srv/container"))->group(group);
   app.add_option("--debug-dir", t.open.debug_directories, "where separate debug files lie (.build-id/xx/...)")
       ->type_name("DIR")
       ->allow_extra_args(false)
+      ->check(NameCheck("--debug-dir /usr/lib/debug"))
       ->group(group);
   app.add_option("--module", g.raw.modules, "use FILE for the module NAME (its path or last part); of several CPythons this one is analysed")
       ->type_name("NAME=FILE")
@@ -365,7 +371,7 @@ void AddFileOptions(CLI::App& app, Grammar& g) {
 void AddTargetOptions(CLI::App& app, Grammar& g) {
   TargetChoice& t = g.request.target;
   const char* group = "Target";
-  app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->group(group);
+  app.add_option("-c,--core", t.core, "a core file (also .zst .lz4 .gz .xz)")->type_name("CORE")->check(NameCheck("-c core.4711"))->group(group);
   app.add_option("-p,--pid", t.pid, "a live process; it stands still only while its memory is copied")
       ->type_name("PID")
       ->check(NumberCheck("a process id", 1, std::numeric_limits<std::int32_t>::max()))
@@ -376,14 +382,14 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
       ->type_name("MS")
       ->check(NumberCheck("a number of milliseconds", 0, kMostSeconds * 1000))
       ->group(group);
-  app.add_option("--save", g.request.save_file, "keep what was built from the core in FILE; -c FILE then opens it at once")->type_name("FILE")->group(group);
-  app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->group(group);
+  app.add_option("--save", g.request.save_file, "keep what was built from the core in FILE; -c FILE then opens it at once")->type_name("FILE")->check(NameCheck("--save core.pygc"))->group(group);
+  app.add_option("--layout", t.layout_file, "structure layouts of a build that pygc does not know")->type_name("FILE")->check(NameCheck("--layout build.layout"))->group(group);
 }
 
 void AddCommonOptions(CLI::App& app, Grammar& g) {
   Request& r = g.request;
   const char* group = "Options";
-  app.add_option("-o", r.output_file, "write to FILE instead (owner-readable, complete or not at all)")->type_name("FILE")->group(group);
+  app.add_option("-o", r.output_file, "write to FILE instead (owner-readable, complete or not at all)")->type_name("FILE")->check(NameCheck("-o report.txt"))->group(group);
   app.add_option("--threads", r.limits.threads, "threads to use (0: one for each core of the machine)")
       ->type_name("N")
       ->check(CLI::Range(0, 1024))
@@ -520,7 +526,7 @@ std::unique_ptr<Grammar> BuildGrammar(bool standalone) {
   if (!standalone) AddFileOptions(g->app, *g);
   if (standalone) {
     AddTargetOptions(g->app, *g);
-    g->app.add_option("-x", g->request.script_file, "run the commands in FILE, one a line, on one load (-: standard input)")->type_name("FILE")->group("Options");
+    g->app.add_option("-x", g->request.script_file, "run the commands in FILE, one a line, on one load (-: standard input)")->type_name("FILE")->check(NameCheck("-x commands.txt"))->group("Options");
     g->app.add_flag("--version", g->request.show_version, "pygc's version")->group("Options");
   }
   AddCommonOptions(g->app, *g);

@@ -20,6 +20,7 @@
 #include "plugin/worker/engine_runner.h"
 #include "plugin/worker/last_words.h"
 #include "plugin/worker/server.h"
+#include "plugin/worker/stack.h"
 
 namespace pygc::standalone {
 namespace {
@@ -30,9 +31,11 @@ int RunWorker(const char* fd_word, const char* parent_word) {
   if (fd < 3) return 2;
   if (!worker::PrepareWorkerProcess(fd, std::atoi(parent_word))) return 0;
   static worker::Channel& channel = *new worker::Channel(fd);  // a handler of signals may still use it
-  worker::InstallLastWords(channel);
   static worker::EngineRunner& engine = *new worker::EngineRunner;  // never destroyed: the host waits, and the kernel takes back a large heap faster
-  return worker::Serve(channel, engine, worker::BuildVersion(), &worker::StartWatchdog(fd));
+  return worker::WithWholeStack([fd] {
+    worker::InstallLastWords(channel);
+    return worker::Serve(channel, engine, worker::BuildVersion(), &worker::StartWatchdog(fd));
+  });
 }
 
 // A standard descriptor that is closed would be given to the next file that is opened. Output to it fails, as it would have.

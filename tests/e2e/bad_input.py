@@ -636,6 +636,12 @@ def rows(w):
     yield "a megabyte of memory, export", 3, "--max-memory.*there is no report", lambda w: ["-c", core, "export", "--format", "jsonl", "-o", w.path("x.jsonl"), "--max-memory", "1M"]
     yield "few descriptors", {0, 1, 3, 5, 6}, ".", limited(resource.RLIMIT_NOFILE, 12, "leaks")
     yield "little address space", {0, 1, 3, 6}, ".", limited(resource.RLIMIT_AS, 200 << 20, "leaks")
+    for what in ("leaks", "triage"):
+        yield "little stack, %s" % what, {0, 1}, "exact|unreachable|garbage", limited(resource.RLIMIT_STACK, 128 << 10, what)
+    yield "little stack, self-test", {0, 3}, "confinement", lambda w: process.run(["sh", "-c", 'ulimit -s 128; exec "$0" self-test', process.PYGC], timeout=HANG)
+    yield "little stack that the user may raise", {0, 1}, ".", lambda w: process.run(["sh", "-c", 'ulimit -S -s 96; exec "$0" -c "$1" leaks', process.PYGC, w.full_core], timeout=HANG)
+    for option in ("-o", "--save", "--layout", "--sysroot", "--debug-dir", "-e", "-c"):
+        yield "a name that is empty, %s" % option, 2, "^pygc: .*%s.* needs a name" % option, lambda w, option=option: ["-c", core, "leaks", option, ""]
     yield "closed pipe", {0, 1}, "", closed_pipe
     yield "standard output that does not wait", {0, 1}, "^whole", pipe_that_does_not_wait
     yield "standard output beyond the limit of a file's size", 2, "(?i)cannot write|too large", full_file

@@ -35,8 +35,7 @@ def run(command, folder):
         said = f.read()
     if ran.returncode == 99:
         return said[:3000]
-    # A test that measures time may fail under an emulator, which runs thirty times as slowly: memory is what is judged here.
-    return "" if ran.returncode in (0, 1) else "exit %d: %s" % (ran.returncode, (said or ran.stdout.decode(errors="replace"))[-1500:])
+    return "" if ran.returncode == 0 else "exit %d: %s" % (ran.returncode, (said or ran.stdout.decode(errors="replace"))[-1500:])
 
 
 def main():
