@@ -78,7 +78,7 @@ class Counter {
         progress_(progress),
         state_(in.reader.process(), in.reader.runtime(), limits),
         statics_(in.reader.process(), in.blocks),
-        words_(in, statics_, audit_),
+        words_(in, audit_),
         cover_(memory_),
         plans_(PlanInstances(in)),
         stack_ends_(StackEndsOfRunningFrames(in.reader, limits)) {

@@ -38,7 +38,7 @@ struct Watch {
 class WordCounter {
  public:
   /// `audit.possible` has a place for each node. All outlive it.
-  WordCounter(const AuditInput& in, const StaticData& statics, heap::ReferenceAudit& audit) : in_(in), statics_(statics), audit_(audit) {}
+  WordCounter(const AuditInput& in, heap::ReferenceAudit& audit) : in_(in), audit_(audit) {}
 
   /// One thread from here on: the places come in the order of addresses.
   void Observe(const Watch* watch) { watch_ = watch; }
@@ -81,7 +81,6 @@ class WordCounter {
   [[nodiscard]] bool IsKnownSlot(Address slot) const;
 
   const AuditInput& in_;
-  const StaticData& statics_;
   heap::ReferenceAudit& audit_;
   const Watch* watch_ = nullptr;
   mutable std::optional<target::ThreadLocals> locals_;                   // this and stacks_ are read when the first place is asked for

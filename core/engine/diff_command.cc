@@ -260,7 +260,7 @@ class Comparison {
     if (now == nullptr) report_.no_sites = WhyNoSites(in_);
     else if (old_.saved_sites != nullptr) AddSavedSites(rows);
     else AddOldSites(rows);
-    if (!report_.no_sites.empty()) return;
+    if (now == nullptr || !report_.no_sites.empty()) return;
     AddSites(*now, &report::DiffSite::blocks_new, &report::DiffSite::bytes_new, rows);
     for (auto& [place, row] : rows) {
       row.place = place;

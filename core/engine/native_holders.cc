@@ -135,11 +135,12 @@ class Finder {
     if (last != heap::kNoNode && in_.heap.AddressOf(last) >= block.begin) return true;
     const heap::NodeId target = in_.heap.index.Find(object);
     if (target == heap::kNoNode) return false;
-    const auto [known, fresh] = referrers_.try_emplace(target);
+    const auto [place, fresh] = referrers_.try_emplace(target);
+    auto& known = place->second;
     if (fresh) {
-      ReferrerList(in_, target).ForEach([&](heap::NodeId from, std::uint32_t) { known->second.push_back(from); });
+      ReferrerList(in_, target).ForEach([&](heap::NodeId from, std::uint32_t) { known.push_back(from); });
     }
-    for (const heap::NodeId referrer : known->second) {
+    for (const heap::NodeId referrer : known) {
       const Address holder = in_.heap.AddressOf(referrer);
       for (Address a = holder; a < holder + kMaxBody; a += 8) {
         const std::byte* p = process_.memory.At(a, 8);

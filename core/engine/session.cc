@@ -53,22 +53,25 @@ bool WantsColour(const Request& request, const HostFacts& host) {
   return request.output_file.empty() && (request.color == "always" || (request.color == "auto" && host.colour_terminal));
 }
 
+// A snapshot with what was found in it. Outside of Impl: clang cannot make one inside of the class that it is nested in.
+struct SessionAnalysis {
+  // Of its own: a reader learns of more types with every object that it reads, and some roots are members of static types. What a command reports must
+  // not depend on what was asked before.
+  std::unique_ptr<objects::ObjectReader> reader;
+  heap::HeapSnapshot heap;
+  analysis::Verdict verdict;
+  std::unique_ptr<AuditData> audit;
+  heap::RootSet roots;  // with leaves only, as `derived`
+  Derived derived;
+  double snapshot_seconds = 0, verdict_seconds = 0, audit_seconds = 0;
+};
+
 }  // namespace
 
 struct Session::Impl {
   Impl(target::Process p, Limits l) : process(std::move(p)), limits(l) {}
 
-  struct Analysis {
-    // Of its own: a reader learns of more types with every object that it reads, and some roots are members of static types. What a command reports must
-    // not depend on what was asked before.
-    std::unique_ptr<objects::ObjectReader> reader;
-    heap::HeapSnapshot heap;
-    analysis::Verdict verdict;
-    std::unique_ptr<AuditData> audit;
-    heap::RootSet roots;  // with leaves only, as `derived`
-    Derived derived;
-    double snapshot_seconds = 0, verdict_seconds = 0, audit_seconds = 0;
-  };
+  using Analysis = SessionAnalysis;
 
   target::Process process;
   Limits limits;

@@ -59,6 +59,9 @@ bool Allow(scmp_filter_ctx filter, const char* name) {
   return number == __NR_SCMP_ERROR || number < 0 || seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0) == 0;
 }
 
+// The library's macros for this (SCMP_A0) are C.
+bool AllowWhere(scmp_filter_ctx filter, int number, scmp_arg_cmp argument) { return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &argument) == 0; }
+
 bool LoadFilter(bool other_processes) {
   const std::unique_ptr<void, Release> owner(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
   scmp_filter_ctx filter = owner.get();
@@ -69,10 +72,10 @@ bool LoadFilter(bool other_processes) {
     for (const char* name : kOtherProcesses) good = good && Allow(filter, name);
   // A thread, not a process. clone3 hides its flags from a filter: without it the C library uses clone.
   constexpr std::uint64_t kCloneThread = 0x00010000;
-  good = good && seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, kCloneThread, kCloneThread)) == 0;
+  good = good && AllowWhere(filter, SCMP_SYS(clone), {0, SCMP_CMP_MASKED_EQ, kCloneThread, kCloneThread});
   // Only what asks a terminal for its kind and size.
   for (const std::uint64_t request : {std::uint64_t{TCGETS}, std::uint64_t{TIOCGWINSZ}})
-    good = good && seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, request)) == 0;
+    good = good && AllowWhere(filter, SCMP_SYS(ioctl), {1, SCMP_CMP_EQ, request, 0});
   return good && seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1) == 0 && seccomp_load(filter) == 0;
 }
 

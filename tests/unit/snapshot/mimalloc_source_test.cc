@@ -16,7 +16,7 @@ using cpython::Constant;
 using cpython::Field;
 using cpython::Struct;
 
-constexpr std::uint8_t kTrackedBit = 1, kFrozenBit = 8, kDeferredBit = 64;
+constexpr std::uint8_t kTrackedBit = 1, kFrozenBit = 8;
 
 using test::kThread;
 using test::kInterpreter;
