@@ -55,10 +55,13 @@ class Below {
     return InRun(place);
   }
 
- private:
   struct Run {
     std::uint32_t begin, end;  // places
   };
+  /// Places about the last one that Contains() said no to for which it says no as well.
+  [[nodiscard]] Run Gap() const noexcept { return gap_; }
+
+ private:
   bool Extend();
   [[nodiscard]] bool InRun(std::uint32_t place) noexcept;
 

@@ -147,17 +147,20 @@ class PathFinder {
       if (paths.Reaches(target)) below_.emplace(paths, target);
     }
 
-    void Add(heap::NodeId n) {
-      const std::uint32_t place = paths_.place[n];
-      if (place == analysis::RootPaths::kNotReached || (!excluded_.empty() && excluded_[heap_.type[n]]) || (below_ && below_->Contains(place))) return;
-      ++found_.count;
-      if (max_ == 0 || place >= end_) return;
-      found_.first.push_back(n);
-      if (found_.first.size() / 2 < max_) return;
-      KeepFirst();
-      end_ = paths_.levels[paths_.LevelOf(found_.first.back())];  // of the same level those that come later are behind
+    // `nodes`: a piece of all of them.
+    void Add(std::span<const heap::NodeId> nodes) {
+      const std::uint32_t* const places = paths_.place.data();
+      heap::NodeId last = heap::kNoNode;
+      for (const heap::NodeId n : nodes) {
+        if (n == last) continue;
+        last = n;
+        const std::uint32_t place = places[n];
+        if (place - outside_.begin >= outside_.end - outside_.begin && !IsOutside(place)) continue;
+        if (!excluded_.empty() && excluded_[heap_.type[n]]) continue;
+        ++found_.count;
+        if (place < end_) Keep(n);
+      }
     }
-    void Prefetch(heap::NodeId n) const { __builtin_prefetch(&paths_.place[n]); }
     void Add(const Sources& other) {
       found_.count += other.count;
       found_.first.insert(found_.first.end(), other.first.begin(), other.first.end());
@@ -168,6 +171,26 @@ class PathFinder {
     }
 
    private:
+    using Run = analysis::Below::Run;
+
+    // Reached, and not by way of the target. The places about it are seen at a glance from then on.
+    bool IsOutside(std::uint32_t place) {
+      if (place == analysis::RootPaths::kNotReached) return false;
+      if (!below_) {
+        outside_ = {0, analysis::RootPaths::kNotReached};
+        return true;
+      }
+      if (below_->Contains(place)) return false;
+      outside_ = below_->Gap();
+      return true;
+    }
+    void Keep(heap::NodeId n) {
+      if (max_ == 0) return;
+      found_.first.push_back(n);
+      if (found_.first.size() / 2 < max_) return;
+      KeepFirst();
+      end_ = paths_.levels[paths_.LevelOf(found_.first.back())];  // of the same level those that come later are behind
+    }
     void KeepFirst() {
       std::vector<heap::NodeId>& first = found_.first;
       const std::size_t kept = static_cast<std::size_t>(std::min<std::uint64_t>(max_, first.size()));
@@ -181,13 +204,14 @@ class PathFinder {
     const std::vector<bool>& excluded_;  // by type; empty: none
     std::uint64_t max_;
     std::optional<analysis::Below> below_;
+    Run outside_{0, 0};  // places that IsOutside()
     Sources found_;
     std::uint32_t end_ = analysis::RootPaths::kNotReached;  // places from here on come too late to be shown
   };
 
   // The first ones of them are `max` at most.
   [[nodiscard]] Sources SourcesOf(heap::NodeId target, std::uint64_t max) {
-    constexpr std::size_t kPiece = 1u << 17, kAhead = 48;
+    constexpr std::size_t kPiece = 1u << 17;
     std::vector<bool> excluded;
     if (own_) {
       for (const auto& type : heap_.types) excluded.push_back(IsExcluded(type.name));
@@ -199,10 +223,9 @@ class PathFinder {
     std::vector<SourceSieve> sieves(threads, SourceSieve(*paths_, heap_, excluded, target, max));
     const auto look = [&](std::size_t piece, unsigned thread) {
       SourceSieve& sieve = sieves[thread];
-      for (std::size_t i = piece * kPiece, end = std::min(all.size(), i + kPiece); i < end; ++i) {
-        if (i + kAhead < end) sieve.Prefetch(all[i + kAhead]);
-        if (i == 0 || all[i] != all[i - 1]) sieve.Add(all[i]);
-      }
+      std::size_t begin = piece * kPiece, end = std::min(all.size(), begin + kPiece);
+      while (begin > 0 && begin < end && all[begin] == all[begin - 1]) ++begin;  // seen with the piece before
+      sieve.Add(all.subspan(begin, end - begin));
       return true;
     };
     ForEachPiece(pieces, threads, look, [](std::size_t) { return true; });
