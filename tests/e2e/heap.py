@@ -17,8 +17,10 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
+import dominance  # noqa: E402
 import explain  # noqa: E402
 import process  # noqa: E402
+import sql  # noqa: E402
 from explain import differ  # noqa: E402
 
 
@@ -175,7 +177,7 @@ def check_memory(live):
 
 
 def check_retained(live):
-    """What an object retains, by a naive second way: everything that is no longer reached once the object is cut out. Of the largest and of some others."""
+    """What dominates each object and what each retains, from the same roots and references by a second algorithm."""
     pid = live.program.pid
 
     def rows(query):
@@ -185,29 +187,18 @@ def check_retained(live):
         return [[int(v) if v else None for v in line.split(",")] for line in ran.out.splitlines()[1:]]
 
     tree = rows("select d.object_id, d.dominator_id, d.retained, d.retained_objects, o.size from dominators d join objects o on o.id = d.object_id")
-    successors = {}
+    node = dict((row[0], i + 1) for i, row in enumerate(tree))
+    edges = [[] for _ in range(len(tree) + 1)]
     for source, target in rows("select src, dst from all_refs"):
-        successors.setdefault(source, []).append(target)
-    size = dict((r[0], r[4] or 0) for r in tree)
-    tops = [r[0] for r in tree if r[1] is None]
-
-    def reached(without):
-        seen, work = set(t for t in tops if t != without), [t for t in tops if t != without]
-        while work:
-            for n in successors.get(work.pop(), ()):
-                if n not in seen and n != without:
-                    seen.add(n)
-                    work.append(n)
-        return seen
-
-    everything = reached(None)
-    wrong = differ("reached objects", len(everything), len(tree))
-    by_size = sorted(tree, key=lambda r: -r[2])
-    for node, _, retained, count, _ in by_size[:15] + by_size[100:5000:500] + by_size[5000::len(by_size) // 10]:
-        lost = everything - reached(node)
-        wrong += differ("what object %d retains" % node, (retained, count), (sum(size[n] for n in lost), len(lost)))
+        if source in node and target in node:
+            edges[node[source]].append(node[target])
+    edges[0] = [node[n] for n, in rows("select distinct object_id from roots where " + sql.NO_WORDS) if n in node]
+    above, order = dominance.immediate_dominators(edges)
+    sizes, objects = dominance.retained([0] + [row[4] or 0 for row in tree], above, order), dominance.retained([0] + [1] * len(tree), above, order)
+    said = [[tree[above[i] - 1][0] if above[i] else None, sizes[i], objects[i]] if above[i] is not None else "not reached" for i in range(1, len(edges))]
+    off = [(row, want) for row, want in zip(tree, said) if row[1:4] != want]
     live.note = "%d objects" % len(tree)
-    return wrong + ([] if len(tree) > 100000 else ["only %d objects" % len(tree)])
+    return (["of %d objects: %s should be %s" % (len(off), off[0][0], off[0][1])] if off else []) + ([] if len(tree) > 100000 else ["only %d objects" % len(tree)])
 
 
 def check_native(live):

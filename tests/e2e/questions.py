@@ -25,6 +25,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "lib"))
 import chromium  # noqa: E402
+import dominance  # noqa: E402
 import interpreters  # noqa: E402
 import lldb_host  # noqa: E402
 import process  # noqa: E402
@@ -232,47 +233,6 @@ def check_dot(subject):
     return wrong
 
 
-def retained_sizes(nodes, edges):
-    """Retained size of each node by dominators (Cooper, Harvey, Kennedy), apart from any of pygc's code. nodes: sizes; edges: successors, node 0 is the root."""
-    order, seen, stack = [], [False] * len(nodes), [(0, iter(edges[0]))]
-    seen[0] = True
-    while stack:
-        n, rest = stack[-1]
-        for to in rest:
-            if not seen[to]:
-                seen[to] = True
-                stack.append((to, iter(edges[to])))
-                break
-        else:
-            order.append(n)
-            stack.pop()
-    number = dict((n, i) for i, n in enumerate(order))
-    before = [[] for _ in nodes]
-    for n in order:
-        for to in edges[n]:
-            before[to].append(n)
-    above, changed = {0: 0}, True
-    while changed:
-        changed = False
-        for n in reversed(order[:-1]):
-            best = None
-            for p in before[n]:
-                if p in above:
-                    a, b = p, best
-                    while b is not None and a != b:
-                        while number[a] < number[b]:
-                            a = above[a]
-                        while number[b] < number[a]:
-                            b = above[b]
-                    best = a
-            if above.get(n) != best:
-                above[n], changed = best, True
-    kept = list(nodes)
-    for n in order[:-1]:
-        kept[above[n]] += kept[n]
-    return kept, seen
-
-
 def check_heapsnapshot(subject):
     """As many objects of each type as there are, references as the interpreter says, and retained sizes, computed from the file, that agree with pygc's and the interpreter's."""
     path, wrong = os.path.join(subject.program.folder, "heap.heapsnapshot"), []
@@ -292,8 +252,9 @@ def check_heapsnapshot(subject):
     names = [strings[row[1]] for row in rows]
     for name, count in subject.truth["counts"].items():
         wrong += differ("nodes of " + name, names.count("__main__." + name), count)
-    kept, seen = retained_sizes([row[3] for row in rows], [[to for to, _ in mine] for mine in edges])
-    wrong += [] if all(seen) else ["%d nodes cannot be reached from the root" % seen.count(False)]
+    above, order = dominance.immediate_dominators([[to for to, _ in mine] for mine in edges])
+    kept = dominance.retained([row[3] for row in rows], above, order)
+    wrong += differ("nodes that the root leads to", len(order), len(rows))
     wrong += [] if weak > 0 else ["no reference of the garbage is weak"]
     wrong += differ("retained size of the cache", [kept[i] for i, name in enumerate(names) if name == "__main__.Cache"], [subject.truth["retained"]])
     holders = [sorted(label for to, label in mine if names[to] == "__main__.Kept") for mine in edges]
