@@ -232,7 +232,7 @@ void Inspector::AddArrayDetails(report::ObjectCard& card) const {
       objects::ReadNumpyArray(in_.reader.process().memory, in_.reader.runtime().layout.Size(cpython::Struct::PyObject), card.address);
   if (!array) return;
   card.details.emplace_back("shape", array->ShapeText());
-  card.details.emplace_back("dtype", array->dtype);
+  card.details.emplace_back("dtype", repr_.DtypeOf(array->descr, LimitsOfValue()).text);
   const bool view = !array->owns_data && array->base != 0;
   card.details.emplace_back("data", fmt::format("{} at {:#x}, {}", report::Bytes(array->bytes()), array->data,
                                                 array->owns_data ? "its own" : view ? fmt::format("of {:#x}, its base", array->base) : "not its own"));

@@ -110,7 +110,7 @@ class ContentComparison {
       unread_ = true;
       return;
     }
-    differs_ = now->shape != then->shape || now->dtype != then->dtype;
+    differs_ = now->shape != then->shape || now->kind != then->kind || now->item_bytes != then->item_bytes;
     if (!differs_ && now->owns_data && !now->holds_objects) Compare(now->data, then->data, now->bytes());
   }
   // CPython: arrayobject, Modules/arraymodule.c [2.7, 3.x]: behind the head of a variable object ob_item, allocated, ob_descr; a description is a letter and the size of an item.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/objects/numpy_dtype.h"
+
 namespace pygc::objects {
 
 namespace {
@@ -13,16 +15,9 @@ namespace {
 constexpr std::uint64_t kArrayData = 0, kArrayRank = 8, kArrayShape = 16, kArrayBase = 32, kArrayDescr = 40, kArrayFlags = 48, kArrayStrides = 24, kArrayBytes = 56;
 constexpr std::uint32_t kOwnsData = 0x4;              // NPY_ARRAY_OWNDATA
 constexpr std::int32_t kMostDimensions = 64;          // NPY_MAXDIMS of 2.x
-constexpr std::uint64_t kMostArrayItems = std::uint64_t{1} << 48, kLargestArrayItem = std::uint64_t{1} << 31;
-// PyArray_Descr behind the object's head: typeobj, kind, type, byteorder, flags, type_num, then elsize and alignment, each an int [1.x]; flags of 64 bits, elsize and
-// alignment, each a word [2.x]. No alignment is 0, and the upper half of those flags is.
-constexpr std::uint64_t kDescrKind = 8, kDescrOrder = 10, kDescrSize = 16, kDescrAlignment = 20, kDescrNewSize = 24, kDescrBytes = 32;
-// NPY_ITEM_REFCOUNT, in the flags of 8 [1.x] or 64 bits [2.x]: all of the item is a reference, or some of its fields are.
-constexpr std::uint64_t kDescrFlags = 11, kDescrNewFlags = 16;
-constexpr std::uint8_t kItemRefcount = 0x1;
-// PyArray_ArrayDescr* subarray, PyObject* fields and names; of 2.x in _PyArray_LegacyDescr, which structured dtypes are. PyArray_ArrayDescr: base, shape.
-constexpr std::uint64_t kDescrSubarray = 24, kDescrNewSubarray = 72, kFieldsBehind = 8, kNamesBehind = 16, kSubarrayShape = 8;
-constexpr std::size_t kMostFields = 4096, kMostItemReferences = 1u << 16;
+constexpr std::uint64_t kMostArrayItems = std::uint64_t{1} << 48;
+constexpr std::size_t kMostItemReferences = 1u << 16;
+constexpr std::size_t kLongestName = 4096;
 constexpr int kMostLevels = 16;  // of structures in structures
 
 struct ScalarSize {
@@ -34,35 +29,6 @@ constexpr ScalarSize kScalarSizes[] = {
     {"numpy.int64", 8},   {"numpy.uint64", 8},   {"numpy.intc", 4},      {"numpy.uintc", 4},      {"numpy.longlong", 8},   {"numpy.ulonglong", 8}, {"numpy.float16", 2},    {"numpy.float32", 4},
     {"numpy.float64", 8}, {"numpy.complex64", 8}, {"numpy.complex128", 16}, {"numpy.float128", 16}, {"numpy.longdouble", 16}, {"numpy.complex256", 32}, {"numpy.clongdouble", 32}, {"numpy.datetime64", 8},
     {"numpy.timedelta64", 8}};
-
-std::string DtypeName(char kind, std::uint64_t bytes, char order) {
-  const char* const word = kind == 'b' ? "bool" : kind == 'i' ? "int" : kind == 'u' ? "uint" : kind == 'f' ? "float" : kind == 'c' ? "complex" : kind == 'O' ? "object" : kind == 'M' ? "datetime64" : kind == 'm' ? "timedelta64" : nullptr;
-  if (kind == 'b' || kind == 'O') return word;
-  if (order == '>' && kind != 'S' && kind != 'V') return fmt::format(">{}{}", kind, kind == 'U' ? bytes / 4 : bytes);
-  if (kind == 'U') return fmt::format("<U{}", bytes / 4);
-  if (word == nullptr) return fmt::format("|{}{}", kind, bytes);
-  return kind == 'M' || kind == 'm' ? word : fmt::format("{}{}", word, bytes * 8);
-}
-
-struct Descr {
-  char kind = '?', order = '=';
-  std::uint64_t item_bytes = 0;
-  bool is_new = false;  // of 2.x
-  bool holds_objects = false;
-};
-
-// `fields`: behind the object's head.
-std::optional<Descr> ReadDescr(const target::MemoryImage& memory, Address fields) {
-  const std::byte* const p = memory.At(fields, kDescrBytes);
-  if (p == nullptr) return std::nullopt;
-  Descr d;
-  d.kind = static_cast<char>(LoadUnchecked<std::uint8_t>(p + kDescrKind));
-  d.order = static_cast<char>(LoadUnchecked<std::uint8_t>(p + kDescrOrder));
-  d.is_new = LoadUnchecked<std::int32_t>(p + kDescrAlignment) == 0;
-  d.item_bytes = d.is_new ? LoadUnchecked<std::uint64_t>(p + kDescrNewSize) : LoadUnchecked<std::uint32_t>(p + kDescrSize);
-  d.holds_objects = (LoadUnchecked<std::uint8_t>(p + (d.is_new ? kDescrNewFlags : kDescrFlags)) & kItemRefcount) != 0;
-  return d.kind < 'A' || d.kind > 'z' || d.item_bytes > kLargestArrayItem ? std::nullopt : std::optional(d);
-}
 
 // "[7]", "[1, 2]", "[()]": `index` in C's order in an array of that shape.
 std::string SubscriptIn(const std::vector<std::int64_t>& shape, std::uint64_t index) {
@@ -81,7 +47,7 @@ class ItemReader {
   ItemReader(const Values& values, std::uint32_t object_size) : values_(values), object_size_(object_size) {}
 
   bool Read(Address descr, std::uint64_t offset, const std::string& field, int level) {
-    const std::optional<Descr> d = level > kMostLevels ? std::nullopt : ReadDescr(values_.memory(), descr + object_size_);
+    const std::optional<NumpyDtype> d = level > kMostLevels ? std::nullopt : ReadNumpyDtype(values_.memory(), object_size_, descr);
     if (!d) return false;
     if (!d->holds_objects) return true;
     if (d->kind == 'O') {
@@ -89,38 +55,32 @@ class ItemReader {
       out.push_back({offset, field});
       return true;
     }
-    const Address at = descr + object_size_ + (d->is_new ? kDescrNewSubarray : kDescrSubarray);
-    const Address subarray = values_.Pointer(at), fields = values_.Pointer(at + kFieldsBehind), names = values_.Pointer(at + kNamesBehind);
     if (d->kind != 'V') return false;
-    return subarray != 0 ? ReadArray(subarray, d->item_bytes, offset, field, level) : ReadFields(fields, names, offset, field, level);
+    const std::optional<NumpySubarray> subarray = SubarrayOf(values_, *d);
+    return subarray ? ReadArray(*subarray, d->item_bytes, offset, field, level) : ReadFields(*d, offset, field, level);
   }
 
   std::vector<NumpyReference> out;
 
  private:
-  bool ReadArray(Address subarray, std::uint64_t bytes, std::uint64_t offset, const std::string& field, int level) {
-    const Address base = values_.Pointer(subarray);
-    const std::optional<Descr> d = ReadDescr(values_.memory(), base + object_size_);
+  bool ReadArray(const NumpySubarray& subarray, std::uint64_t bytes, std::uint64_t offset, const std::string& field, int level) {
+    const std::optional<NumpyDtype> d = ReadNumpyDtype(values_.memory(), object_size_, subarray.base);
     if (!d || d->item_bytes == 0 || bytes / d->item_bytes > kMostItemReferences) return false;
     std::vector<std::int64_t> shape;
-    for (const Address length : values_.TupleItems(values_.Pointer(subarray + kSubarrayShape), static_cast<std::size_t>(kMostDimensions))) shape.push_back(values_.Int(length).value_or(0));
+    for (const Address length : values_.TupleItems(subarray.shape, static_cast<std::size_t>(kMostDimensions))) shape.push_back(values_.Int(length).value_or(0));
     for (std::uint64_t i = 0; i < bytes / d->item_bytes; ++i) {
-      if (!Read(base, offset + i * d->item_bytes, field + SubscriptIn(shape, i), level + 1)) return false;
+      if (!Read(subarray.base, offset + i * d->item_bytes, field + SubscriptIn(shape, i), level + 1)) return false;
     }
     return true;
   }
 
-  // dtype.fields: {name: (dtype, offset) or (dtype, offset, title)}, beside them the titles as names of their own; dtype.names has the names.
-  bool ReadFields(Address fields, Address names, std::uint64_t offset, const std::string& field, int level) {
-    const std::vector<Address> all = values_.TupleItems(names, kMostFields);
-    for (const Address name : all) {
-      const std::optional<std::string> text = values_.Text(name, kMostFields);
-      const std::vector<Address> entry = text ? values_.TupleItems(values_.DictGet(fields, *text), 3) : std::vector<Address>{};
-      const std::optional<std::int64_t> at = entry.size() < 2 ? std::nullopt : values_.Int(entry[1]);
-      if (!at || *at < 0 || static_cast<std::uint64_t>(*at) > kLargestArrayItem) return false;
-      if (!Read(entry[0], offset + static_cast<std::uint64_t>(*at), field + "['" + *text + "']", level + 1)) return false;
+  bool ReadFields(const NumpyDtype& dtype, std::uint64_t offset, const std::string& field, int level) {
+    const std::optional<std::vector<NumpyField>> fields = FieldsOf(values_, dtype);
+    if (!fields || fields->empty()) return false;
+    for (const NumpyField& f : *fields) {
+      if (!Read(f.dtype, offset + f.offset, field + "['" + values_.Text(f.name, kLongestName).value_or("") + "']", level + 1)) return false;
     }
-    return !all.empty();
+    return true;
   }
 
   const Values& values_;
@@ -168,12 +128,11 @@ std::optional<NumpyArray> ReadNumpyArray(const target::MemoryImage& memory, std:
   array.descr = LoadUnchecked<std::uint64_t>(p + kArrayDescr);
   array.owns_data = (LoadUnchecked<std::uint32_t>(p + kArrayFlags) & kOwnsData) != 0;
   const auto rank = LoadUnchecked<std::int32_t>(p + kArrayRank);
-  const std::optional<Descr> descr = ReadDescr(memory, array.descr + object_size);
+  const std::optional<NumpyDtype> descr = ReadNumpyDtype(memory, object_size, array.descr);
   if (rank < 0 || rank > kMostDimensions || !descr) return std::nullopt;
   array.kind = descr->kind;
   array.item_bytes = descr->item_bytes;
   array.holds_objects = descr->holds_objects;
-  array.dtype = DtypeName(descr->kind, descr->item_bytes, descr->order);
   const Address shape = LoadUnchecked<std::uint64_t>(p + kArrayShape);
   const std::byte* const lengths = rank == 0 ? p : memory.At(shape, static_cast<std::uint64_t>(rank) * sizeof(std::int64_t));
   const std::byte* const strides = rank == 0 ? p : memory.At(LoadUnchecked<std::uint64_t>(p + kArrayStrides), static_cast<std::uint64_t>(rank) * sizeof(std::int64_t));

@@ -1,6 +1,6 @@
 // NumPy's arrays and scalars: their shape, what their items are, and where these lie. For sizes, for who holds what, and for what `show` says of one.
-// NumPy: PyArrayObject_fields, PyArray_Descr and _PyArray_DescrNumPy2, numpy/core/include/numpy/ndarraytypes.h [1.x], numpy/_core/include/numpy/ndarraytypes.h [2.x]:
-// public structures of its C API, whose first fields are where they were in 1.0; item sizes moved in 2.0.
+// NumPy: PyArrayObject_fields, numpy/core/include/numpy/ndarraytypes.h [1.x], numpy/_core/include/numpy/ndarraytypes.h [2.x]: a public structure of its C API, whose
+// first fields are where they were in 1.0.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,6 @@ struct NumpyReference {
 struct NumpyArray {
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> strides;  // bytes between neighbours of each dimension
-  std::string dtype;            // as str(dtype): "float64", ">i4", "<U3", "object"; of a structured one "|V12"
   char kind = '?';              // dtype.kind
   std::uint64_t item_bytes = 0;
   std::uint64_t items = 0;      // product of the shape

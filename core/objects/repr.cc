@@ -99,6 +99,7 @@ const ReprWriter::Known ReprWriter::kKnown[] = {
     {"itertools.repeat", &ReprWriter::Repeat},
     {"memoryview", &ReprWriter::MemoryView},
     {"numpy.ndarray", &ReprWriter::NumpyItems},
+    {"numpy.dtype", &ReprWriter::Dtype},
     {"re.Match", &ReprWriter::Match},
     {"_sre.SRE_Match", &ReprWriter::Match},
     {"_contextvars.ContextVar", &ReprWriter::ContextVariable},
@@ -608,6 +609,8 @@ ReprText Repr::Of(Address object, const ReprLimits& limits) const {
   object_in_hand = object;
   return ReprWriter(impl_->target, limits).Run(object);
 }
+
+ReprText Repr::DtypeOf(Address dtype, const ReprLimits& limits) const { return ReprWriter(impl_->target, limits).RunDtypeText(dtype); }
 
 std::optional<std::uint64_t> Repr::LengthOf(Address object) const {
   const TypeFacts* const type = impl_->target.reader.Type(impl_->target.values.TypeOf(object));

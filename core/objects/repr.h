@@ -37,6 +37,8 @@ class Repr {
   Repr& operator=(Repr&&) noexcept;
 
   [[nodiscard]] ReprText Of(Address object, const ReprLimits& limits = {}) const;
+  /// A numpy.dtype as str() of it: "float64", ">i4", "datetime64[ns]", "[('a', '<i4'), ('b', '<U3')]".
+  [[nodiscard]] ReprText DtypeOf(Address dtype, const ReprLimits& limits = {}) const;
   /// The size of a container or text as len() says it, where it is one.
   [[nodiscard]] std::optional<std::uint64_t> LengthOf(Address object) const;
 

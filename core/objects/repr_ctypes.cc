@@ -8,7 +8,6 @@
 #include <cstring>
 #include <iterator>
 
-#include "core/objects/numpy_array.h"
 #include "core/objects/repr_writer.h"
 
 namespace pygc::objects {
@@ -112,33 +111,6 @@ std::optional<std::string> ReprWriter::ValueAt(Address address, std::string_view
   const std::string text = integer->is_signed ? std::to_string(static_cast<std::int64_t>(number << unused) >> unused) : std::to_string(number);
   const bool is_long = integer->is_long || (code == 'P' && static_cast<std::int64_t>(number) < 0);
   return text + (t_.old() && is_long ? "L" : "");
-}
-
-// An array by its shape and the type of its items: repr() would lay out these, as its print options say.
-void ReprWriter::NumpyItems(Address object, const TypeFacts& type) {
-  const std::optional<NumpyArray> array = ReadNumpyArray(t_.values.memory(), t_.offsets.object_size, object);
-  if (!array) return UnknownRepr(object, type);
-  exact_ = false;
-  Put(fmt::format("<{} of shape {} and dtype {}", type.name, array->ShapeText(), array->dtype));
-  At(object);
-}
-
-// A number of NumPy, whose repr() depends on its release: "1.5" [1.x], "np.float64(1.5)" [2.x]. False where it is none.
-bool ReprWriter::NumpyNumber(Address object, const TypeFacts& type) {
-  struct Named {
-    std::string_view name;
-    const char* codes;  // as ctypes' types have them
-  };
-  static constexpr Named kNumbers[] = {{"numpy.bool_", "?"},  {"numpy.bool", "?"},   {"numpy.int8", "b"},    {"numpy.uint8", "B"},   {"numpy.int16", "h"},      {"numpy.uint16", "H"}, {"numpy.int32", "i"},
-                                       {"numpy.uint32", "I"}, {"numpy.intc", "i"},   {"numpy.uintc", "I"},   {"numpy.int64", "l"},   {"numpy.uint64", "Q"},     {"numpy.longlong", "l"}, {"numpy.ulonglong", "Q"},
-                                       {"numpy.float32", "f"}, {"numpy.float64", "d"}, {"numpy.complex64", "F"}, {"numpy.complex128", "D"}};
-  if (type.is_heap_type || !type.name.starts_with("numpy.")) return false;
-  const auto* const known = std::find_if(std::begin(kNumbers), std::end(kNumbers), [&](const Named& n) { return n.name == type.name; });
-  if (known == std::end(kNumbers)) return false;
-  const std::optional<std::string> text = ValueAt(object + t_.offsets.object_size, known->codes, false);
-  if (!text) return false;
-  Put(fmt::format("{}({})", type.name, *text));
-  return true;
 }
 
 // CPython: c_char_p.__repr__, c_wchar_p.__repr__, Lib/ctypes/__init__.py: c_char_p(140123), the address.

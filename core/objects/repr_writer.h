@@ -10,6 +10,7 @@
 #include "core/cpython/layout.h"
 #include "core/cpython/repr_style.h"
 #include "core/objects/frames.h"
+#include "core/objects/numpy_dtype.h"
 #include "core/objects/object_reader.h"
 #include "core/objects/repr.h"
 #include "core/objects/resources.h"
@@ -45,6 +46,7 @@ class ReprWriter {
 
   ReprWriter(const ReprTarget& target, const ReprLimits& limits) : t_(target), limits_(limits) {}
   ReprText Run(Address object);
+  ReprText RunDtypeText(Address dtype);
   [[nodiscard]] std::optional<std::uint64_t> Length(Address object, const TypeFacts& type) const;
 
  private:
@@ -178,8 +180,6 @@ class ReprWriter {
   void AliasItem(Address item);
   void Path(Address object, const TypeFacts& type);
   void Match(Address object, const TypeFacts& type);
-  void NumpyItems(Address object, const TypeFacts& type);
-  [[nodiscard]] bool NumpyNumber(Address object, const TypeFacts& type);
   void ContextVariable(Address object, const TypeFacts& type);
   void ContextToken(Address object, const TypeFacts& type);
   void MissingToken(Address, const TypeFacts&) { Put("<Token.MISSING>"); }
@@ -222,6 +222,17 @@ class ReprWriter {
   void CharacterPointer(Address object, const TypeFacts& type);
   void Library(Address object, const TypeFacts& type);
   void FunctionInC(Address object, const TypeFacts& type);
+
+  // repr_numpy.cc
+  void NumpyItems(Address object, const TypeFacts& type);
+  [[nodiscard]] bool NumpyNumber(Address object, const TypeFacts& type);
+  void Dtype(Address object, const TypeFacts& type);
+  void DtypeText(Address object);
+  void DtypeArgument(Address object, bool is_short, bool with_align, int level);
+  void DtypeFields(const NumpyDtype& dtype, const std::vector<NumpyField>& fields, bool with_align, int level);
+  void DtypeListField(const NumpyField& field, bool is_first, int level);
+  void DtypeDict(const NumpyDtype& dtype, const std::vector<NumpyField>& fields, bool with_align, int level);
+  [[nodiscard]] bool FieldsArePacked(const NumpyDtype& dtype, const std::vector<NumpyField>& fields) const;
 
   // Small things for all of them.
   void Put(std::string_view text) {

@@ -488,8 +488,7 @@ def check_arrays(live):
     for (address, size, shape, dtype, _, own, base), card in zip(rows, live.report("show", *[hex(r[0]) for r in rows])["objects"]):
         details, what = card["details"], "array %s %s at %#x" % (shape, dtype, address)
         wrong += differ(what, (card["size"], details.get("shape")), (size, shape))
-        said, plain = details.get("dtype", ""), not dtype.startswith("[") and "[" not in dtype
-        wrong += differ(what + " dtype", said, dtype) if plain else [] if said == dtype.split("[")[0] or said.startswith("|V") else ["%s: dtype %s" % (what, said)]
+        wrong += differ(what + " dtype", details.get("dtype"), dtype)
         whose = "its own" if own else "of %#x, its base" % base if base else "not its own"
         wrong += [] if details.get("data", "").endswith(", " + whose) else ["%s: data %s, not %s" % (what, details.get("data"), whose)]
     return wrong
@@ -500,6 +499,13 @@ def check_numbers(live):
     cards = live.report("show", *[hex(r[0]) for r in rows])["objects"]
     wrong = sum((differ("%s at %#x size" % (c["type"], a), c["size"], size) for (a, size), c in zip(rows, cards)), [])
     return wrong + differ("a value", (cards[0]["value"], cards[0]["value_exact"]), ("numpy.float64(1.5)", False))
+
+
+def check_dtypes(live):
+    """Each dtype as repr() writes it."""
+    rows = live.truth["dtypes"]
+    cards = live.report("show", *[hex(r[0]) for r in rows])["objects"]
+    return sum((differ("repr of a dtype", (card["value"], card["value_exact"]), (text, True)) for (_, text), card in zip(rows, cards)), []) + ([] if len(rows) > 20 else ["only %d dtypes" % len(rows)])
 
 
 def check_items(live):
@@ -535,7 +541,7 @@ def check_held_by_arrays(live):
 
 
 def check_numpy(live):
-    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_items, check_held_by_arrays, check_schemas)]
+    return [(check.__name__[6:], check(live), "") for check in (check_arrays, check_numbers, check_dtypes, check_items, check_held_by_arrays, check_schemas)]
 
 
 def with_numpy():
