@@ -39,7 +39,7 @@ void Add(std::vector<AddressRange>& out, AddressRange run) {
 PageRuns::PageRuns(std::int32_t pid) : pagemap_(open(fmt::format("/proc/{}/pagemap", pid).c_str(), O_RDONLY | O_CLOEXEC)) {}
 
 bool PageRuns::Scan(AddressRange range, std::vector<AddressRange>& out) {
-  ScannedRegion regions[512];
+  ScannedRegion regions[512] = {};  // memcheck does not know that this ioctl writes them
   Address at = range.begin;
   while (at < range.end) {
     ScanArguments scan{};

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Cores of processes killed by SIGSEGV at random moments, held against what the dead process itself wrote down.
 
-usage: any_moment.py [--count N] [--seed N] [--interpreter TEXT]... [--kind KIND] [-j N] [--keep-wrong] [-v]
+usage: any_moment.py [--count N | --each N] [--seed N] [--interpreter TEXT]... [--kind KIND] [-j N] [--keep-wrong] [-v]
 
 Runs the fixture `churn` (threads that allocate, a thread that makes cycles and collects them), kills it, and reads the kernel's core.
 A core is right when a report comes out (exit 0, 1 or 3), nothing is called unreachable that the ledger does not list, and each figure
@@ -9,6 +9,7 @@ equals the ledger or is called a lower bound or partial. Last lines: what the mo
 """
 import argparse
 import collections
+import itertools
 import os
 import random
 import shutil
@@ -82,7 +83,7 @@ def one(interpreter, seed, options, tally, seen):
         time.sleep(random.Random(seed).uniform(0.0, 0.2))
         core = program.kernel_core(program.pid, 0x33, signal_name="SEGV")
         phase, listed = ledger_of(folder_ledger)
-        code, report, rows = moments.read(core, program.folder)
+        code, report, rows = moments.read(core)
         wrong, kind = judge(report, rows, program.truth, phase, listed)
         said = report["result"]["interpreters"][0]["phase"]
         with tally.lock:
@@ -106,6 +107,7 @@ def one(interpreter, seed, options, tally, seen):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     p.add_argument("--count", type=int, default=50, help="cores in all, the interpreters in turn")
+    p.add_argument("--each", type=int, default=0, help="cores of each minor version, its interpreters in turn, instead of --count")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--interpreter", action="append", default=[], metavar="TEXT")
     p.add_argument("--kind", default="default")
@@ -119,12 +121,18 @@ def main():
     if not chosen:
         print("no such interpreter")
         return 1
+    plan = [chosen[n % len(chosen)] for n in range(options.count)]
+    if options.each:
+        versions = [list(same) for _, same in itertools.groupby(chosen, lambda i: i.hexversion >> 16)]
+        plan = [same[n // len(versions) % len(same)] for n in range(options.each * len(versions)) for same in [versions[n % len(versions)]]]
     started = time.time()
     with ThreadPoolExecutor(max(1, options.j)) as pool:
-        for f in [pool.submit(one, chosen[n % len(chosen)], options.seed + n, options, tally, seen) for n in range(options.count)]:
+        for f in [pool.submit(one, i, options.seed + n, options, tally, seen) for n, i in enumerate(plan)]:
             f.result()
     for what, count in sorted(seen.items()):
         print("%6d  %s" % (count, what))
+    for version, cores in sorted(collections.Counter(i.hexversion >> 16 for i in plan).items()):
+        print("%6d  of %d.%d" % (cores, version >> 8, version & 255))
     print("%d interpreters, %.0f s" % (len(chosen), time.time() - started))
     print("%d passed, %d failed, %d skipped" % (tally.passed, tally.failed, tally.skipped))
     return 1 if tally.failed or not tally.passed else 0

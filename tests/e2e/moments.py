@@ -10,10 +10,11 @@ Needs gdb and symbols of static functions (pyenv builds, -dbg interpreters; othe
 Last line: N passed, N failed, N skipped. Exit 1 where one failed.
 """
 import argparse
+import csv
+import io
 import json
 import os
 import shutil
-import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,22 +75,17 @@ def may_be_untracked(truth):
         free |= more
 
 
-def read(core, folder):
-    """(exit status, report of leaks, rows of the export by address)"""
+def read(core):
+    """(exit status, report of leaks, rows of the tracked objects by address)"""
     ran = process.pygc("-c", core, "leaks", "--format", "json", "--limit", "0")
     if ran.code not in (0, 1, 3):
         raise AssertionError("leaks: exit %s: %s" % (ran.code, ran.tail()))
     report = json.loads(ran.out)
-    database = os.path.join(folder, os.path.basename(core) + ".db")
-    exported = process.pygc("-c", core, "export", "--format", "sqlite", "-o", database)
-    if exported.code not in (0, 1, 3) or not os.path.exists(database):
-        raise AssertionError("export: exit %s: %s" % (exported.code, exported.tail()))
-    con = sqlite3.connect("file:%s?mode=ro" % database, uri=True)
-    try:
-        rows = {r[0]: r[1:] for r in con.execute("select o.address, t.name, o.state, o.exact, o.refcount from objects o join types t on t.id = o.type_id where o.tracked")}
-    finally:
-        con.close()
-        os.unlink(database)
+    asked = process.pygc("-c", core, "sql", "--format", "csv", "--limit", "0",
+                         "select o.address, t.name, o.state, o.exact, o.refcount from objects o join types t on t.id = o.type_id where o.tracked")
+    if asked.code not in (0, 1, 3) or not asked.out.startswith("address,"):
+        raise AssertionError("sql: exit %s: %s" % (asked.code, asked.tail()))
+    rows = {int(r[0]): (r[1], r[2], int(r[3]), int(r[4]) if r[4] else None) for r in list(csv.reader(io.StringIO(asked.out)))[1:]}
     return ran.code, report, rows
 
 
@@ -146,7 +142,7 @@ def run_phases(interpreter, options, tally):
             phase = FREEING if function in FREEING or phase is FREEING else FINALIZING if function in FINALIZING or phase is FINALIZING else BEFORE
             where = "%s %s.%d" % (name, function, number)
             try:
-                code, report, rows = read(core, program.folder)
+                code, report, rows = read(core)
                 wrong = judge(phase, function, report, rows, program.truth, free)
                 tally.check(where, wrong, "exit %s, %s, %s" % (code, report["result"]["certainty"], report["result"]["interpreters"][0]["phase"]))
             except AssertionError as e:
@@ -200,7 +196,7 @@ def run_steps(interpreter, options, tally):
                 for function, number, core in cores:
                     total = sums.setdefault(function, [0, 0])
                     try:
-                        code, report, rows = read(core, program.folder)
+                        code, report, rows = read(core)
                         wrong, partial = judge_step(core, report, rows, program.truth)
                         total[1] += partial
                     except AssertionError as e:

@@ -96,7 +96,7 @@ def judge(life, folder):
         if lists and life["function"] not in GONE:
             wrong.append("exit 4, and the lists have %d objects" % len(lists))
         return wrong, "no interpreter"
-    _, report, rows = moments.read(core, folder)
+    _, report, rows = moments.read(core)
     result, wrong = report["result"], []
     exact = report["complete"] and result["certainty"] == "exact"
     if lists is False:
