@@ -4,7 +4,7 @@
 usage: valgrind.py [--runs N] [NAME...]      (NAME: only these unit tests, or `cores`)
 
 Every unit_* of $PYGC_BUILD/bin, without its cases of millions of objects (an emulator takes an hour for each and sees nothing new in them), but unit_machine (which
-runs millions of instructions of its own making) and unit_worker (whose children leave valgrind), then core_storm with N (30) damaged cores of a small heap each of 2.7 and 3.13. Fails on an invalid read or write, a use of what was never written, a definite leak.
+runs millions of instructions of its own making) and unit_worker (whose children leave valgrind), then core_storm with N (30) damaged cores of a small heap each of 2.7 and 3.13. Fails on a test that fails, an invalid read or write, a use of what was never written, a definite leak.
 Last line: N passed, N failed, N skipped."""
 import argparse
 import glob
@@ -21,10 +21,17 @@ import interpreters  # noqa: E402
 import process  # noqa: E402
 
 LEFT_OUT = ("unit_machine", "unit_worker")
+# Cases whose outcome an emulator changes: it has no openat2, maps no 200 GB, is itself the program of a live process, and keeps thread pointers of its own. They are
+# run by themselves, and what memcheck says of them counts, not what they say.
+EMULATED = {
+    "unit_elf": ["links cannot lead out of a root directory"],
+    "unit_target": ["a file that is gone is missing*", "opening does not read the memory in the core", "a live process is copied with all its threads and goes on",
+                    "a process that another one traces is refused*", "a stopped process stays stopped*", "memory that only a debugger can fetch*"],
+}
 COMMAND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite", "--num-callers=20"]
 
 
-def run(command, folder):
+def run(command, folder, memory_alone=False):
     """What is wrong."""
     log = os.path.join(folder, "valgrind.log")
     try:
@@ -35,7 +42,7 @@ def run(command, folder):
         said = f.read()
     if ran.returncode == 99:
         return said[:3000]
-    return "" if ran.returncode == 0 else "exit %d: %s" % (ran.returncode, (said or ran.stdout.decode(errors="replace"))[-1500:])
+    return "" if ran.returncode in ((0, 1) if memory_alone else (0,)) else "exit %d: %s" % (ran.returncode, (said or ran.stdout.decode(errors="replace"))[-1500:])
 
 
 def main():
@@ -55,7 +62,9 @@ def main():
         for path in sorted(glob.glob(os.path.join(build, "unit_*"))):
             name = os.path.basename(path)
             if name not in LEFT_OUT and (not options.name or name in options.name):
-                note(name, run([path, "--test-case-exclude=*million*"], folder))
+                emulated = ",".join(c.replace(",", "?") for c in EMULATED.get(name, []))
+                wrong = run([path, "--test-case-exclude=" + ",".join(["*million*"] + ([emulated] if emulated else []))], folder)
+                note(name, wrong or (run([path, "--test-case=" + emulated], folder, memory_alone=True) if emulated else ""))
         for version in ("2.7", "3.13") if not options.name or "cores" in options.name else ():
             found = next((i for i in interpreters.discover() if i.kind == "default" and i.version.startswith(version)), None)
             if found is None:
