@@ -38,6 +38,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 sys.path.insert(0, os.path.join(ROOT, "scripts", "lib"))
 import interpreters  # noqa: E402
 import process  # noqa: E402
+import prompt  # noqa: E402
 
 HISTORY = os.path.join(HERE, "history.jsonl")
 FREE_BYTES = 64 << 20    # of anonymous memory, before what each object costs
@@ -190,6 +191,42 @@ class HeapCommand(Command):
     words = ("heap",)
 
 
+class Questions(Measure):
+    """What a user at the prompt waits for once the heap is loaded: `seconds` of the first question that needs the reverse graph,
+    then `parts`, each asked ten times."""
+
+    def __init__(self, heap):
+        super().__init__(heap)
+        (name, count), = self.rows("select type, count(*) from objects where type glob '__main__.*' group by type order by 2 desc limit 1")
+        (of_type,), = self.rows("select printf('0x%%x', address) from types where name = '%s'" % name)
+        (one,), = self.rows("select printf('0x%%x', address) from objects where type = '%s' limit 1 offset %d" % (name, int(count) // 2))
+        self.questions = {"path of one of %s %s" % (count, name): "path " + one, "path of that class": "path " + of_type, "show of that class": "show " + of_type, "referrers of that class": "referrers " + of_type,
+                          "referents of that class": "referents " + of_type}
+
+    def rows(self, query):
+        ran = process.pygc("-c", self.heap.core, "sql", "--format", "csv", query)
+        if ran.code != 0:
+            raise process.CannotTest("%s: exit %s: %s" % (query, ran.code, ran.tail()))
+        return [line.split(",") for line in ran.out.splitlines()[1:]]
+
+    def once(self):
+        terminal = prompt.Terminal(self.heap.folder, "-c", self.heap.core)
+        terminal.wait_for("pygc> ")
+        def seconds(line):
+            started = time.perf_counter()
+            said = terminal.command(line, 600)
+            if "exact" not in said:
+                raise process.CannotTest("%s: %s" % (line, said[-300:]))
+            return time.perf_counter() - started
+        lines = list(self.questions.values())
+        seconds(lines[-1])   # loads all objects; the reverse graph is not needed for it
+        first = seconds(lines[0])
+        parts = {what: statistics.median(seconds(line) for _ in range(10)) for what, line in self.questions.items()}
+        terminal.type("quit\n")
+        terminal.end()
+        return {"seconds": first, "parts": parts}
+
+
 class Live(Command):
     def target(self):
         return ["-p", str(self.heap.child.pid)]
@@ -332,7 +369,7 @@ print("SECONDS", time.perf_counter() - start)
         return lldb() + ["-o", "target create --core " + self.heap.core, "-o", "command script import " + script]
 
 
-MEASURES = {"leaks": Command, "leaks1": OneThread, "leaks-zst": Compressed, "refcounts": Refcounts, "heap": HeapCommand, "live": Live, "gdb": Gdb, "lldb": Lldb, "lldb-live": LldbLive,
+MEASURES = {"leaks": Command, "leaks1": OneThread, "leaks-zst": Compressed, "refcounts": Refcounts, "heap": HeapCommand, "questions": Questions, "live": Live, "gdb": Gdb, "lldb": Lldb, "lldb-live": LldbLive,
             "reads-lldb": ReadsOfLldb, "leaks-cold": ColdCache, "reads-cold": ReadsOfFile,
             "census": Census, "walk-gdb": WalkGdb, "walk-lldb": WalkLldb}
 
@@ -362,12 +399,13 @@ def measure_heap(interpreter, shape, size, names, reps):
         for name in names:
             try:
                 measures[name] = MEASURES[name](heap)
-            except (OSError, subprocess.CalledProcessError) as e:
+            except (process.CannotTest, OSError, subprocess.CalledProcessError) as e:
                 wrong.append("%s: %s" % (name, e))
         order = list(measures)
         for turn in range(reps):
             reference.append(heap.ask("collect"))
-            for name in order[turn % len(order):] + order[:turn % len(order)]:
+            first = turn % max(1, len(order))
+            for name in order[first:] + order[:first]:
                 try:
                     rows.setdefault(name, []).append(measures[name].once())
                 except (process.CannotTest, ValueError, OSError) as e:
@@ -385,6 +423,8 @@ def measure_heap(interpreter, shape, size, names, reps):
             out.append(dict(base, measure=name, seconds=median(found, "seconds"), ratio=median(found, "seconds") / seconds, cpu=median(found, "cpu"),
                             peak_bytes=median(found, "peak"), faults=median(found, "faults"), pause_seconds=median(found, "pause"),
                             exact=None if not exact else exact == {true}))
+            if found[0].get("parts"):
+                out[-1]["parts"] = {what: statistics.median(r["parts"][what] for r in found) for what in found[0]["parts"]}
             if exact and exact != {true}:
                 wrong.append("%s: %s unreachable, the interpreter says %d" % (name, sorted(exact), true))
         return out, wrong
@@ -400,6 +440,8 @@ def show(rows):
             r["measure"], r["seconds"], r["ratio"], r["seconds"] / r["tracked"] * 1e9, "-" if peak is None else "%.0f" % (peak / 1e6),
             "-" if peak is None else "%.1f" % (max(0, peak - FREE_BYTES) / r["tracked"]),
             "-" if r.get("pause_seconds") is None else "%.0f" % (r["pause_seconds"] * 1e3), {True: "yes", False: "NO", None: "-"}[r.get("exact")]), flush=True)
+        for what, seconds in (r.get("parts") or {}).items():
+            print("    then %-46s %8.1f ms" % (what, seconds * 1e3))
 
 
 def kind(row):
