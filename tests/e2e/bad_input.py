@@ -5,6 +5,7 @@ usage: bad_input.py [-v] [NAME...]      (NAME: run only rows whose name holds it
 
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
+import gzip
 import os
 import re
 import resource
@@ -252,6 +253,41 @@ def core_for_everybody(w):
     shutil.copy(w.full_core, path)
     os.chmod(path, 0o644)
     return ["-c", path, "status"]
+
+
+ABORTS = "import os, resource, sys\nkeep = [[i] for i in range(60000)]\nclass A(object): pass\na = A(); a.a = a; del a\nos.abort()\n"
+
+
+def core_of_command(w, name, command, environment=None, most=resource.RLIM_INFINITY):
+    """A program that ends itself: the core that the kernel writes of it, of at most `most` bytes."""
+    folder = tempfile.mkdtemp(dir=w.folder)
+    process.run(command, HANG, cwd=folder, env=dict(os.environ, **(environment or {})), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (most, most)))
+    cores = [f for f in os.listdir(folder) if "core" in f]
+    if not cores:
+        raise process.CannotTest("the kernel wrote no core of " + name)
+    return os.path.join(folder, cores[0])
+
+
+def core_by_first_line(w):
+    """A script whose first line names its interpreter: the arguments name the script, the program is the interpreter."""
+    script = w.file("script", b"#!" + os.path.realpath(w.static.path if w.static.source != "cache" else "/usr/bin/python3").encode() + b"\n" + ABORTS.encode())
+    os.chmod(script, 0o755)
+    return leaks_on(core_of_command(w, "a script", [script]))
+
+
+def core_of_memfd(w):
+    """A program that never was a file of any folder: nothing of the name in the core is there."""
+    start = "import os, sys\nfd = os.memfd_create('python')\nos.write(fd, open(sys.argv[1], 'rb').read())\nos.execv('/proc/self/fd/%d' % fd, ['python', '-c', sys.argv[2]])\n"
+    executable = os.path.realpath("/usr/bin/python3")
+    return leaks_on(core_of_command(w, "a memfd", [sys.executable, "-c", start, executable, ABORTS], {"PYTHONHOME": "/usr"}))
+
+
+def unpacked_beyond_limit(w):
+    """A packed core where the temporary folder has no room for what comes out of it."""
+    packed = w.path("room.gz")
+    with open(w.full_core, "rb") as f, gzip.open(packed, "wb", 1) as out:
+        shutil.copyfileobj(f, out)
+    return process.run([process.PYGC] + leaks_on(packed), HANG, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
 
 
 def setuid_program(w):
@@ -588,6 +624,11 @@ def rows(w):
         for part in (50, 90, 99):
             yield "core with shared libpython cut at %d %%" % part, {1, 3, 4}, "cut|truncated|short|PARTIAL", \
                 lambda w, part=part: leaks_on(w.truncated(shared, part))
+    yield "core that RLIMIT_CORE cut", {1, 3}, "^PARTIAL: .*is truncated: .*ulimit -c unlimited", \
+        lambda w: leaks_on(core_of_command(w, "a process with a limit", [w.static.path, "-c", ABORTS], most=3 << 20))
+    yield "core of a script by its first line", 1, "1 object waits for the next full collection", core_by_first_line
+    yield "core of a program without a file (memfd)", {1, 3}, "PARTIAL: .*memfd:python.*-e EXE", core_of_memfd
+    yield "packed core, no room to unpack it", 6, "unpacking stopped.*TMPDIR", unpacked_beyond_limit
     yield "core that shrinks while it is read", {0, 1, 3, 4, 6}, "", shrinks
     yield "module file gone", {1, 3}, "PARTIAL", module_gone
     yield "module file gone, but named by -e", {0, 1, 3}, "result", module_gone_and_named

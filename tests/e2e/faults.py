@@ -4,7 +4,7 @@
 usage: faults.py [-v] [--all] [--interpreter VERSION]... [NAME...]     (NAME: run only rows whose name holds it)
 
 A process writes what its own gc module says, a fork of it is dumped by the kernel, and each row damages a copy of that core. Whatever the damage:
-an exit status of the contract and not 6, no hang, no control byte in the output, nothing unreachable that the interpreter does not find so, and
+an exit status of the contract and not 6, no hang, at most 200 MiB of memory, no control byte in the output, nothing unreachable that the interpreter does not find so, and
 `complete` only with the very result of the untouched core, or with what the interpreter would make of that memory. Uses $PYGC_BUILD/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import json
@@ -28,6 +28,7 @@ import process  # noqa: E402
 SKIP = "skip: "
 TREES = 200
 LONGEST = 10.0          # seconds
+MOST = 200 << 10        # KiB that any process of a run may have in memory, pages of the core included
 JUNK = 0x4141414141414140
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 
@@ -348,7 +349,7 @@ class Ran:
     """One run with its time and its memory."""
 
     def __init__(self, *arguments):
-        begun, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        begun = time.time()
         with subprocess.Popen([process.PYGC, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
             try:
                 self.out, self.err = child.communicate(timeout=60)
@@ -356,7 +357,7 @@ class Ran:
                 child.kill()
                 self.out, self.err = child.communicate()
         self.code, self.seconds = child.returncode, time.time() - begun
-        self.most_memory = max(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, before)
+        self.most_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss   # of the largest so far, the worker among them
 
 
 def kind_of(p, json_run, wrong):
@@ -367,6 +368,8 @@ def kind_of(p, json_run, wrong):
             return None
         if ran.seconds > LONGEST:
             wrong.append("%.1f s" % ran.seconds)
+        if ran.most_memory > MOST:
+            wrong.append("%d MiB of memory" % (ran.most_memory >> 10))
         for stream in (ran.out, ran.err):
             if CONTROL.search(stream):
                 wrong.append("a control byte in the output: %r" % stream[max(0, CONTROL.search(stream).start() - 30):][:80])
@@ -465,6 +468,7 @@ def main():
                 sys.stdout.flush()
         finally:
             p.close()
+    print("most memory of any process: %d MiB" % (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10))
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
     return 1 if failed or not passed else 0
 
