@@ -626,7 +626,7 @@ def rows(w):
                 lambda w, part=part: leaks_on(w.truncated(shared, part))
     yield "core that RLIMIT_CORE cut", {1, 3}, "^PARTIAL: .*is truncated: .*ulimit -c unlimited", \
         lambda w: leaks_on(core_of_command(w, "a process with a limit", [w.static.path, "-c", ABORTS], most=3 << 20))
-    yield "core of a script by its first line", 1, "1 object waits for the next full collection", core_by_first_line
+    yield "core of a script by its first line", 0, "1 object waits for the next full collection", core_by_first_line
     yield "core of a program without a file (memfd)", {1, 3}, "PARTIAL: .*memfd:python.*-e EXE", core_of_memfd
     yield "packed core, no room to unpack it", 6, "unpacking stopped.*TMPDIR", unpacked_beyond_limit
     yield "core that shrinks while it is read", {0, 1, 3, 4, 6}, "", shrinks
