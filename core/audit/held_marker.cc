@@ -1,6 +1,7 @@
 #include "core/audit/held_marker.h"
 
 #include <algorithm>
+#include <map>
 
 namespace pygc::audit {
 
@@ -144,11 +145,25 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
       if (l.kind == LinkKind::kBlock) reach(l.to);
     }
   }
+  // A block that is one of these refers to nothing, whatever its content looks like: bytes that were never filled have what lay there before.
+  std::vector<BlockId> leaf_blocks;
+  const auto is_leaf_type = [&](Address type) {
+    for (std::size_t i = 0; i < heap_.types.size(); ++i) {
+      if (heap_.types[i].address == type) return in_.is_leaf[i] != 0;
+    }
+    return false;
+  };
+  std::map<Address, bool> leaf_types;
   for (const heap::UnreachedObject& u : unreached) {
     const BlockId b = in_.blocks.Find(u.object);
     reach(b);
-    if (b != kNoBlock && block_[b] == kLost) object_blocks.emplace_back(b, u.object);
+    if (b == kNoBlock || block_[b] != kLost) continue;
+    object_blocks.emplace_back(b, u.object);
+    const auto [type, is_new] = leaf_types.try_emplace(u.type);
+    if (is_new) type->second = is_leaf_type(u.type);
+    if (type->second) leaf_blocks.push_back(b);
   }
+  std::sort(leaf_blocks.begin(), leaf_blocks.end());
   std::vector<NodeId> leaves;
   const auto see = [&](NodeId to) {
     if (to != kNoNode && is_lost(to) && IsLeaf(to)) leaves.push_back(to);
@@ -156,7 +171,9 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
   while (!todo.empty()) {
     const BlockId b = todo.back();
     todo.pop_back();
+    const bool is_leaf = std::binary_search(leaf_blocks.begin(), leaf_blocks.end(), b);
     ForEachWord(b, [&](std::uint64_t word, Address slot) {
+      if (is_leaf && in_.blocks.Find(word & kUserBits) == b) return;
       see(words_.Count(word, slot, kNoNode, 0, true));
       reach(in_.blocks.Find(word & kUserBits));
     });
@@ -222,7 +239,9 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
     offsets.push_back(static_cast<std::uint32_t>(edges.size()));
   }
   for (const BlockId b : blocks) {
+    const bool is_leaf = std::binary_search(leaf_blocks.begin(), leaf_blocks.end(), b);
     ForEachWord(b, [&](std::uint64_t word, Address) {
+      if (is_leaf) return;
       if (const NodeId to = heap_.index.Find(word & ~Address{7}); to != kNoNode) {
         to_object(to, LinkKind::kBlock);
       } else if (const BlockId other = in_.blocks.Find(word & kUserBits); other != kNoBlock && (other != b || IsObjectAt(object_blocks, b, word))) {

@@ -688,6 +688,25 @@ TEST_CASE("objects that only refer to each other, of a type without a collector 
   });
 }
 
+TEST_CASE("what a number has for digits is no reference: one that seems to refer to itself is lost, and no cycle [3.x to 3.11]") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    if (python.old() || l.flavor.trace_refs || l.Has(Field::PyLongObject_lv_tag)) return;
+    Malloc heap(python);
+    const Address type = python.Builtin("int"), object = heap.Chunk(0x30);
+    heap.Close();
+    python.Put(object, Field::PyObject_ob_refcnt, 1);
+    python.Put(object, Field::PyObject_ob_type, type);
+    python.fake().Write<std::uint64_t>(object + l.Offset(Field::PyVarObject_ob_size), 2);  // digits
+    python.fake().Write<std::uint64_t>(object + 24, object);
+    const Address owner = python.List({python.Int(7)});  // the type is one that is known
+    python.Track(owner);
+    const Audited a(python);
+    CHECK(std::any_of(a.judged.findings.begin(), a.judged.findings.end(), [&](const analysis::CountFinding& f) { return f.address == object && f.kind == CountFindingKind::kLost; }));
+    for (const analysis::LostStructure& s : analysis::FindLostStructures(a.audit, a.judged)) CHECK(s.kind == CountFindingKind::kLost);
+  });
+}
+
 TEST_CASE("a leaked cycle is lost, its head the object whose count is too high; what the collector will find is not") {
   OnEveryLayout([](PythonHeap& python) {
     if (python.layout().flavor.trace_refs) return;
