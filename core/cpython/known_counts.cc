@@ -116,6 +116,9 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* text : {"numpy.core.multiarray failed to import", "numpy.core.umath failed to import", "numpy._core.multiarray failed to import", "numpy._core.umath failed to import"}) {
     result.push_back({"tuple", "", text, 1, "Cython: the argument of the ImportError in numpy's __init__.pxd is made at import of each module that uses numpy, and kept for ever"});
   }
+  // Last, because any cause that names the object itself is the better one.
+  result.push_back({"", "", "", kAnyNumber, "Python/pystate.c, _PyThreadState_DeleteExcept(), from 3.13 on _PyThreadState_DeleteList(), after fork(): threads of the parent are not in this process, and what their C functions, "
+                    "their frames and (up to 3.8) on_delete_data held is not released", KnownSurplus::Shape::kLeftByThreads});
   return result;
 }
 

@@ -36,6 +36,7 @@ struct KnownSurplus {
     kPyo3Attribute,   // an instance of a class that PyO3 made, which some class has as an attribute
     kF2pyName,        // the name of a routine, a scalar or an array of Fortran, in a process with modules that f2py made
     kLeftUntracked,   // what a collector would track, and no collector does, in a process where interpreters ended; at most that many too high
+    kLeftByThreads,   // few of a type, and few too high, in a process that fork() made without the threads of its parent
     kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended
   } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any

@@ -16,7 +16,7 @@ struct KnownLeak {
   std::string cause;  // file, function, what it does
 };
 
-/// Takes those that are known out of `audit.findings`.
-[[nodiscard]] std::vector<KnownLeak> TakeKnownLeaks(const audit::AuditInput& input, const Labels& labels, analysis::CountAudit& audit, ProgressSink& progress);
+/// Takes those that are known out of `audit.findings`, which were made of `counts`.
+[[nodiscard]] std::vector<KnownLeak> TakeKnownLeaks(const audit::AuditInput& input, const Labels& labels, const heap::ReferenceAudit& counts, analysis::CountAudit& audit, ProgressSink& progress);
 
 }  // namespace pygc::engine

@@ -4,7 +4,7 @@
 usage: refcounts_healthy.py [-v] [--interpreter TEXT]... [--kind KIND]...
 
 For each interpreter (free-threaded ones up to 3.13): idle, as a library in a C program whose threads have ended (where it is one), the whole standard library imported, eight threads under load, a heap of some 300,000 objects, what
-modules of C code give out and have in work, three interpreters that ended after they imported modules, and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
+modules of C code give out and have in work, three interpreters that ended after they imported modules, a child of fork() that lacks its parent's threads, and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
 scripts/extension-modules: numpy, pandas, lxml, gevent, gi, cffi, and extensions that leak at import. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
 processes, objects, and the share whose every reference is known, by version too.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
@@ -28,8 +28,8 @@ import process  # noqa: E402
 PROGRAM = os.path.join(HERE, "refcounts", "healthy_program.py")
 LIBRARY = "import os, sys, sysconfig as s; print(os.path.join(s.get_config_var('LIBDIR') or '', s.get_config_var('INSTSONAME') or '')); print(sys.prefix)"
 SECONDS = 600
-KINDS = ["idle", "embedded", "stdlib", "threads", "heap", "library", "tests", "ended"]
-LEFT = ["ended"]  # much is left that no list has: no bound for the share
+KINDS = ["idle", "embedded", "stdlib", "threads", "heap", "library", "tests", "ended", "forked"]
+LEFT = ["ended", "forked"]  # much is left that no list has: no bound for the share
 PACKAGES = ["numpy", "pandas", "lxml", "gevent", "gi", "cffi", "extensions"]
 MIN_TESTS = 500
 EXACT = {"old": 0.985, "new": 0.995}  # share of objects with every reference known, by process; before and from 3.11 on
@@ -77,13 +77,16 @@ def judge_process(name, command, environment, kind, version, totals):
         wrong.append("%s %s %s: count %d, found %d, possible %d" % (f["kind"], f["type"], f["text"] or f["object"], f["recorded"], f["found"], f["possible"]))
     if result["hidden_cycles"]:
         wrong.append("%d hidden cycles" % result["hidden_cycles"])
+    by_fork = sum("after fork()" in known["cause"] for known in result["known_leaks"])
+    if by_fork and kind != "forked":
+        wrong.append("%d leaks of threads that a parent is said to have had, and it had none" % by_fork)
     series = "new" if version >= (3, 11) else "old"
     bound = EXACT[series]
     if kind in KINDS and kind not in LEFT and result["exact"] < bound * result["audited"]:
         wrong.append("only %d of %d objects have every reference known" % (result["exact"], result["audited"]))
     for total in ("audited", "exact", "objects"):
         totals[total] = totals.get(total, 0) + result[total]
-    of_version = totals.setdefault("versions", {}).setdefault(("stripped " if name in STRIPPED else "") + "%d.%d" % version if kind in KINDS and kind not in LEFT else "with packages, or ended interpreters", [0, 0, 0, OF_VERSION[series] if kind in KINDS and kind not in LEFT else 0])
+    of_version = totals.setdefault("versions", {}).setdefault(("stripped " if name in STRIPPED else "") + "%d.%d" % version if kind in KINDS and kind not in LEFT else "with packages, ended interpreters, or forked", [0, 0, 0, OF_VERSION[series] if kind in KINDS and kind not in LEFT else 0])
     of_version[0] += 1
     of_version[1] += result["exact"]
     of_version[2] += result["audited"]

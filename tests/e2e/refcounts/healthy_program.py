@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads | ended
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads | ended | forked
 TRUTH: {"ran": tests that were run, "ended": interpreters that were made and ended, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -352,8 +352,77 @@ def ended():
     return 0
 
 
+def forked():
+    """A child of fork() whose parent had threads in C code that holds objects: their stacks are used by other threads here."""
+    import select
+    import threading
+    import time
+    never, started, mutex = threading.Event(), [], threading.Lock()
+    mutex.acquire()
+
+    def slow(x):
+        started.append(x)
+        never.wait()
+
+    def items():
+        yield [1]
+        never.wait()
+
+    def sort():
+        sorted([[n] for n in range(4)], key=slow)
+
+    def apply():
+        return list(map(slow, [[1], [2]]))
+
+    def walk():
+        for x in items():
+            started.append(x)
+
+    def lock():
+        held = [{"a": object()}]
+        started.append(1)
+        mutex.acquire()
+        return held
+
+    def wait():
+        started.append(1)
+        select.select([os.pipe()[0]], [], [], 100000)
+
+    def read():
+        started.append(1)
+        os.read(os.pipe()[0], 100)
+
+    todo = [sort, apply, walk, lock, wait, read]
+    for work in todo:
+        thread = threading.Thread(target=work)
+        thread.daemon = True
+        thread.start()
+    while len(started) < len(todo):
+        time.sleep(0.01)
+    time.sleep(0.2)
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        os._exit(0)
+
+    def deep(n):
+        mine = [n]
+        if n:
+            deep(n - 1)
+        else:
+            never.wait()
+        return mine
+
+    for _ in todo:
+        thread = threading.Thread(target=deep, args=(40,))
+        thread.daemon = True
+        thread.start()
+    time.sleep(0.3)
+    return len(todo)
+
+
 kind = sys.argv[2]
-ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions, "ended": ended}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions, "ended": ended, "forked": forked}[kind]()
 if kind != "threads":
     gc.collect()
 if kind == "library" and sys.version_info >= (3, 6):
