@@ -1,5 +1,7 @@
 #include "core/audit/held_marker.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -33,7 +35,8 @@ HeldMarker::HeldMarker(const MarkInput& in, WordCounter& words, std::vector<Held
       has_links_(heap_.size()),
       marked_(heap_.size()),
       noted_(heap_.size()),
-      block_(in.blocks.size()) {
+      block_(in.blocks.size()),
+      origin_(in.keep_origins ? in.blocks.size() : 0) {
   type_node_.reserve(heap_.types.size());
   for (const heap::TypeRecord& t : heap_.types) type_node_.push_back(t.address != 0 ? heap_.index.Find(t.address) : kNoNode);
   for (const HiddenLink& l : in_.links) has_links_.Insert(l.from);
@@ -48,13 +51,25 @@ void HeldMarker::Hold(NodeId n) {
   if (marked_.InsertNew(n) && !leaf_.Contains(n)) nodes_to_do_.push_back(n);
 }
 
-void HeldMarker::HoldBlock(BlockId b) {
+void HeldMarker::HoldBlock(BlockId b, Address slot, NodeId object) {
   if (b == kNoBlock || block_[b] != kUnmarked) return;
   block_[b] = kHeld;
   blocks_to_do_.push_back(b);
+  if (in_.keep_origins) origin_[b] = {slot, object};
 }
 
-void HeldMarker::HoldBlockAt(std::uint64_t word) { HoldBlock(in_.blocks.Find(word & kUserBits)); }
+std::string HeldMarker::WhatLeadsTo(Address slot) const {
+  const BlockId first = in_.blocks.Find(slot);
+  if (origin_.empty() || first == kNoBlock) return {};
+  if (block_[first] != kHeld) return "to which only lost objects lead";
+  Origin from = origin_[first];
+  std::size_t between = 0;
+  for (BlockId b; from.object == kNoNode && (b = in_.blocks.Find(from.slot)) != kNoBlock; ++between) from = origin_[b];
+  const std::string place = from.object != kNoNode ? fmt::format("{} at {:#x}", heap_.types[heap_.type[from.object]].name, heap_.AddressOf(from.object))
+                            : from.slot == 0       ? std::string("a register")
+                                                   : words_.PlaceOf(from.slot).second;
+  return fmt::format("to which {} leads{}", place, between == 0 ? "" : between == 1 ? ", by way of another block" : fmt::format(", by way of {} others", between));
+}
 
 std::span<const HiddenLink> HeldMarker::LinksOf(NodeId n) const {
   if (!has_links_.Contains(n)) return {};
@@ -80,7 +95,7 @@ void HeldMarker::Expand(NodeId n) {
     if (l.kind != LinkKind::kBlock) {
       Hold(l.to);
     } else {
-      HoldBlock(l.to);
+      HoldBlock(l.to, 0, n);
     }
   }
 }
@@ -88,7 +103,7 @@ void HeldMarker::Expand(NodeId n) {
 void HeldMarker::ExpandBlock(BlockId b) {
   ForEachWord(b, [&](std::uint64_t word, Address slot) {
     if (const NodeId n = words_.Count(word, slot); n != kNoNode) Hold(n);
-    HoldBlockAt(word);
+    HoldBlockAt(word, slot);
   });
 }
 

@@ -30,6 +30,7 @@ struct MarkInput {
   std::span<const HiddenLink> links;         // sorted by `from`
   std::span<const std::uint8_t> is_leaf;     // by type record: instances refer to nothing, so that they hold nothing else
   std::span<const heap::NodeId> no_source;   // objects whose references hold nothing (the table of interned strings)
+  bool keep_origins = false;                 // for WhatLeadsTo()
 };
 
 class HeldMarker {
@@ -37,9 +38,9 @@ class HeldMarker {
   /// `words` counts what the words of blocks lead to, when a block is first reached. `held` has a place for each node, all kNothing.
   HeldMarker(const MarkInput& in, WordCounter& words, std::vector<heap::Held>& held);
 
-  /// A root: an object, or a word of root memory that leads to a block. It is held as the next Spread() says; what was marked before stays.
+  /// A root: an object, or a word of root memory at `slot` (0: a register) or in `object` that leads to a block. It is held as the next Spread() says; what was marked before stays.
   void Hold(heap::NodeId n);
-  void HoldBlockAt(std::uint64_t word);
+  void HoldBlockAt(std::uint64_t word, Address slot, heap::NodeId object = heap::kNoNode) { HoldBlock(in_.blocks.Find(word & kUserBits), slot, object); }
   /// Marks everything that the roots lead to. False where it was stopped.
   [[nodiscard]] bool Spread(heap::Held as, ProgressSink& progress);
 
@@ -48,6 +49,9 @@ class HeldMarker {
   [[nodiscard]] heap::LostPart LostPart(std::span<const heap::Auditable> judged, std::span<const std::uint32_t> known, std::span<const heap::UnreachedObject> unreached,
                                         std::span<const Address> heads);
   [[nodiscard]] std::uint64_t UnreachedBlocks() const;
+  /// "to which libfoo.so: table+0x18 leads": what holds the block in which `slot` lies, through blocks that lead to it; empty where it lies in none, or where that
+  /// is not known (MarkInput::keep_origins). One thread at a time.
+  [[nodiscard]] std::string WhatLeadsTo(Address slot) const;
   [[nodiscard]] bool IsReached(BlockId b) const noexcept { return block_[b] != kUnmarked; }
 
  private:
@@ -57,7 +61,12 @@ class HeldMarker {
   [[nodiscard]] std::span<const HiddenLink> LinksOf(heap::NodeId n) const;
   void Expand(heap::NodeId n);
   void ExpandBlock(BlockId b);
-  void HoldBlock(BlockId b);
+  // What first led to a block: an object, or else a word at `slot` (0: a register).
+  struct Origin {
+    Address slot = 0;
+    heap::NodeId object = heap::kNoNode;
+  };
+  void HoldBlock(BlockId b, Address slot, heap::NodeId object = heap::kNoNode);
   /// f(word, slot) for the open words of the block.
   template <typename F>
   void ForEachWord(BlockId b, F&& f) const;
@@ -71,6 +80,7 @@ class HeldMarker {
   graph::NodeSet leaf_, has_links_;
   graph::NodeSet marked_, noted_;         // held by anything; of these, in `held_`
   std::vector<std::uint8_t> block_;       // by block
+  std::vector<Origin> origin_;            // the same, where they are kept
   std::vector<heap::NodeId> nodes_to_do_, level_;  // level_: those in work
   std::vector<BlockId> blocks_to_do_;
 };

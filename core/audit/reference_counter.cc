@@ -137,7 +137,7 @@ class Counter {
     std::vector<AddressRange> states;                        // of modules, that malloc may have given: what was asked for
     std::vector<HiddenLink> links;
     std::vector<std::pair<NodeId, std::uint64_t>> pointers;  // words of objects, that may be pointers to native memory
-    std::vector<Address> held_words;                         // the same, of ints
+    std::vector<std::pair<Address, NodeId>> held_words;      // the same, of ints
     std::vector<std::pair<Address, NodeId>> open_slots;      // known references in memory that pass 3 searches
     std::vector<std::pair<NodeId, Address>> asked;           // objects that pass 2 looks at
     std::vector<std::uint32_t> owned_types;                  // by type record: references of instances to it that are not visited
@@ -378,7 +378,7 @@ class Counter {
     if (plan.is_int) {
       if (native_areas_.ranges().empty() || !in_.ownership.MayReach(a, *plan.type, native_areas_.ranges().front().begin)) return;
       if (const std::optional<std::int64_t> value = in_.ownership.SmallInt(a); value && *value > 0 && native_areas_.Find(static_cast<std::uint64_t>(*value)) != AddressMap::kNone)
-        s.held_words.push_back(static_cast<std::uint64_t>(*value));
+        s.held_words.emplace_back(static_cast<std::uint64_t>(*value), n);
       return;
     }
     const auto note = [&](const std::byte* p) {
@@ -537,7 +537,7 @@ class Counter {
         if (const BlockId b = native_.Find(word); b != kNoBlock) s.links.push_back({n, b, heap::LinkKind::kBlock});
       }
       FreeMemory(s.pointers);
-      std::erase_if(s.held_words, [&](Address word) { return native_.Find(word) == kNoBlock; });
+      std::erase_if(s.held_words, [&](const auto& held) { return native_.Find(held.first) == kNoBlock; });
     }
     std::sort(asked.begin(), asked.end());
     const std::size_t pieces = (asked.size() + kAskedPiece - 1) / kAskedPiece;
@@ -585,7 +585,7 @@ class Counter {
   void SearchPointers(NodeId n, Address a, const TypeFacts& type, Scratch& s) {
     if (type.size_rule == objects::SizeRule::kInt) {
       const std::optional<std::int64_t> value = in_.ownership.SmallInt(a);
-      if (value && *value > 0 && native_.Find(static_cast<std::uint64_t>(*value)) != kNoBlock) s.held_words.push_back(static_cast<std::uint64_t>(*value));
+      if (value && *value > 0 && native_.Find(static_cast<std::uint64_t>(*value)) != kNoBlock) s.held_words.emplace_back(static_cast<std::uint64_t>(*value), n);
       return;
     }
     const AddressRange words = OwnWords(a, type);
@@ -664,7 +664,7 @@ class Counter {
     audit_.held.assign(heap_.size(), heap::Held::kNothing);
     std::vector<std::uint8_t> is_leaf;
     for (const InstancePlan& plan : plans_) is_leaf.push_back(plan.is_leaf);
-    const MarkInput input{in_, native_, cover_, links, is_leaf, uncounted_};
+    const MarkInput input{in_, native_, cover_, links, is_leaf, uncounted_, words_.IsObserved()};
     HeldMarker marker(input, words_, audit_.held);
     if (!SearchRoots(marker)) return false;
     HoldRoots(marker);
@@ -678,6 +678,10 @@ class Counter {
     audit_.native_unreached = marker.UnreachedBlocks();
     SubtractFoundAgain(marker);
     static_cast<void>(CountPointersInside(marker, false));  // those in memory that lost objects lead to
+    words_.ForEachObserved([&](PossibleHolder& h) {
+      const bool is_block = h.place.starts_with("block of ") || h.place.starts_with("malloc block of ");
+      if (std::string what = is_block ? marker.WhatLeadsTo(h.slot) : std::string(); !what.empty()) h.place += ", " + what;
+    });
     return true;
   }
   // A known reference in memory that was searched was found there again.
@@ -770,7 +774,7 @@ class Counter {
     };
     for (const RootReference& r : in_.roots.references) {
       hold(heap_.index.Find(r.referent));
-      marker.HoldBlockAt(r.slot);
+      marker.HoldBlockAt(r.slot, r.slot);
     }
     // What is never freed holds what it refers to for ever. What the collector or a thread has in hand is theirs.
     for (NodeId n = 0; n < heap_.size(); ++n) {
@@ -783,13 +787,13 @@ class Counter {
       for (const NodeId n : *nodes) hold(n);
     }
     for (const Scratch& s : scratch_) {
-      for (const Address word : s.held_words) marker.HoldBlockAt(word);
+      for (const auto& [word, of] : s.held_words) marker.HoldBlockAt(word, 0, of);
     }
     for (const target::Thread& t : in_.reader.process().threads) {
       if (!t.has_registers) continue;
       for (const std::uint64_t word : t.registers) {
         hold(words_.Count(word, 0, kNoNode, t.tid));
-        marker.HoldBlockAt(word);
+        marker.HoldBlockAt(word, 0);
       }
     }
   }
@@ -803,12 +807,12 @@ class Counter {
         [&](std::size_t part, unsigned) {
           std::uint64_t words = 0;
           std::vector<NodeId> objects;
-          std::vector<std::uint64_t> pointers;
+          std::vector<std::pair<std::uint64_t, Address>> pointers;
           const auto root = [&](std::uint64_t word, Address at) {
             if (const NodeId n = words_.Count(word, at); n != kNoNode) {
               objects.push_back(n);
             } else if (native_.Find(word & kUserBits) != kNoBlock) {
-              pointers.push_back(word);
+              pointers.emplace_back(word, at);
             }
           };
           cover_.ForEachOpen(part, part + 1, [&](Address at, const std::byte* p, std::uint64_t count) {
@@ -818,7 +822,7 @@ class Counter {
           bytes += words * 8;
           const std::lock_guard lock(mutex);
           for (const NodeId n : objects) marker.Hold(n);
-          for (const std::uint64_t word : pointers) marker.HoldBlockAt(word);
+          for (const auto& [word, at] : pointers) marker.HoldBlockAt(word, at);
           return true;
         },
         [&](std::size_t part) { return progress_.Update("searching memory for references", part, parts); });

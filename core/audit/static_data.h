@@ -19,7 +19,7 @@ namespace pygc::audit {
   const target::Module* const before = process.FindModule(segment->range.begin - 1);
   if (before == nullptr || before->is_elf) return nullptr;
   const target::Segment* const data = process.memory.Find(segment->range.begin - 1);
-  return data == nullptr || data->writable ? before : nullptr;
+  return data != nullptr && data->writable ? before : nullptr;
 }
 
 class StaticData {

@@ -42,6 +42,15 @@ class WordCounter {
 
   /// One thread from here on: the places come in the order of addresses.
   void Observe(const Watch* watch) { watch_ = watch; }
+  [[nodiscard]] bool IsObserved() const noexcept { return watch_ != nullptr; }
+  /// f(PossibleHolder&) for each that was found.
+  template <typename F>
+  void ForEachObserved(F&& f) {
+    if (watch_ == nullptr) return;
+    for (std::vector<PossibleHolder>& list : *watch_->found) {
+      for (PossibleHolder& h : list) f(h);
+    }
+  }
   /// Numbers `audit.unreached`, so that words that lead to these are counted too.
   void NumberUnreached();
 

@@ -82,6 +82,9 @@ def check(target, truth):
         places = [w["place"] for w in explained.get(address, {}).get("words", [])]
         if not any(place.startswith("thread-local storage of thread ") and place.endswith(": kept_by_thread+0x0") for place in places):
             wrong.append("kept by a thread: held by words at %s" % places)
+    places = [w["place"] for w in explained.get(truth["in_structure"], {}).get("words", [])]
+    if not any("block of " in place and place.endswith(", to which bugs.so: kept_first+0x0 leads") for place in places):
+        wrong.append("kept by a structure: held by words at %s" % places)
     for address in truth["right"]:
         if address in found:
             wrong.append("right, and reported: %s" % found[address])

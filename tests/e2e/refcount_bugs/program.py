@@ -1,7 +1,7 @@
 """Calls each function of bugs.c once, on objects of its own.
 
 usage: program.py TRUTH FOLDER    FOLDER holds the module `bugs`. Runs until it is killed; the collector is off.
-TRUTH: {"thread_local": addresses of what threads keep, "wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}, "heap_types": whether there
+TRUTH: {"thread_local": addresses of what threads keep, "in_structure": the address of what a structure of C keeps, "wrong": {address: [function, kinds that say so]}, "right": [addresses], "hidden": {type of the box: addresses of boxes in cycles}, "heap_types": whether there
 are heap types of C code} as JSON.
 """
 from __future__ import print_function
@@ -138,7 +138,7 @@ thread.start()
 done.wait()
 right += in_threads
 with open(sys.argv[1], "w") as f:
-    json.dump({"thread_local": [hex(id(o)).rstrip("L") for o in in_threads], "wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
+    json.dump({"thread_local": [hex(id(o)).rstrip("L") for o in in_threads], "in_structure": hex(id(right[4])).rstrip("L"), "wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
 wrong = hidden = f = None
 print("READY %d" % os.getpid())
 sys.stdout.flush()
