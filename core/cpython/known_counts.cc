@@ -116,6 +116,20 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* text : {"numpy.core.multiarray failed to import", "numpy.core.umath failed to import", "numpy._core.multiarray failed to import", "numpy._core.umath failed to import"}) {
     result.push_back({"tuple", "", text, 1, "Cython: the argument of the ImportError in numpy's __init__.pxd is made at import of each module that uses numpy, and kept for ever"});
   }
+  result.push_back({"module", "", "", kAnyNumber, "SIP, siplib.c, sip_api_export_module(): each module that one of its modules imports is not released", KnownSurplus::Shape::kSipModule});
+  result.push_back({"module", "", "", kAnyNumber, "mypyc: the code of an import assigns the module to a static variable that other modules of the same extension share, and does not release what it had",
+                    KnownSurplus::Shape::kMypycImport});
+  result.push_back({"type", "", "", kAnyNumber, "mypyc, emitclass.py, generate_dealloc_for_class(): the reference that each instance has to its class is not released with it (3.8 and newer)", KnownSurplus::Shape::kMypycType});
+  result.push_back({"type", "swigvarlink", "", 1, "SWIG, pyinit.swg, SWIG_Python_newvarlink(): the type that swig_varlink_type() made is not released once its one instance has it"});
+  for (const char* type : {"icu.ConstVariableDescriptor", "_icu.ConstVariableDescriptor", "_icu_.ConstVariableDescriptor"}) {
+    result.push_back({type, "", "", 1, "PyICU, macros.h, INSTALL_ENUM(), INSTALL_STATIC_INT() and their like: the descriptor is put into the dict of the class and not released"});
+  }
+  for (const char* type : {"int", "str"}) {
+    result.push_back({type, "", "cups", 1, "pycups, cupsmodule.c, INT_CONSTANT() and STR_CONSTANT(): the value is put into the module's dict and not released", KnownSurplus::Shape::kConstant, {}, "/cups."});
+  }
+  result.push_back({"type", "Shiboken.EnumMeta", "", kAnyNumber, "Shiboken 5, sbkenum.cpp, newTypeWithName(): the type of a new class is replaced without a reference to the new one", KnownSurplus::Shape::kAny, {}, "/shiboken2", true});
+  result.push_back({"", "", "", 1, "Shiboken 5, sbkenum.cpp, createGlobalEnumItem(): PyModule_AddObject() takes the reference that is then released", KnownSurplus::Shape::kShibokenItem, {}, "/shiboken2", true});
+  result.push_back({"type", "zbar.Exception", "", 1, "zbar, zbarmodule.c, PyInit_zbar(): PyModule_AddObject() takes the reference of the module's state, which visits it all the same", KnownSurplus::Shape::kAny, {}, "/zbar.", true});
   // Last, because any cause that names the object itself is the better one.
   result.push_back({"", "", "", kAnyNumber, "Python/pystate.c, _PyThreadState_DeleteExcept(), from 3.13 on _PyThreadState_DeleteList(), after fork(): threads of the parent are not in this process, and what their C functions, "
                     "their frames and (up to 3.8) on_delete_data held is not released", KnownSurplus::Shape::kLeftByThreads});

@@ -13,6 +13,7 @@ namespace pygc::cpython {
 
 inline constexpr std::uint32_t kAnyNumber = 0xFFFFFFFFu;
 
+/// A count that is too high, or (is_deficit) too low.
 struct KnownSurplus {
   std::string_view type;    // as a report names it; empty: the shape tells it
   std::string_view name;    // the object's own name, or the place where one of its holders has it: "_warnings", "['SEM_VALUE_MAX']"; empty: `text` tells it
@@ -36,11 +37,17 @@ struct KnownSurplus {
     kPyo3Attribute,   // an instance of a class that PyO3 made, which some class has as an attribute
     kF2pyName,        // the name of a routine, a scalar or an array of Fortran, in a process with modules that f2py made
     kLeftUntracked,   // what a collector would track, and no collector does, in a process where interpreters ended; at most that many too high
+    kConstant,        // the dict of the module whose name `text` is has it
+    kSipModule,       // a module that SIP made: PyQt, wxPython
+    kMypycImport,     // a module that the static data of an extension of mypyc have
+    kMypycType,       // a class that mypyc made
+    kShibokenItem,    // an instance of a class that is one of Shiboken.EnumMeta
     kLeftByThreads,   // few of a type, and few too high, in a process that fork() made without the threads of its parent
     kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended
   } shape = Shape::kAny;
   std::string_view has = {};  // a reference that the object itself has, as it is labelled: "['PIProxy']"; empty: any
   std::string_view module = {};  // a module whose path has this must be loaded; empty: any
+  bool is_deficit = false;       // too low by `by` at most, not too high
 };
 
 /// Those of a release.

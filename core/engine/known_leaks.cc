@@ -26,6 +26,8 @@ constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxOwnName = 256;
 constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
+constexpr std::string_view kSipPackages[] = {"PyQt4.", "PyQt5.", "PyQt6.", "wx."};
+constexpr std::string_view kMypyc = "__mypyc.";
 constexpr char kEmpty[] = "()";
 constexpr std::uint64_t kHeldByThread = 8;  // objects of a type, and references to one, that the C functions of one thread have
 constexpr std::size_t kMaxReferents = 64;  // of what has no name of its own
@@ -36,24 +38,64 @@ class Matcher {
       : in_(in), labels_(labels), counts_(counts), audit_(audit), known_(cpython::KnownSurpluses(in.reader.runtime().layout.version)) {}
 
   [[nodiscard]] bool MayBeKnown(const CountFinding& f) const {
-    if (f.kind == CountFindingKind::kDeficit) return false;
+    if (f.freed) return false;
     const std::string type = TypeOf(f);
-    return std::any_of(known_.begin(), known_.end(), [&](const cpython::KnownSurplus& k) { return (k.type.empty() || type == k.type) && f.recorded - f.known - f.possible <= k.by && (!k.type.empty() || HasShape(f, k.shape)); });
+    return std::any_of(known_.begin(), known_.end(), [&](const cpython::KnownSurplus& k) { return (k.type.empty() || type == k.type) && IsWithin(f, k) && (!k.type.empty() || HasShape(f, k.shape)); });
   }
   // Empty where it is none.
   [[nodiscard]] std::string Cause(const CountFinding& f, const std::vector<audit::Holder>& holders) const {
     const std::string type = TypeOf(f);
     const std::string name = labels_.NameOf(f.address, type);
     for (const cpython::KnownSurplus& k : known_) {
-      if ((!k.type.empty() && type != k.type) || f.recorded - f.known - f.possible > k.by) continue;
+      if ((!k.type.empty() && type != k.type) || !IsWithin(f, k)) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
+      if (k.shape == cpython::KnownSurplus::Shape::kConstant && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
-      if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || TextOf(f.address) == k.text)) return std::string(k.cause);
+      if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || k.shape == cpython::KnownSurplus::Shape::kConstant || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
     return "";
   }
 
  private:
+  // Wrong in the direction of `k`, and not by more.
+  [[nodiscard]] static bool IsWithin(const CountFinding& f, const cpython::KnownSurplus& k) {
+    const bool is_deficit = f.kind == CountFindingKind::kDeficit;
+    return is_deficit == k.is_deficit && (is_deficit ? f.known - f.recorded : f.recorded - f.known - f.possible) <= k.by;
+  }
+  // The name of the module whose dict it is; empty where it is none.
+  [[nodiscard]] const std::string& ModuleOfDict(Address dict) const {
+    const auto [known, is_new] = module_of_dict_.try_emplace(dict);
+    const Address name = is_new && labels_.TypeName(dict) == "dict" ? RefersToA(dict, "['__name__']", "str") : 0;
+    if (name != 0) known->second = in_.reader.Text(name, kMaxOwnName).value_or("");
+    return known->second;
+  }
+  // A module that SIP made: PyQt, wxPython.
+  [[nodiscard]] bool IsSipModule(Address module) const {
+    const std::string name = labels_.NameOf(module, "module");
+    const bool may_be = std::any_of(std::begin(kSipPackages), std::end(kSipPackages), [&](std::string_view p) { return name.starts_with(p); });
+    return may_be && (IsLoaded("/sip.") || IsLoaded("/siplib."));
+  }
+  // True where the static data of a module of mypyc's have it: what several of its Python modules share is one extension, NAME__mypyc.
+  [[nodiscard]] bool IsInMypycData(Address object) const {
+    const target::Process& process = in_.reader.process();
+    return std::any_of(process.memory.segments().begin(), process.memory.segments().end(), [&](const target::Segment& s) {
+      const target::Module* const module = s.writable && s.bytes != nullptr ? ModuleOf(s.range.begin) : nullptr;
+      if (module == nullptr || module->path.find(kMypyc) == std::string::npos) return false;
+      for (Address at = (s.range.begin + 7) & ~Address{7}; at + 8 <= s.range.end; at += 8) {
+        if (LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin)) == object) return true;
+      }
+      return false;
+    });
+  }
+  [[nodiscard]] bool IsMypycType(Address type) const {
+    const Address code = PointerAt(type, cpython::Field::PyTypeObject_tp_dealloc);
+    const target::Module* const module = code != 0 ? in_.reader.process().FindModule(code) : nullptr;
+    return module != nullptr && module->path.find(kMypyc) != std::string::npos;
+  }
+  // An item of an enumeration of Shiboken: the type of its type says so.
+  [[nodiscard]] bool IsShibokenEnumItem(Address object) const {
+    return labels_.TypeName(PointerAt(object, cpython::Field::PyObject_ob_type)) == "Shiboken.EnumMeta";
+  }
   [[nodiscard]] Address PointerAt(Address object, cpython::Field field) const {
     const cpython::Layout& layout = in_.reader.runtime().layout;
     return layout.Has(field) ? in_.reader.process().memory.ReadPointer(object + layout.Offset(field)).value_or(0) : 0;
@@ -306,6 +348,10 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kF2pyName) return f.kind != CountFindingKind::kDeficit && IsF2pyName(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
     if (shape == cpython::KnownSurplus::Shape::kReplacedStatic) return ended_interpreters_ != 0 && IsReplaced(f);
+    if (shape == cpython::KnownSurplus::Shape::kSipModule) return f.kind == CountFindingKind::kSurplus && IsSipModule(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kMypycImport) return f.kind == CountFindingKind::kSurplus && IsInMypycData(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kMypycType) return f.kind == CountFindingKind::kSurplus && IsMypycType(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kShibokenItem) return IsShibokenEnumItem(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLeftByThreads) return IsLeftByThreads(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
@@ -335,6 +381,7 @@ class Matcher {
   const Labels& labels_;
   const heap::ReferenceAudit& counts_;
   const analysis::CountAudit& audit_;
+  mutable std::map<Address, std::string> module_of_dict_;
   mutable std::optional<std::uint64_t> left_threads_;
   mutable std::map<std::string, std::uint64_t> findings_of_type_;  // where threads were left
   mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted
