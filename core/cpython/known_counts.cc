@@ -46,7 +46,11 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"method_descriptor", "", "", 1, "Cython, ModuleNode.py, generate_type_ready_code(): the descriptor of a special method that has a docstring is looked up at import and not released",
                     KnownSurplus::Shape::kForeignSpecial});
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
-  result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, are kept for ever", KnownSurplus::Shape::kCythonNames});
+  result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, and constants that nothing reads, are kept for ever", KnownSurplus::Shape::kCythonNames});
+  for (const char* type : {"int", "slice"}) {
+    result.push_back({type, "", "", 1, "Cython, __Pyx_InitCachedConstants(), __Pyx_InitConstants(): a constant is made at import for a static variable; where nothing else reads that, the C compiler drops its place",
+                      std::string_view(type) == "int" ? KnownSurplus::Shape::kCythonNumber : KnownSurplus::Shape::kCythonSlice});
+  }
   result.push_back({"tuple", "", "", 1, "NumPy, dispatching.c, install_logical_ufunc_promoter(), PyUFunc_AddPromoter(), PyUFunc_AddLoopFromSpec(): the entry that is appended to the ufunc's loops is not released",
                     KnownSurplus::Shape::kNumpyPromoter});
   result.push_back({"numpy._DTypeMeta", "", "", 1, "NumPy, convert_datatype.c, PyArray_InitializeNumericCasts(): the DType of each number that is cast from is not released"});

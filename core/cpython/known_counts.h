@@ -29,7 +29,9 @@ struct KnownSurplus {
     kOfUfuncs,        // refers to ufuncs of NumPy
     kPybindWeakref,   // a lost weak reference whose callback is a function that pybind11 made
     kCythonCode,      // a lost code object without instructions, or of a file that Cython compiled
-    kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them
+    kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them, and of small ints
+    kCythonNumber,    // a lost int that the code of a module of Cython's has
+    kCythonSlice,     // the static data of a module of Cython's have a tuple that has it
     kNumpyPromoter,   // what NumPy's dispatching makes of a loop
     kGEnumValue,      // an instance of a class that PyGObject made of an enumeration
     kCythonBuiltin,   // a function of builtins, in a process with modules that Cython made

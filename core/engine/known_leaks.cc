@@ -28,6 +28,8 @@ constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
 constexpr std::string_view kSipPackages[] = {"PyQt4.", "PyQt5.", "PyQt6.", "wx."};
 constexpr std::string_view kMypyc = "__mypyc.";
+constexpr std::string_view kCython = "cython_runtime";  // the module that each module of its makes
+constexpr std::int64_t kLeastCachedInt = -5, kMostCachedInt = 256;  // NSMALLNEGINTS, NSMALLPOSINTS - 1
 constexpr char kEmpty[] = "()";
 constexpr std::uint64_t kHeldByThread = 8;  // objects of a type, and references to one, that the C functions of one thread have
 constexpr std::size_t kMaxReferents = 64;  // of what has no name of its own
@@ -49,6 +51,7 @@ class Matcher {
     for (const cpython::KnownSurplus& k : known_) {
       if ((!k.type.empty() && type != k.type) || !IsWithin(f, k)) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
+      if (k.shape == cpython::KnownSurplus::Shape::kCythonSlice && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && IsInCythonData(in_.heap.AddressOf(h.holder)); })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kConstant && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
       if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || k.shape == cpython::KnownSurplus::Shape::kConstant || TextOf(f.address) == k.text)) return std::string(k.cause);
@@ -75,14 +78,22 @@ class Matcher {
     const bool may_be = std::any_of(std::begin(kSipPackages), std::end(kSipPackages), [&](std::string_view p) { return name.starts_with(p); });
     return may_be && (IsLoaded("/sip.") || IsLoaded("/siplib."));
   }
-  // True where the static data of a module of mypyc's have it: what several of its Python modules share is one extension, NAME__mypyc.
+  // What several Python modules that mypyc compiled share is one extension, NAME__mypyc.
   [[nodiscard]] bool IsInMypycData(Address object) const {
+    return IsInData(object, [](const target::Module& m) { return m.path.find(kMypyc) != std::string::npos; });
+  }
+  [[nodiscard]] bool IsInCythonData(Address object) const {
+    return IsInData(object, [this](const target::Module& m) { return !IsInterpreter(m) && IsMadeByCython(m); });
+  }
+  // True where static data of a module, of which `is_one` says so, have it.
+  template <typename F>
+  [[nodiscard]] bool IsInData(Address object, F&& is_one) const {
     const target::Process& process = in_.reader.process();
     return std::any_of(process.memory.segments().begin(), process.memory.segments().end(), [&](const target::Segment& s) {
       const target::Module* const module = s.writable && s.bytes != nullptr ? ModuleOf(s.range.begin) : nullptr;
-      if (module == nullptr || module->path.find(kMypyc) == std::string::npos) return false;
+      if (module == nullptr) return false;
       for (Address at = (s.range.begin + 7) & ~Address{7}; at + 8 <= s.range.end; at += 8) {
-        if (LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin)) == object) return true;
+        if (LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin)) == object) return is_one(*module);
       }
       return false;
     });
@@ -129,12 +140,17 @@ class Matcher {
   // HEURISTIC: Cython keeps each name that a module of its uses in the module's static data, and makes the tuple of a function's names of these. A wrong yes
   // is another lost tuple of strings which all are such names of one module; it stands among the known leaks then.
   [[nodiscard]] bool AreCythonNames(Address tuple) const {
-    const std::vector<Address> names = ItemsOf(tuple);
+    std::vector<Address> names = ItemsOf(tuple);
+    std::erase_if(names, [&](Address a) { return IsCachedInt(a); });
     if (names.empty()) return false;
     if (!looked_for_names_) FindCythonNames();
     return std::any_of(names_of_module_.begin(), names_of_module_.end(), [&](const std::vector<Address>& of_module) {
       return std::all_of(names.begin(), names.end(), [&](Address a) { return std::binary_search(of_module.begin(), of_module.end(), a); });
     });
+  }
+  [[nodiscard]] bool IsCachedInt(Address a) const {
+    const std::optional<std::int64_t> value = labels_.TypeName(a) == "int" ? in_.ownership.SmallInt(a) : std::nullopt;
+    return value && *value >= kLeastCachedInt && *value <= kMostCachedInt;
   }
   void FindCythonNames() const {
     looked_for_names_ = true;
@@ -142,7 +158,7 @@ class Matcher {
     for (const CountFinding& f : audit_.findings) {
       if (f.kind != CountFindingKind::kLost || wanted.size() >= kMaxNames || TypeOf(f) != "tuple") continue;
       for (const Address a : ItemsOf(f.address)) {
-        if (in_.reader.Text(a, 1)) wanted.push_back(a);
+        if (in_.reader.Text(a, 1) || labels_.TypeName(a) == "bytes") wanted.push_back(a);
       }
     }
     std::sort(wanted.begin(), wanted.end());
@@ -232,14 +248,38 @@ class Matcher {
     }
     return false;
   }
-  [[nodiscard]] bool IsMadeByPyo3(const target::Module& module) const {
-    const auto known = pyo3_modules_.find(&module);
-    if (known != pyo3_modules_.end()) return known->second;
+  [[nodiscard]] bool IsMadeByPyo3(const target::Module& module) const { return HasText(module, kPyo3); }
+  [[nodiscard]] bool IsMadeByCython(const target::Module& module) const { return HasText(module, kCython); }
+  // True where the module's file has `text` in what is only read.
+  [[nodiscard]] bool HasText(const target::Module& module, std::string_view text) const {
+    const auto [known, is_new] = has_text_.try_emplace(std::pair(&module, text));
+    if (!is_new) return known->second;
+    return known->second = AnyOfReadOnly(module, [&](std::string_view bytes) { return bytes.find(text) != std::string_view::npos; });
+  }
+  // f(bytes) of what is only read of the module's file, until one says yes.
+  template <typename F>
+  [[nodiscard]] bool AnyOfReadOnly(const target::Module& module, F&& f) const {
     const auto segments = in_.reader.process().memory.segments();
-    return pyo3_modules_[&module] = std::any_of(segments.begin(), segments.end(), [&](const target::Segment& s) {
+    return std::any_of(segments.begin(), segments.end(), [&](const target::Segment& s) {
       return !s.writable && s.bytes != nullptr && in_.reader.process().FindModule(s.range.begin) == &module &&
-             std::string_view(reinterpret_cast<const char*>(s.bytes), static_cast<std::size_t>(s.range.size())).find(kPyo3) != std::string_view::npos;
+             f(std::string_view(reinterpret_cast<const char*>(s.bytes), static_cast<std::size_t>(s.range.size())));
     });
+  }
+  // HEURISTIC: the code of a module of Cython's gives a function of C that number. A wrong yes is a lost number of the program that such a module has as well.
+  [[nodiscard]] bool IsCythonNumber(Address number) const {
+    const std::optional<std::int64_t> value = in_.ownership.SmallInt(number);
+    if (!value || *value != static_cast<std::int32_t>(*value)) return false;
+    // mov edi, imm32 or mov rdi, simm32; call
+    std::string code = *value >= 0 ? std::string("\xBF") : std::string("\x48\xC7\xC7");
+    for (unsigned i = 0; i < 4; ++i) code += static_cast<char>(static_cast<std::uint32_t>(*value) >> (8 * i));
+    code += '\xE8';
+    std::set<Address>& with_value = cython_numbers_[*value];
+    with_value.insert(number);
+    const std::vector<target::Module>& modules = in_.reader.process().modules;
+    const auto makers = std::count_if(modules.begin(), modules.end(), [&](const target::Module& m) {
+      return !IsInterpreter(m) && IsMadeByCython(m) && AnyOfReadOnly(m, [&](std::string_view bytes) { return bytes.find(code) != std::string_view::npos; });
+    });
+    return with_value.size() <= static_cast<std::size_t>(makers);  // each makes one
   }
   // Ids are given out in order, and none twice. CPython: Include/internal/pycore_runtime.h (struct pyinterpreters: next_id follows main) [3.7-3.12].
   [[nodiscard]] std::uint64_t EndedInterpreters() const {
@@ -348,6 +388,7 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kF2pyName) return f.kind != CountFindingKind::kDeficit && IsF2pyName(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLost) return f.kind == CountFindingKind::kLost;
     if (shape == cpython::KnownSurplus::Shape::kReplacedStatic) return ended_interpreters_ != 0 && IsReplaced(f);
+    if (shape == cpython::KnownSurplus::Shape::kCythonNumber) return f.kind == CountFindingKind::kLost && IsCythonNumber(f.address);
     if (shape == cpython::KnownSurplus::Shape::kSipModule) return f.kind == CountFindingKind::kSurplus && IsSipModule(f.address);
     if (shape == cpython::KnownSurplus::Shape::kMypycImport) return f.kind == CountFindingKind::kSurplus && IsInMypycData(f.address);
     if (shape == cpython::KnownSurplus::Shape::kMypycType) return f.kind == CountFindingKind::kSurplus && IsMypycType(f.address);
@@ -381,13 +422,14 @@ class Matcher {
   const Labels& labels_;
   const heap::ReferenceAudit& counts_;
   const analysis::CountAudit& audit_;
+  mutable std::map<std::int64_t, std::set<Address>> cython_numbers_;  // lost ints, by value
   mutable std::map<Address, std::string> module_of_dict_;
   mutable std::optional<std::uint64_t> left_threads_;
   mutable std::map<std::string, std::uint64_t> findings_of_type_;  // where threads were left
   mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted
   mutable bool looked_for_names_ = false;
   std::vector<cpython::KnownSurplus> known_;
-  mutable std::map<const target::Module*, bool> pyo3_modules_;  // whether it made them
+  mutable std::map<std::pair<const target::Module*, std::string_view>, bool> has_text_;
   std::uint64_t ended_interpreters_ = EndedInterpreters();
   mutable std::vector<std::pair<std::string, Address>> replacements_;  // what static data have of the types of findings: type and name or value; sorted
   mutable bool looked_for_replacements_ = false;

@@ -264,8 +264,9 @@ def extensions():
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
     names = ["lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables", "matplotlib.path", "matplotlib.ft2font"]
-    if sys.version_info >= (3, 13):  # of SciPy 1.10, with 3.11, four tuples and a slice are not explained
-        names += ["scipy.special", "scipy.interpolate", "sklearn", "PyQt5.QtWidgets", "icu", "gpg"]
+    names += ["scipy.special", "scipy.interpolate", "scipy.stats", "h5py"]
+    if sys.version_info >= (3, 13):
+        names += ["sklearn", "PyQt5.QtWidgets", "icu", "gpg"]
     for name in names:
         if importlib.util.find_spec(name.split(".")[0]) is not None:
             try:
