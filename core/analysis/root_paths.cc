@@ -1,9 +1,9 @@
 #include "core/analysis/root_paths.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
-#include "core/analysis/in_degree.h"
 #include "core/graph/node_set.h"
 
 namespace pygc::analysis {
@@ -30,7 +30,6 @@ class Search {
     for (const NodeId n : FindHeldByCount(heap_, reached_, Expanded(), in_use)) Start(n, RootPaths::kCountOnly);
     if (!Spread()) return Stopped();
     SortStarts();
-    AddPlaces();
     return std::move(paths_);
   }
 
@@ -82,11 +81,6 @@ class Search {
     }
   }
 
-  void AddPlaces() {
-    paths_.place.assign(heap_.size(), RootPaths::kNotReached);
-    for (std::uint32_t at = 0; at < paths_.order.size(); ++at) paths_.place[paths_.order[at]] = at;
-  }
-
   const heap::HeapSnapshot& heap_;
   const heap::RootSet& roots_;
   const std::function<bool(NodeId)>& admits_;
@@ -99,8 +93,19 @@ class Search {
 
 }  // namespace
 
+void RootPaths::AddPlaces(NodeId node_count) {
+  if (!place.empty()) return;
+  place.assign(node_count, kNotReached);
+  for (std::uint32_t at = 0; at < order.size(); ++at) place[order[at]] = at;
+}
+
+std::uint32_t RootPaths::PlaceByOrder(NodeId n) const noexcept {
+  const auto at = std::find(order.begin(), order.end(), n);
+  return at == order.end() ? kNotReached : static_cast<std::uint32_t>(at - order.begin());
+}
+
 std::uint32_t RootPaths::LevelOf(NodeId n) const noexcept {
-  return static_cast<std::uint32_t>(std::upper_bound(levels.begin(), levels.end(), place[n]) - levels.begin()) - 1;
+  return static_cast<std::uint32_t>(std::upper_bound(levels.begin(), levels.end(), PlaceOf(n)) - levels.begin()) - 1;
 }
 
 std::uint32_t RootPaths::DepthOf(NodeId n) const noexcept {
@@ -110,8 +115,8 @@ std::uint32_t RootPaths::DepthOf(NodeId n) const noexcept {
 
 std::vector<NodeId> RootPaths::PathTo(NodeId n) const {
   std::vector<NodeId> path;
-  if (!Reaches(n)) return path;
-  std::uint32_t at = place[n];
+  std::uint32_t at = PlaceOf(n);
+  if (at == kNotReached) return path;
   path.push_back(n);
   for (; above[at] != at; path.push_back(order[at])) at = above[at];
   std::reverse(path.begin(), path.end());
@@ -158,23 +163,33 @@ bool Below::InRun(std::uint32_t place) noexcept {
 
 std::vector<NodeId> FindHeldByCount(const heap::HeapSnapshot& heap, const graph::NodeSet& reached, const graph::NodeSet& expanded,
                                     const std::function<bool(NodeId)>& in_use) {
-  InDegree found(heap.size());
+  graph::NodeSet candidates(heap.size());
+  reached.Complement().ForEach([&](NodeId n) {
+    if (in_use(n)) candidates.Insert(n);
+  });
+  const graph::NodeRanks ranks(candidates);
+  std::vector<std::uint32_t> found(candidates.Count(), 0);  // references to each
   expanded.Complement().ForEach([&](NodeId n) {
     for (const NodeId target : heap.graph.Successors(n)) {
-      if (!reached.Contains(target)) found.Add(target);
+      if (!candidates.Contains(target)) continue;
+      std::uint32_t& references = found[ranks.Of(target)];
+      if (references < std::numeric_limits<std::uint32_t>::max()) ++references;
     }
   });
   std::vector<NodeId> out;
-  reached.Complement().ForEach([&](NodeId n) {
-    if (!in_use(n)) return;
-    if (heap.refcount[n] == heap::kImmortal || heap.refcount[n] == heap::kSaturated || heap.refcount[n] > found.Count(n)) out.push_back(n);
+  std::size_t at = 0;
+  candidates.ForEach([&](NodeId n) {
+    const std::uint32_t references = found[at++];
+    if (heap.refcount[n] == heap::kImmortal || heap.refcount[n] == heap::kSaturated || heap.refcount[n] > references) out.push_back(n);
   });
   return out;
 }
 
 Result<RootPaths> FindRootPaths(const heap::HeapSnapshot& heap, const heap::RootSet& roots, const std::function<bool(NodeId)>& in_use,
-                                const std::function<bool(NodeId)>& admits, ProgressSink& progress) {
-  return Search(heap, roots, admits, progress).Run(in_use);
+                                const std::function<bool(NodeId)>& admits, ProgressSink& progress, bool with_places) {
+  Result<RootPaths> paths = Search(heap, roots, admits, progress).Run(in_use);
+  if (paths && with_places) paths->AddPlaces(heap.size());
+  return paths;
 }
 
 PathTree MergePaths(const RootPaths& paths, const std::vector<NodeId>& targets) {

@@ -30,7 +30,7 @@ class SiteCache;
 /// What each object alone keeps alive.
 struct Retention {
   graph::DominatorTree tree;                  // below the roots, and below what is in use and held by somebody who was not found
-  std::vector<std::uint64_t> bytes;           // by position in the tree, itself included. As sys.getsizeof() says them
+  graph::RetainedColumn bytes;                // by position in the tree, itself included. As sys.getsizeof() says them
 
   /// 0 for what is unreachable. Needs DominatorTree::AddPositions().
   [[nodiscard]] std::uint64_t BytesOf(heap::NodeId n) const noexcept { return tree.position[n] == heap::kNoNode ? 0 : bytes[tree.position[n]]; }

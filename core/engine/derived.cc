@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/base/free_memory.h"
 #include "core/base/parallel.h"
 #include "core/graph/transpose.h"
 
@@ -15,13 +16,14 @@ auto InUse(const CommandInput& in) {
 
 }  // namespace
 
-Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in) {
+Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& in, bool with_places) {
   if (in.derived == nullptr || in.roots == nullptr) return Fail(ErrorCode::kNotAnalysable, "the objects could not be read");
   if (!in.derived->paths) {
-    Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, InUse(in), {}, in.progress);
+    Result<analysis::RootPaths> found = analysis::FindRootPaths(in.heap, *in.roots, InUse(in), {}, in.progress, false);
     if (!found) return tl::unexpected(found.error());
     in.derived->paths.emplace(std::move(*found));
   }
+  if (with_places) in.derived->paths->AddPlaces(in.heap.size());
   return &*in.derived->paths;
 }
 
@@ -85,6 +87,7 @@ Result<const Retention*> RetentionOf(const CommandInput& in, bool with_positions
     Result<Retention> made = MakeRetention(in);
     if (!made) return tl::unexpected(made.error());
     in.derived->retention.emplace(std::move(*made));
+    TrimFreedMemory();
   }
   if (with_positions) in.derived->retention->tree.AddPositions();
   return &*in.derived->retention;

@@ -13,7 +13,8 @@
 namespace pygc::engine {
 
 /// The tree of shortest paths from the roots. Errors: kCancelled.
-[[nodiscard]] Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& input);
+/// `with_places`: questions about more than some dozens of nodes follow.
+[[nodiscard]] Result<const analysis::RootPaths*> RootPathsOf(const CommandInput& input, bool with_places = true);
 
 /// Who refers to whom. Where there is a second thread it makes the tree of shortest paths meanwhile. Errors: kCancelled, kLimit.
 [[nodiscard]] Result<const graph::CsrGraph*> ReverseGraphOf(const CommandInput& input);

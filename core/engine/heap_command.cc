@@ -324,7 +324,7 @@ Outcome RunHeap(const CommandInput& in) {
   const auto count = [&] { r = Histogram(in, retention ? *retention : nullptr).Run(); };
   // The suspects need paths, the histogram does not; that by site reads memory and reports progress of its own.
   if (retention && in.request.by != "site") {
-    BesideEachOther(in.request.limits.threads, [&] { (void)RootPathsOf(in); }, count);
+    BesideEachOther(in.request.limits.threads, [&] { (void)RootPathsOf(in, false); }, count);
   } else {
     count();
   }

@@ -34,7 +34,7 @@ class SuspectFinder {
       : in_(in), heap_(in.heap), retention_(retention), labels_(in.reader, in.request.redact), inspector_(in), all_(retention.AllBytes()) {}
 
   std::vector<report::Suspect> Run() {
-    const Result<const analysis::RootPaths*> paths = RootPathsOf(in_);
+    const Result<const analysis::RootPaths*> paths = RootPathsOf(in_, false);
     paths_ = paths ? *paths : nullptr;
     std::vector<report::Suspect> found;
     // Classes of the program are told of by their objects; built-in types say nothing, so their objects are told of by the place in the program that leads to

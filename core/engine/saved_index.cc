@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 8;
+constexpr std::uint32_t kFormat = 9;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -734,7 +734,7 @@ class IndexReader {
   }
 
   bool TakeSizes() {
-    std::vector<std::uint32_t> words;
+    std::vector<std::uint16_t> words;
     std::string text;
     if (!Column(kSizes, words) || !Bytes(kLargeSizes, text)) return false;
     Unpacker in(text);

@@ -81,8 +81,31 @@ class NodeSet {
   friend bool operator==(const NodeSet&, const NodeSet&) = default;
 
  private:
+  friend class NodeRanks;
   std::vector<std::uint64_t> words_;
   NodeId node_count_ = 0;
+};
+
+/// Numbers the nodes of a set, rising from 0: an index into a column of these alone. Memory: half a bit for each node of the graph, beside the set.
+class NodeRanks {
+ public:
+  /// `set` outlives this, and does not change.
+  explicit NodeRanks(const NodeSet& set) : set_(set), before_(set.words_.size()) {
+    NodeId count = 0;
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      before_[i] = count;
+      count += static_cast<NodeId>(std::popcount(set.words_[i]));
+    }
+  }
+  /// `n` is in the set. O(1).
+  [[nodiscard]] NodeId Of(NodeId n) const noexcept {
+    const std::uint64_t below = (std::uint64_t{1} << (n & 63)) - 1;
+    return before_[n >> 6] + static_cast<NodeId>(std::popcount(set_.words_[n >> 6] & below));
+  }
+
+ private:
+  const NodeSet& set_;
+  std::vector<NodeId> before_;  // by word of the set: its nodes in those before
 };
 
 }  // namespace pygc::graph

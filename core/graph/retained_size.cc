@@ -2,7 +2,7 @@
 
 namespace pygc::graph {
 
-std::uint64_t RetainedBySet(const DominatorTree& tree, std::span<const std::uint64_t> retained, const NodeSet& set) {
+std::uint64_t RetainedBySet(const DominatorTree& tree, const RetainedColumn& retained, const NodeSet& set) {
   std::uint64_t sum = 0;
   for (NodeId p = 0; p < tree.size();) {
     const bool counts = set.Contains(tree.preorder[p]);

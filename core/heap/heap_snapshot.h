@@ -11,10 +11,13 @@
 
 #include "core/base/address.h"
 #include "core/graph/csr_graph.h"
+#include "core/graph/size_column.h"
 #include "core/heap/object_index.h"
-#include "core/heap/size_column.h"
 
 namespace pygc::heap {
+
+using graph::kUnknownSize;
+using graph::SizeColumn;
 
 inline constexpr std::uint32_t kImmortal = 0xFFFFFFFFu;   // refcount column
 inline constexpr std::uint32_t kSaturated = 0xFFFFFFFEu;  // count does not fit 32 bits, or is negative

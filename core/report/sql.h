@@ -35,7 +35,7 @@ using SqlRow = std::vector<SqlValue>;
 /// What each object alone keeps alive, by node: the columns of `dominators`.
 struct SqlRetention {
   const graph::DominatorTree& tree;
-  const std::vector<std::uint64_t>& bytes;        // by position in the tree
+  const graph::RetainedColumn& bytes;             // by position in the tree
   const std::vector<graph::NodeId>& immediate;    // as graph::ImmediateDominators()
 };
 

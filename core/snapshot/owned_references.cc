@@ -200,12 +200,16 @@ class Adder {
   // Block by block, so that the references are never there twice.
   void Merge(unsigned threads) {
     std::vector<graph::CsrGraph::Block> blocks = heap_.graph.TakeBlocks();
+    std::size_t owners = 0;
+    for (const Piece& piece : pieces_) owners += piece.counts.size();
+    heap_.owns_beside.reserve(owners);
     for (const Piece& piece : pieces_) heap_.owns_beside.insert(heap_.owns_beside.end(), piece.counts.begin(), piece.counts.end());
     ForEachPiece(
         blocks.size(), threads,
         [&](std::size_t number, unsigned) {
           if (!pieces_[number].counts.empty()) heap::AppendOwned(pieces_[number].counts, pieces_[number].targets, blocks[number]);
           FreeMemory(pieces_[number].targets);
+          FreeMemory(pieces_[number].counts);
           return true;
         },
         [](std::size_t) { return true; });
@@ -229,7 +233,9 @@ class Adder {
 
 Result<void> AddOwnedReferences(const objects::ObjectReader& reader, const objects::Ownership& ownership, const Limits& limits,
                                 ProgressSink& progress, heap::HeapSnapshot& heap) {
-  return Adder(reader, ownership, limits, progress, heap).Run();
+  Result<void> done = Adder(reader, ownership, limits, progress, heap).Run();
+  TrimFreedMemory();
+  return done;
 }
 
 }  // namespace pygc::snapshot

@@ -6,8 +6,6 @@
 // Pieces are runs of 2^piece_shift ids, so a block is found by a shift, and the result is the same for any number of threads.
 #include "core/snapshot/snapshot_builder.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -376,9 +374,7 @@ class Builder {
     FreeMemory(of_tracked_);
     FreeMemory(of_untracked_);
     edges_ = 0;
-#ifdef __GLIBC__
-    malloc_trim(0);  // many blocks of all threads: the allocator would keep their pages, and what follows comes in large blocks of its own
-#endif
+    TrimFreedMemory();
   }
   bool ReadHeaders() {
     const NodeId count = found_.index.size();

@@ -155,8 +155,8 @@ TEST_CASE("a node dominates what cannot be reached without it") {
     REQUIRE(tree.reached == reached);
     const std::vector<NodeId> immediate = ImmediateDominators(tree);
     std::vector<std::uint64_t> weight(n);
-    for (NodeId i = 0; i < n; ++i) weight[i] = random() % 100;
-    const std::vector<std::uint64_t> retained = RetainedSizes(tree, [&](NodeId i) { return weight[i]; });
+    for (NodeId i = 0; i < n; ++i) weight[i] = random() % 100 + (random() % 16 == 0 ? std::uint64_t{1} << 32 : 0);
+    const RetainedColumn retained = RetainedSizes(tree, [&](NodeId i) { return weight[i]; });
     for (NodeId i = 0; i < n; ++i) {
       REQUIRE((immediate[i] != kNoNode) == reached.Contains(i));
       REQUIRE((tree.position[i] != kNoNode) == reached.Contains(i));

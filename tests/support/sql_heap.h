@@ -78,7 +78,7 @@ struct SqlHeap {
   Header header;
   graph::CsrGraph reverse;
   graph::DominatorTree tree;
-  std::vector<std::uint64_t> bytes;
+  graph::RetainedColumn bytes;
   std::vector<heap::NodeId> immediate;
 };
 

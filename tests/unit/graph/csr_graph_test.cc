@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/graph/node_set.h"
 #include "core/graph/transpose.h"
 #include "tests/support/graph_text.h"
 
@@ -58,4 +59,13 @@ TEST_CASE("the reverse graph lists referrers rising, duplicates kept") {
 }
 
 }  // namespace
+TEST_CASE("ranks number the nodes of a set") {
+  NodeSet set(200);
+  for (const NodeId n : {NodeId{0}, NodeId{63}, NodeId{64}, NodeId{130}, NodeId{199}}) set.Insert(n);
+  const NodeRanks ranks(set);
+  NodeId next = 0;
+  set.ForEach([&](NodeId n) { CHECK(ranks.Of(n) == next++); });
+  CHECK(next == 5);
+}
+
 }  // namespace pygc::graph
