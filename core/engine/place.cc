@@ -55,6 +55,14 @@ std::string BlockText(const char* allocator, const AddressRange& block, bool in_
   return fmt::format("{} block of {} bytes of {}{}, at +{}", in_use ? "a" : "a free", report::Thousands(block.size()), allocator, in_use ? ", in use" : "", address - block.begin);
 }
 
+// Where no block is: in a part of an arena that is not cut into blocks, or not any more. Empty elsewhere.
+std::string FreePartOfArena(const audit::BlockHeap& blocks, Address address) {
+  for (const AddressRange& arena : blocks.arenas()) {
+    if (arena.Contains(address) && !blocks.BlockAt(address)) return fmt::format("an arena of {}, in no block that is handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
+  }
+  return {};
+}
+
 // The block of an allocator that the address lies in, and who has it; empty where there is none that is known.
 std::string BlockAround(const CommandInput& in, Address address) {
   struct Block {
@@ -66,9 +74,7 @@ std::string BlockAround(const CommandInput& in, Address address) {
   const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
   if (const auto block = blocks.BlockAt(address)) found = {blocks.allocator(), block->range, block->in_use};
   if (!found) {
-    for (const AddressRange& arena : blocks.arenas()) {
-      if (arena.Contains(address)) return fmt::format("an arena of {}, in no block that was ever handed out, at +{:#x}", blocks.allocator(), address - arena.begin);
-    }
+    if (std::string arena = FreePartOfArena(blocks, address); !arena.empty()) return arena;
     audit::MallocHeap(in.reader.process()).ForEachChunk([&](AddressRange chunk, bool in_use) {
       if (chunk.Contains(address)) found = {"malloc", chunk, in_use};
     });
@@ -94,7 +100,8 @@ std::string DescribeAddress(const CommandInput& in, Address address) {
 std::string DescribeFreed(const CommandInput& in, Address address) {
   const audit::BlockHeap blocks = audit::ReadBlocks(in.reader.process(), in.reader.runtime(), in.request.limits);
   const auto block = blocks.BlockAt(address);
-  return block && !block->in_use ? BlockText(blocks.allocator(), block->range, false, address) : std::string();
+  if (!blocks.IsFree(address)) return {};
+  return block ? BlockText(blocks.allocator(), block->range, false, address) : FreePartOfArena(blocks, address);
 }
 
 std::string DescribePlace(const CommandInput& in, Address address) {

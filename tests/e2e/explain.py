@@ -179,6 +179,8 @@ def check_nonobjects(live):
     freed = int(live.ask("freed()"))
     card = live.report("show", hex(freed))["objects"][0]
     wrong += differ("a freed object", (card["is_object"], "free block" in str(card.get("where"))), (False, True))
+    cards_freed = live.report("show", *[hex(a) for a in ast.literal_eval(live.ask("freed_together()"))])["objects"]
+    wrong += ["freed with its neighbours, yet a %s: %s" % (c["type"], c) for c in cards_freed if c["is_object"] and c["type"] == "__main__.Wide"]
     return wrong or ([] if cards[0]["where"].startswith("inside a __main__.Node at %#x" % node) else ["+3: %s" % cards[0]["where"]])
 
 
