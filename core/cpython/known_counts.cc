@@ -81,6 +81,8 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
                     KnownSurplus::Shape::kAny, {}, "/pandas/_libs/hashtable."});
   result.push_back({"float", "['nan']", "", 1, "Cython (its issue 4412), pandas' lib.pyx, cpdef ensure_string_array(na_value=np.nan): the default is assigned twice, and its first reference not released",
                     KnownSurplus::Shape::kAny, {}, "/pandas/_libs/lib."});
+  result.push_back({"bytes", "", "strict", 1, "pandas, parsers.pyx, TextReader.__cinit__(): takes a reference to encoding_errors for its char*, which nothing releases: one for each read_csv()",
+                    KnownSurplus::Shape::kLost, {}, "/pandas/_libs/parsers."});
   for (const char* text : {"__name__", "__module__"}) {
     result.push_back({"str", "", text, 1, "zope.interface, _zope_interface_coptimizations.c: makes names at import that it never uses", KnownSurplus::Shape::kLost});
   }
@@ -123,7 +125,9 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"module", "", "", kAnyNumber, "SIP, siplib.c, sip_api_export_module(): each module that one of its modules imports is not released", KnownSurplus::Shape::kSipModule});
   result.push_back({"module", "", "", kAnyNumber, "mypyc: the code of an import assigns the module to a static variable that other modules of the same extension share, and does not release what it had",
                     KnownSurplus::Shape::kMypycImport});
-  result.push_back({"type", "", "", kAnyNumber, "mypyc, emitclass.py, generate_dealloc_for_class(): the reference that each instance has to its class is not released with it (3.8 and newer)", KnownSurplus::Shape::kMypycType});
+  result.push_back({"type", "", "", kAnyNumber, "mypyc, emitclass.py, generate_dealloc_for_class(): the reference that each instance has to its class is not released with it (3.8 and newer)", KnownSurplus::Shape::kFreedByModule, {}, "__mypyc."});
+  result.push_back({"type", "", "", kAnyNumber, "python-zstandard, Decompressor_dealloc() and its like: PyObject_Del() does not release the reference that each instance has to its class",
+                    KnownSurplus::Shape::kFreedByModule, {}, "/zstandard/backend_c."});
   result.push_back({"type", "swigvarlink", "", 1, "SWIG, pyinit.swg, SWIG_Python_newvarlink(): the type that swig_varlink_type() made is not released once its one instance has it"});
   for (const char* type : {"icu.ConstVariableDescriptor", "_icu.ConstVariableDescriptor", "_icu_.ConstVariableDescriptor"}) {
     result.push_back({type, "", "", 1, "PyICU, macros.h, INSTALL_ENUM(), INSTALL_STATIC_INT() and their like: the descriptor is put into the dict of the class and not released"});

@@ -17,7 +17,7 @@ inline constexpr std::uint32_t kAnyNumber = 0xFFFFFFFFu;
 struct KnownSurplus {
   std::string_view type;    // as a report names it; empty: the shape tells it
   std::string_view name;    // the object's own name, or the place where one of its holders has it: "_warnings", "['SEM_VALUE_MAX']"; empty: `text` tells it
-  std::string_view text;    // the value of a str, or of a tuple's only item; empty: any
+  std::string_view text;    // the value of a str or bytes, or of a tuple's only item; empty: any
   std::uint32_t by = 1;     // at most this much too high; kAnyNumber: each use adds one
   std::string_view cause;   // file, function and what it does
   enum class Shape : std::uint8_t {
@@ -42,7 +42,7 @@ struct KnownSurplus {
     kConstant,        // the dict of the module whose name `text` is has it
     kSipModule,       // a module that SIP made: PyQt, wxPython
     kMypycImport,     // a module that the static data of an extension of mypyc have
-    kMypycType,       // a class that mypyc made
+    kFreedByModule,   // a class whose instances are freed by code of `module`
     kShibokenItem,    // an instance of a class that is one of Shiboken.EnumMeta
     kLeftByThreads,   // few of a type, and few too high, in a process that fork() made without the threads of its parent
     kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended

@@ -23,6 +23,7 @@ constexpr std::size_t kMaxJudged = 1u << 18;
 constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that its name is known by may be any of them
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
+constexpr std::size_t kMaxText = 64;
 constexpr std::size_t kMaxOwnName = 256;
 constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
@@ -52,6 +53,7 @@ class Matcher {
       if ((!k.type.empty() && type != k.type) || !IsWithin(f, k)) continue;
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
       if (k.shape == cpython::KnownSurplus::Shape::kCythonSlice && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && IsInCythonData(in_.heap.AddressOf(h.holder)); })) continue;
+      if (k.shape == cpython::KnownSurplus::Shape::kFreedByModule && !IsFreedBy(f.address, k.module)) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kConstant && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
       if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || k.shape == cpython::KnownSurplus::Shape::kConstant || TextOf(f.address) == k.text)) return std::string(k.cause);
@@ -98,10 +100,11 @@ class Matcher {
       return false;
     });
   }
-  [[nodiscard]] bool IsMypycType(Address type) const {
+  // True where what frees instances of the type lies in a module with that in its path.
+  [[nodiscard]] bool IsFreedBy(Address type, std::string_view path) const {
     const Address code = PointerAt(type, cpython::Field::PyTypeObject_tp_dealloc);
     const target::Module* const module = code != 0 ? in_.reader.process().FindModule(code) : nullptr;
-    return module != nullptr && module->path.find(kMypyc) != std::string::npos;
+    return module != nullptr && module->path.find(path) != std::string::npos;
   }
   // An item of an enumeration of Shiboken: the type of its type says so.
   [[nodiscard]] bool IsShibokenEnumItem(Address object) const {
@@ -115,8 +118,14 @@ class Matcher {
     return f.object != heap::kNoNode ? in_.heap.types[in_.heap.type[f.object]].name : labels_.TypeName(f.address);
   }
   [[nodiscard]] std::string TextOf(Address a) const {
+    const cpython::Layout& layout = in_.reader.runtime().layout;
+    if (labels_.TypeName(a) == "bytes") {
+      const std::uint64_t size = PointerAt(a, cpython::Field::PyVarObject_ob_size);
+      const std::byte* const p = size <= kMaxText ? in_.reader.process().memory.At(a + layout.Offset(cpython::Field::PyBytesObject_ob_sval), size) : nullptr;
+      return p == nullptr ? std::string() : std::string(reinterpret_cast<const char*>(p), size);
+    }
     const std::vector<Address> items = ItemsOf(a);
-    return in_.reader.Text(items.size() == 1 ? items.front() : a, 64).value_or("");
+    return in_.reader.Text(items.size() == 1 ? items.front() : a, kMaxText).value_or("");
   }
   [[nodiscard]] bool IsCythonCode(Address code) const {
     const std::string file = in_.reader.Text(PointerAt(code, cpython::Field::PyCodeObject_co_filename), 4096).value_or("");
@@ -391,7 +400,6 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kCythonNumber) return f.kind == CountFindingKind::kLost && IsCythonNumber(f.address);
     if (shape == cpython::KnownSurplus::Shape::kSipModule) return f.kind == CountFindingKind::kSurplus && IsSipModule(f.address);
     if (shape == cpython::KnownSurplus::Shape::kMypycImport) return f.kind == CountFindingKind::kSurplus && IsInMypycData(f.address);
-    if (shape == cpython::KnownSurplus::Shape::kMypycType) return f.kind == CountFindingKind::kSurplus && IsMypycType(f.address);
     if (shape == cpython::KnownSurplus::Shape::kShibokenItem) return IsShibokenEnumItem(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLeftByThreads) return IsLeftByThreads(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);

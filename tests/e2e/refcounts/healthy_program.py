@@ -116,7 +116,10 @@ def numpy():
 
 
 def pandas():
+    import io
     import pandas as pd
+    for _ in range(20):
+        pd.read_csv(io.StringIO("a,b\n1,2\n"))  # of each a bytes object is never released
     df = pd.DataFrame({"a": range(100), "b": [str(i) for i in range(100)], "c": [i / 7.0 for i in range(100)]})
     keep.extend([df, df.groupby("b").sum(), df.merge(df, on="a"), pd.to_datetime(["2020-01-01", "2021-02-03"]), df.rolling(3)["c"].mean()])
     return 0
