@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/audit/plain_objects.h"
 #include "core/cpython/object_header.h"
 #include "core/graph/csr_builder.h"
 #include "core/graph/scc.h"
@@ -132,9 +133,16 @@ class Finder {
     if (count == 0) return false;
     const TypeFacts* const type = reader_.Type(type_address);
     if (type == nullptr) return false;
-    const AddressRange body = ownership_.Body(object, *type);
+    AddressRange body = ownership_.Body(object, *type);
+    const std::uint64_t plain = type->body == BodyKind::kOpen && !type->have_gc ? PlainObjectBytes(memory_, type->name, object, static_cast<std::uint32_t>(header_.size())) : 0;
+    if (plain != 0) body.end = object + plain;
     if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack + SpareOf(*type)) return false;
-    if (type->body == BodyKind::kOpen) {
+    if (plain != 0) {
+      found_.push_back({object, type_address, count, 0});
+      return true;
+    }
+    const bool is_known = type->known_owner != nullptr && type->known_owner->complete && !type->known_owner->has_start_count && !type->is_heap_type;
+    if (type->body == BodyKind::kOpen && !is_known) {
       if (!type->have_gc && body.size() > header_.size()) doubtful_.push_back({{object, type_address, count}, body});
       return false;
     }

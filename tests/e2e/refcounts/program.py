@@ -6,6 +6,8 @@ TRUTH: {"planted": {address: [kind, by how much]}, "shared": addresses of object
 from __future__ import print_function
 
 import binascii
+import datetime
+import decimal
 import gc
 import json
 import os
@@ -39,7 +41,8 @@ def make(i):
     slots = Slots()
     slots.a = [i]
     return [[i], {"k%d" % i: i}, {i, i + 1}, (i, [i]), "str %d" % i, bytearray(b"x" * 40) + bytearray(b"%d" % i if sys.version_info > (3, 5) else b"1"), i + 10 ** 20,
-            i + 0.25, Node(i), slots, Text("t%d" % i), function, frozenset([i, "f"]), complex(i, 1), u"\u20ac%d" % i]
+            i + 0.25, Node(i), slots, Text("t%d" % i), function, frozenset([i, "f"]), complex(i, 1), u"\u20ac%d" % i,
+            datetime.datetime(i % 9999 + 1, 2, 3, 4), datetime.date(i % 9999 + 1, 2, 3), datetime.time(i % 24, 1), datetime.timedelta(i), decimal.Decimal(i), decimal.Context(prec=i % 50 + 1)]
 
 
 def blocks_in_use():
