@@ -24,6 +24,8 @@ constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that it
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxText = 64;
+constexpr std::size_t kMaxSearches = 32;       // of the code of all modules
+constexpr std::size_t kMaxDataSearches = 512;  // of their static data
 constexpr std::size_t kMaxOwnName = 256;
 constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
@@ -54,7 +56,7 @@ class Matcher {
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
       if (k.shape == cpython::KnownSurplus::Shape::kCythonSlice && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && IsInCythonData(in_.heap.AddressOf(h.holder)); })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kFreedByModule && !IsFreedBy(f.address, k.module)) continue;
-      if (k.shape == cpython::KnownSurplus::Shape::kConstant && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; })) continue;
+      if (k.shape == cpython::KnownSurplus::Shape::kConstant && (!IsLoaded(k.module) || std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; }))) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
       if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || k.shape == cpython::KnownSurplus::Shape::kConstant || TextOf(f.address) == k.text)) return std::string(k.cause);
     }
@@ -91,6 +93,7 @@ class Matcher {
   template <typename F>
   [[nodiscard]] bool IsInData(Address object, F&& is_one) const {
     const target::Process& process = in_.reader.process();
+    if (++data_searches_ > kMaxDataSearches) return false;
     return std::any_of(process.memory.segments().begin(), process.memory.segments().end(), [&](const target::Segment& s) {
       const target::Module* const module = s.writable && s.bytes != nullptr ? ModuleOf(s.range.begin) : nullptr;
       if (module == nullptr) return false;
@@ -276,7 +279,7 @@ class Matcher {
   }
   // HEURISTIC: the code of a module of Cython's gives a function of C that number. A wrong yes is a lost number of the program that such a module has as well.
   [[nodiscard]] bool IsCythonNumber(Address number) const {
-    const std::optional<std::int64_t> value = in_.ownership.SmallInt(number);
+    const std::optional<std::int64_t> value = cython_numbers_.size() < kMaxSearches ? in_.ownership.SmallInt(number) : std::nullopt;
     if (!value || *value != static_cast<std::int32_t>(*value)) return false;
     // mov edi, imm32 or mov rdi, simm32; call
     std::string code = *value >= 0 ? std::string("\xBF") : std::string("\x48\xC7\xC7");
@@ -430,6 +433,7 @@ class Matcher {
   const Labels& labels_;
   const heap::ReferenceAudit& counts_;
   const analysis::CountAudit& audit_;
+  mutable std::size_t data_searches_ = 0;  // see IsInData()
   mutable std::map<std::int64_t, std::set<Address>> cython_numbers_;  // lost ints, by value
   mutable std::map<Address, std::string> module_of_dict_;
   mutable std::optional<std::uint64_t> left_threads_;
