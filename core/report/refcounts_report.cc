@@ -111,7 +111,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   if (r.hidden_cycles > 0) out.To(4).Line(fmt::format("{} that the collector cannot see (pygc leaks --audit)", Counted(r.hidden_cycles, "hidden cycle")), Style::kBad);
   for (const NotAudited& n : r.not_audited) out.To(4).Line(fmt::format("{} not judged: {}", Thousands(n.objects), n.text));
   for (const std::string& l : r.limits) out.To(4).Paragraph(l, 6, Style::kWaiting);
-  if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself or of what Cython and NumPy made, known and cited (--all)", Counted(r.known_count, "leak")));
+  if (r.known_count > 0) out.To(4).Line(fmt::format("{} of CPython itself or of widely used extensions, known and cited (--all)", Counted(r.known_count, "wrong count")));
   if (!r.in_flux.empty()) out.To(4).Line(fmt::format("{} in flux: a running thread has the object in a register or on its stack{}", Counted(r.in_flux.size(), "difference"), r.all ? "" : " (--all)"));
   if (r.baseline_count > 0) out.To(4).Line(fmt::format("{} left out: the baseline has {}", Counted(r.baseline_count, "known finding"), r.baseline_count == 1 ? "it" : "them"));
   for (const DeficitType& t : r.deficit_types) WriteDeficitType(t, out);

@@ -53,7 +53,7 @@ struct RefcountsReport {
   std::vector<NotAudited> not_audited;
   std::vector<DeficitType> deficit_types;
   std::vector<RefcountFinding> findings;   // at most as many as asked for
-  std::vector<RefcountFinding> known;      // leaks of CPython itself that are known and cited: no findings
+  std::vector<RefcountFinding> known;      // wrong counts of CPython itself and of extensions that are known and cited: no findings
   std::uint64_t known_count = 0;
   std::vector<RefcountFinding> in_flux;    // a running thread has the object in hand: no findings
   std::uint64_t baseline_count = 0;        // findings that --baseline left out
