@@ -94,6 +94,7 @@ struct Outcome {
   bool wrong_usage = false;                // what was asked for names something that is not there; the document says what
   bool partial = false;                    // something of the report itself could not be made; the document says what
   bool interrupted = false;                // the document holds what was known when the user stopped it
+  std::string left_out;                    // of a document that has no place for it (CSV): what it does not show; empty: nothing
 };
 
 [[nodiscard]] Outcome RunLeaks(const CommandInput& input);

@@ -11,9 +11,20 @@ constexpr std::size_t kMaxKey = 64;  // characters of a str key that whole-heap 
 
 }  // namespace
 
+// A key that somebody put into a __dict__ is data: no program writes it as an attribute.
+std::string ProgramText(std::string label) {
+  constexpr std::string_view kName = "attribute name ";
+  const std::size_t begin = label.starts_with(kName) ? kName.size() : label.starts_with(".") ? 1 : label.size();
+  const bool is_name = std::all_of(label.begin() + static_cast<std::ptrdiff_t>(begin), label.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
+  });
+  return is_name ? label : label.substr(0, begin) + "…";
+}
+
 std::string EdgeLabels::TextOf(const objects::LabelledReferent& r) const {
   const bool has_key = r.kind == objects::SlotKind::kDictValue || r.kind == objects::SlotKind::kDictKey;
   if (has_key && redact_) return r.kind == objects::SlotKind::kDictKey ? "key …" : "['…']";
+  if (redact_) return ProgramText(reader_.LabelText(r));
   if (has_key) {
     const std::optional<std::string> key = reader_.Text(r.key, kMaxKey + 1);
     if (key && report::CodePoints(*key) > kMaxKey) {

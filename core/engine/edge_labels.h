@@ -10,9 +10,12 @@
 
 namespace pygc::engine {
 
+/// The label of a reference as --redact leaves it: of an attribute whose name no program could write behind a dot ("ssn 078") nothing but that it is one.
+[[nodiscard]] std::string ProgramText(std::string label);
+
 class EdgeLabels {
  public:
-  /// `redact`: keys of containers are hidden, attribute names stay.
+  /// `redact`: keys of containers are hidden, attribute names stay that a program can spell.
   EdgeLabels(const objects::ObjectReader& reader, const heap::HeapSnapshot& heap, bool redact = false) : reader_(reader), ownership_(reader, nullptr), heap_(heap), redact_(redact) {}
 
   /// Fills `labels` with one text for each of `node`'s successors; empty where it is not known. Texts are raw; str keys are cut after 64 characters.

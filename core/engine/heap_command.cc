@@ -13,6 +13,7 @@
 #include "core/engine/sites.h"
 #include "core/engine/type_query.h"
 #include "core/report/heap_report.h"
+#include "core/report/numbers.h"
 
 namespace pygc::engine {
 namespace {
@@ -353,7 +354,9 @@ Outcome RunHeap(const CommandInput& in) {
     const std::string zeroes = report::ZeroPagesText(*r.memory);
     if (in.request.format == Format::kJson && !zeroes.empty()) header.warnings.push_back("memory: not counted: " + zeroes);
   }
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(r) : Render(in, header, r);
+  const bool is_csv = in.request.format == Format::kCsv;
+  if (is_csv && r.rows.size() < r.type_count) outcome.left_out = fmt::format("{} of {} (--limit 0 for all)", report::Counted(r.rows.size(), "row"), r.type_count);
+  outcome.document = is_csv ? report::WriteCsv(r) : Render(in, header, r);
   return outcome;
 }
 

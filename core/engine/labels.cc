@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/engine/edge_labels.h"
 #include "core/objects/code_names.h"
 #include "core/objects/offsets.h"
 #include "core/objects/values.h"
@@ -284,7 +285,13 @@ bool IsModuleNamespace(const objects::ObjectReader& reader, Address dict) {
 void Labels::HideKeys(report::Cycle& steps) const {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const report::CycleStep& before = steps[(i + steps.size() - 1) % steps.size()];
-    if (steps[i].kind != report::EdgeKind::kKey || before.label == ".__dict__" || IsModuleNamespace(reader_, steps[i].address)) continue;
+    if (steps[i].kind == report::EdgeKind::kAttribute && steps[i].label.starts_with(".") && ProgramText(steps[i].label) != steps[i].label) {
+      steps[i].label = ".…";
+      steps[i].key.clear();
+      steps[i].subscript.clear();
+      continue;
+    }
+    if (steps[i].kind != report::EdgeKind::kKey || (before.label == ".__dict__" && ProgramText("." + steps[i].key) == "." + steps[i].key) || IsModuleNamespace(reader_, steps[i].address)) continue;
     steps[i].label = steps[i].label.starts_with("key ") ? "key …" : "['…']";
     steps[i].key.clear();
     steps[i].subscript.clear();

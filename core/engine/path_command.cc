@@ -17,7 +17,7 @@
 namespace pygc::engine {
 namespace {
 
-constexpr std::uint32_t kMaxBranchDepth = 16;
+constexpr std::uint32_t kMaxBranchDepth = 16, kMostBranchDepth = 200;  // by itself, and with --limit 0
 constexpr std::size_t kMaxNearest = 8;
 constexpr std::size_t kMaxNativeStarts = 64;  // objects whose holder is searched for in native memory
 constexpr std::size_t kMaxSteps = kMaxPathSteps;
@@ -70,9 +70,14 @@ class PathFinder {
     std::vector<bool> excluded(heap_.types.size());
     for (std::size_t t = 0; t < heap_.types.size(); ++t) excluded[t] = IsExcluded(heap_.types[t].name);
     const std::function<bool(heap::NodeId)> admits = [&](heap::NodeId n) { return !excluded[heap_.type[n]]; };
-    const heap::RootSet none;
+    heap::RootSet admitted;
+    if (in_.roots != nullptr) admitted = *in_.roots;
+    // A running function has no frame object of its own (3.11+); who excludes frames means it all the same. Its roots stay where they are, so that indexes do.
+    if (IsExcluded("frame")) {
+      for (heap::Root& root : admitted.roots) root.object = root.kind == heap::RootKind::kFrame ? 0 : root.object;
+    }
     Result<analysis::RootPaths> found =
-        analysis::FindRootPaths(heap_, in_.roots != nullptr ? *in_.roots : none, [this](heap::NodeId n) { return InUse(n); }, admits, in_.progress);
+        analysis::FindRootPaths(heap_, admitted, [this](heap::NodeId n) { return InUse(n); }, admits, in_.progress);
     if (!found) return tl::unexpected(found.error());
     paths_ = &own_.emplace(std::move(*found));
     return {};
@@ -114,6 +119,7 @@ class PathFinder {
   void AddDirectRoots(heap::NodeId target) {
     const std::size_t roots = in_.roots != nullptr ? in_.roots->roots.size() : 0;
     for (std::uint32_t i = 0; i < roots; ++i) {
+      if (in_.roots->roots[i].kind == heap::RootKind::kFrame && own_ && IsExcluded("frame")) continue;
       if (in_.roots->roots[i].object == heap_.AddressOf(target)) AddPath({target}, i);
     }
     if (paths_->Reaches(target) && paths_->ParentOf(target) == target && report_.path_count == 0) AddPath({target}, analysis::RootPaths::kCountOnly);
@@ -324,7 +330,8 @@ class PathFinder {
     for (const std::uint32_t other : twig.alike) AddLeaves(tree, children, other, nodes, branch, below);
     std::stable_sort(below.begin(), below.end(), [&](std::uint32_t a, std::uint32_t b) { return tree.branches[a].targets > tree.branches[b].targets; });
     std::vector<Twig> twigs = Folded(tree, children, below, twig.depth + 1, IndexesApart(tree, twig.branch, branch.path));
-    const std::size_t shown = twig.depth >= kMaxBranchDepth ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(twigs.size(), Limit()));
+    branch.deeper = twig.depth >= (in_.request.limit == 0 ? kMostBranchDepth : kMaxBranchDepth);
+    const std::size_t shown = branch.deeper ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(twigs.size(), Limit()));
     for (std::size_t i = shown; i < twigs.size(); ++i) branch.left_out += Targets(tree, twigs[i]);
     twigs.resize(shown);
     return twigs;

@@ -138,6 +138,7 @@ struct Session::Impl {
     const Outcome& outcome = *ran;
     const int status = StatusOf(request, header, outcome);
     if (request.format == Format::kCsv) ReportMissing(header, output);
+    if (!outcome.left_out.empty() && !request.quiet) output.Err(fmt::format("pygc: {}\n", outcome.left_out));
     const bool judges = request.command == "leaks" || request.command == "garbage" || request.command == "verify" || request.command == "refcounts" || request.command == "expect";
     if (!(judges && request.quiet && status == kDone && request.format == Format::kText)) {
       if (Result<void> written = Write(outcome.document, request, host, output); !written) return ReportError(written.error(), output);

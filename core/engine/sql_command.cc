@@ -104,7 +104,9 @@ Result<Outcome> RunSql(const CommandInput& in) {
                               "Give it more time (--timeout), or less to do (WHERE, LIMIT; a join by an id of the tables is fast)"});
   }
   outcome.partial = AddThreadGaps(told, in.reader.process(), in.reader.runtime(), &header);
-  outcome.document = in.request.format == Format::kCsv ? report::WriteCsv(*r) : Render(in, header, *r);
+  const bool is_csv = in.request.format == Format::kCsv;
+  if (is_csv && r->cut) outcome.left_out = fmt::format("the first {} of the query, there are more (--limit 0 for all)", report::Counted(r->rows.size(), "row"));
+  outcome.document = is_csv ? report::WriteCsv(*r) : Render(in, header, *r);
   return outcome;
 }
 

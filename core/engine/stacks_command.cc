@@ -69,10 +69,13 @@ class StackFinder {
     if (const auto named = names_.find(thread.thread_id); named != names_.end()) out.name = named->second;
     out.holds_gil = HoldsGil(thread);
     out.signal = SignalOf(thread);
-    if (const target::Thread* const native = NativeThread(thread)) {
-      if (const Address lock = resources_.AwaitedBy(*native)) out.waits_for = ResourceAt(in_, resources_, lock);
-    }
     const objects::ThreadStack stack = frames_.StackOf(thread, in_.request.limits);
+    if (const target::Thread* const native = NativeThread(thread)) {
+      if (!out.native_id) out.native_id = static_cast<std::uint64_t>(native->tid);  // up to 3.10 the interpreter does not say it
+      if (const Address lock = resources_.AwaitedBy(*native)) {
+        out.waits_for = ResourceAt(in_, resources_, stack.frames.empty() ? lock : resources_.AskedFor(stack.frames.front(), lock));
+      }
+    }
     out.complete = stack.complete;
     out.frame_count = stack.frames.size();
     if (in_.request.native) {

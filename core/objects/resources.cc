@@ -157,6 +157,23 @@ Address ResourceReader::LockOf(Address manager) const {
   return lock != 0 ? lock : attributes_.Attribute(manager, "_Condition__lock");  // 2.7
 }
 
+// `self` of a method of threading.py that is called one of `names`; 0: the frame is none.
+Address ResourceReader::SelfOfThreading(const PythonFrame& frame, std::initializer_list<std::string_view> names) const {
+  const FrameReader& frames = attributes_.frames();
+  const std::string function = frames.FunctionName(frame.code);
+  if (std::find(names.begin(), names.end(), function) == names.end() || !frames.FileName(frame.code).ends_with("threading.py")) return 0;
+  for (const FrameSlot& slot : frames.Slots(frame)) {
+    if (slot.name == "self") return frames.ValueOf(slot);
+  }
+  return 0;
+}
+
+Address ResourceReader::AskedFor(const PythonFrame& frame, Address lock) const {
+  const Address self = SelfOfThreading(frame, {"acquire", "__enter__"});
+  const std::optional<Resource> around = self == 0 ? std::nullopt : Of(self), inner = Of(lock);
+  return around && inner && around->kind == Kind::kRLock && around->word == inner->word ? self : lock;
+}
+
 void ResourceReader::FindHolders() const {
   holders_.emplace();
   Limits limits;
@@ -164,13 +181,14 @@ void ResourceReader::FindHolders() const {
   const FrameReader& frames = attributes_.frames();
   for (const cpython::Interpreter& interpreter : reader_.runtime().interpreters) {
     for (const cpython::PyThread& thread : interpreter.threads) {
-      bool waits = false;  // in Condition.wait(), which lets go of the lock of the block around it
+      std::vector<Address> let_go;  // by Condition.wait(), however many blocks around it hold the lock
       for (const PythonFrame& frame : frames.StackOf(thread, limits).frames) {
         for (const Address manager : frames.EnteredBy(frame)) {
           const Address lock = LockOf(manager);
-          if (lock != 0 && !waits) (*holders_)[lock].push_back({thread.thread_id, thread.native_thread_id, frame});
+          const bool held = lock != 0 && std::find(let_go.begin(), let_go.end(), lock) == let_go.end();
+          if (held) (*holders_)[lock].push_back({thread.thread_id, thread.native_thread_id, frame});
         }
-        waits = frames.FunctionName(frame.code) == "wait" && frames.FileName(frame.code).ends_with("threading.py");
+        if (const Address self = SelfOfThreading(frame, {"wait"})) let_go.push_back(LockOf(self));
       }
     }
   }

@@ -50,6 +50,8 @@ class ResourceReader {
   [[nodiscard]] std::optional<LockHolder> HolderOf(Address lock) const;
   /// The lock that a thread sleeps on: found among the words of its stack. 0: it sleeps on none, or the lock was not found.
   [[nodiscard]] Address AwaitedBy(const target::Thread& thread) const;
+  /// Where `frame`, a thread's innermost, is in the method of an RLock of Python code [2.7] whose inner lock is `lock`: that RLock. Else `lock`.
+  [[nodiscard]] Address AskedFor(const PythonFrame& frame, Address lock) const;
 
  private:
   [[nodiscard]] std::optional<Resource> PythonRLock(Address object, const char* const (&names)[3]) const;
@@ -61,6 +63,7 @@ class ResourceReader {
   AsyncReader attributes_;
   void FindHolders() const;
   [[nodiscard]] Address LockOf(Address manager) const;
+  [[nodiscard]] Address SelfOfThreading(const PythonFrame& frame, std::initializer_list<std::string_view> names) const;
 
   mutable std::map<Address, std::optional<Resource::Kind>> kinds_;
   mutable std::optional<std::map<Address, std::vector<LockHolder>>> holders_;  // by lock

@@ -87,7 +87,11 @@ bool IsParentName(std::string_view name) {
                         "parent_ref", "proxy_owner", "controller",  "manager",         "app",   "session",       "document", "enclosing"});
 }
 
-std::string SubjectOf(const FoldedStep& s) { return LastName(s.from->type) + s.label; }
+// "Node.parent", "list[0]", "Task task_fut_waiter".
+std::string SubjectOf(const FoldedStep& s) {
+  const bool joins = s.label.empty() || s.label.front() == '.' || s.label.front() == '[' || s.label.front() == '{';
+  return LastName(s.from->type) + (joins ? "" : " ") + s.label;
+}
 
 }  // namespace
 

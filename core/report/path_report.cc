@@ -8,6 +8,7 @@ namespace pygc::report {
 namespace {
 
 constexpr std::size_t kStepColumn = 6, kObjectColumn = 36;
+constexpr std::uint32_t kDeepestByItself = 16;  // branches above a branch, without --limit 0
 
 std::string RootText(const PathRoot& root) {
   const std::string place = root.place.empty() ? "" : " in " + root.place;
@@ -66,7 +67,10 @@ void WriteTree(TextWriter& out, const PathReport& r) {
     for (const auto& [address, label] : branch.leaf_examples) examples.push_back(fmt::format("{} {:#x}", label, address));
     if (branch.leaves > examples.size()) examples.push_back("…");
     if (branch.leaves > 0) out.To(4 + indent).Add(fmt::format("{}: ", Counted(branch.leaves, "object"))).Flow(examples, ", ", 6 + indent);
-    if (branch.left_out > 0) out.To(4 + indent).Line(fmt::format("… {} more in other branches (--limit 0 for all)", Thousands(branch.left_out)), Style::kFaint);
+    if (branch.left_out > 0) {
+      const char* const where = !branch.deeper ? "in other branches (--limit 0 for all)" : branch.depth > kDeepestByItself ? "further down" : "further down (--limit 0 goes deeper)";
+      out.To(4 + indent).Line(fmt::format("… {} more {}", Thousands(branch.left_out), where), Style::kFaint);
+    }
     above.push_back(text);
   }
 }

@@ -21,6 +21,7 @@ struct PathBranch {
   std::vector<std::pair<Address, std::string>> leaf_examples;  // with the label of the reference
   std::uint64_t alike = 0;        // further branches of the same fork that differ in an index or a key alone: their objects and leaves are counted here
   std::uint64_t left_out = 0;     // objects asked for below it in branches that are not shown
+  bool deeper = false;            // these are left out for their depth
 };
 
 struct PathReport {

@@ -409,10 +409,12 @@ def check_by_root(live):
 
 
 def check_excluded(live):
-    """Without its only holder's type an object has no path from a root."""
+    """Without its only holder's type an object has no path from a root; without frames a local variable holds nothing, in a release that has no frame object for it too."""
     address = live.truth["objects"]["slot"]
     result = live.report("path", hex(address), "--exclude", "__main__.Slotted")
-    return differ("paths of the slot's object without Slotted", len(result["paths"]), 0)
+    local = live.report("path", hex(live.truth["objects"]["local"]), "--exclude", "frame")["paths"]
+    wrong = differ("roots of a local's object without frames", [p["root"]["name"] for p in local if p["root"]["kind"] == "frame"], [])
+    return wrong + differ("paths of the slot's object without Slotted", len(result["paths"]), 0)
 
 
 def check_schemas(live):

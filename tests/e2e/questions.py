@@ -602,8 +602,6 @@ def check_resources_stacks(subject):
     said, threads = json.loads(subject.ask("json.dumps(state())")), subject.truth["threads"]
     got = dict((t["thread_id"], t["waits_for"] and [int(t["waits_for"]["address"], 16), t["waits_for"]["owner"]]) for t in subject.report("stacks")[0]["threads"])
     want = {threads["wants 1"]: [said["WANTED"][0], None], threads["wants 2"]: [said["WANTED"][0], None], threads["wants held"]: [said["HELD"][0], threads["holds"]], threads["holds"]: None}
-    if subject.interpreter.name.startswith("2.7"):
-        got.pop(threads["wants held"], None), want.pop(threads["wants held"])
     return differ("who waits for what", dict((t, got.get(t)) for t in want), want)
 
 
@@ -632,7 +630,7 @@ def check_resources_deadlock(subject):
         wrong += differ("%s waits for, held by" % name, [got.get("address"), got.get("holder")], [hex(lock), holder])
         wrong += differ(name + ": place", (got.get("holder_place") or "").endswith(":%d" % line) if line else got.get("holder_place"), True if line else None)
     circles = [sorted(result["threads"][i]["thread_id"] for i in circle) for circle in result["deadlocks"]]
-    wrong += differ("deadlocks", circles, [sorted(said["deadlock"])])
+    wrong += differ("deadlocks", sorted(circles), sorted(sorted(d) for d in said["deadlocks"]))
     for command in ("stacks", "triage"):
         text = " ".join(subject.run(command).out.split())
         wrong += [] if "2 threads wait for each other" in text and "locked by thread" in text else ["%s says nothing of the deadlock: %s" % (command, text[:300])]

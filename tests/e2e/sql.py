@@ -182,7 +182,11 @@ def check_referrers(dump):
 def check_csv(dump):
     query = "select t.name, count(*) from objects o join types t on t.id = o.type_id group by 1 order by 1"
     rows = list(csv.reader(io.StringIO(dump.run("sql", "--format", "csv", "--limit", "0", query).out)))
-    return explain.differ("csv", rows[1:], [[str(v) for v in r] for r in dump.database.execute(query)])
+    wrong = explain.differ("csv", rows[1:], [[str(v) for v in r] for r in dump.database.execute(query)])
+    cut = dump.run("sql", "--format", "csv", "--limit", "7", query)
+    whole = dump.run("sql", "--format", "csv", "--limit", "0", query)
+    wrong += explain.differ("csv cut off", [cut.out.count("\n"), "the first 7 rows of the query, there are more (--limit 0 for all)" in cut.err], [8, True])
+    return wrong + explain.differ("csv of all", "--limit 0" in whole.err, False)
 
 
 def check_refused(dump):
