@@ -88,7 +88,8 @@ constexpr CommandRow kRows[] = {
      kLimit | kFilter,
      "Lists objects that run code when they die (__del__, tp_finalize, tp_del): whether it has run, whether the object is unreachable, and where a "
      "cycle leaves the "
-     "order undefined.",
+     "order undefined. Then generators, coroutines and async generators that have not finished, by the line where they stand; and open files, sockets and "
+     "locked locks with the objects that own them.",
      {"finalizers", "finalizers --type 'app.*' --format json"},
      {"by type, unreachable ones first", "only types of package app, for a script"}},
     {"refcounts",

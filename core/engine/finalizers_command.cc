@@ -6,6 +6,7 @@
 #include "core/engine/labels.h"
 #include "core/engine/resources.h"
 #include "core/graph/scc.h"
+#include "core/objects/frames.h"
 #include "core/report/finalizer_kind.h"
 #include "core/report/finalizers_report.h"
 
@@ -91,6 +92,47 @@ std::vector<bool> FindUndefinedOrder(const heap::HeapSnapshot& heap, const analy
   return undefined;
 }
 
+// What may go on where it stands, by kind, code and line. False where the user stopped it.
+bool FindSuspended(const CommandInput& in, std::uint64_t shown, report::FinalizersReport& r) {
+  constexpr heap::NodeId kProgressStep = 4096;
+  const heap::HeapSnapshot& heap = in.heap;
+  const objects::FrameReader frames(in.reader);
+  std::vector<bool> wanted(heap.types.size());
+  for (std::size_t t = 0; t < wanted.size(); ++t) {
+    const std::string& name = heap.types[t].name;
+    wanted[t] = (name == "generator" || name == "coroutine" || name == "async_generator") && PassesFilters(in.request, name, {});
+  }
+  std::map<std::tuple<std::uint32_t, bool, Address, std::int64_t>, report::SuspendedGroup> groups;  // by type, begun or not, code and line
+  for (heap::NodeId n = 0, seen = 0; n < heap.size(); ++n) {
+    if (!wanted[heap.type[n]] || (in.request.generation && heap.Generation(n) != *in.request.generation)) continue;
+    if (++seen % kProgressStep == 0 && !in.progress.Update("reading generators", seen, 0)) return false;
+    const Address address = heap.AddressOf(n);
+    const objects::GeneratorState state = frames.StateOf(address);
+    if (state != objects::GeneratorState::kCreated && state != objects::GeneratorState::kSuspended) continue;
+    const std::optional<objects::PythonFrame> frame = frames.FromGenerator(address);
+    if (!frame || frame->code == 0) continue;
+    const bool begun = state == objects::GeneratorState::kSuspended;
+    report::SuspendedGroup& g = groups[{heap.type[n], begun, frame->code, begun ? frame->line : -1}];
+    if (g.objects++ == 0) {
+      g.type = heap.types[heap.type[n]].name;
+      g.begun = begun;
+      g.function = frames.QualifiedName(frame->code);
+      g.file = frames.FileName(frame->code);
+      g.line = begun ? frame->line : frames.FirstLine(frame->code);
+    }
+    g.unreachable += in.verdict.state[n] != analysis::State::kReachable;
+    ++r.suspended_objects;
+    if (g.addresses.size() < shown) g.addresses.push_back(address);
+  }
+  r.suspended_groups = groups.size();
+  for (auto& [place, group] : groups) r.suspended.push_back(std::move(group));
+  std::stable_sort(r.suspended.begin(), r.suspended.end(), [](const auto& a, const auto& b) {
+    return std::tuple(b.objects, std::tie(a.file, a.line, a.function)) < std::tuple(a.objects, std::tie(b.file, b.line, b.function));
+  });
+  if (r.suspended.size() > shown) r.suspended.resize(static_cast<std::size_t>(shown));
+  return true;
+}
+
 }  // namespace
 
 Outcome RunFinalizers(const CommandInput& in) {
@@ -161,12 +203,13 @@ Outcome RunFinalizers(const CommandInput& in) {
     return weight(a) > weight(b);
   });
   r.group_count = r.groups.size();
+  Outcome outcome;
+  outcome.interrupted = !FindSuspended(in, shown, r);
   ResourcesFound resources = FindResources(in, shown);
   r.resources = std::move(resources.rows);
   r.resource_count = resources.count;
   r.free_locks = resources.free_locks;
   r.closed = resources.closed;
-  Outcome outcome;
   if (r.groups.size() > shown) r.groups.resize(shown);
   outcome.document = Render(in, in.header, r);
   return outcome;

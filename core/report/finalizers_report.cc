@@ -6,6 +6,26 @@
 
 namespace pygc::report {
 
+namespace {
+
+void WriteSuspended(const FinalizersReport& r, TextWriter& out) {
+  if (r.suspended_objects == 0) return;
+  out.Line().Line(fmt::format("generators, coroutines and async generators that have not finished: {}", Thousands(r.suspended_objects)), Style::kHeading);
+  Table table;
+  table.right = {true, false, false, true, false};
+  table.rows.push_back({"objects", "type", "stands", "unreachable", "address"});
+  for (const SuspendedGroup& g : r.suspended) {
+    const std::string line = g.line < 0 ? "" : fmt::format(":{}", g.line);
+    std::string addresses;
+    for (std::size_t i = 0; i < std::min<std::size_t>(g.addresses.size(), 2); ++i) addresses += fmt::format("{}{:#x}", i == 0 ? "" : " ", g.addresses[i]);
+    table.rows.push_back({Thousands(g.objects), g.type, fmt::format("{}() at {}{}{}", g.function, g.file, line, g.begun ? "" : ", not begun"), Thousands(g.unreachable), addresses + (g.objects > 2 ? " …" : "")});
+  }
+  table.Write(out, 0);
+  if (r.suspended_groups > r.suspended.size()) out.Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.suspended_groups - r.suspended.size(), "place")));
+}
+
+}  // namespace
+
 void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
   WriteFirstLines(out, h);
   out.Line();
@@ -58,6 +78,7 @@ void WriteText(const Header& h, const FinalizersReport& r, TextWriter& out) {
   if (r.group_count > r.groups.size())
     out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(r.group_count - r.groups.size(), "type")));
   if (r.groups_ignored > 0) out.Line(fmt::format("{} left out by --type or --ignore", Counted(r.groups_ignored, "type")));
+  WriteSuspended(r, out);
   if (r.resource_count > 0) {
     out.Line().Line(fmt::format("open files, sockets and locked locks, with the objects that own them: {}", Thousands(r.resource_count)), Style::kHeading);
     WriteResources(r.resources, out);
@@ -87,6 +108,13 @@ void WriteJson(const Header& h, const FinalizersReport& r, JsonWriter& json) {
         .Unsigned("run", g.run);
     json.Unsigned("resurrected", g.resurrected).Unsigned("unreachable", g.unreachable).Unsigned("uncollectable", g.uncollectable);
     json.Unsigned("in_cycles", g.in_cycles).Unsigned("order_undefined", g.order_undefined);
+    WriteAddresses(json, g.addresses);
+    json.EndObject();
+  }
+  json.EndArray().Unsigned("suspended_objects", r.suspended_objects).Unsigned("suspended_groups", r.suspended_groups).Key("suspended").Array();
+  for (const SuspendedGroup& g : r.suspended) {
+    json.Object().String("type", g.type).Bool("begun", g.begun).String("function", g.function).String("file", g.file);
+    json.Integer("line", g.line < 0 ? std::nullopt : std::optional(g.line)).Unsigned("objects", g.objects).Unsigned("unreachable", g.unreachable);
     WriteAddresses(json, g.addresses);
     json.EndObject();
   }

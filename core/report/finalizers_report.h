@@ -28,6 +28,16 @@ struct FinalizerGroup {
   std::optional<std::int64_t> interpreter = std::nullopt;  // its id; nullopt: shared or not known
 };
 
+/// Generators, coroutines and async generators that stand at one place and may go on.
+struct SuspendedGroup {
+  std::string type;      // "generator", "coroutine", "async_generator"
+  bool begun = true;     // false: no code of it has run yet (a coroutine that was never awaited)
+  std::string function, file;
+  std::int64_t line = -1;  // where it stands; of one that has not begun, where its function starts; -1: not known
+  std::uint64_t objects = 0, unreachable = 0;
+  std::vector<Address> addresses;
+};
+
 struct FinalizersReport {
   std::uint64_t objects = 0, pending = 0, run = 0, unreachable = 0, uncollectable = 0, order_undefined = 0;
   std::uint64_t callbacks = 0;  // weakref callbacks of unreachable objects, where known
@@ -35,6 +45,8 @@ struct FinalizersReport {
   bool runs_known = true;  // false on 2.7: nothing says whether __del__ has run
   std::uint64_t group_count = 0, groups_ignored = 0;
   std::vector<FinalizerGroup> groups;
+  std::vector<SuspendedGroup> suspended;  // most objects first
+  std::uint64_t suspended_objects = 0, suspended_groups = 0;  // with those not shown
   std::vector<ResourceRow> resources;                              // open files and sockets, locks that are locked
   std::uint64_t resource_count = 0, free_locks = 0, closed = 0;    // with those not shown; what is not held
 };

@@ -180,6 +180,19 @@ def check_later(live):
     return wrong + differ("names of threads", threads, said["threads"])
 
 
+GENERATORS = ("sorted([type(g).__name__, __import__('inspect').getgeneratorstate(g) != 'GEN_CREATED' if hasattr(__import__('inspect'), 'getgeneratorstate') else g.gi_frame.f_lasti != -1, g.gi_frame.f_code.co_name, "
+              "g.gi_frame.f_lineno] for g in __import__('gc').get_objects() if type(g).__name__ == 'generator' and g.gi_frame is not None and not g.gi_running)")
+
+
+def check_suspended(live):
+    """All generators that may go on, by where they stand."""
+    want = ast.literal_eval(live.ask(GENERATORS))
+    rows = [r for r in live.report("finalizers", "--limit", "0")["suspended"] if r["type"] == "generator"]
+    said = sorted([r["type"], r["begun"], r["function"].split(".")[-1], r["line"]] for r in rows for _ in range(r["objects"]))
+    wrong = differ("generators", said, want)
+    return wrong or ([] if {True, False} <= {begun for _, begun, _, _ in want} else ["not both kinds among %d generators" % len(want)])
+
+
 def check_nonobjects(live):
     node = live.truth["referrers"][0][0]
     cards = live.report("show", hex(node + 3), "0x10", hex(2 ** 64 - 1))["objects"]
@@ -428,7 +441,7 @@ def check_all(live):
     """[(name, wrong, note)] of values.py"""
     wrong, same = check_values(live)
     out = [("values", wrong, "%d of %d as the interpreter's own repr" % (same, len(live.truth["values"])))]
-    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_nonobjects, check_parts, check_large, check_files, check_sockets, check_handles, check_schemas):
+    for check in (check_referents, check_referrers, check_labels, check_local, check_stacks, check_later, check_suspended, check_nonobjects, check_parts, check_large, check_files, check_sockets, check_handles, check_schemas):
         out.append((check.__name__[6:], check(live), ""))
     return out
 

@@ -808,6 +808,9 @@ TEST_CASE("finalizers") {
                2,
                {0x7fe84a3bc500, 0x7fe84a3bc600, 0x7fe84a3bc700, 0x7fe84a3bc800, 0x7fe84a3bc900}},
               {"_io.FileIO", "tp_finalize", false, 6, 6, 0, 0, 0, 0, 0, 0, {0x7fe84a3bd000}}};
+  r.suspended = {{"coroutine", true, "Pool.fetch", "/srv/app/pool.py", 41, 3, 1, {0x7fe84a3be000, 0x7fe84a3be100, 0x7fe84a3be200}}, {"generator", false, "rows", "/srv/app/table.py", -1, 1, 0, {0x7fe84a3be300}}};
+  r.suspended_objects = 5;
+  r.suspended_groups = 3;
   CheckGolden("finalizers.txt", Text(Modern("finalizers"), r));
   CheckGolden("finalizers.json", Json(Modern("finalizers"), r));
   CheckGolden("finalizers-none.txt", Text(Modern("finalizers"), FinalizersReport{}));
