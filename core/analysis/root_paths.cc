@@ -114,10 +114,12 @@ std::uint32_t RootPaths::DepthOf(NodeId n) const noexcept {
 }
 
 std::vector<NodeId> RootPaths::PathTo(NodeId n) const {
-  std::vector<NodeId> path;
-  std::uint32_t at = PlaceOf(n);
-  if (at == kNotReached) return path;
-  path.push_back(n);
+  const std::uint32_t at = PlaceOf(n);
+  return at == kNotReached ? std::vector<NodeId>{} : PathToPlace(at);
+}
+
+std::vector<NodeId> RootPaths::PathToPlace(std::uint32_t at) const {
+  std::vector<NodeId> path{order[at]};
   for (; above[at] != at; path.push_back(order[at])) at = above[at];
   std::reverse(path.begin(), path.end());
   return path;

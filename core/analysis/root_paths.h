@@ -42,6 +42,8 @@ struct RootPaths {
   [[nodiscard]] std::uint32_t DepthOf(heap::NodeId n) const noexcept;
   /// From the root's object to `n`; empty where it is not reached. O(length).
   [[nodiscard]] std::vector<heap::NodeId> PathTo(heap::NodeId n) const;
+  /// The same, to the node at a place.
+  [[nodiscard]] std::vector<heap::NodeId> PathToPlace(std::uint32_t at) const;
   /// Index into RootSet::roots of the root that a path starts with, or kCountOnly. `start` is a path's first node.
   [[nodiscard]] std::uint32_t RootOf(heap::NodeId start) const noexcept;
 

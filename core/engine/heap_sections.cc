@@ -42,16 +42,17 @@ class SuspectFinder {
     std::map<std::uint32_t, std::vector<NodeId>> by_type;
     std::map<NodeId, std::vector<NodeId>> by_place;
     std::vector<Large> large;
+    const std::vector<std::pair<NodeId, NodeId>> places = PlacesOfBuiltIns();
     retention_.tree.ForEachTop([&](NodeId p) {
       const NodeId n = retention_.tree.preorder[p];
       if (IsLarge(p)) {
         large.push_back(LargeAt(p));
         const std::string& name = heap_.types[large.back().type].name;
         if (name == "dict" || name == "module") large.back().type = heap::kNoNode;  // a namespace is no member of a chain
-      } else if (heap_.types[heap_.type[n]].name.find('.') != std::string::npos) {
+      } else if (IsOfProgram(n)) {
         by_type[heap_.type[n]].push_back(p);
-      } else if (const NodeId place = PlaceOf(n); place != heap::kNoNode) {
-        by_place[place].push_back(p);
+      } else if (const auto at = std::lower_bound(places.begin(), places.end(), std::pair(n, NodeId{0})); at != places.end() && at->first == n) {
+        by_place[at->second].push_back(p);
       }
     });
     // The dict of a module keeps everything of the module: what is told of is the deepest object that is still large. Of a chain, each of which keeps the
@@ -141,12 +142,28 @@ class SuspectFinder {
     return s;
   }
 
-  // Where the shortest path to an object leaves the namespaces of modules: the global that leads to it. kNoNode: it does not come from one, or that is a
-  // module, a class or a function: what those lead to is the program itself.
-  [[nodiscard]] NodeId PlaceOf(NodeId n) const {
-    if (paths_ == nullptr || !paths_->Reaches(n)) return heap::kNoNode;
+  [[nodiscard]] bool IsOfProgram(NodeId n) const { return heap_.types[heap_.type[n]].name.find('.') != std::string::npos; }
+
+  // Objects of built-in types that nothing but roots dominates, and the place that leads to each, where there is one. Rising. In one pass over the tree of paths.
+  [[nodiscard]] std::vector<std::pair<NodeId, NodeId>> PlacesOfBuiltIns() const {
+    std::vector<std::pair<NodeId, NodeId>> out;
+    if (paths_ == nullptr) return out;
+    graph::NodeSet wanted(heap_.size());
+    retention_.tree.ForEachTop([&](NodeId p) {
+      if (!IsLarge(p) && !IsOfProgram(NodeOf(p))) wanted.Insert(NodeOf(p));
+    });
+    for (std::uint32_t at = 0; at < paths_->order.size(); ++at) {
+      if (!wanted.Contains(paths_->order[at])) continue;
+      if (const NodeId place = ProgramPlace(at); place != heap::kNoNode) out.emplace_back(paths_->order[at], place);
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+  // Where the shortest path to an object, by its place in the tree of paths, leaves the namespaces of modules: the global that leads to it. kNoNode: it does not
+  // come from one, or that is a module, a class or a function: what those lead to is the program itself.
+  [[nodiscard]] NodeId ProgramPlace(std::uint32_t in_tree) const {
     const auto name = [&](NodeId x) -> const std::string& { return heap_.types[heap_.type[x]].name; };
-    std::vector<NodeId> way = paths_->PathTo(n);  // depth is that of the shortest path
+    const std::vector<NodeId> way = paths_->PathToPlace(in_tree);  // depth is that of the shortest path
     std::size_t at = 0;
     while (at < way.size() && (name(way[at]) == "module" || (name(way[at]) == "dict" && (at == 0 || name(way[at - 1]) == "module")))) ++at;
     if (at == 0 || at == way.size()) return heap::kNoNode;
