@@ -334,10 +334,18 @@ class Matcher {
   // called like one in a static variable.
   [[nodiscard]] bool IsReplaced(const CountFinding& f) const {
     const std::string what = WhatItIs(f.address);
-    if (what.empty()) return false;
     if (!looked_for_replacements_) FindReplacements();
+    if (what.empty()) return IsNamelessReplaced(f);
     const auto at = std::lower_bound(replacements_.begin(), replacements_.end(), what, [](const auto& r, const std::string& w) { return r.first < w; });
     return at != replacements_.end() && at->first == what;
+  }
+  // What has neither name nor value here (a datetime, a decimal.Context): as many of a type as static data have, once for each interpreter that ended.
+  [[nodiscard]] bool IsNamelessReplaced(const CountFinding& f) const {
+    const auto there = nameless_.find(TypeOf(f));
+    if (there == nameless_.end()) return false;
+    std::set<Address>& taken = nameless_taken_[there->first];
+    if (taken.size() < there->second.size() * ended_interpreters_) taken.insert(f.address);
+    return taken.contains(f.address);
   }
   void FindReplacements() const {
     looked_for_replacements_ = true;
@@ -361,7 +369,9 @@ class Matcher {
         const auto word = LoadUnchecked<std::uint64_t>(s.bytes + (at - s.range.begin));
         if (word == 0 || word % 8 != 0 || !std::binary_search(types.begin(), types.end(), process.memory.ReadPointer(word + of_type).value_or(0))) continue;
         // The interpreter's own data always have an empty tuple.
-        if (std::string what = WhatItIs(word); !what.empty() && !(what.ends_with(kEmpty) && IsInterpreter(*ModuleOf(s.range.begin)))) replacements_.emplace_back(std::move(what), word);
+        std::string what = WhatItIs(word);
+        if (what.empty()) nameless_[labels_.TypeName(word)].insert(word);
+        if (!what.empty() && !(what.ends_with(kEmpty) && IsInterpreter(*ModuleOf(s.range.begin)))) replacements_.emplace_back(std::move(what), word);
       }
     }
     std::sort(replacements_.begin(), replacements_.end());
@@ -443,6 +453,7 @@ class Matcher {
   std::vector<cpython::KnownSurplus> known_;
   mutable std::map<std::pair<const target::Module*, std::string_view>, bool> has_text_;
   std::uint64_t ended_interpreters_ = EndedInterpreters();
+  mutable std::map<std::string, std::set<Address>> nameless_, nameless_taken_;  // by type: those in static data, and findings that such ones replaced
   mutable std::vector<std::pair<std::string, Address>> replacements_;  // what static data have of the types of findings: type and name or value; sorted
   mutable bool looked_for_replacements_ = false;
 };
