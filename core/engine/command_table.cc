@@ -379,7 +379,7 @@ void AddTargetOptions(CLI::App& app, Grammar& g) {
       ->group(group);
   AddFileOptions(app, g);
   app.add_flag("--trust-anon-code", t.trust_anonymous_code, "also run tp_traverse code outside the read-only text of files (JIT)")->group(group);
-  app.add_option("--max-pause", t.open.max_pause_seconds, "stop copying a live process after MS milliseconds")
+  app.add_option("--max-pause", t.open.max_pause_seconds, "let a live process run again after MS milliseconds, also where not all of it is copied")
       ->type_name("MS")
       ->check(NumberCheck("a number of milliseconds", 0, kMostSeconds * 1000))
       ->group(group);

@@ -25,7 +25,9 @@ namespace pygc::target {
 namespace {
 
 constexpr std::chrono::milliseconds kStopTimeout{5000};
-constexpr std::uint64_t kChunk = 4u << 20;              // bytes of one system call
+constexpr std::uint64_t kChunk = 1u << 20;              // bytes of one system call: some 150 us, which --max-pause may be missed by
+constexpr std::uint64_t kCopyPiece = 4u << 20;              // bytes that a thread looks through and copies at a time
+constexpr std::uint64_t kMaxPieces = 4096;              // of one mapping: one of a terabyte, next to empty, is looked through in larger steps
 constexpr std::uint64_t kParallelFrom = 64u << 20;      // bytes from which two threads copy faster than one
 
 /// Copies target memory; the number of bytes before the first page that cannot be read.
@@ -37,15 +39,44 @@ std::uint64_t CopyFrom(std::int32_t pid, Address from, std::byte* to, std::uint6
   return n < 0 ? 0 : static_cast<std::uint64_t>(n);
 }
 
+// With a limit of the pause, what is kept of it for letting go. Where other work waits for the processors the kernel can take them from this program in the middle
+// of a pause, for a tick of 4 ms (CONFIG_HZ=250, Linux's default), and no program without privileges can forbid it.
+using Milliseconds = std::chrono::duration<double, std::milli>;
+constexpr Milliseconds kPauseReserve{0.3}, kPauseReserveWhenBusy{4};
+constexpr Milliseconds kSecondThreadFrom{20};           // a limit so long is not spent on waiting for a thread that the kernel took from its processor
+constexpr double kMostReserve = 0.6;                    // of the limit
+constexpr Milliseconds kSlowStop{0.5};                  // stopping takes 0.05 ms where nothing else wants the processors
+constexpr int kMostPauses = 5;                               // where the pause ended before anything could be found in what was copied
+constexpr std::chrono::milliseconds kBetweenPauses{20};
+
+/// Processors of this machine that nobody else wants at this moment; all where the kernel does not tell.
+unsigned IdleProcessors() {
+  const unsigned all = std::max(1u, std::thread::hardware_concurrency());
+  const auto text = ReadProcFile("/proc/loadavg");  // "0.20 0.18 0.12 1/80 11206": the fourth is of all tasks those that run or could
+  const auto slash = text ? text->find('/') : std::string::npos;
+  if (slash == std::string::npos) return all;
+  const auto space = text->rfind(' ', slash);
+  const unsigned long running = std::strtoul(text->c_str() + (space == std::string::npos ? 0 : space), nullptr, 10);
+  const unsigned long others = running > 0 ? running - 1 : 0;
+  return others >= all ? 0 : all - static_cast<unsigned>(others);
+}
+
 bool IsDeleted(const std::string& path) { return path.ends_with(" (deleted)"); }
 
 bool IsDevice(const std::string& path) { return path.starts_with("/dev/") && !path.starts_with("/dev/zero") && !path.starts_with("/dev/shm/"); }
 
 /// A stretch of target memory to be copied, and where to.
-struct CopyRun {
+struct CopyPiece {
   AddressRange range;
   std::byte* host;
-  bool first;  // data of modules and the main stack: first, in case the pause gets too long
+  bool first;      // data of modules and the main stack: first, in case the pause gets too long
+  bool is_sparse;  // only the pages that exist are copied
+};
+
+/// What one thread could not copy.
+struct CopyLosses {
+  std::vector<MissingRange> ranges;
+  bool first = false;  // something of a piece that comes first, for want of time
 };
 
 class Capture {
@@ -240,19 +271,41 @@ class Capture {
     if (!same_mounts || link(directory + "/root") != "/") draft_.root = directory + "/root";
   }
 
+  /// With a limit of the pause: again, after a while, where a pause was too short for what everything else is found by. Each pause keeps the limit.
   Result<void> StopAndCopy() {
-    ThreadStopper stopper(pid_);
-    if (auto ok = stopper.Stop(kStopTimeout); !ok) return ok;
-    if (start_time_ != StartTime(pid_)) return Fail(ErrorCode::kNotPermitted, "process {} ended and another one took its number", pid_);
-    draft_.process.threads = stopper.threads();
-    if (reader_ != pid_ && !draft_.process.threads.empty()) reader_ = draft_.process.threads.front().tid;
-    const double limit = options_.max_pause_seconds;
-    const auto deadline = limit > 0 ? stopper.stopped_since() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(limit))
-                                    : std::chrono::steady_clock::time_point::max();
-    auto copied = Copy(deadline);
-    stopper.Resume();
-    draft_.process.pause_seconds = stopper.stopped_seconds();
-    return copied;
+    double total = 0;
+    for (int tries = 1;; ++tries) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // who has just slept is not soon interrupted by others
+      const unsigned idle = IdleProcessors();
+      ThreadStopper stopper(pid_);
+      if (auto ok = stopper.Stop(kStopTimeout); !ok) return ok;
+      if (start_time_ != StartTime(pid_)) return Fail(ErrorCode::kNotPermitted, "process {} ended and another one took its number", pid_);
+      draft_.process.threads = stopper.threads();
+      if (reader_ != pid_ && !draft_.process.threads.empty()) reader_ = draft_.process.threads.front().tid;
+      const unsigned threads = options_.max_pause_seconds <= 0 || options_.max_pause_seconds * 1000 >= kSecondThreadFrom.count() || idle > 1 ? 2 : 1;
+      auto copied = Copy(Deadline(stopper.stopped_since(), idle < threads), threads);
+      stopper.Resume();
+      total += stopper.stopped_seconds();
+      draft_.process.pause_seconds = std::max(draft_.process.pause_seconds, stopper.stopped_seconds());
+      if (!copied) return copied;
+      if (lost_first_ && tries < kMostPauses) {
+        draft_.segments.clear();
+        std::this_thread::sleep_for(kBetweenPauses);
+        continue;
+      }
+      if (tries > 1) draft_.process.warnings.push_back(fmt::format("the process stood still {} times, {:.1f} ms together: --max-pause was too short to copy what its objects are found by", tries, total * 1000));
+      Settle();
+      return {};
+    }
+  }
+
+  /// When copying has to end, so that the process runs again within --max-pause.
+  [[nodiscard]] std::chrono::steady_clock::time_point Deadline(std::chrono::steady_clock::time_point stopped_since, bool is_busy) const {
+    const Milliseconds limit(options_.max_pause_seconds * 1000);
+    if (limit.count() <= 0) return std::chrono::steady_clock::time_point::max();
+    is_busy = is_busy || std::chrono::steady_clock::now() - stopped_since > kSlowStop;
+    const Milliseconds reserve = std::min(is_busy ? kPauseReserveWhenBusy : kPauseReserve, limit * kMostReserve);
+    return stopped_since + std::chrono::duration_cast<std::chrono::steady_clock::duration>(limit - reserve);
   }
 
   Result<void> CopyStopped() {
@@ -260,7 +313,9 @@ class Capture {
     if (!tids) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
     for (const std::int32_t tid : *tids) draft_.process.threads.push_back(ThreadFromProc(tid));
     std::stable_partition(draft_.process.threads.begin(), draft_.process.threads.end(), [this](const Thread& t) { return t.tid == pid_; });
-    return Copy(std::chrono::steady_clock::time_point::max());
+    if (auto ok = Copy(std::chrono::steady_clock::time_point::max(), 2); !ok) return ok;
+    Settle();
+    return {};
   }
 
   /// /proc/PID/task/TID/syscall ends in the stack pointer and the program counter of a thread that does not run. The other registers stay unknown.
@@ -278,31 +333,34 @@ class Capture {
   }
 
   /// Reads the mappings again and copies. Everything here counts as pause.
-  Result<void> Copy(std::chrono::steady_clock::time_point deadline) {
-    const auto maps = ReadMaps();
+  Result<void> Copy(std::chrono::steady_clock::time_point deadline, unsigned threads) {
+    auto maps = ReadMaps();
     if (!maps || maps->empty()) return Fail(ErrorCode::kNotPermitted, "no process {}: it has just ended", pid_);
-    const auto wanted = Wanted(*maps);
+    maps_ = std::move(*maps);
+    const auto wanted = Wanted(maps_);
     if (!PlaceSegments(wanted)) return Fail(ErrorCode::kLimit, "cannot get memory for the copy of process {}", pid_);
-    PageRuns pages(reader_);
-    std::vector<CopyRun> runs;
+    std::vector<CopyPiece> pieces;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
       const auto& [range, line] = wanted[i];
-      const bool first = line->identity.inode != 0 || line->path.starts_with('[');
-      for (const AddressRange& run : line->identity.inode == 0 ? pages.Find(range) : std::vector{range}) {
-        std::byte* host = const_cast<std::byte*>(draft_.segments[i].bytes) + (run.begin - range.begin);
-        for (Address at = run.begin; at < run.end; at += kChunk) {
-          runs.push_back({{at, std::min<Address>(run.end, at + kChunk)}, host + (at - run.begin), first && line->path != "[heap]"});
-        }
-      }
+      const bool has_file = line->identity.inode != 0, first = (has_file || line->path.starts_with('[')) && line->path != "[heap]";
+      const std::uint64_t step = std::max(kCopyPiece, PageFloor(range.size() / kMaxPieces) + kPageSize);
+      std::byte* host = const_cast<std::byte*>(draft_.segments[i].bytes);
+      for (Address at = range.begin; at < range.end; at += std::min(step, range.end - at))
+        pieces.push_back({{at, at + std::min(step, range.end - at)}, host + (at - range.begin), first, !has_file});
     }
-    std::stable_partition(runs.begin(), runs.end(), [](const CopyRun& r) { return r.first; });
-    CopyRuns(runs, deadline);
-    for (const MapsLine& m : *maps) {  // files that the process maps as shared may be of any size, and are not its own; but it can keep references there
+    std::stable_partition(pieces.begin(), pieces.end(), [](const CopyPiece& p) { return p.first; });
+    CopyPieces(pieces, deadline, threads);
+    return {};
+  }
+
+  /// What can wait until the process runs again.
+  void Settle() {
+    for (const MapsLine& m : maps_) {  // files that the process maps as shared may be of any size, and are not its own; but it can keep references there
       const bool is_file = m.identity.inode != 0 && m.path.starts_with('/') && !IsDeleted(m.path) && !IsDevice(m.path);
       if (is_file && m.shared && m.readable && m.writable) draft_.process.missing_ranges.push_back({m.range, MissingReason::kNotCopied, kNoModule, MissingUse::kUnknown, true});
     }
-    TakeMaps(*maps);
-    return {};
+    TakeMissing();
+    TakeMaps(maps_);
   }
 
   /// One segment for each wanted range; ranges that touch get memory that touches.
@@ -327,47 +385,51 @@ class Capture {
     return true;
   }
 
-  void CopyRuns(const std::vector<CopyRun>& runs, std::chrono::steady_clock::time_point deadline) {
-    std::uint64_t total = 0;
-    for (const CopyRun& r : runs) total += r.range.size();
+  void CopyPieces(const std::vector<CopyPiece>& pieces, std::chrono::steady_clock::time_point deadline, unsigned threads) {
     std::atomic<std::size_t> next{0};
-    std::vector<MissingRange> missing[2];
-    const auto work = [&](std::vector<MissingRange>& lost) {
-      for (std::size_t i = next++; i < runs.size(); i = next++) CopyOne(runs[i], deadline, lost);
+    CopyLosses losses[2];
+    const auto work = [&](CopyLosses& lost) {
+      PageRuns pages(reader_);
+      for (std::size_t i = next++; i < pieces.size(); i = next++) CopyOne(pieces[i], pages, deadline, lost);
     };
-    if (total >= kParallelFrom && std::thread::hardware_concurrency() > 1) {
-      std::thread second(work, std::ref(missing[1]));
-      work(missing[0]);
+    if (threads > 1 && estimate_ >= kParallelFrom && std::thread::hardware_concurrency() > 1) {
+      std::thread second(work, std::ref(losses[1]));
+      work(losses[0]);
       second.join();
     } else {
-      work(missing[0]);
+      work(losses[0]);
     }
-    missing[0].insert(missing[0].end(), missing[1].begin(), missing[1].end());
-    TakeMissing(std::move(missing[0]));
+    lost_ = std::move(losses[0].ranges);
+    lost_.insert(lost_.end(), losses[1].ranges.begin(), losses[1].ranges.end());
+    lost_first_ = losses[0].first || losses[1].first;
+    const bool unreadable = std::any_of(lost_.begin(), lost_.end(), [](const MissingRange& m) { return m.reason == MissingReason::kUnreadable; });
+    ended_ = unreadable && (!StartTime(pid_) || start_time_ != StartTime(pid_));
   }
 
-  void CopyOne(const CopyRun& run, std::chrono::steady_clock::time_point deadline, std::vector<MissingRange>& lost) const {
-    if (std::chrono::steady_clock::now() > deadline) {
-      lost.push_back({run.range, MissingReason::kNotCopied, kNoModule, MissingUse::kUsed});
-      return;
-    }
-    for (Address at = run.range.begin; at < run.range.end;) {
-      const std::uint64_t n = CopyFrom(reader_, at, run.host + (at - run.range.begin), run.range.end - at);
-      const bool ended = n == 0 && errno == ESRCH;
-      at += n;
-      if (at >= run.range.end) return;
-      if (ended) {
-        lost.push_back({{at, run.range.end}, MissingReason::kUnreadable, kNoModule});
-        return;
+  void CopyOne(const CopyPiece& piece, PageRuns& pages, std::chrono::steady_clock::time_point deadline, CopyLosses& lost) const {
+    const auto too_late = [&](AddressRange rest) {
+      lost.ranges.push_back({rest, MissingReason::kNotCopied, kNoModule, MissingUse::kUsed});
+      lost.first = lost.first || piece.first;
+    };
+    if (std::chrono::steady_clock::now() > deadline) return too_late(piece.range);
+    for (const AddressRange& run : piece.is_sparse ? pages.Find(piece.range) : std::vector{piece.range}) {
+      for (Address at = run.begin; at < run.end;) {
+        if (std::chrono::steady_clock::now() > deadline) return too_late({at, piece.range.end});
+        const std::uint64_t size = std::min(kChunk, run.end - at), n = CopyFrom(reader_, at, piece.host + (at - piece.range.begin), size);
+        const bool ended = n == 0 && errno == ESRCH;
+        at += n;
+        if (n == size) continue;
+        const Address next = ended ? piece.range.end : std::min(run.end, PageFloor(at) + kPageSize);  // a page beyond the end of its file, or the process is gone
+        lost.ranges.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
+        if (ended) return;
+        at = next;
       }
-      const Address next = std::min(run.range.end, PageFloor(at) + kPageSize);  // a page beyond the end of its file, or the process is gone
-      lost.push_back({{at, next}, MissingReason::kUnreadable, kNoModule});
-      at = next;
     }
   }
 
   /// Takes lost ranges out of the segments and says why they are lost.
-  void TakeMissing(std::vector<MissingRange> lost) {
+  void TakeMissing() {
+    std::vector<MissingRange>& lost = lost_;
     if (lost.empty()) return;
     std::sort(lost.begin(), lost.end(), [](const MissingRange& a, const MissingRange& b) { return a.range.begin < b.range.begin; });
     std::vector<Segment> kept;
@@ -394,14 +456,23 @@ class Capture {
     process.missing_ranges.insert(process.missing_ranges.end(), lost.begin(), lost.end());
     if (not_copied != 0) {
       process.missing.push_back({SizeText(not_copied) + " of memory", fmt::format("not copied: the pause reached --max-pause ({:.0f} ms)", options_.max_pause_seconds * 1000),
-                                 fmt::format("allow a longer pause, or take a core: gcore {}", pid_)});
+                                 fmt::format("allow a longer pause{}, or take a core: gcore {}", PauseForAll(kept, not_copied), pid_)});
     }
     if (unreadable == 0) return;
-    if (!StartTime(pid_) || start_time_ != StartTime(pid_)) {
+    if (ended_) {
       process.missing.push_back({SizeText(unreadable) + " of memory", "the process ended while it was copied", ""});
     } else {
       process.warnings.push_back(SizeText(unreadable) + " of mapped memory cannot be read by anyone (beyond the end of a file, or special)");
     }
+  }
+
+  /// ", about 40 ms", where enough was copied to tell: as it went, and a quarter more.
+  [[nodiscard]] std::string PauseForAll(const std::vector<Segment>& kept, std::uint64_t not_copied) const {
+    std::uint64_t copied = 0;
+    for (const Segment& s : kept) copied += s.range.size();
+    if (copied < kChunk) return {};
+    const double all = draft_.process.pause_seconds * (static_cast<double>(copied + not_copied) / static_cast<double>(copied));
+    return fmt::format(", about {:.0f} ms", all * 1250 + 1);
   }
 
   void TakeMaps(const std::vector<MapsLine>& maps) {
@@ -430,6 +501,10 @@ class Capture {
   std::shared_ptr<CopyBuffer> buffer_ = std::make_shared<CopyBuffer>();
   std::optional<std::uint64_t> start_time_;
   std::uint64_t estimate_ = 0;  // bytes
+  std::vector<MapsLine> maps_;  // as of the pause
+  std::vector<MissingRange> lost_;
+  bool lost_first_ = false;     // something of what comes first, for want of time
+  bool ended_ = false;          // while it was copied
   std::map<std::pair<Address, std::uint64_t>, std::optional<MemoryElf>> elf_;  // by start and inode
   std::map<std::uint64_t, bool> gone_;  // by inode
 };

@@ -279,7 +279,16 @@ TEST_CASE("too little memory is said before the process is touched, and --max-pa
   CHECK(p->missing[0].reason.find("--max-pause") != std::string::npos);
   CHECK(p->memory.At(reinterpret_cast<Address>(child.known.heap), 8) == nullptr);
   CHECK(std::any_of(p->missing_ranges.begin(), p->missing_ranges.end(), [](const MissingRange& m) { return m.reason == MissingReason::kNotCopied; }));
+  // Nothing came of it, so it was tried again; the pause that is told of is the longest one.
+  CHECK(std::any_of(p->warnings.begin(), p->warnings.end(), [](const std::string& w) { return w.find("stood still 5 times") != std::string::npos; }));
   CHECK(child.Beats());
+  OpenOptions patient;
+  patient.max_pause_seconds = 30;
+  const auto whole = CaptureLive(child.pid, patient, progress);
+  REQUIRE(whole.has_value());
+  CHECK(whole->missing.empty());
+  CheckMemory(*whole, child.known);
+  CHECK(std::none_of(whole->warnings.begin(), whole->warnings.end(), [](const std::string& w) { return w.find("stood still") != std::string::npos; }));
 }
 
 TEST_CASE("a process that is killed while it is copied gives a result or an error, never a hang") {
