@@ -557,7 +557,11 @@ class Counter {
     s.owned.clear();
     if (!IsAlive(n)) return SearchBody(n, a, *type, false, s);
     in_.ownership.NotVisited(a, *type, s.owned);
-    if (exact && type->body == objects::BodyKind::kModule) in_.ownership.VisitedSlots(a, *type, s.module_slots);
+    if (exact && type->body == objects::BodyKind::kModule) {
+      const std::size_t before = s.module_slots.size();
+      in_.ownership.VisitedSlots(a, *type, s.module_slots);
+      NoteOpenSlots(std::span(s.module_slots).subspan(before), {}, s);
+    }
     const bool has_links = type->body != objects::BodyKind::kDict;  // its keys are leaves
     for (const OwnedSlot& o : s.owned) {
       const NodeId to = Known(o.slot, o.referent, s.open_slots);
@@ -596,6 +600,14 @@ class Counter {
       if (const BlockId b = native_.Find(word); b != kNoBlock && heap_.index.Find(word) == kNoNode) s.links.push_back({n, b, heap::LinkKind::kBlock});
     }
   }
+  // What an object visits in memory outside of `body` that pass 3 searches: a module's state.
+  void NoteOpenSlots(std::span<const Address> slots, AddressRange body, Scratch& s) const {
+    for (const Address slot : slots) {
+      const std::byte* const p = body.Contains(slot) || cover_.IsClosed(slot) ? nullptr : memory_.At(slot, 8);
+      if (p == nullptr) continue;
+      if (const NodeId n = heap_.index.Find(LoadUnchecked<std::uint64_t>(p) & ~Address{7}); n != kNoNode) s.open_slots.emplace_back(slot, n);
+    }
+  }
   // Words of the object's own memory that are not the places of its known references.
   void SearchBody(NodeId n, Address a, const TypeFacts& type, bool exact, Scratch& s) {
     AddressRange body = in_.ownership.Body(a, type);
@@ -611,6 +623,7 @@ class Counter {
     }
     s.slots.clear();
     if (exact) in_.ownership.VisitedSlots(a, type, s.slots);
+    NoteOpenSlots(s.slots, body, s);
     for (const OwnedSlot& o : s.owned) s.slots.push_back(o.slot);
     std::sort(s.slots.begin(), s.slots.end());
     for (Address at = body.begin; at + 8 <= body.end; at += 8) {

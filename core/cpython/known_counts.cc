@@ -27,6 +27,7 @@ constexpr Entry kEntries[] = {
     {V(3, 8), V(3, 12), {"type", "_testcapi.HeapCType", "", 1, "Modules/_testcapi, heaptype.c: the class is put into a tuple of bases and not released"}},
     {V(3, 12), V(3, 12), {"type", "_testcapi.LimitedVectorCallClass", "", 1, "Modules/_testcapi, vectorcall_limited.c: PyModule_AddType() makes a reference of its own"}},
     {V(3, 11), V(3, 11), {"decimal.Context", "['ExtendedContext']", "", 1, "Modules/_decimal/_decimal.c, PyInit__decimal(): Py_INCREF() and PyModule_AddObjectRef() each make a reference for one place"}},
+    {V(3, 9), V(3, 9), {"type", "select.poll", "", 1, "Modules/selectmodule.c, PyInit_select(): the reference that PyType_FromSpec() gave goes into the module's state, with a second one"}},
     {V(3, 9), V(3, 11), {"", "", "", kAnyNumber, "Modules/gcmodule.c, gc_fini_untrack(): an interpreter that ends gives each object that its collector still tracks one reference more, so that it lives for ever (gh-92036)",
                          KnownSurplus::Shape::kLeftUntracked}},
     {V(3, 7), V(3, 12), {"", "", "", kAnyNumber, "Python/import.c, _PyImport_FindExtensionObject(), after PyInterpreterState_ClearModules() dropped m_copy: a module without m_slots is initialised again in the next "
