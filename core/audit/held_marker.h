@@ -53,6 +53,8 @@ class HeldMarker {
   /// is not known (MarkInput::keep_origins). One thread at a time.
   [[nodiscard]] std::string WhatLeadsTo(Address slot) const;
   [[nodiscard]] bool IsReached(BlockId b) const noexcept { return block_[b] != kUnmarked; }
+  /// Only lost objects lead to it.
+  [[nodiscard]] bool IsLost(BlockId b) const noexcept { return block_[b] == kLost; }
 
  private:
   static constexpr std::uint8_t kUnmarked = 0, kHeld = 1, kLost = 2;  // block_

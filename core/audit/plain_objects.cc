@@ -35,7 +35,7 @@ bool IsDecimal(const std::byte* p, Address object, std::uint32_t head) noexcept 
 
 }  // namespace
 
-std::uint64_t PlainObjectBytes(const target::MemoryImage& memory, std::string_view type, Address object, std::uint32_t head) noexcept {
+std::optional<std::uint64_t> PlainObjectBytes(const target::MemoryImage& memory, std::string_view type, Address object, std::uint32_t head) noexcept {
   // The head, the hash; of dates and times a byte that says whether there is a tzinfo, which objects without one have no place for.
   const auto fields = [&](std::uint64_t bytes) { return memory.At(object + head, bytes); };
   if (type == "datetime.timedelta") {
@@ -47,7 +47,7 @@ std::uint64_t PlainObjectBytes(const target::MemoryImage& memory, std::string_vi
     return p != nullptr && IsDecimal(p, object, head) ? head + kDecimal : 0;
   }
   const bool is_date = type == "datetime.date", is_time = type == "datetime.time", is_both = type == "datetime.datetime";
-  if (!is_date && !is_time && !is_both) return 0;
+  if (!is_date && !is_time && !is_both) return std::nullopt;
   const std::byte* const p = fields(is_both ? 24 : 16);
   if (p == nullptr || At(p, 8) > 1) return 0;
   if (is_date) return IsDate(p + 9) ? head + 16 : 0;

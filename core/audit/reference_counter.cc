@@ -49,6 +49,7 @@ constexpr std::size_t kKeyBatch = 512;
 constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
+constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
 constexpr std::uint64_t kMaxSlack = 16;  // of a block: less than the allocator's alignment
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
@@ -460,6 +461,7 @@ class Counter {
     // One of bytes alone holds nothing: what a read() is given to fill has what lay there before. Not in the blocks of CPython's allocator, where a buffer may
     // begin with the head of what was there before it; malloc writes over that.
     for (const heap::UnreachedObject& u : audit_.unreached) {
+      if (u.by_head) continue;
       const TypeFacts* const type = in_.reader.Type(u.type);
       const bool is_bytes = type != nullptr && IsBytes(*type);
       // Nor in modules' data, where two words beside each other may look like the head of one.
@@ -687,15 +689,24 @@ class Counter {
     if (!FollowPointersInside(marker, heap::Held::kRoot)) return false;
     if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n); });
     if (!marker.Spread(heap::Held::kGarbage, progress_) || !FollowPointersInside(marker, heap::Held::kGarbage)) return false;
+    SettleHeads(marker);
     if (!TracesReferences()) audit_.lost = marker.LostPart(audit_.auditable, audit_.known, audit_.unreached, heads_);
     audit_.native_unreached = marker.UnreachedBlocks();
     SubtractFoundAgain(marker);
+    std::erase_if(pointers_inside_, [&](const std::pair<Address, std::size_t>& pointer) { return IsOwnMemory(marker, inside_[pointer.second], native_.Find(pointer.first)); });
     static_cast<void>(CountPointersInside(marker, false));  // those in memory that lost objects lead to
     words_.ForEachObserved([&](PossibleHolder& h) {
       const bool is_block = h.place.starts_with("block of ") || h.place.starts_with("malloc block of ");
       if (std::string what = is_block ? marker.WhatLeadsTo(h.slot) : std::string(); !what.empty()) h.place += ", " + what;
     });
     return true;
+  }
+  // Where only a head says that there is an object, nothing at all may lead to its block: neither to its beginning nor to its middle.
+  void SettleHeads(const HeldMarker& marker) {
+    for (heap::UnreachedObject& u : audit_.unreached) {
+      if (!u.by_head || u.possible != 0) continue;
+      if (const BlockId b = native_.Find(u.object); b == kNoBlock || marker.IsReached(b)) u.possible = 1;
+    }
   }
   // A known reference in memory that was searched was found there again.
   void SubtractFoundAgain(const HeldMarker& marker) {
@@ -774,6 +785,21 @@ class Counter {
              }
              return true;
            }) > 0;
+  }
+  // True for memory that only lost objects lead to, and which an object of a type that is not known leads to itself: what a library made for the structure in its
+  // middle leads back there.
+  [[nodiscard]] bool IsOwnMemory(const HeldMarker& marker, const Inside& object, BlockId memory) const {
+    const heap::UnreachedObject* const u = object.node == kNoNode ? &audit_.unreached[object.index] : nullptr;
+    if (u == nullptr || !u->by_head || memory == kNoBlock || !marker.IsLost(memory)) return false;
+    std::vector<BlockId> seen{native_.Find(u->object)};
+    for (std::size_t i = 0; i < seen.size() && seen.size() < kMaxOwnBlocks; ++i) {
+      if (seen[i] == kNoBlock || seen[i] == memory) return seen[i] == memory;
+      cover_.ForEachOpenWord(native_.Range(seen[i]), [&](Address, const std::byte* p) {
+        const BlockId to = native_.Find(LoadUnchecked<std::uint64_t>(p) & kUserBits);
+        if (to != kNoBlock && marker.IsLost(to) && std::find(seen.begin(), seen.end(), to) == seen.end()) seen.push_back(to);
+      });
+    }
+    return std::find(seen.begin(), seen.end(), memory) != seen.end();
   }
   bool FollowPointersInside(HeldMarker& marker, heap::Held as) {
     while (CountPointersInside(marker, true)) {

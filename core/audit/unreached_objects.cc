@@ -4,8 +4,6 @@
 
 #include "core/audit/plain_objects.h"
 #include "core/cpython/object_header.h"
-#include "core/graph/csr_builder.h"
-#include "core/graph/scc.h"
 #include "core/objects/values.h"
 #include "core/snapshot/dangling_references.h"
 
@@ -19,7 +17,7 @@ using objects::BodyKind;
 using objects::TypeFacts;
 
 constexpr std::uint32_t kMaxCount = 1u << 20;
-constexpr std::uint64_t kMaxBody = 1u << 16;       // bytes of an object whose words are looked at
+constexpr std::uint32_t kMaxCountByHead = 31;      // less than any printable character: a buffer may begin with a short text
 constexpr std::uint64_t kMaxTextCheck = 1u << 16;  // characters looked at
 
 class Finder {
@@ -40,7 +38,7 @@ class Finder {
   /// `block`: what its owner may write. `slack`: see OpenBlock.
   void Look(AddressRange block, std::uint64_t slack) {
     AddressRange asked = block;
-    if (HasDebugHeader(block, asked)) slack = 0;
+    while (HasDebugHeader(asked, asked)) slack = 0;  // what is too large for pymalloc has that of the raw allocator, too
     const std::uint32_t gc = offsets_.gc_head_bytes, pre = offsets_.preheader_bytes;
     for (const std::uint64_t head : {std::uint64_t{0}, std::uint64_t{gc}, std::uint64_t{gc} + pre}) {
       if (Accept(asked.begin + head, head, asked, slack)) return;
@@ -48,64 +46,12 @@ class Finder {
     }
   }
   Unreached Take() {
-    ConfirmCycles();
     std::sort(found_.begin(), found_.end(), [](const heap::UnreachedObject& a, const heap::UnreachedObject& b) { return a.object < b.object; });
-    Unreached result{std::move(found_), {}};
-    for (const Doubtful& d : doubtful_) result.heads.push_back(d.object.object);
-    return result;
+    std::sort(heads_.begin(), heads_.end());
+    return {std::move(found_), std::move(heads_)};
   }
 
  private:
-  /// What has the head of an object of a type whose memory is not known, and no collector; and its words.
-  struct Doubtful {
-    heap::UnreachedObject object;
-    AddressRange body;
-  };
-
-  // A head alone does not tell an object of such a type from a buffer. A cycle does: where what leads round among them is as much as their counts say.
-  void ConfirmCycles() {
-    std::sort(doubtful_.begin(), doubtful_.end(), [](const Doubtful& a, const Doubtful& b) { return a.object.object < b.object.object; });
-    std::vector<std::pair<Address, graph::NodeId>> nodes;  // doubtful ones first
-    for (const Doubtful& d : doubtful_) nodes.emplace_back(d.object.object, static_cast<graph::NodeId>(nodes.size()));
-    for (const heap::UnreachedObject& u : found_) nodes.emplace_back(u.object, static_cast<graph::NodeId>(nodes.size()));
-    std::sort(nodes.begin(), nodes.end());
-    std::vector<graph::Edge> edges;
-    const auto lead = [&](graph::NodeId from, Address to) {
-      const auto at = std::lower_bound(nodes.begin(), nodes.end(), std::pair<Address, graph::NodeId>(to, 0));
-      if (at != nodes.end() && at->first == to) edges.emplace_back(from, at->second);
-    };
-    for (std::size_t i = 0; i < doubtful_.size(); ++i) {
-      const Doubtful& d = doubtful_[i];
-      for (Address at = d.object.object + header_.size(); at + 8 <= std::min(d.body.end, d.body.begin + kMaxBody); at += 8) {
-        if (const std::byte* const p = memory_.At(at, 8)) lead(static_cast<graph::NodeId>(i), LoadUnchecked<std::uint64_t>(p));
-      }
-    }
-    if (edges.empty()) return;  // as nearly always
-    objects::ReferentBuffer referents;
-    std::vector<objects::OwnedSlot> owned;
-    for (std::size_t i = 0; i < found_.size(); ++i) {
-      const TypeFacts* const type = reader_.Type(found_[i].type);
-      referents.clear();
-      owned.clear();
-      if (type->have_gc) reader_.Referents(found_[i].object, *type, referents);
-      ownership_.NotVisited(found_[i].object, *type, owned);
-      for (const Address to : referents) lead(static_cast<graph::NodeId>(doubtful_.size() + i), to);
-      for (const objects::OwnedSlot& o : owned) lead(static_cast<graph::NodeId>(doubtful_.size() + i), o.referent);
-    }
-    const graph::CsrGraph graph = graph::BuildGraph(static_cast<graph::NodeId>(nodes.size()), edges);
-    const graph::Components components = graph::StronglyConnectedComponents(graph);
-    std::vector<std::uint32_t> inside(nodes.size());  // references from the same component
-    for (const auto& [from, to] : edges) inside[to] += components.component_of[from] == components.component_of[to];
-    for (graph::NodeId c = 0; c < components.count(); ++c) {
-      const auto members = components.Members(c);
-      const auto is_explained = [&](graph::NodeId n) { return n >= doubtful_.size() || doubtful_[n].object.recorded == inside[n]; };
-      if (!graph::IsCyclic(graph, components, c) || !std::all_of(members.begin(), members.end(), is_explained)) continue;
-      for (const graph::NodeId n : members) {
-        if (n < doubtful_.size()) found_.push_back(doubtful_[n].object);
-      }
-    }
-  }
-
   // CPython: _PyMem_DebugRawAlloc(), Objects/obmalloc.c: size (big endian), API id, 7 bytes of 0xFD (0xFB up to 3.7), the memory, 8 such bytes.
   [[nodiscard]] bool HasDebugHeader(AddressRange block, AddressRange& asked) const {
     const std::byte* p = memory_.At(block.begin, debug_header_);
@@ -134,23 +80,32 @@ class Finder {
     const TypeFacts* const type = reader_.Type(type_address);
     if (type == nullptr) return false;
     AddressRange body = ownership_.Body(object, *type);
-    const std::uint64_t plain = type->body == BodyKind::kOpen && !type->have_gc ? PlainObjectBytes(memory_, type->name, object, static_cast<std::uint32_t>(header_.size())) : 0;
-    if (plain != 0) body.end = object + plain;
+    const std::optional<std::uint64_t> plain = type->body == BodyKind::kOpen && !type->have_gc ? PlainObjectBytes(memory_, type->name, object, static_cast<std::uint32_t>(header_.size())) : std::nullopt;
+    if (plain == std::uint64_t{0}) return false;
+    if (plain) body.end = object + *plain;
     if (object - body.begin != head || body.size() > asked.size() || asked.size() - body.size() > slack + SpareOf(*type)) return false;
-    if (plain != 0) {
-      found_.push_back({object, type_address, count, 0});
+    if (plain) {
+      found_.push_back({object, type_address, count});
       return true;
     }
     const bool is_known = type->known_owner != nullptr && type->known_owner->complete && !type->known_owner->has_start_count && !type->is_heap_type;
     if (type->body == BodyKind::kOpen && !is_known) {
-      if (!type->have_gc && body.size() > header_.size()) doubtful_.push_back({{object, type_address, count}, body});
-      return false;
+      return !type->have_gc && body.size() > header_.size() && AcceptHead({object, type_address, count, 0, 0, true});
     }
     if (type->have_gc && !referents_.IsUntracked(object)) return false;
     // A bare object() is nothing but its head, and two words of a buffer that look like one are met: nothing tells them apart.
     if (type->itemsize == 0 && type->fixed_bytes <= header_.size()) return false;
     if (!IsConsistent(object, *type, p)) return false;
-    found_.push_back({object, type_address, count, 0});
+    found_.push_back({object, type_address, count});
+    return true;
+  }
+
+  bool AcceptHead(const heap::UnreachedObject& object) {
+    if (object.recorded > kMaxCountByHead) {
+      heads_.push_back(object.object);
+      return false;
+    }
+    found_.push_back(object);
     return true;
   }
 
@@ -241,7 +196,7 @@ class Finder {
   snapshot::ReferentTest referents_;
   std::uint32_t debug_header_;
   std::vector<heap::UnreachedObject> found_;
-  std::vector<Doubtful> doubtful_;
+  std::vector<Address> heads_;
 };
 
 }  // namespace

@@ -18,12 +18,14 @@ namespace pygc::audit {
 
 struct Unreached {
   std::vector<heap::UnreachedObject> objects;  // by address
-  std::vector<Address> heads;                  // what has the head of an object of a type whose memory is not known, and may be one; rising
+  std::vector<Address> heads;                  // what has the head of an object of a type whose memory is not known, and a count that few objects have; rising
 };
 
 /// `open`: what no object of the snapshot has; `cover`, too.
 /// HEURISTIC: the type is an object of the snapshot; the count is small and not 0; the type's size fits the block; a collector's head says untracked; the
-/// content is that of its type. A wrong yes is a stale block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
+/// content is that of its type, or (by_head) its type has no collector and what instances have is not known: then the count is that of few references. A block that
+/// is given out anew keeps the head of what was there only if its owner writes nothing but the first word, where the allocator had its link, or the deallocated object
+/// a count of 0. A wrong yes is such a block that no word points to: it would be reported as lost. A wrong no is a lost object not found.
 [[nodiscard]] Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
                                       std::span<const OpenBlock> open, const MemoryCover& cover, const CountState& state);
 

@@ -150,7 +150,7 @@ class RefcountsCommand {
     for (std::size_t i = 0; i < report_.known.size(); ++i) report_.known[i].cause = in_.audit->known[i].cause;
   }
 
-  // Counts above what is known that words of native memory explain, each with these words; then what looks like an object and has nothing but such words.
+  // Counts above what is known that words of native memory explain, each with these words; then what looks like an object and has nothing but such words, in lost memory too.
   void Explained() {
     report_.all = true;
     const heap::ReferenceAudit& counts = in_.audit->counts;
@@ -172,7 +172,7 @@ class RefcountsCommand {
     }
     for (std::size_t i = 0; i < counts.unreached.size(); ++i) {
       const heap::UnreachedObject& u = counts.unreached[i];
-      if (u.possible > 0) add(in_.heap.size() + static_cast<heap::NodeId>(i), {heap::kNoNode, u.object, CountFindingKind::kSurplus, u.recorded, 0, u.possible});
+      if (u.possible + u.hanging > 0) add(in_.heap.size() + static_cast<heap::NodeId>(i), {heap::kNoNode, u.object, CountFindingKind::kSurplus, u.recorded, 0, u.possible + u.hanging});
     }
     if (found.empty()) return;
     report_.explained_list = CountRows(in_, labels_, found);

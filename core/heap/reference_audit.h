@@ -36,6 +36,7 @@ struct UnreachedObject {
   std::uint32_t recorded = 0;  // ob_refcnt
   std::uint32_t possible = 0;  // words that may be references to it
   std::uint32_t hanging = 0;   // of words in memory that only lost objects lead to
+  bool by_head = false;        // only its head says that it is an object: what instances of its type have behind that is not known
 };
 
 /// A reference that is known exactly, and where it leads there is no object any more: not even its type is left.
