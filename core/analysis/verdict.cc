@@ -487,9 +487,18 @@ class VerdictBuilder {
     }
     verdict_.interpreters.resize(heap_.interpreters.size() + 1);
     bool any_without = false;
-    for (NodeId n = 0; n < heap_.size(); ++n) {
-      if (verdict_.in_garbage[n]) verdict_.state[n] = State::kUncollectable;
-      if (verdict_.state[n] == State::kReachable && !verdict_.frozen[n]) continue;
+    NodeSet with_state = verdict_.unreachable_set;
+    with_state.Unite(verdict_.held_by_garbage);
+    with_state.Unite(verdict_.held_by_frozen);
+    for (const heap::InterpreterRecord& interpreter : heap_.interpreters) {
+      for (const NodeId n : interpreter.garbage) {
+        if (n == kNoNode) continue;
+        verdict_.state[n] = State::kUncollectable;
+        with_state.Insert(n);
+      }
+    }
+    with_state.ForEach([&](NodeId n) {
+      if (verdict_.state[n] == State::kReachable && !verdict_.frozen[n]) return;
       std::size_t of = heap_.interpreter.empty() ? 0 : heap_.interpreter[n];
       if (of >= heap_.interpreters.size()) {
         of = heap_.interpreters.size();
@@ -503,7 +512,7 @@ class VerdictBuilder {
       totals.uncollectable += stuck;
       totals.frozen += verdict_.frozen[n];
       verdict_.uncollectable += stuck;
-    }
+    });
     for (std::size_t i = 0; i < heap_.interpreters.size(); ++i) verdict_.interpreters[i].in_garbage = heap_.interpreters[i].garbage.size();
     if (!any_without) verdict_.interpreters.pop_back();
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/parallel.h"
+#include "core/snapshot/look_ahead.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/thread_words.h"
 
@@ -205,6 +206,11 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
     const NodeId n = before == 0 ? heap::kNoNode : heap.index.Find(before);
     return n != heap::kNoNode && heap.IsTracked(n) && facts[heap.type[n]] != nullptr && to < before + facts[heap.type[n]]->fixed_bytes;
   };
+  struct Asked {
+    NodeId node;
+    Address object;
+    const objects::TypeFacts* type;
+  };
   const std::size_t pieces = (std::size_t{heap.size()} + (std::size_t{1} << kRangeShift) - 1) >> kRangeShift;
   std::vector<std::vector<LostReferences>> found(pieces);
   const auto check = [&](std::size_t piece, unsigned) {
@@ -212,16 +218,41 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
     const auto end = static_cast<NodeId>(std::min<std::uint64_t>((std::uint64_t{piece} + 1) << kRangeShift, heap.size()));
     NodeId first = begin;
     while (first < end && !nodes.Contains(first)) ++first;
-    objects::ReferentBuffer referents;
+    std::vector<Asked> asked;
     heap.index.ForEach(first, end, [&](NodeId n, Address object) {
       const objects::TypeFacts* const type = facts[heap.type[n]];
-      if (!nodes.Contains(n) || type == nullptr || is_being_freed(n, object) || (heap.flags[n] & (heap::kApproximate | heap::kFault)) != 0) return;
-      if (!heap.IsTracked(n) && !(type->have_gc && reader.IsGc(object, *type))) return;
-      referents.clear();
-      if (!objects::IsExact(reader.Referents(object, *type, referents))) return;
+      if (nodes.Contains(n) && type != nullptr && (heap.flags[n] & (heap::kApproximate | heap::kFault)) == 0) asked.push_back({n, object, type});
+    });
+    // First the referents of all, then a look at each: both with what comes next asked for.
+    std::vector<LostReferences> lost_by;
+    std::vector<std::uint32_t> ends;
+    objects::ReferentBuffer referents;
+    for (std::size_t i = 0; i < asked.size() + kLookAhead; ++i) {
+      if (i < asked.size()) __builtin_prefetch(reader.process().memory.At(asked[i].object, 0));
+      if (i >= kTableAfter && i - kTableAfter < asked.size()) reader.PrefetchReferents(asked[i - kTableAfter].object, *asked[i - kTableAfter].type);
+      if (i < kLookAhead) continue;
+      const auto& [n, object, type] = asked[i - kLookAhead];
+      if (is_being_freed(n, object) || (!heap.IsTracked(n) && !(type->have_gc && reader.IsGc(object, *type)))) continue;
+      const std::size_t before = referents.size();
+      if (!objects::IsExact(reader.Referents(object, *type, referents))) {
+        referents.resize(before);
+        continue;
+      }
       LostReferences of{n, frees ? 0 : reader.AbsentMembers(object, *type), 0, 0};
       if (of.absent > 0) of.absent -= std::min(of.absent, NotFilledYet(reader, object, *type));
-      for (const Address to : referents) {
+      lost_by.push_back(of);
+      ends.push_back(static_cast<std::uint32_t>(referents.size()));
+    }
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < lost_by.size(); ++i) {
+      LostReferences& of = lost_by[i];
+      for (; at < ends[i]; ++at) {
+        if (at + kLookAhead < referents.size()) heap.index.Prefetch(referents[at + kLookAhead]);
+        if (at + kTableAfter < referents.size()) {
+          const Address next = referents[at + kTableAfter];
+          if (heap.index.Find(next) == heap::kNoNode) __builtin_prefetch(reader.process().memory.At(next, 0));
+        }
+        const Address to = referents[at];
         const NodeId target = heap.index.Find(to);
         if (target != heap::kNoNode && heap.IsTracked(target)) continue;  // what is tracked was looked at for itself
         const bool inside = is_inside(to);
@@ -229,7 +260,7 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
         ++(inside || to % kLeastAlignment != 0 || reader.process().memory.Find(to) == nullptr ? of.astray : of.dangling);
       }
       if (of.Sum() > 0) found[piece].push_back(of);
-    });
+    }
     return true;
   };
   const auto tick = [&](std::size_t done) { return progress.Update("checking references", done << kRangeShift, heap.size()); };

@@ -97,6 +97,7 @@ class CodeNameTable {
 
 constexpr unsigned kPieceShift = 16;    // ids of the heap in one piece of work
 constexpr std::uint64_t kMinReferences = 1u << 22;
+constexpr std::size_t kCountedAtOnce = 1u << 12;  // references of a piece that its thread counts by itself
 
 class ExcerptBuilder {
  public:
@@ -122,12 +123,14 @@ class ExcerptBuilder {
     NodeId node = kNoNode;            // in the heap
     std::uint32_t end = 0;
     NodeId id = kNoNode;  // in index_, once that is sealed
+    std::uint32_t refcount = heap::kSaturated;
     bool member = false;  // one of nodes_
   };
   // What one piece of the heap's ids found: its members, and untracked objects that they led to first.
   struct Piece {
     std::vector<Found> objects;
     objects::ReferentBuffer referents;  // of all, in order; then their ids, kNoNode where they are no part of the excerpt
+    std::size_t counted = 0;            // referents that are in references_
   };
 
   [[nodiscard]] static tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "stopped while reading the unreachable part"); }
@@ -159,7 +162,7 @@ class ExcerptBuilder {
     const auto find = [this](Piece& piece) {
       const auto number = static_cast<std::uint64_t>(&piece - pieces_.data());
       const auto end = static_cast<NodeId>(std::min<std::uint64_t>((number + 1) << kPieceShift, heap_.size()));
-      return FindMembers(static_cast<NodeId>(number << kPieceShift), end, piece) && FindOthers(piece);
+      return FindMembers(static_cast<NodeId>(number << kPieceShift), end, piece) && FindOthers(piece) && CountReferences(piece);
     };
     if (!ForEachOf("reading the unreachable part", find)) return false;
     index_.Seal();
@@ -168,7 +171,7 @@ class ExcerptBuilder {
 
   bool FindMembers(NodeId begin, NodeId end, Piece& piece) {
     heap_.index.ForEach(begin, end, [&](NodeId n, Address a) {
-      if (nodes_.Contains(n) && index_.MarkShared(a)) piece.objects.push_back({a, nullptr, n, 0, kNoNode, true});
+      if (nodes_.Contains(n) && index_.MarkShared(a)) piece.objects.push_back({a, nullptr, n, 0, kNoNode, heap_.refcount[n], true});
     });
     std::vector<Found>& members = piece.objects;
     for (std::size_t i = 0; i < members.size() + kLookAhead; ++i) {
@@ -183,11 +186,15 @@ class ExcerptBuilder {
     return true;
   }
   bool Decode(Found& found, Piece& piece) {
-    const std::size_t before = piece.referents.size();
     if (found.type != nullptr && (found.member || (found.type->have_gc && reader_.IsGc(found.object, *found.type))))
       reader_.Referents(found.object, *found.type, piece.referents);
     found.end = static_cast<std::uint32_t>(piece.referents.size());
-    references_ += piece.referents.size() - before;
+    return piece.referents.size() - piece.counted < kCountedAtOnce || CountReferences(piece);
+  }
+  // Threads share the number: it is not theirs for every object.
+  bool CountReferences(Piece& piece) {
+    references_ += piece.referents.size() - piece.counted;
+    piece.counted = piece.referents.size();
     return references_ <= max_references_;
   }
 
@@ -201,7 +208,7 @@ class ExcerptBuilder {
       if (!index_.IsMarkedShared(r) && (n == kNoNode || !heap_.IsTracked(n))) {
         const std::byte* const p = process_.memory.At(r, header_.size());
         const TypeFacts* const type = p == nullptr || header_.Refcount(p) >= heap::kSaturated ? nullptr : reader_.Type(header_.Type(p));
-        if (type != nullptr && index_.MarkShared(r)) piece.objects.push_back({r, type, n, 0, kNoNode, false});
+        if (type != nullptr && index_.MarkShared(r)) piece.objects.push_back({r, type, n, 0, kNoNode, header_.Refcount(p), false});
       }
       if (looked < piece.referents.size()) continue;
       for (; decoded < piece.objects.size(); ++decoded) {
@@ -264,8 +271,7 @@ class ExcerptBuilder {
           shared.Insert(f.id);  // closed: members stay whatever refers to them
           continue;
         }
-        const std::byte* const p = process_.memory.At(f.object, header_.size());
-        if (p == nullptr || header_.Refcount(p) > found[f.id]) roots.push_back(f.id);
+        if (f.refcount > found[f.id]) roots.push_back(f.id);
       }
     }
     graph::MarkReachable(all, roots, shared);
@@ -307,11 +313,10 @@ class ExcerptBuilder {
         const Found& f = piece.objects[i];
         const NodeId n = local_[f.id];
         if (n == kNoNode) continue;
-        const std::byte* const p = process_.memory.At(f.object, header_.size());
         facts[n] = f.type;
         excerpt_.address[n] = f.object;
         excerpt_.node[n] = f.node;
-        excerpt_.refcount[n] = p != nullptr ? header_.Refcount(p) : heap::kSaturated;
+        excerpt_.refcount[n] = f.refcount;
         excerpt_.flags[n] = f.node != kNoNode ? heap_.flags[f.node] : heap::kUntracked;
         excerpt_.size_bytes[n] = f.type == nullptr ? heap::kUnknownSize : reader_.SizeOf(f.object, *f.type).value_or(heap::kUnknownSize);
       }

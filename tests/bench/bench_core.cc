@@ -49,11 +49,12 @@ class StageClock final : public pygc::ProgressSink {
       Close();
       stage_ = stage;
       start_ = cpu_seconds();
+      clock_ = Clock::now();
     }
     return true;
   }
   void Close() {
-    if (!stage_.empty()) lines_ += fmt::format("    {:<44} {:8.1f} ms\n", stage_, (cpu_seconds() - start_) * 1e3);
+    if (!stage_.empty()) lines_ += fmt::format("    {:<44} {:8.1f} ms  cpu {:8.1f} ms\n", stage_, std::chrono::duration<double>(Clock::now() - clock_).count() * 1e3, (cpu_seconds() - start_) * 1e3);
     stage_.clear();
   }
   std::string Take() {
@@ -64,6 +65,7 @@ class StageClock final : public pygc::ProgressSink {
  private:
   std::string stage_, lines_;
   double start_ = 0;
+  Clock::time_point clock_;
 };
 
 template <typename T>
