@@ -367,6 +367,7 @@ void AddFileOptions(CLI::App& app, Grammar& g) {
       ->allow_extra_args(false)
       ->group(group);
   app.add_flag("--trust-file", t.open.trust_file, "use module files whose build-id cannot be verified")->group(group);
+  app.add_flag("--resume", g.request.resume, "in a debugger: let the process run again as soon as its memory is copied (pygc -p always does)")->group(group);
 }
 
 void AddTargetOptions(CLI::App& app, Grammar& g) {

@@ -40,7 +40,7 @@ struct Request {
   std::vector<Expectation> expectations;   // expect
   std::optional<int> generation;
   FailOn fail_on = FailOn::kDefinite;
-  bool audit = false, show_values = false, redact = false, quiet = false, traverse = false, types = false, all = false, locals = false, native = false;
+  bool audit = false, show_values = false, redact = false, quiet = false, resume = false, traverse = false, types = false, all = false, locals = false, native = false;
   std::string color = "auto";
   std::string output_file;              // -o FILE
   std::string baseline;

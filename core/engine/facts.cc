@@ -229,6 +229,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
                          fmt::format("--module {}=FILE analyses it: give its file {}", name, other.module_path)});
   }
   h.warnings = process.warnings;
+  if (!host.about_target.empty()) h.warnings.push_back(host.about_target);
   for (const target::MissingNote& m : process.thread_gaps) h.warnings.push_back(fmt::format("{}: {}; {}", m.what, m.reason, m.remedy));
   h.warnings.insert(h.warnings.end(), runtime.warnings.begin(), runtime.warnings.end());
   if (!runtime.layout_tried_on_real_process)
@@ -237,6 +238,7 @@ report::Header MakeHeader(const Request& request, const HostFacts& host, const t
     h.interpreters.push_back(FactsOf(runtime.interpreters[i], heap && i < heap->interpreters.size() ? &heap->interpreters[i] : nullptr));
   }
   if (process.kind == target::TargetKind::kLive && process.pause_seconds > 0) h.timing.emplace_back("pause_seconds", process.pause_seconds);
+  if (process.read_seconds > 0) h.timing.emplace_back("read_seconds", process.read_seconds);
   h.objects_read = heap != nullptr;
   if (heap) {
     AddMissingObjects(heap->coverage, runtime.layout.flavor.free_threaded, runtime.state_lost, process.LostMemory(), &h);

@@ -34,6 +34,7 @@ struct HostFacts {
   unsigned rows = 0;                // of it; 0: not known
   bool colour_terminal = false;
   std::string working_directory;    // relative paths of -o, --layout are taken from here
+  std::string about_target = {};    // what a reader of the report has to know of the target as it is now; a warning
 };
 
 /// Analyses one Process. Loads and builds at the first command that needs it, keeps what it built for the next.

@@ -35,6 +35,7 @@ report::TargetDetails DetailsOf(const target::Process& process, const cpython::R
   d.core_bytes_expected = process.core_bytes_expected;
   d.core_bytes_present = process.core_bytes_present;
   d.pause_seconds = process.pause_seconds;
+  d.read_seconds = process.read_seconds;
   d.threads = process.threads.size();
   for (const target::Module& m : process.modules) {
     // Those that were used and are what they should be need no line each; the interpreter's own are shown always.

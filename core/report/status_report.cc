@@ -22,6 +22,8 @@ void WriteTargetText(const Header& h, const TargetDetails& d, TextWriter& out) {
   Label(out, "memory").Line(memory);
   if (h.target.kind == "live" && d.pause_seconds > 0)
     Label(out, "pause").Line(fmt::format("{:.1f} ms (the process stood still while its memory was copied)", d.pause_seconds * 1000));
+  if (d.read_seconds > 0)
+    Label(out, "read").Line(fmt::format("in {:.1f} ms (a debugger held the process; after that it could run again)", d.read_seconds * 1000));
   Label(out, "layout").Line(d.layout);
   for (const std::string& line : d.explanation) out.To(kTextColumn).Paragraph(line, kTextColumn);
   bool first = true;

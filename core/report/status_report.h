@@ -23,7 +23,7 @@ struct TargetDetails {
   std::vector<std::string> explanation;  // how each fact was found
   std::uint64_t memory_bytes = 0;        // readable
   std::uint64_t core_bytes_expected = 0, core_bytes_present = 0;
-  double pause_seconds = 0;
+  double pause_seconds = 0, read_seconds = 0;
   std::uint64_t threads = 0;
   struct Module {
     std::string path, match, detail;

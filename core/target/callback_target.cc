@@ -16,7 +16,7 @@ class Fetch {
  public:
   Fetch(const MemorySource& source, const OpenOptions& options, ProgressSink& progress) : source_(source), options_(options), progress_(progress) {}
 
-  Result<Process> Run() {
+  Result<Process> Run(const CopiedHook& copied) {
     Process& process = draft_.process;
     process.kind = source_.kind;
     process.path = source_.path;
@@ -44,6 +44,7 @@ class Fetch {
     if (total > usable) return Fail(ErrorCode::kLimit, "the process has {} to copy and only {} of memory can be used: write a core instead (gcore)", SizeText(total), SizeText(usable));
     if (auto ok = buffer_->Reserve(wanted); !ok) return tl::unexpected(ok.error());
     if (auto ok = FetchAll(wanted, regions, total); !ok) return tl::unexpected(ok.error());
+    if (copied) copied(process);
     TakeRegions(regions);
     draft_.backings.push_back(buffer_);
     return CompleteProcess(std::move(draft_), options_, progress_);
@@ -157,8 +158,8 @@ class Fetch {
 
 }  // namespace
 
-Result<Process> CaptureFromSource(const MemorySource& source, const OpenOptions& options, ProgressSink& progress) {
-  return Fetch(source, options, progress).Run();
+Result<Process> CaptureFromSource(const MemorySource& source, const OpenOptions& options, ProgressSink& progress, const CopiedHook& copied) {
+  return Fetch(source, options, progress).Run(copied);
 }
 
 }  // namespace pygc::target

@@ -83,11 +83,13 @@ class Capture {
  public:
   Capture(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) : pid_(pid), options_(options), progress_(progress) {}
 
-  Result<Process> Run(bool stop) {
+  Result<Process> Run(bool stop, const CopiedHook& copied) {
     if (auto ok = Check(stop); !ok) return tl::unexpected(ok.error());
+    is_held_ = !stop;
     if (auto ok = Prepare(); !ok) return tl::unexpected(ok.error());
     if (!progress_.Update("copying the process", 0, estimate_)) return Fail(ErrorCode::kCancelled, "stopped before process {} was touched", pid_);
     if (auto ok = stop ? StopAndCopy() : CopyStopped(); !ok) return tl::unexpected(ok.error());
+    if (copied) copied(draft_.process);
     if (!progress_.Update("copying the process", estimate_, estimate_)) return Fail(ErrorCode::kCancelled, "stopped after process {} was copied", pid_);
     draft_.backings.push_back(buffer_);
     return CompleteProcess(std::move(draft_), options_, progress_);
@@ -232,6 +234,7 @@ class Capture {
                   pid_, SizeText(estimate_), SizeText(usable), limit != 0 && limit < available ? " (--max-memory)" : "", pid_, pid_);
     }
     if (auto ok = buffer_->Reserve(ranges); !ok) return ok;
+    if (is_held_) return {};  // it stands still already: each thread that copies makes room for its pieces
     std::uint64_t touched = 0;
     for (const AddressRange& run : runs) {
       for (Address at = run.begin; at < run.end; at += 64u << 20) {
@@ -413,6 +416,7 @@ class Capture {
     };
     if (std::chrono::steady_clock::now() > deadline) return too_late(piece.range);
     for (const AddressRange& run : piece.is_sparse ? pages.Find(piece.range) : std::vector{piece.range}) {
+      if (is_held_) buffer_->Touch(run);
       for (Address at = run.begin; at < run.end;) {
         if (std::chrono::steady_clock::now() > deadline) return too_late({at, piece.range.end});
         const std::uint64_t size = std::min(kChunk, run.end - at), n = CopyFrom(reader_, at, piece.host + (at - piece.range.begin), size);
@@ -500,6 +504,7 @@ class Capture {
   ProcessDraft draft_;
   std::shared_ptr<CopyBuffer> buffer_ = std::make_shared<CopyBuffer>();
   std::optional<std::uint64_t> start_time_;
+  bool is_held_ = false;        // by a debugger, which stopped it
   std::uint64_t estimate_ = 0;  // bytes
   std::vector<MapsLine> maps_;  // as of the pause
   std::vector<MissingRange> lost_;
@@ -511,8 +516,8 @@ class Capture {
 
 }  // namespace
 
-Result<Process> CaptureLive(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) { return Capture(pid, options, progress).Run(true); }
+Result<Process> CaptureLive(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) { return Capture(pid, options, progress).Run(true, {}); }
 
-Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions& options, ProgressSink& progress) { return Capture(pid, options, progress).Run(false); }
+Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions& options, ProgressSink& progress, const CopiedHook& copied) { return Capture(pid, options, progress).Run(false, copied); }
 
 }  // namespace pygc::target

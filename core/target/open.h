@@ -42,8 +42,11 @@ struct UnnamedFile {
 /// Errors: kNotPermitted (no such process, rules: the message names which), kNotAnalysable (zombie, kernel thread), kLimit (too large for the memory at hand).
 [[nodiscard]] Result<Process> CaptureLive(std::int32_t pid, const OpenOptions& options, ProgressSink& progress);
 
+/// Called once, when all of a process that a debugger holds is copied: from then on nothing depends on its standing still. May complete the threads (registers).
+using CopiedHook = std::function<void(Process& process)>;
+
 /// The same for a process that a debugger holds stopped: no ptrace, no interruption, memory through process_vm_readv.
-[[nodiscard]] Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions& options, ProgressSink& progress);
+[[nodiscard]] Result<Process> CaptureStopped(std::int32_t pid, const OpenOptions& options, ProgressSink& progress, const CopiedHook& copied = {});
 
 /// A debugger that serves memory where only it can: bulk reads, never per object.
 struct MemorySource {
@@ -55,6 +58,6 @@ struct MemorySource {
   std::string path;
   std::int32_t pid = 0;
 };
-[[nodiscard]] Result<Process> CaptureFromSource(const MemorySource& source, const OpenOptions& options, ProgressSink& progress);
+[[nodiscard]] Result<Process> CaptureFromSource(const MemorySource& source, const OpenOptions& options, ProgressSink& progress, const CopiedHook& copied = {});
 
 }  // namespace pygc::target

@@ -84,6 +84,7 @@ struct Process {
   std::vector<MissingNote> thread_gaps;   // stacks and registers that are not known: they make partial what is told of them, and are a warning elsewhere
   std::vector<std::string> warnings;  // things worth knowing that do not
   double pause_seconds = 0;       // how long a live target stood still
+  double read_seconds = 0;        // of a process that a debugger holds: from the request until all of it was copied and it could run again
   std::uint64_t core_bytes_expected = 0, core_bytes_present = 0;  // file size that the program headers ask for; what is there
   bool may_be_wrong = false;      // bytes of the memory itself may be others than the process had: a compressed core that fails its checksum
 

@@ -242,6 +242,12 @@ void pygc_add_module_file(pygc_session* session, const char* name, const char* f
   Quietly([&] { session->target.module_files.emplace_back(Text(name), Text(file)); });
 }
 void pygc_target_changed(pygc_session* session) { ++session->target.generation; }
+void pygc_target_runs(pygc_session* session, const char* reason) {
+  Quietly([&] {
+    session->target.why_none = Text(reason);
+    session->target.route = TargetRoute::kCopy;
+  });
+}
 void pygc_set_output(pygc_session* session, const char* host, unsigned columns, int colours) {
   Quietly([&] {
     session->host = Text(host);
@@ -312,6 +318,10 @@ void pygc_next(pygc_session* session, int timeout_ms, pygc_event* event) {
       event->kind = PYGC_EVENT_READ;
       event->address = e.read.address;
       event->size = e.read.size;
+      break;
+    case WorkerEvent::Kind::kCopied:
+      event->kind = PYGC_EVENT_COPIED;
+      event->done = static_cast<std::uint64_t>(e.seconds * 1e6);
       break;
     case WorkerEvent::Kind::kDone:
       event->kind = PYGC_EVENT_DONE;

@@ -83,6 +83,9 @@ void pygc_set_memory(pygc_session *session, const pygc_memory *memory);
 void pygc_add_module_file(pygc_session *session, const char *name, const char *file);
 /* The target has run on since the last command: what was read of it is dropped. */
 void pygc_target_changed(pygc_session *session);
+/* The target runs since PYGC_EVENT_COPIED: commands answer from that copy, with a warning that says so; `reason` is what they say where there is none.
+ * Ends with the next pygc_set_... of a target. */
+void pygc_target_runs(pygc_session *session, const char *reason);
 /* Reports are written for a terminal so wide (0: no terminal), with colours or without; `host` goes into JSON. Default: 0, 0, "standalone". */
 void pygc_set_output(pygc_session *session, const char *host, unsigned columns, int colours);
 
@@ -108,6 +111,7 @@ enum pygc_event_kind {
   PYGC_EVENT_READ = 4,     /* address, size: answer with pygc_reply */
   PYGC_EVENT_DONE = 5,     /* status */
   PYGC_EVENT_DIED = 6,     /* bytes: one line; status is 6, or 130 after pygc_cancel */
+  PYGC_EVENT_COPIED = 7,   /* done: microseconds since pygc_begin. All of the stopped process is copied: the caller may let it run again (pygc_target_runs) */
 };
 typedef struct pygc_event {
   int kind;

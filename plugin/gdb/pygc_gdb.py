@@ -18,7 +18,7 @@ import gdb
 _HERE = os.path.dirname(os.path.abspath(os.path.realpath(__file__)))
 _ABI = 1
 _LINE = 512
-_NONE, _OUT, _ERR, _PROGRESS, _READ, _DONE, _DIED = range(7)
+_NONE, _OUT, _ERR, _PROGRESS, _READ, _DONE, _DIED, _COPIED = range(8)
 _REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs").split()
 
 
@@ -59,7 +59,7 @@ def _load():
             ("pygc_command", ctypes.c_int, [ctypes.c_size_t, ctypes.POINTER(text), ctypes.POINTER(text)]),
             ("pygc_open", session, [ctypes.c_char_p]), ("pygc_close", None, [session]), ("pygc_is_usable", ctypes.c_int, [session]),
             ("pygc_set_core", None, [session, text]), ("pygc_set_stopped_pid", None, [session, ctypes.c_int]),
-            ("pygc_set_no_target", None, [session, text]), ("pygc_set_memory", None, [session, ctypes.POINTER(_Memory)]),
+            ("pygc_set_no_target", None, [session, text]), ("pygc_target_runs", None, [session, text]), ("pygc_set_memory", None, [session, ctypes.POINTER(_Memory)]),
             ("pygc_set_output", None, [session, text, ctypes.c_uint, ctypes.c_int]),
             ("pygc_begin", ctypes.c_int, [session, ctypes.c_size_t, words]),
             ("pygc_next", None, [session, ctypes.c_int, ctypes.POINTER(_Event)]),
@@ -146,6 +146,7 @@ class _Engines:
         self.type_names = {}    # inferior number -> names of types, as long as nothing runs or is written
         self.values = {}    # (inferior number, address) -> text, as long as nothing runs or is written
         self.current = None  # inferior number whose target was set for values
+        self.resumed = {}   # inferior number -> session that has a copy of what it was before pygc let it run again
 
     def session(self, inferior):
         handle = self.kept.get(inferior.num, (None, None))[0]
@@ -171,7 +172,7 @@ class _Engines:
             self.lib.pygc_close(handle)
         self.kept.clear()
 
-    def set_target(self, session, inferior):
+    def set_target(self, session, inferior, resume=False):
         """Tells the engine which target is meant. A live process is read anew for every command: it may have run on."""
         lib = self.lib
         if not inferior.pid:
@@ -179,9 +180,14 @@ class _Engines:
             self.kept[inferior.num] = (session, None)
             return
         if any(t.is_running() for t in inferior.threads()):
-            lib.pygc_set_no_target(session, b"the process is running: stop it first (interrupt)")
+            why = b"the process is running: stop it first (interrupt)"
+            if self.resumed.get(inferior.num) == session and not resume:
+                lib.pygc_target_runs(session, why)
+                return
+            lib.pygc_set_no_target(session, why)
             self.kept[inferior.num] = (session, None)
             return
+        self.resumed.pop(inferior.num, None)
         connection = getattr(inferior, "connection", None)
         kind = connection.type if connection is not None else "native"
         path = _core_path() if kind == "core" else None
@@ -231,7 +237,8 @@ class _Engines:
         self.changed()
         inferior = gdb.selected_inferior()
         session = self.session(inferior)
-        self.set_target(session, inferior)
+        resume = "--resume" in words
+        self.set_target(session, inferior, resume)
         to_terminal = sys.__stdout__ is not None and os.isatty(1)
         columns = gdb.parameter("width") or (shutil.get_terminal_size().columns if to_terminal else 0)
         colours = to_terminal and bool(gdb.parameter("style enabled"))
@@ -239,7 +246,19 @@ class _Engines:
         array = (ctypes.c_char_p * len(words))(*[_raw(w) for w in words])
         if self.lib.pygc_begin(session, len(words), array):
             raise gdb.GdbError("pygc: the engine is gone; repeat the command to start another")
-        return self.converse(session, inferior)
+        return self.converse(session, inferior, resume="--quiet" not in words and "-q" not in words if resume else None)
+
+    def resume(self, session, inferior, seconds, loud):
+        """Lets the process run in the background. Returns what there is to say of it."""
+        connection = getattr(inferior, "connection", None)
+        if connection is not None and connection.type == "core":
+            return ""
+        try:
+            gdb.execute("continue %s&" % ("-a " if gdb.parameter("non-stop") else ""), to_string=True)
+        except gdb.error as e:
+            return "pygc: the process was not resumed: %s\n" % e
+        self.resumed[inferior.num] = session
+        return "pygc: process %d runs again, after %.0f ms\n" % (inferior.pid, seconds * 1e3) if loud else ""
 
     def filled(self, function, *arguments):
         """The text that a function of the library writes as snprintf does."""
@@ -309,7 +328,8 @@ class _Engines:
         self.type_names.clear()
         self.current = None
 
-    def converse(self, session, inferior, write=gdb.write, progress=None):
+    def converse(self, session, inferior, write=gdb.write, progress=None, resume=None):
+        """`resume`: the process is to run again as soon as it is copied; whether that is to be said."""
         event = _Event()
         errors = []
         interrupts = 0
@@ -330,6 +350,8 @@ class _Engines:
                 elif event.kind == _READ:
                     data = b"" if interrupts else self.read(inferior, event.address, event.size)
                     self.lib.pygc_reply(session, data, len(data))
+                elif event.kind == _COPIED and resume is not None:
+                    errors.append(self.resume(session, inferior, event.done * 1e-6, resume))
                 elif event.kind in (_DONE, _DIED):
                     progress.wipe()
                     if event.kind == _DIED:
@@ -437,7 +459,7 @@ class _ObjectPrinters:
 _EXPRESSION = re.compile(r"(?:\((?:struct )?[A-Za-z_][\w:]*\s*\**\)|[*&])*\$?[A-Za-z_]\w*(?:\[\d+\]|->[A-Za-z_]\w*|\.[A-Za-z_]\w*)*\Z|\$+\d*\Z")
 _TAKE_ADDRESSES = ("show", "value", "referents", "referrers")
 _TAKE_TYPES_TOO = ("path", "why", "graph", "export")    # a plain name is a type there
-_FLAGS = ("-q", "--quiet", "-h", "--help", "--redact", "--show-values", "--audit", "--trust-file", "--trust-anon-code")
+_FLAGS = ("-q", "--quiet", "-h", "--help", "--redact", "--show-values", "--audit", "--trust-file", "--trust-anon-code", "--resume")
 
 
 def _evaluated(text):

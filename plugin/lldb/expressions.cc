@@ -15,7 +15,7 @@ bool IsOneOf(std::string_view word, std::initializer_list<std::string_view> word
 // Options that the next word does not belong to.
 bool TakesValue(std::string_view word) {
   return word.starts_with('-') && word.find('=') == std::string_view::npos &&
-         !IsOneOf(word, {"-q", "--quiet", "-h", "--help", "--redact", "--show-values", "--audit", "--trust-file", "--trust-anon-code"});
+         !IsOneOf(word, {"-q", "--quiet", "-h", "--help", "--redact", "--show-values", "--audit", "--trust-file", "--resume", "--trust-anon-code"});
 }
 
 bool IsNameStart(char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }

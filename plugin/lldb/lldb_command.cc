@@ -22,6 +22,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,12 +62,25 @@ class Workers {
     std::erase_if(kept_, [&](const Kept& k) { return k.process != 0 && std::find(there.begin(), there.end(), k.process) == there.end(); });
   }
 
+  /// Takes note that the worker of `process` has a copy of it, and that pygc let it run again (--resume).
+  void NoteResumed(std::uint32_t process, worker::TargetDescription copied) {
+    for (Kept& k : kept_)
+      if (k.process == process) k.copied = std::move(copied);
+  }
+  /// What was copied of `process` before it ran on; nothing where no worker has that.
+  [[nodiscard]] std::optional<worker::TargetDescription> CopyOf(std::uint32_t process) const {
+    for (const Kept& k : kept_)
+      if (k.process == process && k.client->is_alive()) return k.copied;
+    return std::nullopt;
+  }
+
   std::mutex mutex;
 
  private:
   struct Kept {
     std::uint32_t process;
     std::unique_ptr<worker::WorkerClient> client;
+    std::optional<worker::TargetDescription> copied = {};
   };
   std::vector<Kept> kept_;
 };
@@ -79,11 +93,19 @@ bool InterruptRequested(Debugger& debugger) {
   return asked;
 }
 
+// LLDB 14 and 16 end a process that they were attached to where it runs when they quit, after 40 s; 19 and 22 let go of it at once.
+bool QuitEndsProcess() {
+  const char* version = lldb::SBDebugger::GetVersionString();
+  const char* number = version != nullptr ? std::strpbrk(version, "0123456789") : nullptr;
+  return number == nullptr || std::strtol(number, nullptr, 10) < 19;
+}
+
 /// One command's conversation with LLDB.
 class LldbHost final : public worker::CommandHost {
  public:
-  LldbHost(lldb::SBDebugger debugger, const lldb::SBProcess& process, bool quiet)
-      : debugger_(debugger), process_(process), progress_(quiet ? -1 : ErrorTerminal(debugger), debugger.GetTerminalWidth()) {}
+  /// `resume`: the process is to run again as soon as it is copied.
+  LldbHost(lldb::SBDebugger debugger, const lldb::SBProcess& process, bool quiet, bool resume = false)
+      : debugger_(debugger), process_(process), progress_(quiet ? -1 : ErrorTerminal(debugger), debugger.GetTerminalWidth()), quiet_(quiet), resume_(resume) {}
 
   bool Out(std::string_view bytes) override {
     out_ += bytes;
@@ -102,6 +124,18 @@ class LldbHost final : public worker::CommandHost {
   int InterruptCount() override { return InterruptRequested(debugger_) ? 1 : 0; }
   worker::ServedDescription Describe() override { return DescribeForServing(process_); }
   std::size_t Read(Address address, std::span<std::byte> out) override { return ReadMemory(process_, address, out); }
+  void TargetCopied(double seconds) override {
+    if (!resume_ || resumed_) return;
+    // LLDB's threads look after the process from here on; a synchronous debugger would wait for its next stop.
+    const bool was_async = debugger_.GetAsync();
+    debugger_.SetAsync(true);
+    const lldb::SBError error = process_.Continue();
+    debugger_.SetAsync(was_async);
+    resumed_ = error.Success();
+    if (!resumed_) Err(fmt::format("pygc: the process was not resumed: {}\n", worker::OneSafeLine(error.GetCString() != nullptr ? error.GetCString() : "LLDB does not say why")));
+    else if (!quiet_) Err(fmt::format("pygc: process {} runs again, after {:.0f} ms{}\n", process_.GetProcessID(), seconds * 1000, QuitEndsProcess() ? "; detach from it before you quit, which would end it" : ""));
+  }
+  [[nodiscard]] bool has_resumed() const noexcept { return resumed_; }
 
   /// What the command said, without line ends behind it.
   std::string TakeLine() {
@@ -150,6 +184,7 @@ class LldbHost final : public worker::CommandHost {
   lldb::SBProcess process_;
   worker::TerminalProgress progress_;
   std::string out_, err_;
+  bool quiet_, resume_, resumed_ = false;
 #ifdef PYGC_HAS_SBPROGRESS
   std::string stage_;
   std::unique_ptr<lldb::SBProgress> reported_;
@@ -203,12 +238,21 @@ class PygcCommand final : public lldb::SBCommandPluginInterface {
     worker::CommandRequest request = MakeRequest(debugger, command_, words);
     lldb::SBProcess process = debugger.GetSelectedTarget().GetProcess();
     request.words = WithAddresses(std::move(request.words), process.GetSelectedThread().GetSelectedFrame());
+    const bool resume = std::find(request.words.begin(), request.words.end(), "--resume") != request.words.end();
+    if (std::optional<worker::TargetDescription> copy = workers_->CopyOf(process.GetUniqueID()); copy && !resume && process.GetState() == lldb::eStateRunning) {
+      copy->why_none = std::move(request.target.why_none);
+      copy->route = worker::TargetRoute::kCopy;
+      request.target = std::move(*copy);
+    }
     const bool has_target = request.target.route != worker::TargetRoute::kNone;
     const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0, command_ == "self-test");
     if (!client) return Fails(result, "pygc: " + client.error().message);
-    const bool quiet = std::find(request.words.begin(), request.words.end(), "--quiet") != request.words.end();
-    LldbHost host(debugger, process, quiet);
-    return host.Finish(worker::RunCommand(**client, request, host), result);
+    const auto has = [&](std::string_view word) { return std::find(request.words.begin(), request.words.end(), word) != request.words.end(); };
+    const bool quiet = has("--quiet") || has("-q");
+    LldbHost host(debugger, process, quiet, resume && IsLive(process));
+    const int status = worker::RunCommand(**client, request, host);
+    if (host.has_resumed()) workers_->NoteResumed(process.GetUniqueID(), request.target);
+    return host.Finish(status, result);
   }
 
   std::string command_;

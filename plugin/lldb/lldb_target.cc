@@ -135,6 +135,11 @@ std::size_t ReadMemory(lldb::SBProcess& process, std::uint64_t address, std::spa
   return std::min(process.ReadMemory(address, out.data(), out.size(), ignored), out.size());
 }
 
+bool IsLive(lldb::SBProcess process) {
+  const char* plugin = process.GetPluginName();
+  return plugin != nullptr && std::strcmp(plugin, "gdb-remote") == 0;
+}
+
 worker::TargetDescription DescribeTarget(lldb::SBTarget target) {
   worker::TargetDescription out;
   lldb::SBProcess process = target.GetProcess();
@@ -162,8 +167,7 @@ worker::TargetDescription DescribeTarget(lldb::SBTarget target) {
 
 worker::ServedDescription DescribeForServing(lldb::SBProcess process) {
   worker::ServedDescription out;
-  const std::string plugin = process.GetPluginName() != nullptr ? process.GetPluginName() : "";
-  out.is_core = plugin != "gdb-remote";
+  out.is_core = !IsLive(process);
   out.path = CoreFileOf(process);
   out.pid = static_cast<std::int32_t>(process.GetProcessID());
   const std::vector<MappedPart> parts = MappedParts(process.GetTarget());

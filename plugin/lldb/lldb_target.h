@@ -12,6 +12,9 @@
 
 namespace pygc::lldb_host {
 
+/// False for cores and minidumps.
+[[nodiscard]] bool IsLive(lldb::SBProcess process);
+
 /// Fills route, path or pid, generation and candidates. Never fails: no usable process gives TargetRoute::kNone with the reason.
 [[nodiscard]] worker::TargetDescription DescribeTarget(lldb::SBTarget target);
 

@@ -258,6 +258,13 @@ WorkerEvent WorkerClient::Read(int timeout_ms) {
       event.read = *read;
       return event;
     }
+    case MessageType::kCopied: {
+      const Result<std::uint64_t> copied = DecodeCopied(frame);
+      if (!copied) return nonsense();
+      event.kind = Kind::kCopied;
+      event.seconds = static_cast<double>(*copied) * 1e-6;
+      return event;
+    }
     case MessageType::kDone: {
       const Result<std::int32_t> status = DecodeDone(frame);
       if (!status) return nonsense();
@@ -344,6 +351,7 @@ int RunCommand(WorkerClient& worker, const CommandRequest& request, CommandHost&
         memory.resize(std::min<std::size_t>(memory.size(), cancelled ? 0 : host.Read(event.read.address, memory)));
         worker.SendMemory(event.read.id, memory);
         break;
+      case WorkerEvent::Kind::kCopied: host.TargetCopied(event.seconds); break;
       case WorkerEvent::Kind::kDone: return event.status;
       case WorkerEvent::Kind::kDied:
         host.Err(fmt::format("pygc: {}; what it had finished by then is all that was printed\n", event.text));

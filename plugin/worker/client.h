@@ -38,6 +38,7 @@ struct WorkerEvent {
     kProgress,  // `progress`
     kDescribe,  // answer with SendDescription
     kRead,      // `read`: answer with SendMemory
+    kCopied,    // the process that the host holds may run again, `seconds` after the request
     kDone,      // `status`; the worker is ready for the next command
     kDied,      // `text`: one line for the user; the worker cannot be used any more
   };
@@ -46,6 +47,7 @@ struct WorkerEvent {
   Progress progress;
   ReadRequest read;
   int status = 0;
+  double seconds = 0;
 };
 
 class WorkerClient {
@@ -114,6 +116,8 @@ class CommandHost {
   virtual int InterruptCount() { return 0; }
   /// Regions and threads, where TargetDescription::can_serve.
   virtual ServedDescription Describe() { return {.last = true, .is_core = false, .path = {}, .pid = 0, .error = "this host cannot serve memory", .regions = {}, .threads = {}}; }
+  /// The process that the host holds is copied, `seconds` after the command began: the command does not need it to stand still any more.
+  virtual void TargetCopied([[maybe_unused]] double seconds) {}
   /// Copies target bytes from `address` on; returns how many before the first that cannot be read. Never fills up.
   virtual std::size_t Read(Address, std::span<std::byte>) { return 0; }
 };

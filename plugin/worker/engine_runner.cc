@@ -33,9 +33,8 @@ class LinkOutput final : public engine::OutputSink {
 // A word of a key: its length first, so that no two lists of words give the same key.
 void AddToKey(std::string* key, std::string_view word) { *key += fmt::format("{}:{};", word.size(), word); }
 
-std::string KeyOf(const CommandRequest& request, const engine::Request& command) {
+std::string KeyOf(const TargetDescription& t, const engine::Request& command) {
   std::string key;
-  const TargetDescription& t = request.target;
   const engine::TargetChoice& c = command.target;
   AddToKey(&key, fmt::format("{} {} {} {} {} {}", static_cast<int>(t.route), t.pid, t.generation, c.pid, c.open.trust_file, c.trust_anonymous_code));
   AddToKey(&key, t.path);
@@ -51,7 +50,7 @@ std::string KeyOf(const CommandRequest& request, const engine::Request& command)
   return key;
 }
 
-Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink& host) {
+Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink& host, const target::CopiedHook& copied) {
   Result<ServedDescription> described = host.Describe();
   if (!described) return tl::unexpected(described.error());
   target::MemorySource source;
@@ -70,7 +69,7 @@ Result<target::Process> OpenServed(const target::OpenOptions& options, HostLink&
     source.threads.push_back(thread);
   }
   source.read = [&host](Address from, std::span<std::byte> out) { return host.Read(from, out); };
-  return target::CaptureFromSource(source, options, host);
+  return target::CaptureFromSource(source, options, host, copied);
 }
 
 // Only the debugger that holds the threads can read their registers; they say where the stacks in use are. Without them all of a stack counts as memory.
@@ -83,6 +82,13 @@ void TakeRegisters(target::Process& process, HostLink& host) {
     thread.has_registers = served->has_registers;
     thread.registers = served->registers;
   }
+}
+
+// What the debugger reads of a target that cannot be read by another way.
+Result<target::Process> ServedInstead(Result<target::Process> direct, const target::OpenOptions& options, HostLink& host, const target::CopiedHook& copied) {
+  Result<target::Process> served = OpenServed(options, host, copied);
+  if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));
+  return served || served.error().code == ErrorCode::kCancelled ? std::move(served) : std::move(direct);
 }
 
 // A descriptor by the name that the host's user gave it (`-o >(gzip > r.gz)` of a shell is /dev/fd/63) is the host's, not this process's.
@@ -147,20 +153,35 @@ Result<target::Process> EngineRunner::Open(const CommandRequest& request, const 
       if (!command.target.core.empty()) return OpenCoreFile(command.target.core, command, options, host);
       if (command.target.pid != 0) return target::CaptureLive(command.target.pid, options, host);
       return Fail(ErrorCode::kUsage, "no target given: -c CORE for a core file, -p PID for a live process (pygc --help)");
-    case TargetRoute::kServed: return OpenServed(options, host);
+    case TargetRoute::kCopy: return Fail(ErrorCode::kUsage, "{}", t.why_none);
     case TargetRoute::kLivePid: return target::CaptureLive(t.pid, options, host);
-    case TargetRoute::kCore:
-    case TargetRoute::kStoppedPid: break;
+    case TargetRoute::kServed:
+    case TargetRoute::kStoppedPid: return OpenHeld(t, command, options, host);
+    case TargetRoute::kCore: break;
   }
-  Result<target::Process> direct = t.route == TargetRoute::kCore ? OpenCoreFile(t.path, command, options, host) : target::CaptureStopped(t.pid, options, host);
+  Result<target::Process> direct = OpenCoreFile(t.path, command, options, host);
   // Not for a process: other processes may write to memory that it shares, and its debugger hides its own breakpoints.
-  if (direct && t.route == TargetRoute::kCore && t.can_serve && !SameMemory(direct->memory, host))
+  if (direct && t.can_serve && !SameMemory(direct->memory, host))
     direct = Fail(ErrorCode::kNotAnalysable, "{} is not the core that the debugger has open, it was replaced since: open it anew in the debugger", OneSafeLine(t.path));
-  if (direct && t.route == TargetRoute::kStoppedPid && t.can_serve) TakeRegisters(*direct, host);
   if (direct || !t.can_serve || direct.error().code == ErrorCode::kCancelled) return direct;
-  Result<target::Process> served = OpenServed(options, host);
-  if (served) served->warnings.push_back(fmt::format("memory was read through the debugger, which is slower: {}", direct.error().message));
-  return served || served.error().code == ErrorCode::kCancelled ? std::move(served) : std::move(direct);
+  return ServedInstead(std::move(direct), options, host, {});
+}
+
+// A process that the host holds, or what only the host can read. As soon as it is copied the host learns that it may run again.
+Result<target::Process> EngineRunner::OpenHeld(const TargetDescription& held, const engine::Request& command, const target::OpenOptions& options, HostLink& host) {
+  bool is_copied = false;
+  const target::CopiedHook copied = [&](target::Process& process) {
+    if (process.kind != target::TargetKind::kLive) return;
+    if (held.route == TargetRoute::kStoppedPid && held.can_serve && !is_copied) TakeRegisters(process, host);
+    is_copied = true;
+    copied_at_ = std::chrono::steady_clock::now();
+    process.read_seconds = host.NoteCopied();
+  };
+  if (held.route == TargetRoute::kServed) return OpenServed(options, host, copied);
+  Result<target::Process> direct = target::CaptureStopped(held.pid, options, host, copied);
+  const bool runs_again = is_copied && command.resume;
+  if (direct || !held.can_serve || runs_again || direct.error().code == ErrorCode::kCancelled) return direct;
+  return ServedInstead(std::move(direct), options, host, copied);
 }
 
 void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Request& command) {
@@ -181,8 +202,14 @@ void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Reques
 
 int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host) {
   LinkOutput output(host);
-  const std::string key = KeyOf(request, command);
-  if (!session_ || key != session_key_) {
+  TargetDescription asked = request.target;
+  const bool of_copy = asked.route == TargetRoute::kCopy;
+  if (of_copy && session_) asked.route = session_route_;
+  const std::string key = KeyOf(asked, command);
+  const bool is_kept = session_ && key == session_key_;
+  if (of_copy && !is_kept) return engine::ReportError({ErrorCode::kUsage, request.target.why_none, std::nullopt}, output);
+  if (is_kept && !of_copy && (asked.route == TargetRoute::kStoppedPid || asked.route == TargetRoute::kServed)) host.NoteCopied();
+  if (!is_kept) {
     index_.reset();
     session_.reset();  // before the next target is read: both together may not fit
     Result<target::Process> process = Open(request, command, host);
@@ -191,8 +218,13 @@ int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request
     session_.emplace(std::move(*process), command.limits);
     if (index_) session_->UseIndex(index_);
     session_key_ = key;
+    session_route_ = asked.route;
   }
-  const engine::HostFacts facts{request.host, request.columns, request.rows, request.colour_terminal, request.working_directory};
+  engine::HostFacts facts{request.host, request.columns, request.rows, request.colour_terminal, request.working_directory};
+  if (of_copy) {
+    const auto since = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - copied_at_);
+    facts.about_target = fmt::format("the process runs: this is what was copied of it {} s ago", since.count());
+  }
   return session_->Run(command, facts, output, host);
 }
 

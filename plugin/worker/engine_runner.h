@@ -1,6 +1,7 @@
 // The Engine of a real worker: opens the target that a request names, keeps its Session for the next request about the same target.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,8 @@ class EngineRunner final : public Engine {
   [[nodiscard]] Result<target::Process> OpenCoreFile(const std::string& path, const engine::Request& command, target::OpenOptions options, HostLink& host);
   [[nodiscard]] Result<target::Process> Open(const CommandRequest& request, const engine::Request& command, HostLink& host);
 
+  [[nodiscard]] Result<target::Process> OpenHeld(const TargetDescription& held, const engine::Request& command, const target::OpenOptions& options, HostLink& host);
+
   /// Once, before anything is opened and before Confine(): root becomes the owner of the core that `request` is about.
   void TakeOwner(const CommandRequest& request, const engine::Request& command);
 
@@ -29,6 +32,8 @@ class EngineRunner final : public Engine {
   bool cores_only_ = false;   // so that it can no longer read processes
   std::string owner_warning_;  // where root reads another user's core as root
   std::string session_key_;  // what session_ was opened from
+  TargetRoute session_route_ = TargetRoute::kNone;
+  std::chrono::steady_clock::time_point copied_at_{};  // of a process that the host holds
   std::shared_ptr<const engine::SavedIndex> index_;  // that Open() found in place of a core
   std::optional<engine::Session> session_;
 };

@@ -135,7 +135,7 @@ Result<CommandRequest> DecodeRequest(const Frame& frame) {
   m.colour_terminal = in.Flag();
   TargetDescription& t = m.target;
   const auto route = in.Number<std::uint8_t>();
-  if (route > static_cast<std::uint8_t>(TargetRoute::kLivePid)) return Fail(ErrorCode::kCorrupt, "a request message between pygc and its worker names target route {}", route);
+  if (route > static_cast<std::uint8_t>(TargetRoute::kCopy)) return Fail(ErrorCode::kCorrupt, "a request message between pygc and its worker names target route {}", route);
   t.route = static_cast<TargetRoute>(route);
   t.path = in.Text();
   t.pid = in.Number<std::int32_t>();
@@ -271,6 +271,15 @@ Result<std::int32_t> DecodeDone(const Frame& frame) {
   Fields in(frame);
   const auto status = in.Number<std::int32_t>();
   return Finish(in, status, "done");
+}
+
+Frame EncodeCopied(std::uint64_t microseconds) { return Writer(MessageType::kCopied).Number(microseconds).Take(); }
+
+Result<std::uint64_t> DecodeCopied(const Frame& frame) {
+  if (!IsType(frame, MessageType::kCopied)) return tl::unexpected(WrongType("copied", frame));
+  Fields in(frame);
+  const auto microseconds = in.Number<std::uint64_t>();
+  return Finish(in, microseconds, "copied");
 }
 
 Frame EncodeBytes(MessageType type, std::string_view bytes) { return Writer(type).Raw(bytes.data(), bytes.size()).Take(); }

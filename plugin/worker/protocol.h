@@ -8,6 +8,7 @@
 //    | kRequest ---------------------------> |
 //    | <- kProgress, kOut, kErr ...          |      any number, any order
 //    | <- kDescribe, kRead                   |      only where the host said that it can serve memory
+//    | <- kCopied                            |      once, where the target is a process that the host holds: it may run again
 //    | kRegions ..., kMemory --------------> |
 //    | kCancel, kOutputClosed -------------> |      at any time while a request runs
 //    | <- kDone (exit status)                |      then the next kRequest, or the socket closes
@@ -29,7 +30,7 @@
 namespace pygc::worker {
 
 /// Raised with every change of a message. Hosts and workers of different numbers, or of different pygc versions, refuse each other.
-inline constexpr std::uint32_t kProtocol = 1;
+inline constexpr std::uint32_t kProtocol = 2;
 
 /// The version of this build, as in `pygc --version`.
 [[nodiscard]] std::string_view BuildVersion();
@@ -55,6 +56,7 @@ enum class MessageType : std::uint32_t {
   kDescribe = 19,
   kRead = 20,
   kDone = 21,
+  kCopied = 22,
 };
 
 /// One frame as it travels: u32 payload length, u32 type, payload.
@@ -78,6 +80,7 @@ enum class TargetRoute : std::uint8_t {
   kStoppedPid,   // a debugger of this machine holds `pid` stopped; the worker copies it by itself
   kServed,       // only the host can read it
   kLivePid,      // nobody holds `pid`: the worker interrupts and copies it by itself
+  kCopy,         // what the worker copied last of this `pid` and `generation`, which has run on since
 };
 
 struct TargetDescription {
@@ -152,6 +155,7 @@ struct MemoryReply {
 [[nodiscard]] Frame Encode(const ReadRequest& m);
 [[nodiscard]] Frame Encode(const MemoryReply& m);
 [[nodiscard]] Frame EncodeDone(std::int32_t exit_status);
+[[nodiscard]] Frame EncodeCopied(std::uint64_t microseconds);               // from the request until then
 [[nodiscard]] Frame EncodeBytes(MessageType type, std::string_view bytes);  // kOut, kErr
 [[nodiscard]] Frame EncodeEmpty(MessageType type);                          // kCancel, kOutputClosed, kDescribe
 
@@ -166,6 +170,7 @@ struct MemoryReply {
 [[nodiscard]] Result<ReadRequest> DecodeRead(const Frame& frame);
 [[nodiscard]] Result<MemoryReply> DecodeMemory(const Frame& frame);
 [[nodiscard]] Result<std::int32_t> DecodeDone(const Frame& frame);
+[[nodiscard]] Result<std::uint64_t> DecodeCopied(const Frame& frame);
 [[nodiscard]] std::string_view TextOf(const Frame& frame);  // kOut, kErr
 
 }  // namespace pygc::worker

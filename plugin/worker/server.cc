@@ -62,6 +62,12 @@ bool HostLink::Update(std::string_view stage, std::uint64_t done, std::uint64_t 
   return !cancelled_ && !gone_;
 }
 
+double HostLink::NoteCopied() {
+  const auto took = Clock::now() - begun_;
+  Send(EncodeCopied(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count())));
+  return std::chrono::duration<double>(took).count();
+}
+
 void HostLink::Note(const Frame& frame) {
   if (frame.type == MessageType::kCancel) cancelled_ = true;
   else if (frame.type == MessageType::kOutputClosed) output_closed_ = true;

@@ -33,6 +33,9 @@ class HostLink final : public ProgressSink {
   /// Copies target bytes; a short count is what the host could read. Errors: kFault when not one byte, kHost, kCancelled.
   [[nodiscard]] Result<std::size_t> Read(Address from, std::span<std::byte> out);
 
+  /// Tells the host that the process that it holds may run again. Returns seconds since the command began.
+  double NoteCopied();
+
   [[nodiscard]] bool was_cancelled() const noexcept { return cancelled_; }
   [[nodiscard]] bool host_is_gone() const noexcept { return gone_; }
   [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
@@ -58,7 +61,7 @@ class HostLink final : public ProgressSink {
   Watchdog* watchdog_;
   std::string out_;
   std::string stage_;
-  Clock::time_point next_progress_{}, next_poll_{};
+  Clock::time_point begun_ = Clock::now(), next_progress_{}, next_poll_{};
   std::uint64_t next_read_id_ = 1;
   bool cancelled_ = false, gone_ = false, output_closed_ = false;
 };

@@ -164,13 +164,18 @@ TEST_CASE("a stopped process stays stopped, and can be continued") {
   CheckMemory(*p, child.known);
   CHECK(child.WaitForState('T'));
   CHECK(!child.Beats());
-  const auto stopped = CaptureStopped(child.pid, {}, progress);
+  int copied = 0;
+  const auto stopped = CaptureStopped(child.pid, {}, progress, [&](Process& process) {
+    ++copied;
+    CHECK(process.threads.size() == 4);
+    kill(child.pid, SIGCONT);  // nothing depends on its standing still from here on
+  });
   REQUIRE(stopped.has_value());
+  CHECK(copied == 1);
   CheckMemory(*stopped, child.known);
   CHECK(stopped->threads.size() == 4);
   CHECK(stopped->threads[0].stack_pointer() == p->threads[0].stack_pointer());
   CHECK(stopped->pause_seconds == 0);
-  kill(child.pid, SIGCONT);
   CHECK(child.Beats());
 }
 

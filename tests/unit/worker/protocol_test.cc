@@ -104,6 +104,7 @@ TEST_CASE("damaged messages fail to decode and nothing else") {
   CheckDamage(Encode(Progress{"stage", 1, 2}), DecodeProgress);
   CheckDamage(Encode(ReadRequest{1, 2, 3}), DecodeRead);
   CheckDamage(EncodeDone(130), DecodeDone);
+  CheckDamage(EncodeCopied(84000), DecodeCopied);
 }
 
 TEST_CASE("a greeting of a later protocol is still understood") {
