@@ -93,6 +93,7 @@ class ObjectIndex {
       unsigned shift;
     } cells_{};
   };
+  [[nodiscard]] static constexpr Place PlaceOfNumber(std::uint64_t number) noexcept { return {number >> 6, std::uint64_t{1} << (number & 63)}; }
   void PrefetchNumber(std::uint64_t number) const noexcept { __builtin_prefetch(&cells_[number >> 6]); }
   /// IsMarkedShared(), MarkShared() and Find() of the address with that number, which is below place_count().
   [[nodiscard]] bool IsNumberMarkedShared(std::uint64_t number) const noexcept {

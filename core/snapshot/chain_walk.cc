@@ -88,6 +88,37 @@ class ChainWalk {
     return links_.Previous(*next) == head && links_.Next(*previous) == head;
   }
 
+  // Where heads lie whose objects are in one range of the index and one segment, so that both are found with one look. Those met last are kept, by address.
+  struct Window {
+    AddressRange heads;
+    const std::byte* bytes = nullptr;  // of heads.begin
+    ObjectIndex::Numbers numbers;
+  };
+  class Windows {
+   public:
+    explicit Windows(const ChainWalk& walk) : walk_(walk), windows_(kKept, Window{{}, nullptr, ObjectIndex::Numbers(walk.index_)}) {}
+    /// nullptr where no object can have its head at `head`.
+    [[nodiscard]] Window* At(Address head) {
+      Window& w = windows_[(head >> kShift) % kKept];
+      return w.heads.Contains(head) || Enter(w, head) ? &w : nullptr;
+    }
+
+   private:
+    static constexpr unsigned kShift = 20;
+    static constexpr std::size_t kKept = 64;
+    bool Enter(Window& w, Address head) const {
+      const std::uint64_t reach = walk_.links_.format().size + kLeastObject;
+      const target::Segment* const s = walk_.process_.memory.Find(head);
+      if (s == nullptr || s->range.end - head < reach) return false;
+      w.heads = {s->range.begin, s->range.end - reach + 1};
+      w.bytes = s->bytes;
+      return true;
+    }
+    const ChainWalk& walk_;
+    std::vector<Window> windows_;
+  };
+  static constexpr std::uint64_t kLeastObject = 16;  // count and type
+
   // One chain in work: the object that comes next is known and asked for, but not looked at yet.
   struct Lane {
     Chain* chain = nullptr;
@@ -104,6 +135,7 @@ class ChainWalk {
 
   bool WalkLanes(std::atomic<std::size_t>& next_chain, bool ticks) {
     Lane lanes[kLanes];
+    Windows windows(*this);
     std::size_t active = 0;
     std::uint64_t steps = 0;
     const auto refill = [&](Lane& lane) {
@@ -111,7 +143,7 @@ class ChainWalk {
         const std::size_t i = next_chain.fetch_add(1, std::memory_order_relaxed);
         if (i >= chains_.size()) return false;
         bool ended = false;
-        if (!Begin(lane, chains_[i], &ended)) {
+        if (!Begin(windows, lane, chains_[i], &ended)) {
           failed_ = true;
           return false;
         }
@@ -122,7 +154,7 @@ class ChainWalk {
     while (active > 0 && !failed_.load(std::memory_order_relaxed)) {
       for (std::size_t i = 0; i < active;) {
         bool ended = false;
-        if (!Step(lanes[i], &ended)) {
+        if (!Step(windows, lanes[i], &ended)) {
           failed_ = true;
           return false;
         }
@@ -139,7 +171,7 @@ class ChainWalk {
   }
 
   // Sets a lane up for the first object of a chain. A sampled one is marked already.
-  bool Begin(Lane& lane, Chain& chain, bool* ended) {
+  bool Begin(Windows& windows, Lane& lane, Chain& chain, bool* ended) {
     lane = {};
     lane.chain = &chain;
     if (!chain.from_head) {
@@ -147,11 +179,11 @@ class ChainWalk {
       chain.first = chain.last = chain.start;
     }
     const std::optional<Address> next = links_.Next(chain.start);
-    return next && Advance(lane, chain.start, *next, ended);
+    return next && Advance(windows, lane, chain.start, *next, ended);
   }
 
   // Looks at the object asked for, marks it, asks for the one after it. False: not a healthy ring.
-  bool Step(Lane& lane, bool* ended) {
+  bool Step(Windows& windows, Lane& lane, bool* ended) {
     const cpython::GcHeadFormat& format = links_.format();
     const Address next = LoadUnchecked<std::uint64_t>(lane.bytes + format.next_offset) & format.pointer_mask;
     const Address previous = LoadUnchecked<std::uint64_t>(lane.bytes + format.prev_offset) & format.pointer_mask;
@@ -165,20 +197,26 @@ class ChainWalk {
     }
     if (chain.count++ == 0) chain.first = lane.current;
     chain.last = lane.current;
-    return Advance(lane, lane.current, next, ended);
+    return Advance(windows, lane, lane.current, next, ended);
   }
 
-  bool Advance(Lane& lane, Address from, Address next, bool* ended) {
+  bool Advance(Windows& windows, Lane& lane, Address from, Address next, bool* ended) {
     if (IsHead(next)) {
       if (links_.Previous(next) != from) return false;
       lane.chain->end = next;
       *ended = true;
       return true;
     }
-    lane.place = index_.PlaceOf(links_.ObjectOf(next));
-    if (lane.place.cell == ObjectIndex::kNoCell) return false;
-    lane.bytes = process_.memory.At(next, links_.format().size + 16);
-    if (lane.bytes == nullptr) return false;
+    Window* const window = windows.At(next);
+    const std::uint64_t number = window != nullptr ? window->numbers.Of(links_.ObjectOf(next)) : ObjectIndex::kNoNumber;
+    if (number == ObjectIndex::kNoNumber) {  // or the head lies in another segment than its object, with bytes of their own
+      lane.place = index_.PlaceOf(links_.ObjectOf(next));
+      lane.bytes = process_.memory.At(next, links_.format().size + kLeastObject);
+      if (lane.place.cell == ObjectIndex::kNoCell || lane.bytes == nullptr) return false;
+    } else {
+      lane.place = ObjectIndex::PlaceOfNumber(number);
+      lane.bytes = window->bytes + (next - window->heads.begin);
+    }
     lane.before = from;
     lane.current = next;
     __builtin_prefetch(lane.bytes);
