@@ -75,6 +75,8 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"gi._gi.GPropsDescr", "['props']", "", 1, "PyGObject, pygobject-object.c, pygobject_object_register_types(): the descriptor is put into GObject's dict and not released"});
   result.push_back({"gi.types.GObjectMeta", "", "", kAnyNumber,
                     "PyGObject, pygobject-object.c, pygobject_new_full(): takes a reference to the class of each wrapper that it makes, as PyObject_GC_New() does from 3.8 on"});
+  result.push_back({"gi.types.StructMeta", "gi.repository.GLib.VariantType", "", kAnyNumber,
+                    "PyGObject, gimodule.c, _wrap_pyg_variant_type_from_string(): the class that it looks up is not released, once for each dict that GLib.Variant() is given", KnownSurplus::Shape::kAny, {}, "/gi/_gi."});
   result.push_back({"builtin_function_or_method", "", "", 4,
                     "Cython, __Pyx_InitCachedBuiltins(): a module looks its builtins up at import for static data; where nothing reads that, the C compiler drops the place and keeps the reference",
                     KnownSurplus::Shape::kCythonBuiltin});
@@ -136,6 +138,22 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* type : {"int", "str"}) {
     result.push_back({type, "", "cups", 1, "pycups, cupsmodule.c, INT_CONSTANT() and STR_CONSTANT(): the value is put into the module's dict and not released", KnownSurplus::Shape::kConstant, {}, "/cups."});
   }
+  result.push_back({"builtin_function_or_method", "", "", 1, "SWIG, pyinit.swg, SWIG_PyInstanceMethod_New(): the function that it makes for its other docstring is given to PyInstanceMethod_New(), and not released",
+                    KnownSurplus::Shape::kSwigFunction});
+  result.push_back({"PyCapsule", "['type_pointer_capsule']", "", kAnyNumber, "SWIG, pyrun.swg, SwigPyObject_New(): an object that owns what it leads to takes a reference to the capsule, and has no place for it"});
+  for (const char* name : {"kerberos.KrbError", "kerberos.BasicAuthError", "kerberos.PwdChangeError", "kerberos.GSSError"}) {
+    result.push_back({"type", name, "", 1, "pykerberos, kerberos.c, PyInit_kerberos(): the class is put into the module's dict, and gets a second reference for its static variable", KnownSurplus::Shape::kAny, {}, "/kerberos."});
+  }
+  for (const char* place : {"['GSS_MECH_OID_KRB5']", "['GSS_MECH_OID_SPNEGO']"}) {
+    result.push_back({"PyCapsule", place, "", 1, "pykerberos, kerberos.c, PyInit_kerberos(): the value is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/kerberos."});
+  }
+  result.push_back({"str", "", "", 1, "netifaces, netifaces.c, PyInit_netifaces(): each name is put into the dict address_families and not released", KnownSurplus::Shape::kLiteral, {}, "/netifaces."});
+  result.push_back({"str", "", "", 1, "tinyarray, array.cc, PyInit_tinyarray(): each name is appended to __all__ and not released", KnownSurplus::Shape::kLiteral, {}, "/tinyarray."});
+  result.push_back({"str", "", "", 1, "yara-python, yara-python.c, PyInit_yara(): the name of each of YARA's modules is appended to yara.modules and not released", KnownSurplus::Shape::kLiteral, {}, "yara"});
+  result.push_back({"str", "", "", 1, "Shiboken, signature_globals.cpp, init_phase_1(): each piece of an archive is appended to zipstring_sequence and not released", KnownSurplus::Shape::kLiteral, {}, "/libshiboken"});
+  result.push_back({"function", "bootstrap", "", 1, "Shiboken, signature_globals.cpp, init_phase_2(): what it looks up in its module is not released", KnownSurplus::Shape::kAny, {}, "/libshiboken"});
+  result.push_back({"module", "shibokensupport.signature.loader", "", 1, "Shiboken, signature_globals.cpp, init_phase_2(): the module that bootstrap() returns is not released", KnownSurplus::Shape::kAny, {}, "/libshiboken"});
+  result.push_back({"zbar.EnumItem", "", "", 1, "zbar, enum.c, zbarEnum_Add(), and zbarmodule.c, PyInit_zbar(): a new item is put into the dicts of its enumeration and not released", KnownSurplus::Shape::kAny, {}, "/zbar."});
   result.push_back({"type", "Shiboken.EnumMeta", "", kAnyNumber, "Shiboken 5, sbkenum.cpp, newTypeWithName(): the type of a new class is replaced without a reference to the new one", KnownSurplus::Shape::kAny, {}, "/shiboken2", true});
   result.push_back({"", "", "", 1, "Shiboken 5, sbkenum.cpp, createGlobalEnumItem(): PyModule_AddObject() takes the reference that is then released", KnownSurplus::Shape::kShibokenItem, {}, "/shiboken2", true});
   result.push_back({"type", "zbar.Exception", "", 1, "zbar, zbarmodule.c, PyInit_zbar(): PyModule_AddObject() takes the reference of the module's state, which visits it all the same", KnownSurplus::Shape::kAny, {}, "/zbar.", true});

@@ -44,6 +44,8 @@ struct KnownSurplus {
     kMypycImport,     // a module that the static data of an extension of mypyc have
     kFreedByModule,   // a class whose instances are freed by code of `module`
     kShibokenItem,    // an instance of a class that is one of Shiboken.EnumMeta
+    kLiteral,         // a str whose text stands as a literal in what is only read of `module`
+    kSwigFunction,    // a function of C code that SWIG made a second time, of a definition in the static data of its module
     kLeftByThreads,   // few of a type, and few too high, in a process that fork() made without the threads of its parent
     kReplacedStatic,  // static data of a module has another object of that type and name, or value, in a process where interpreters ended
   } shape = Shape::kAny;

@@ -26,11 +26,13 @@ constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxText = 64;
 constexpr std::size_t kMaxSearches = 32;       // of the code of all modules
 constexpr std::size_t kMaxDataSearches = 512;  // of their static data
+constexpr std::size_t kMaxLiteralSearches = 512;  // of what is only read of one module
 constexpr std::size_t kMaxOwnName = 256;
 constexpr std::string_view kUfunc = "numpy.ufunc";
 constexpr std::string_view kPyo3 = "pyo3_runtime";  // of the name of its PanicException, which each module that it made has
 constexpr std::string_view kSipPackages[] = {"PyQt4.", "PyQt5.", "PyQt6.", "wx."};
 constexpr std::string_view kMypyc = "__mypyc.";
+constexpr std::string_view kSwig = "SWIG_PyInstanceMethod_New";  // a name in the table of functions of each module of its
 constexpr std::string_view kCython = "cython_runtime";  // the module that each module of its makes
 constexpr std::int64_t kLeastCachedInt = -5, kMostCachedInt = 256;  // NSMALLNEGINTS, NSMALLPOSINTS - 1
 constexpr char kEmpty[] = "()";
@@ -56,6 +58,7 @@ class Matcher {
       const bool named = k.name.empty() || name == k.name || std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.place == k.name; });
       if (k.shape == cpython::KnownSurplus::Shape::kCythonSlice && std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && IsInCythonData(in_.heap.AddressOf(h.holder)); })) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kFreedByModule && !IsFreedBy(f.address, k.module)) continue;
+      if (k.shape == cpython::KnownSurplus::Shape::kLiteral && (!IsLoaded(k.module) || !IsLiteralOf(f.address, k.module))) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kConstant && (!IsLoaded(k.module) || std::none_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && ModuleOfDict(in_.heap.AddressOf(h.holder)) == k.text; }))) continue;
       if (k.shape == cpython::KnownSurplus::Shape::kUfuncIdentity && !std::any_of(holders.begin(), holders.end(), [&](const audit::Holder& h) { return h.holder != heap::kNoNode && in_.heap.types[in_.heap.type[h.holder]].name == kUfunc; })) continue;
       if (named && IsLoaded(k.module) && Has(f, k) && HasShape(f, k.shape) && (k.text.empty() || k.shape == cpython::KnownSurplus::Shape::kConstant || TextOf(f.address) == k.text)) return std::string(k.cause);
@@ -277,6 +280,21 @@ class Matcher {
              f(std::string_view(reinterpret_cast<const char*>(s.bytes), static_cast<std::size_t>(s.range.size())));
     });
   }
+  // A str that begins like a literal of a module with that in its path; a short one is one.
+  [[nodiscard]] bool IsLiteralOf(Address str, std::string_view path) const {
+    std::string text = in_.reader.Text(str, kMaxText).value_or("");
+    if (text.empty() || ++literal_searches_ > kMaxLiteralSearches) return false;
+    if (text.size() < kMaxText) text += '\0';
+    const std::vector<target::Module>& modules = in_.reader.process().modules;
+    return std::any_of(modules.begin(), modules.end(), [&](const target::Module& m) {
+      return m.path.find(path) != std::string::npos && AnyOfReadOnly(m, [&](std::string_view bytes) { return bytes.find(text) != std::string_view::npos; });
+    });
+  }
+  // Its definition lies in the static data of a module that SWIG made.
+  [[nodiscard]] bool IsSwigFunction(Address function) const {
+    const target::Module* const module = ModuleOf(PointerAt(function, cpython::Field::PyCFunctionObject_m_ml));
+    return module != nullptr && !IsInterpreter(*module) && HasText(*module, kSwig);
+  }
   // HEURISTIC: the code of a module of Cython's gives a function of C that number. A wrong yes is a lost number of the program that such a module has as well.
   [[nodiscard]] bool IsCythonNumber(Address number) const {
     const std::optional<std::int64_t> value = cython_numbers_.size() < kMaxSearches ? in_.ownership.SmallInt(number) : std::nullopt;
@@ -417,6 +435,8 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kLeftByThreads) return IsLeftByThreads(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
+    if (shape == cpython::KnownSurplus::Shape::kLiteral) return f.kind != CountFindingKind::kDeficit;
+    if (shape == cpython::KnownSurplus::Shape::kSwigFunction) return f.kind == CountFindingKind::kSurplus && IsSwigFunction(f.address);
     if (shape == cpython::KnownSurplus::Shape::kPyo3Type) return IsPyo3Type(f.address);
     if (shape == cpython::KnownSurplus::Shape::kPyo3Attribute) return f.kind == CountFindingKind::kSurplus && IsPyo3Type(PointerAt(f.address, cpython::Field::PyObject_ob_type));
     if (shape == cpython::KnownSurplus::Shape::kCythonCode) return f.kind == CountFindingKind::kLost && IsCythonCode(f.address);
@@ -443,7 +463,8 @@ class Matcher {
   const Labels& labels_;
   const heap::ReferenceAudit& counts_;
   const analysis::CountAudit& audit_;
-  mutable std::size_t data_searches_ = 0;  // see IsInData()
+  mutable std::size_t data_searches_ = 0;     // see IsInData()
+  mutable std::size_t literal_searches_ = 0;  // see IsLiteralOf()
   mutable std::map<std::int64_t, std::set<Address>> cython_numbers_;  // lost ints, by value
   mutable std::map<Address, std::string> module_of_dict_;
   mutable std::optional<std::uint64_t> left_threads_;

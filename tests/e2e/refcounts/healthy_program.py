@@ -267,7 +267,7 @@ def extensions():
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
     names = ["lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables", "matplotlib.path", "matplotlib.ft2font"]
-    names += ["scipy.special", "scipy.interpolate", "scipy.stats", "h5py"]
+    names += ["scipy.special", "scipy.interpolate", "scipy.stats", "h5py", "kerberos", "netifaces", "tinyarray", "shiboken2", "zbar", "xapian", "yara"]
     if sys.version_info >= (3, 13):
         names += ["sklearn", "PyQt5.QtWidgets", "icu", "gpg"]
     for name in names:
@@ -318,7 +318,7 @@ def gi():
     o.x = 5
     GLib.timeout_add(10, loop.quit)
     loop.run()
-    keep.extend([loop, info, o])
+    keep.extend([loop, info, o, GLib.Variant("a{sv}", {"key": GLib.Variant("i", 1)})])
     return 0
 
 
