@@ -147,6 +147,12 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* place : {"['GSS_MECH_OID_KRB5']", "['GSS_MECH_OID_SPNEGO']"}) {
     result.push_back({"PyCapsule", place, "", 1, "pykerberos, kerberos.c, PyInit_kerberos(): the value is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/kerberos."});
   }
+  for (const char* place : {"['INV_READ']", "['INV_WRITE']"}) {
+    result.push_back({"int", place, "", 1, "PyGreSQL, pgmodule.c, PyInit__pg(): the number is put into the module's dict and not released", KnownSurplus::Shape::kAny, {}, "/_pg."});
+  }
+  for (const char* name : {"pg.Warning", "pg.InterfaceError"}) {
+    result.push_back({"type", name, "", 1, "PyGreSQL, pgmodule.c, PyInit__pg(): the class is kept in a static variable that nothing reads, so that the compiler drops its place", KnownSurplus::Shape::kAny, {}, "/_pg."});
+  }
   result.push_back({"str", "", "", 1, "netifaces, netifaces.c, PyInit_netifaces(): each name is put into the dict address_families and not released", KnownSurplus::Shape::kLiteral, {}, "/netifaces."});
   result.push_back({"str", "", "", 1, "tinyarray, array.cc, PyInit_tinyarray(): each name is appended to __all__ and not released", KnownSurplus::Shape::kLiteral, {}, "/tinyarray."});
   result.push_back({"str", "", "", 1, "yara-python, yara-python.c, PyInit_yara(): the name of each of YARA's modules is appended to yara.modules and not released", KnownSurplus::Shape::kLiteral, {}, "yara"});
