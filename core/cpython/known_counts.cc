@@ -153,6 +153,12 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   for (const char* name : {"pg.Warning", "pg.InterfaceError"}) {
     result.push_back({"type", name, "", 1, "PyGreSQL, pgmodule.c, PyInit__pg(): the class is kept in a static variable that nothing reads, so that the compiler drops its place", KnownSurplus::Shape::kAny, {}, "/_pg."});
   }
+  result.push_back({"str", "['__doc__']", "", 1, "pycups, cupsmodule.c, PyInit_cups(): the docstring of each class of errors is put into a dict and not released", KnownSurplus::Shape::kLiteral, {}, "/cups."});
+  for (const char* place : {"['Port']", "['Platform']", "['wxWidgets_version']", "['_LONG_MIN']", "['_LONG_MAX']", "['_LLONG_MIN']", "['_LLONG_MAX']", "['PlatformInfo']"}) {
+    const std::string_view name = place;
+    result.push_back({name == "['PlatformInfo']" ? "tuple" : name.starts_with("['_") ? "int" : "str", name, "", 1, "wxPython, core_ex.cpp, wxPyCoreModuleInject(): the value is put into the module's dict and not released",
+                      KnownSurplus::Shape::kAny, {}, "/wx/_core."});
+  }
   result.push_back({"str", "", "", 1, "netifaces, netifaces.c, PyInit_netifaces(): each name is put into the dict address_families and not released", KnownSurplus::Shape::kLiteral, {}, "/netifaces."});
   result.push_back({"str", "", "", 1, "tinyarray, array.cc, PyInit_tinyarray(): each name is appended to __all__ and not released", KnownSurplus::Shape::kLiteral, {}, "/tinyarray."});
   result.push_back({"str", "", "", 1, "yara-python, yara-python.c, PyInit_yara(): the name of each of YARA's modules is appended to yara.modules and not released", KnownSurplus::Shape::kLiteral, {}, "yara"});

@@ -267,7 +267,7 @@ def extensions():
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
     names = ["lxml.objectify", "PIL._imagingft", "PIL._imagingcms", "MySQLdb", "ldap", "cvxopt", "tables", "matplotlib.path", "matplotlib.ft2font"]
-    names += ["scipy.special", "scipy.interpolate", "scipy.stats", "h5py", "kerberos", "netifaces", "tinyarray", "shiboken2", "zbar", "xapian", "yara", "pg"]
+    names += ["scipy.special", "scipy.interpolate", "scipy.stats", "h5py", "kerberos", "netifaces", "tinyarray", "shiboken2", "zbar", "xapian", "yara", "pg", "cups"]
     if sys.version_info >= (3, 13):
         names += ["sklearn", "PyQt5.QtWidgets", "icu", "gpg"]
     for name in names:
