@@ -137,6 +137,13 @@ def _threads(inferior):
     return out
 
 
+def _is_running(inferior):
+    try:
+        return any(t.is_running() for t in inferior.threads())
+    except gdb.error:   # a remote stub is not asked for its threads while they run
+        return True
+
+
 class _Engines:
     """The sessions of this GDB, one for each inferior."""
 
@@ -179,7 +186,7 @@ class _Engines:
             lib.pygc_set_no_target(session, b"no process: open a core (core-file CORE) or attach to a process (attach PID) first")
             self.kept[inferior.num] = (session, None)
             return
-        if any(t.is_running() for t in inferior.threads()):
+        if _is_running(inferior):
             why = b"the process is running: stop it first (interrupt)"
             if self.resumed.get(inferior.num) == session and not resume:
                 lib.pygc_target_runs(session, why)

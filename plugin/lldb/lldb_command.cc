@@ -239,10 +239,14 @@ class PygcCommand final : public lldb::SBCommandPluginInterface {
     lldb::SBProcess process = debugger.GetSelectedTarget().GetProcess();
     request.words = WithAddresses(std::move(request.words), process.GetSelectedThread().GetSelectedFrame());
     const bool resume = std::find(request.words.begin(), request.words.end(), "--resume") != request.words.end();
-    if (std::optional<worker::TargetDescription> copy = workers_->CopyOf(process.GetUniqueID()); copy && !resume && process.GetState() == lldb::eStateRunning) {
-      copy->why_none = std::move(request.target.why_none);
-      copy->route = worker::TargetRoute::kCopy;
-      request.target = std::move(*copy);
+    if (std::optional<worker::TargetDescription> copy = workers_->CopyOf(process.GetUniqueID())) {
+      // LLDB takes note a moment later, in another thread, that the process runs; it counts stops.
+      const bool runs = process.GetState() == lldb::eStateRunning || request.target.generation == copy->generation;
+      if (runs) {
+        copy->why_none = WhyNotRunning();
+        copy->route = resume ? worker::TargetRoute::kNone : worker::TargetRoute::kCopy;
+        request.target = std::move(*copy);
+      }
     }
     const bool has_target = request.target.route != worker::TargetRoute::kNone;
     const Result<worker::WorkerClient*> client = workers_->For(has_target ? process.GetUniqueID() : 0, command_ == "self-test");

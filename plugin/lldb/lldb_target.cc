@@ -73,7 +73,7 @@ const char* WhyNone(lldb::SBTarget& target, lldb::SBProcess& process) {
     case lldb::eStateSuspended:
     case lldb::eStateCrashed: return nullptr;
     case lldb::eStateRunning:
-    case lldb::eStateStepping: return "the process is running: stop it first (process interrupt)";
+    case lldb::eStateStepping: return WhyNotRunning();
     case lldb::eStateExited: return "the process has exited: nothing is left to look at";
     case lldb::eStateDetached: return "the process is detached: attach to it again (process attach -p PID)";
     default: return "the process is not stopped: stop it first (process interrupt), or open a core (target create -c CORE)";
@@ -134,6 +134,8 @@ std::size_t ReadMemory(lldb::SBProcess& process, std::uint64_t address, std::spa
   lldb::SBError ignored;
   return std::min(process.ReadMemory(address, out.data(), out.size(), ignored), out.size());
 }
+
+const char* WhyNotRunning() { return "the process is running: stop it first (process interrupt)"; }
 
 bool IsLive(lldb::SBProcess process) {
   const char* plugin = process.GetPluginName();

@@ -12,6 +12,9 @@
 
 namespace pygc::lldb_host {
 
+/// What commands say of a process that runs.
+[[nodiscard]] const char* WhyNotRunning();
+
 /// False for cores and minidumps.
 [[nodiscard]] bool IsLive(lldb::SBProcess process);
 

@@ -61,6 +61,17 @@ TEST_CASE("a host that stops reading ends the command quietly with its own statu
   CHECK(host.err == "ended\n");
 }
 
+TEST_CASE("a host learns when the process that it holds may run again") {
+  auto worker = StartFake();
+  REQUIRE(worker);
+  RecordingHost host;
+  CHECK(RunCommand(**worker, Ask({"copied"}), host) == 0);
+  REQUIRE(host.copied.size() == 1);
+  CHECK(host.copied[0] >= 0);
+  CHECK(host.copied[0] < 10);
+  CHECK(host.out == "report\n");
+}
+
 TEST_CASE("an interrupt lets the worker print what is known") {
   auto worker = StartFake();
   REQUIRE(worker);

@@ -21,6 +21,7 @@ namespace pygc::worker::testing {
 struct RecordingHost final : CommandHost {
   std::string out, err;
   std::vector<Progress> progress;
+  std::vector<double> copied;
   int interrupts = 0;
   int interrupt_after_progress = -1;  // interrupts becomes 1 when so many progress messages have come
   bool reads_output = true;
@@ -32,6 +33,7 @@ struct RecordingHost final : CommandHost {
     return reads_output;
   }
   void Err(std::string_view bytes) override { err += bytes; }
+  void TargetCopied(double seconds) override { copied.push_back(seconds); }
   void ShowProgress(const Progress& p) override {
     progress.push_back(p);
     if (interrupt_after_progress >= 0 && progress.size() >= static_cast<std::size_t>(interrupt_after_progress)) interrupts = 1;

@@ -37,6 +37,11 @@ class FakeEngine final : public Engine {
       host.Err("a warning\n");
       return std::atoi(argument.c_str());
     }
+    if (what == "copied") {  // a process of the host's
+      host.NoteCopied();
+      host.Out("report\n");
+      return 0;
+    }
     if (what == "flood") {  // until nobody reads
       std::uint64_t blocks = 0;
       while (host.Out(std::string(1000, 'x'))) ++blocks;

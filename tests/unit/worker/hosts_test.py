@@ -149,6 +149,9 @@ def lldb_opens_cores_itself(w):
 
 def lldb_live_process(w):
     """a local process goes to the worker by number, and is not harmed"""
+    text = in_lldb("process attach -p %d" % w.sleeper.pid, "pygc status copied", "process status", "pygc status copied --resume", "pygc status echo 0", "process detach")
+    stopped, _, runs = text.partition("pygc status copied --resume")
+    check("is running" not in stopped and "runs again, after" in text and "route 6" in runs, "--resume: " + text)
     text = in_lldb("process attach -p %d" % w.sleeper.pid, "pygc status echo 0", "process detach")
     check("route 3 path" in text, text)
     check(w.sleeper.poll() is None, "the process died")
@@ -287,6 +290,10 @@ def gdb_core_and_errors(w):
 
 def gdb_live_process(w):
     """GDB: a local process goes to the worker by number and its memory can be served; it is not harmed"""
+    for target in (["-p", str(w.sleeper.pid)], []):
+        remote = [] if target else ["target remote | %s --attach - %d" % (need("gdbserver"), w.start().pid)]
+        text = in_gdb(*remote + ["pygc status copied", "pygc status echo 0", "pygc status copied --resume", "pygc status echo 0"], program=target)
+        check("runs again, after" in text and "Traceback" not in text and re.findall(r"route (\d)", text) == ["3" if target else "4", "6"], "--resume: " + text)
     text = in_gdb("pygc status echo 0", "pygc status read", program=["-p", str(w.sleeper.pid)])
     check("route 3 path" in text and re.search(r"read [1-9]\d* sum [1-9]", text), text)
     check(w.sleeper.poll() is None, "the process died")
