@@ -370,6 +370,8 @@ def uninterruptible(w):
 def limited(kind, value, *arguments):
     """pygc with a limit of its own; whatever it says, it leaves no part of an output."""
     def row(w):
+        if kind == resource.RLIMIT_AS and b"__tsan_init" in open(process.PYGC, "rb").read():
+            return SKIP + "a program under TSan needs more address space to begin"
         out = tempfile.mkdtemp(dir=w.folder)
         ran = process.run([process.PYGC, "-c", w.core] + [a.replace("{out}", out) for a in arguments], HANG, preexec_fn=lambda: resource.setrlimit(kind, (value, value)))
         if ran.code not in (0, 1) and os.listdir(out):
