@@ -65,6 +65,12 @@ bool IsDeleted(const std::string& path) { return path.ends_with(" (deleted)"); }
 
 bool IsDevice(const std::string& path) { return path.starts_with("/dev/") && !path.starts_with("/dev/zero") && !path.starts_with("/dev/shm/"); }
 
+constexpr std::uint64_t kSharedFileBytes = 64u << 20;  // of files that are mapped as shared, that are copied
+
+struct SharedFileCopy final : Backing {
+  std::vector<std::byte> bytes;
+};
+
 /// A stretch of target memory to be copied, and where to.
 struct CopyPiece {
   AddressRange range;
@@ -358,12 +364,37 @@ class Capture {
 
   /// What can wait until the process runs again.
   void Settle() {
-    for (const MapsLine& m : maps_) {  // files that the process maps as shared may be of any size, and are not its own; but it can keep references there
-      const bool is_file = m.identity.inode != 0 && m.path.starts_with('/') && !IsDeleted(m.path) && !IsDevice(m.path);
-      if (is_file && m.shared && m.readable && m.writable) draft_.process.missing_ranges.push_back({m.range, MissingReason::kNotCopied, kNoModule, MissingUse::kUnknown, true});
-    }
     TakeMissing();
+    TakeSharedFiles();
     TakeMaps(maps_);
+  }
+
+  /// Files that the process maps as shared and may write to are not its own and of any size, but it can keep references there. They hold no objects, so they are
+  /// read when it runs again: as much as there is room for, the small ones at least.
+  void TakeSharedFiles() {
+    std::uint64_t room = kSharedFileBytes;
+    for (const MapsLine& m : maps_) {
+      const bool is_file = m.identity.inode != 0 && m.path.starts_with('/') && !IsDeleted(m.path) && !IsDevice(m.path);
+      if (!is_file || !m.shared || !m.readable || !m.writable) continue;
+      std::uint64_t copied = 0;
+      if (m.range.size() <= room) {
+        const auto bytes = std::make_shared<SharedFileCopy>();
+        bytes->bytes.resize(m.range.size());
+        copied = CopyFrom(reader_, m.range.begin, bytes->bytes.data(), bytes->bytes.size());
+        if (copied > 0) {
+          Segment s;
+          s.range = {m.range.begin, m.range.begin + copied};
+          s.bytes = bytes->bytes.data();
+          s.writable = true;
+          s.source = SegmentSource::kLiveCopy;
+          draft_.segments.push_back(s);
+          draft_.backings.push_back(bytes);
+        }
+        room -= m.range.size();
+      }
+      if (copied < m.range.size())
+        draft_.process.missing_ranges.push_back({{m.range.begin + copied, m.range.end}, MissingReason::kNotCopied, kNoModule, MissingUse::kUnknown, true});
+    }
   }
 
   /// One segment for each wanted range; ranges that touch get memory that touches.

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <thread>
@@ -159,6 +160,42 @@ TEST_CASE("a live process is copied with all its threads and goes on" * doctest:
   CHECK(p->pause_seconds < 2);
   CHECK(child.Beats());
   CHECK(ReadStatus(child.pid)->tracer == 0);
+}
+
+TEST_CASE("files that the process maps as shared are copied where they are small, and missing where not" * doctest::skip(kShadowed)) {
+  constexpr std::uint64_t kSmall = 3 * 4096, kLarge = 80u << 20, kBeyond = 4096;
+  std::string name = "/tmp/pygc-shared-XXXXXX";
+  const int file = mkstemp(name.data());
+  REQUIRE(file >= 0);
+  REQUIRE(ftruncate(file, static_cast<off_t>(kLarge)) == 0);
+  const auto map = [file](std::uint64_t bytes) {
+    void* const p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    REQUIRE(p != MAP_FAILED);
+    return static_cast<std::uint64_t*>(p);
+  };
+  std::uint64_t* const large = map(kLarge);
+  const Child child(0);
+  munmap(large, kLarge);
+  REQUIRE(ftruncate(file, static_cast<off_t>(kSmall)) == 0);
+  SilentProgress progress;
+  const auto with_large = CaptureLive(child.pid, {}, progress);
+  REQUIRE(with_large.has_value());
+  const auto is_missing = [](const Process& p, const void* at) {
+    return std::any_of(p.missing_ranges.begin(), p.missing_ranges.end(), [at](const MissingRange& m) { return m.range.Contains(reinterpret_cast<Address>(at)); });
+  };
+  CHECK(with_large->memory.At(reinterpret_cast<Address>(large), 8) == nullptr);
+  CHECK(is_missing(*with_large, large));
+  std::uint64_t* const small = map(kSmall + kBeyond);  // its last page lies beyond the end of the file
+  small[kSmall / 8 - 1] = 0x1122334455667788;
+  const Child other(0);
+  const auto with_small = CaptureLive(other.pid, {}, progress);
+  REQUIRE(with_small.has_value());
+  CHECK(with_small->memory.ReadPointer(reinterpret_cast<Address>(&small[kSmall / 8 - 1])).value_or(0) == 0x1122334455667788);
+  CHECK_FALSE(is_missing(*with_small, small));
+  CHECK(is_missing(*with_small, &small[kSmall / 8]));
+  munmap(small, kSmall + kBeyond);
+  close(file);
+  unlink(name.c_str());
 }
 
 TEST_CASE("a stopped process stays stopped, and can be continued" * doctest::skip(kShadowed)) {
