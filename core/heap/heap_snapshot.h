@@ -31,7 +31,7 @@ inline constexpr std::uint8_t kPermanent = 3, kDetached = 4, kUngenerational = 5
 struct TypeRecord {
   Address address = 0;
   std::string name;         // as in <class 'NAME'>: "dict", "collections.OrderedDict", "__main__.Node"; raw UTF-8, escape on output
-  std::string module_file;  // path of the module that holds a static type, or whose tp_traverse it has; empty for Python classes
+  std::string module_file;  // path of the module that holds a static type, or whose tp_traverse, tp_dealloc, tp_methods or tp_getset it has; empty for Python classes
   enum class Finalizer : std::uint8_t { kNone, kDel, kTpFinalize, kTpDel } finalizer = Finalizer::kNone;
   bool legacy_finalizer = false;           // the collector will not free its cycles (tp_del; 2.7: __del__)
   bool may_have_legacy_finalizer = false;  // 2.7 instances and generators: decided object by object (ObjectFlags::kLegacyFinalizer)

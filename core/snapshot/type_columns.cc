@@ -25,18 +25,33 @@ heap::TypeRecord::Finalizer FinalizerOf(FinalizerKind kind) {
   return heap::TypeRecord::Finalizer::kNone;
 }
 
+/// The module that a type comes from; nullptr: a class made by a class statement, or unknown.
+const target::Module* ModuleOf(const TypeFacts& facts, const objects::ObjectReader& reader) {
+  const target::Process& process = reader.process();
+  // A class made by a class statement has the interpreter's own subtype_traverse; its module is not where that lies.
+  if (facts.is_heap_type && facts.reader == objects::ReaderKind::kInstance) return nullptr;
+  if (const target::Module* const own = process.FindModule(facts.address)) return own;
+  if (const target::Module* const code = process.FindModule(facts.tp_traverse)) return code;
+  if (!facts.is_heap_type) return nullptr;
+  // CPython: PyType_FromMetaclass() and before it PyType_FromSpecWithBases(), Objects/typeobject.c: tp_methods and tp_getset are the arrays of the slots,
+  // which no type inherits and type_new() leaves empty. Without a slot tp_dealloc is subtype_dealloc(), as in classes made by a class statement.
+  const cpython::Layout& layout = reader.runtime().layout;
+  for (const cpython::Field slot : {cpython::Field::PyTypeObject_tp_dealloc, cpython::Field::PyTypeObject_tp_methods, cpython::Field::PyTypeObject_tp_getset}) {
+    if (!layout.Has(slot)) continue;
+    const target::Module* const module = process.FindModule(process.memory.ReadPointer(facts.address + layout.Offset(slot)).value_or(0));
+    const bool of_interpreter = module != nullptr && reader.runtime().module_index < process.modules.size() && module == &process.modules[reader.runtime().module_index];
+    if (module != nullptr && !of_interpreter) return module;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 heap::TypeRecord MakeTypeRecord(const TypeFacts& facts, const TypeUse& use, const objects::ObjectReader& reader) {
-  const target::Process& process = reader.process();
   heap::TypeRecord record;
   record.address = facts.address;
   record.name = facts.name;
-  // A class made by a class statement has the interpreter's own subtype_traverse; its module is not where that lies.
-  const target::Module* const module = facts.is_heap_type && facts.reader == objects::ReaderKind::kInstance ? nullptr
-                                       : process.FindModule(facts.address) != nullptr                       ? process.FindModule(facts.address)
-                                                                                                            : process.FindModule(facts.tp_traverse);
-  if (module != nullptr) record.module_file = module->path;
+  if (const target::Module* const module = ModuleOf(facts, reader)) record.module_file = module->path;
   record.finalizer = FinalizerOf(facts.finalizer);
   record.legacy_finalizer = facts.legacy_finalizer;
   record.may_have_legacy_finalizer = facts.object_decides_legacy_finalizer;

@@ -176,6 +176,7 @@ def check_types(target, truth):
     faults = json.loads(ran.out)["result"]["types"]["faults"]
     found = sorted((f["type"], f["rule"]) for f in faults)
     expected = [("bugs.NoGcBox", "holds-objects-without-gc"), ("bugs.NativeBox", "holds-objects-without-gc"), ("bugs.GreedyBox", "traverse-visits-owned"), ("bugs.TwiceBox", "traverse-visits-owned"), ("bugs.ClearlessBox", "gc-has-clear")] + ([("bugs.ForgetfulBox", "traverse-visits-type")] if truth["heap_types"] else [])
+    expected += [("bugs.SpecBox", "holds-objects-without-gc"), ("bugs.NativeSpecBox", "holds-objects-without-gc")] if truth["spec_types"] else []
     wrong = [] if found == sorted(expected) else ["verify --types: %s, not %s" % (found, sorted(expected))]
     wrong += ["verify --types: %s" % f["what"] for f in faults if f["type"] == "bugs.TwiceBox" and "; it visits a word that its instances point to (0x" not in f["what"]]
     return wrong + ["verify --types: %s: no module or remedy" % f["type"] for f in faults if not f["module"].endswith("bugs.so") or not f["remedy"]]

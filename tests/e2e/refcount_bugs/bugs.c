@@ -272,6 +272,34 @@ static PyTypeObject NativeType = {PyVarObject_HEAD_INIT(NULL, 0).tp_name = "bugs
                                   .tp_methods = native_methods,
                                   .tp_new = PyType_GenericNew};
 
+// The same as NoGcBox, made by PyType_FromSpec: neither the type itself nor a tp_traverse lies in the module.
+#if PY_VERSION_HEX >= 0x03050000
+static void spec_box_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  Py_XDECREF(((Box*)self)->content);
+  type->tp_free(self);
+#if PY_VERSION_HEX >= 0x03080000
+  Py_DECREF(type);
+#endif
+}
+static PyType_Slot spec_slots[] = {{Py_tp_dealloc, spec_box_dealloc}, {Py_tp_methods, box_methods}, {0, NULL}};
+static PyType_Spec spec_spec = {"bugs.SpecBox", sizeof(Box), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, spec_slots};
+// Its tp_dealloc is CPython's own.
+static PyType_Slot native_spec_slots[] = {{Py_tp_methods, native_methods}, {0, NULL}};
+static PyType_Spec native_spec = {"bugs.NativeSpecBox", sizeof(NativeBox), 0, Py_TPFLAGS_DEFAULT, native_spec_slots};
+static int add_spec_types(PyObject* module) {
+  PyObject* spec = PyType_FromSpec(&spec_spec);
+  PyObject* native = PyType_FromSpec(&native_spec);
+  if (spec == NULL || native == NULL) return -1;
+  return PyModule_AddObject(module, "SpecBox", spec) < 0 || PyModule_AddObject(module, "NativeSpecBox", native) < 0 ? -1 : 0;
+}
+#else
+static int add_spec_types(PyObject* module) {
+  (void)module;
+  return 0;
+}
+#endif
+
 // Heap types of C code, from 3.9 on: one tp_traverse forgets the type, the other does not.
 #if PY_VERSION_HEX >= 0x03090000
 static int forgetful_traverse(PyObject* self, visitproc visit, void* arg) {
@@ -353,7 +381,7 @@ static PyMethodDef methods[] = {{"missing_decref", missing_decref, METH_O, NULL}
 
 static int add_types(PyObject* module) {
   if (PyType_Ready(&BoxType) < 0 || PyType_Ready(&BlindType) < 0 || PyType_Ready(&NativeType) < 0) return -1;
-  if (add_heap_types(module) < 0) return -1;
+  if (add_spec_types(module) < 0 || add_heap_types(module) < 0) return -1;
   if (PyType_Ready(&GreedyType) < 0 || PyType_Ready(&ClearlessType) < 0 || PyType_Ready(&TwiceType) < 0) return -1;
   Py_INCREF(&GreedyType);
   Py_INCREF(&ClearlessType);

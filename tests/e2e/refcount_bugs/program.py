@@ -117,6 +117,17 @@ clearless[0].set((clearless[1],))
 clearless[1].set(clearless[0])  # a cycle of a tuple and two of these; the third is in none
 boxes = [bugs.NoGcBox(), bugs.BlindBox(), bugs.NativeBox()]
 boxes[2].set(right[3])
+if hasattr(bugs, "SpecBox"):
+    right += [Victim("in a box of PyType_FromSpec"), Victim("in a native box of PyType_FromSpec")]
+    for kind, content in zip((bugs.SpecBox, bugs.NativeSpecBox), right[-2:]):
+        boxes.append(kind())
+        boxes[-1].set(content)
+    content = None
+
+    class PythonBox(bugs.SpecBox):  # made by a class statement: of no module
+        __slots__ = ()
+
+    boxes.append(PythonBox())
 if hasattr(bugs, "ForgetfulBox"):
     boxes += [bugs.ForgetfulBox(), bugs.RightBox()]
 boxes[0].set(right[1])
@@ -138,7 +149,7 @@ thread.start()
 done.wait()
 right += in_threads
 with open(sys.argv[1], "w") as f:
-    json.dump({"thread_local": [hex(id(o)).rstrip("L") for o in in_threads], "in_structure": hex(id(right[4])).rstrip("L"), "wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
+    json.dump({"thread_local": [hex(id(o)).rstrip("L") for o in in_threads], "in_structure": hex(id(right[4])).rstrip("L"), "wrong": wrong, "right": [hex(id(o)).rstrip("L") for o in right], "hidden": hidden, "spec_types": hasattr(bugs, "SpecBox"), "heap_types": hasattr(bugs, "ForgetfulBox")}, f)
 wrong = hidden = f = None
 print("READY %d" % os.getpid())
 sys.stdout.flush()
