@@ -107,13 +107,21 @@ void AddLostObjects(const CommandInput& in, const Labels& labels, report::Export
   std::vector<std::pair<Address, std::uint32_t>> types;
   for (std::uint32_t t = 0; t < in.heap.types.size(); ++t) types.emplace_back(in.heap.types[t].address, t);
   std::sort(types.begin(), types.end());
+  std::unordered_map<Address, std::uint32_t> more;  // ids of ExportAudit::types
   for (const heap::UnreachedObject& u : in.audit->counts.unreached) {
     if (u.possible != 0) continue;
     report::ExportLostObject& o = out.lost_objects.emplace_back();
     o.address = u.object;
     o.refcount = u.recorded;
     const auto type = std::lower_bound(types.begin(), types.end(), std::pair<Address, std::uint32_t>(u.type, 0));
-    if (type != types.end() && type->first == u.type) o.type = type->second;
+    if (type != types.end() && type->first == u.type) {
+      o.type = type->second;
+    } else if (const objects::TypeFacts* const facts = in.reader.Type(u.type)) {
+      // Only objects that are no nodes are of this type.
+      const auto [known, fresh] = more.try_emplace(u.type, static_cast<std::uint32_t>(in.heap.types.size() + out.types.size()));
+      if (fresh) out.types.push_back({u.type, facts->name});
+      o.type = known->second;
+    }
     if (const std::uint64_t size = labels.SizeOf(u.object); size > 0) o.size = size;
   }
 }

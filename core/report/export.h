@@ -40,9 +40,15 @@ struct ExportLostObject {
   std::optional<std::uint64_t> size;
   std::uint32_t refcount = 0;
 };
+/// A row of `types` that no node has, only objects without one. Their ids follow those of HeapSnapshot::types.
+struct ExportType {
+  Address address = 0;
+  std::string name;
+};
 /// What the audit of counts adds.
 struct ExportAudit {
   bool audited = false;
+  std::vector<ExportType> types;
   std::vector<ExportRoot> roots;
   std::vector<ExportFinding> findings;
   std::vector<ExportLostObject> lost_objects;
@@ -88,6 +94,14 @@ struct ExportInput {
   /// Why roots are missing though objects and references are all there (raw); empty: none are.
   std::string roots_missing = {};
 };
+
+/// Calls `f(id, address, name)` for each row of `types`, by id.
+template <typename F>
+void ForEachExportType(const ExportInput& input, F&& f) {
+  std::uint32_t id = 0;
+  for (const heap::TypeRecord& t : input.heap.types) f(id++, t.address, t.name);
+  for (const ExportType& t : input.audit.types) f(id++, t.address, t.name);
+}
 
 /// Writes the database into `file`, which is not committed yet. Errors: kOutput, kCancelled.
 [[nodiscard]] Result<void> WriteSqlite(const ExportInput& input, OutputFile& file, ProgressSink& progress);

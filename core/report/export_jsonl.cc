@@ -128,12 +128,13 @@ Result<void> WriteJsonLines(const ExportInput& input, const ByteSink& sink, Prog
     out.clear();
     return go_on;
   };
-  for (std::size_t i = 0; i < h.types.size(); ++i) {
-    fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", i, h.types[i].address,
-                   JsonString(h.types[i].name));
-    if (!flush(kWriteBytes)) return {};
-  }
   bool reading = true, cancelled = false;
+  ForEachExportType(input, [&](std::uint32_t id, Address type, const std::string& name) {
+    if (!reading) return;
+    fmt::format_to(std::back_inserter(out), "{{\"record\":\"type\",\"id\":{},\"address\":\"{:#x}\",\"name\":{}}}\n", id, type, JsonString(name));
+    reading = flush(kWriteBytes);
+  });
+  if (!reading) return {};
   std::vector<std::string> labels;
   h.index.ForEach(0, h.size(), [&](heap::NodeId n, Address address) {
     if (!reading || cancelled) return;

@@ -155,11 +155,12 @@ class Writer {
 
   Result<void> Types() {
     Statement insert(db_.get(), "INSERT INTO types VALUES(?,?,?)");
-    std::int64_t id = 0;
-    for (const heap::TypeRecord& type : input_.heap.types) {
-      const std::string safe = JsonSafe(type.name);
-      if (!insert.Integer(1, id++).Integer(2, static_cast<std::int64_t>(type.address)).Text(3, safe).Step()) return Failed();
-    }
+    bool good = true;
+    ForEachExportType(input_, [&](std::uint32_t id, Address address, const std::string& name) {
+      const std::string safe = JsonSafe(name);
+      good = good && insert.Integer(1, id).Integer(2, static_cast<std::int64_t>(address)).Text(3, safe).Step();
+    });
+    if (!good) return Failed();
     return {};
   }
 

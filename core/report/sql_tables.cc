@@ -356,7 +356,10 @@ class ObjectsTable {
       case 9: return GiveText(out, "lost");
       case 12: return GiveInteger(out, std::uint64_t{1});
       case 13: return GiveText(out, "exact");
-      case kTypeName: return o.type && *o.type < heap_.types.size() ? GiveText(out, JsonSafe(heap_.types[*o.type].name)) : sqlite3_result_null(out);
+      case kTypeName: {
+        if (!o.type) return sqlite3_result_null(out);
+        return GiveText(out, JsonSafe(*o.type < heap_.types.size() ? heap_.types[*o.type].name : input_.audit.types[*o.type - heap_.types.size()].name));
+      }
       default: return sqlite3_result_null(out);
     }
   }
@@ -661,9 +664,9 @@ std::vector<SqlRow> MetaRows(const ExportInput& input) {
 }
 std::vector<SqlRow> TypeRows(const ExportInput& input) {
   std::vector<SqlRow> rows;
-  for (const heap::TypeRecord& type : input.heap.types) {
-    rows.push_back({SqlValue::Integer(static_cast<std::int64_t>(rows.size())), SqlValue::Integer(static_cast<std::int64_t>(type.address)), SqlValue::Text(type.name)});
-  }
+  ForEachExportType(input, [&](std::uint32_t id, Address address, const std::string& name) {
+    rows.push_back({SqlValue::Integer(id), SqlValue::Integer(static_cast<std::int64_t>(address)), SqlValue::Text(name)});
+  });
   return rows;
 }
 

@@ -194,6 +194,8 @@ def check_export(target, truth, trace_refs):
         findings = {"0x%x" % a: (kind, recorded, found, evidence, state) for a, kind, recorded, found, evidence, state in con.execute(
             "select o.address, f.kind, f.recorded, f.found, f.evidence, o.state from refcount_findings f join objects o on o.id = f.object_id")}
         wrong = []
+        nameless = con.execute("select o.address from refcount_findings f join objects o on o.id = f.object_id left join types t on t.id = o.type_id where t.name is null").fetchall()
+        wrong += ["export: a finding on an object without type: 0x%x" % a for (a,) in nameless]
         missed = [function for a, (function, kinds) in truth["wrong"].items() if findings.get(a, ("",))[0] not in kinds]
         if len(missed) > BY_WORDS:
             wrong.append("export: not among refcount_findings: %s" % missed)

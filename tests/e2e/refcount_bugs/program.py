@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import zlib
 
 gc.disable()
 sys.path.insert(0, sys.argv[2])
@@ -83,6 +84,9 @@ def plant():
     note(v, "forgotten_structure", "lost")
     for i in range(20):  # a stale word may lead to one or the other
         setattr(v, "hangs_on_it_%d" % i, ["%d hangs on it" % i])
+    v = zlib.compressobj()  # nothing but its head says what it is, and no other object is of its type
+    bugs.missing_decref(v)
+    note(v, "only one of its type", "lost")
     v = None
     return wrong
 
