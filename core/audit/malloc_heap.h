@@ -47,6 +47,11 @@ class MallocHeap {
   /// The same of those that lie in areas() alone: not of mapped().
   template <typename F>
   void ForEachAreaChunk(F&& f) const;
+  /// f(AddressRange memory) for each of mapped().
+  template <typename F>
+  void ForEachMappedChunk(F&& f) const {
+    for (const AddressRange& chunk : mapped_) f(AddressRange{chunk.begin + kHead, chunk.end});
+  }
   /// The memory of the chunk that holds `a`, used or free; nullopt where `a` lies in no area. O(chunks of the area).
   [[nodiscard]] std::optional<AddressRange> ChunkAt(Address a) const;
 
@@ -96,7 +101,7 @@ void MallocHeap::ForEachAreaChunk(F&& f) const {
 template <typename F>
 void MallocHeap::ForEachChunk(F&& f) const {
   ForEachAreaChunk(f);
-  for (const AddressRange& chunk : mapped_) f(AddressRange{chunk.begin + kHead, chunk.end}, true);
+  ForEachMappedChunk([&](AddressRange memory) { f(memory, true); });
 }
 
 }  // namespace pygc::audit

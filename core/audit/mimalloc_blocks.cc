@@ -20,10 +20,17 @@ using cpython::Struct;
 
 constexpr std::uint64_t kMaxPoolOfMany = std::uint64_t{1} << 32;  // bytes; see BlockHeap
 constexpr std::uint64_t kWord = 8, kExactWords = 8;
+constexpr std::uint64_t kMostOfMany = 128 << 10;  // MI_MEDIUM_OBJ_SIZE_MAX: what is larger has a page of its own
+constexpr std::uint64_t kSlice = 64 << 10, kMediumPage = 512 << 10;
 
 // How much larger a block may be than what was asked for: sizes up to 8 words are rounded to two words, and behind that there are four sizes from one power
-// of two to the next. CPython: mi_bin(), Objects/mimalloc/page-queue.c.
+// of two to the next. CPython: mi_bin(), Objects/mimalloc/page-queue.c. What has a page of its own is rounded to that of the system, more the larger it is, and then to slices, or to pages of a medium size:
+// _mi_os_good_alloc_size(), Objects/mimalloc/os.c; mi_segments_page_alloc(), Objects/mimalloc/segment.c.
 std::uint32_t SlackOf(std::uint64_t block_bytes) {
+  if (block_bytes > kMostOfMany) {
+    const std::uint64_t unit = block_bytes <= 512 << 10 ? 4 << 10 : block_bytes <= 2 << 20 ? 64 << 10 : block_bytes <= 8 << 20 ? 256 << 10 : block_bytes <= 32 << 20 ? 1 << 20 : 4 << 20;
+    return static_cast<std::uint32_t>(unit + (block_bytes <= kMediumPage ? kSlice : kMediumPage));
+  }
   const std::uint64_t words = block_bytes / kWord;
   if (words <= 1) return kWord - 1;
   if (words <= kExactWords) return 2 * kWord - 1;

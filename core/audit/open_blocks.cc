@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::size_t kPoolsAPiece = 256;
 constexpr std::uint64_t kMallocSlack = 31;  // sizes are rounded to 16 bytes, and the smallest chunk has 24
+// A chunk that is a mapping of its own goes on to the end of its page. glibc: sysmalloc_mmap(): ALIGN_UP(request2size(bytes) + SIZE_SZ, page) less the head.
+constexpr std::uint64_t kMappedSlack = 4096 + 15;
 
 }  // namespace
 
@@ -34,11 +36,15 @@ std::vector<OpenBlock> FindOpenBlocks(const BlockHeap& blocks, const MallocHeap&
   std::vector<OpenBlock> open;
   for (const std::vector<OpenBlock>& piece : of_piece) open.insert(open.end(), piece.begin(), piece.end());
   const std::vector<AddressRange>& arenas = blocks.arenas();
-  chunks.ForEachChunk([&](AddressRange memory, bool in_use) {
-    if (!in_use || memory.empty() || cover.IsClosed(memory.begin)) return;
+  const auto add = [&](AddressRange memory, std::uint64_t slack) {
+    if (memory.empty() || cover.IsClosed(memory.begin)) return;
     const auto after = std::upper_bound(arenas.begin(), arenas.end(), memory.begin, [](Address a, const AddressRange& r) { return a < r.end; });
-    if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, kMallocSlack, true});
+    if (after == arenas.end() || after->begin >= memory.end) open.push_back({memory, slack, true});
+  };
+  chunks.ForEachAreaChunk([&](AddressRange memory, bool in_use) {
+    if (in_use) add(memory, kMallocSlack);
   });
+  chunks.ForEachMappedChunk([&](AddressRange memory) { add(memory, kMappedSlack); });
   return open;
 }
 

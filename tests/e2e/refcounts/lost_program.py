@@ -1,7 +1,7 @@
 """Leaked objects of many types of C code that the collector does not track: nothing is left of each but its count.
 
-usage: lost_program.py TRUTH small | large     runs until it is killed; the collector is off. "large": kinds with much memory that they never fill, so that it has
-references that are none any more.
+usage: lost_program.py TRUTH small | large | mapped     runs until it is killed; the collector is off. "large": kinds with much memory that they never fill, so that it
+has references that are none any more. "mapped": what malloc gives mappings of their own.
 TRUTH: {"planted": {address: kind}, "kinds": how many kinds this interpreter has, "classes": {address: name} of classes that the state of a module has, whose count is one
 too high (small)} as JSON.
 """
@@ -25,6 +25,7 @@ import zlib
 
 gc.disable()
 COPIES = 6
+MAPPED = "mapped "
 LARGE = ("compress", "decompress", "bz2", "lzma", "zstd", "database", "random", "expat", "scandir", "directory")
 
 
@@ -93,6 +94,8 @@ KINDS = {
     "hmac": lambda i: lib.hmac_new(b"key", b"text", "sha256"), "profiler": lambda i: lsprof.Profiler(), "database": database, "socket": lambda i: optional("_socket").socket(), "struct iterator": lambda i: struct.iter_unpack("<h", b"x" * 8),
     "encoding map": lambda i: optional("_codecs").charmap_build(u"".join(map(chr, range(97, 97 + 200))) if sys.version_info[0] > 2 else u"".join(map(unichr, range(200)))),  # noqa: F821
     "zstd compressor": lambda i: optional("compression.zstd") and __import__("compression.zstd", fromlist=["x"]).ZstdCompressor(),
+    "mapped bytes": lambda i: b"x" * (300000 << i), "mapped text": lambda i: "x" * (300001 << i), "mapped wide text": lambda i: u"\u20ac" * (200001 << i), "mapped bytearray": lambda i: bytearray(300000 << i),
+    "mapped int": lambda i: 1 << (3000000 << i),
 }
 if sys.version_info < (3, 0):
     del KINDS["float"]  # many have one block. CPython: PyFloatBlock, Objects/floatobject.c [2.7]
@@ -136,7 +139,7 @@ def capsule(i):
 
 def made():
     objects = []
-    for kind in sorted(k for k in KINDS if k.startswith(LARGE) == (sys.argv[2] == "large")):
+    for kind in sorted(k for k in KINDS if sys.argv[2] == ("mapped" if k.startswith(MAPPED) else "large" if k.startswith(LARGE) else "small")):
         for i in range(COPIES):
             try:
                 o = KINDS[kind](i)
