@@ -151,6 +151,21 @@ void FillHeld(const CommandInput& in, const Labels& labels, std::vector<report::
   }
 }
 
+std::vector<std::pair<Address, std::uint64_t>> LostBytes(const CommandInput& in, const Labels& labels) {
+  std::vector<std::pair<Address, std::uint64_t>> result;
+  if (in.audit == nullptr) return result;
+  const std::vector<Item>& items = in.audit->counts.lost.items;
+  for (const analysis::LostStructure& s : in.audit->lost) {
+    if (s.kind != analysis::CountFindingKind::kLost) continue;
+    const Address head = AddressOf(in, items[s.head]);
+    std::uint64_t bytes = labels.SizeOf(head);
+    for (const std::uint32_t i : s.held) bytes += SizeOf(in, labels, items[i]);
+    result.emplace_back(head, bytes);
+  }
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
 std::vector<report::LeakGroup> LostGroups(const CommandInput& in, const Labels& labels, std::uint64_t max_addresses) {
   if (in.audit == nullptr) return {};
   const std::vector<Item>& items = in.audit->counts.lost.items;

@@ -2,6 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "core/engine/audit_data.h"
 #include "core/engine/baseline.h"
@@ -32,6 +37,8 @@ constexpr Reason kReasons[] = {
     {heap::Auditable::kFreed, "freed", "their memory was freed"},
     {heap::Auditable::kUnsettled, "unsettled", "a thread was just putting the parts of their count together"},
 };
+
+constexpr std::uint64_t kShownAlike = 3;  // findings that differ in the object alone, in a text without --all and --limit 0
 
 class RefcountsCommand {
  public:
@@ -84,27 +91,65 @@ class RefcountsCommand {
 
   [[nodiscard]] std::size_t Limit() const { return in_.request.limit == 0 ? kMaxCountRows : std::min<std::size_t>(in_.request.limit, kMaxCountRows); }
 
+  // Deficits first: they end in a crash. Then what is lost, most bytes first, and then what is held rightly; these and deficits by how far the count is off.
+  void Sort(std::vector<CountFinding>& found) const {
+    const std::vector<std::pair<Address, std::uint64_t>> lost = LostBytes(in_, labels_);
+    const auto weight = [&](const CountFinding& f) -> std::uint64_t {
+      if (f.kind != CountFindingKind::kLost) return f.kind == CountFindingKind::kDeficit ? f.known - f.recorded : f.recorded - f.known;
+      const auto at = std::lower_bound(lost.begin(), lost.end(), std::pair<Address, std::uint64_t>{f.address, 0});
+      return at != lost.end() && at->first == f.address ? at->second : labels_.SizeOf(f.address);
+    };
+    const auto rank = [](CountFindingKind k) { return k == CountFindingKind::kDeficit ? 0 : k == CountFindingKind::kLost ? 1 : 2; };
+    std::vector<std::tuple<int, std::uint64_t, std::size_t>> order;
+    for (std::size_t i = 0; i < found.size(); ++i) order.emplace_back(rank(found[i].kind), ~weight(found[i]), i);
+    std::sort(order.begin(), order.end());
+    std::vector<CountFinding> sorted;
+    sorted.reserve(found.size());
+    for (const auto& [kind, weight_below, i] : order) sorted.push_back(found[i]);
+    found = std::move(sorted);
+  }
+
+  // What leaks of one cause have in common: kind, type and evidence. Deficits are each shown, or put together by the type that they come through.
+  static std::string LikenessOf(const report::RefcountFinding& row) {
+    std::string text = fmt::format("{}\n{}\n{}\n{} {} {}", row.kind, row.type, row.text, row.recorded, row.known, row.possible);
+    for (const report::CountHolder& h : row.holders) text += "\n" + (h.object != 0 ? h.type : h.place);
+    return text;
+  }
+
   void Findings() {
     std::vector<CountFinding> found;
     for (const CountFinding& f : in_.audit->judged.findings) {
       if (Passes(f)) found.push_back(f);
     }
-    // Deficits first: they end in a crash. Then by how far the count is off.
-    const auto off = [](const CountFinding& f) { return f.kind == CountFindingKind::kDeficit ? f.known - f.recorded : f.recorded - f.known; };
-    std::stable_sort(found.begin(), found.end(), [&](const CountFinding& a, const CountFinding& b) {
-      if ((a.kind == CountFindingKind::kDeficit) != (b.kind == CountFindingKind::kDeficit)) return a.kind == CountFindingKind::kDeficit;
-      return off(a) > off(b);
-    });
+    Sort(found);
     Known();
     report_.in_flux = CountRows(in_, labels_, in_.audit->in_flux);
     std::vector<report::RefcountFinding> rows = CountRows(in_, labels_, found);
+    const bool fold = in_.request.format == Format::kText && in_.request.limit != 0 && !in_.request.all;
+    struct Alike {
+      std::uint64_t shown = 0;
+      std::size_t last = 0;  // of report_.findings
+    };
+    std::map<std::string, Alike> alike;
     for (std::size_t i = 0; i < found.size(); ++i) {
       if (in_.baseline != nullptr && i < rows.size() && in_.baseline->Has(report::RefcountFingerprint(rows[i]))) {
         ++report_.baseline_count;
         continue;
       }
       ++(found[i].kind == CountFindingKind::kDeficit ? report_.deficits : found[i].kind == CountFindingKind::kSurplus ? report_.surpluses : report_.lost);
-      if (i < rows.size() && report_.findings.size() < Limit()) report_.findings.push_back(std::move(rows[i]));
+      if (i >= rows.size()) continue;
+      if (fold && found[i].kind != CountFindingKind::kDeficit) {
+        Alike& a = alike[LikenessOf(rows[i])];
+        if (a.shown == kShownAlike) {
+          ++report_.findings[a.last].alike;
+          continue;
+        }
+        if (report_.findings.size() < Limit()) {
+          ++a.shown;
+          a.last = report_.findings.size();
+        }
+      }
+      if (report_.findings.size() < Limit()) report_.findings.push_back(std::move(rows[i]));
     }
     for (std::vector<report::RefcountFinding>* list : {&report_.findings, &report_.known, &report_.in_flux}) FillHeld(in_, labels_, *list);
     DeficitTypes();

@@ -39,6 +39,7 @@ void WriteFinding(const RefcountFinding& f, bool all, TextWriter& out, Style sty
   out.Line(f.text.empty() ? "" : "  " + f.text);
   std::string found = fmt::format("ob_refcnt {}, {} found", Thousands(f.recorded), Counted(f.known, "reference"));
   if (f.possible > 0) found += fmt::format(", and {} that may be one", Counted(f.possible, "word"));
+  if (f.bytes > 0) found += fmt::format("; {} of its own", Bytes(f.bytes));
   out.To(8).Line(found);
   if (const char* meaning = Meaning(f.kind, f.freed); *meaning != '\0') out.To(8).Paragraph(meaning, 8, Style::kFaint);
   if (!f.cause.empty()) out.To(8).Paragraph(f.cause, 8);
@@ -116,13 +117,16 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   if (r.baseline_count > 0) out.To(4).Line(fmt::format("{} left out: the baseline has {}", Counted(r.baseline_count, "known finding"), r.baseline_count == 1 ? "it" : "them"));
   for (const DeficitType& t : r.deficit_types) WriteDeficitType(t, out);
   std::map<std::string_view, std::uint64_t> of_type;
+  std::uint64_t shown = 0;  // or told to be like one that is
   for (const RefcountFinding& f : r.findings) {
     if (f.through.empty() || r.all || of_type[f.through]++ < kShownOfType) WriteFinding(f, r.all, out);
+    if (f.alike > 0) out.To(8).Line(fmt::format("… {} more like it (--limit 0 for all)", Thousands(f.alike)), Style::kFaint);
+    shown += 1 + f.alike;
   }
-  for (const auto& [type, shown] : of_type) {
-    if (shown > kShownOfType) out.Line().Line(fmt::format("… {} more through {} (--all)", Counted(shown - kShownOfType, "deficit"), type));
+  for (const auto& [type, deficits] : of_type) {
+    if (deficits > kShownOfType) out.Line().Line(fmt::format("… {} more through {} (--all)", Counted(deficits - kShownOfType, "deficit"), type));
   }
-  if (findings > r.findings.size()) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - r.findings.size(), "finding")));
+  if (findings > shown) out.Line().Line(fmt::format("… {} more (--limit 0 for all)", Counted(findings - shown, "finding")));
   if (r.all) {
     for (const RefcountFinding& f : r.known) WriteFinding(f, r.all, out, Style::kPlain);
     if (!r.in_flux.empty()) out.Line().Line("in flux", Style::kHeading);

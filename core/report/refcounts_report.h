@@ -29,6 +29,7 @@ struct RefcountFinding {
   std::string through = {};          // DeficitType::type, or empty
   std::uint64_t bytes = 0;           // its own; 0 where that cannot be known
   std::uint64_t bytes_with_held = 0; // and of what hangs on it
+  std::uint64_t alike = 0;           // text: findings behind this one that differ from it in the object alone and are not shown
   std::vector<TypeCount> held = {};  // "lost": objects that hang on it, most bytes first. One that hangs on several stands with one of them
 };
 

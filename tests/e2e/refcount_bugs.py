@@ -10,6 +10,7 @@ Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N f
 import argparse
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -90,6 +91,21 @@ def check(target, truth):
             wrong.append("right, and reported: %s" % found[address])
     for f in found.values():
         wrong.append("a finding that nobody made: %s %s %s" % (f["kind"], f["type"], f["object"]))
+    return wrong
+
+
+def check_text(target, truth):
+    """The text: of what is lost most bytes first, each with its own; of those that one cause lost three, and how many more there are."""
+    ran = process.pygc(*(target + ["refcounts", "--type", "bytearray"]), timeout=SECONDS)
+    lost = ran.out.split("\n    lost ")[1:]
+    many = sum(function == "one of many" for function, kinds in truth["wrong"].values())
+    if len(lost) != 3:
+        return ["refcounts: %d of bytearrays shown" % len(lost)]
+    wrong = [] if "; 5.2 MB of its own\n" in lost[0] else ["refcounts: not the largest first: %s" % lost[0]]
+    wrong += ["refcounts: without its bytes: %s" % f for f in lost if " of its own\n" not in f]
+    told = re.search("… ([0-9]+) more like it", lost[-1])
+    if told is None or not many - 2 - BY_WORDS <= int(told.group(1)) <= many - 2:
+        wrong.append("refcounts: not told how many are like it: %s" % lost[-1])
     return wrong
 
 
@@ -243,7 +259,7 @@ def main():
                     for way, where in (("live", ["-p", target.pid]), ("core", ["-c", target.gcore()])):
                         if source == "bugs.c":
                             wrong = check(where, target.truth) + check_leaks(where, target.truth, trace_refs)
-                            wrong += check_types(where, target.truth) + check_export(where, target.truth, trace_refs)
+                            wrong += check_text(where, target.truth) + check_types(where, target.truth) + check_export(where, target.truth, trace_refs)
                         else:
                             wrong = check_containers(where, target.truth, counted)
                         failed += bool(wrong)

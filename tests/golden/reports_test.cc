@@ -223,6 +223,8 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   r.findings[3].bytes = 48;
   r.findings[3].bytes_with_held = 5448;
   r.findings[3].held = {{"dict", 12, 5000, ""}, {"file", 1, 400, "open"}};
+  r.findings[3].alike = 1;
+  r.lost = 3;
   r.all = true;
   r.known = {{"surplus", 0x7f0040, "module", "_warnings", 4, 3, 0, {}, {}, "Python/pylifecycle.c: never released"}};
   r.known_count = 1;

@@ -6,6 +6,7 @@ are heap types of C code} as JSON.
 """
 from __future__ import print_function
 
+import array
 import gc
 import json
 import os
@@ -25,6 +26,8 @@ class Victim(object):
 
 
 victims = {}
+ALIKE = 8  # lost by one cause
+LARGE = 5 << 20
 LENT = 5  # to boxes that visit what they do not own
 
 
@@ -72,6 +75,17 @@ def plant():
     box.set(v)
     note(v, "TwiceBox", "deficit")
     box = None
+    # Nothing but its head says what it is, and no other object is of its type. (2.7 has no PyType_Ready() for zlib.Compress: nothing leads to that type.)
+    v = zlib.compressobj() if sys.version_info >= (3,) else array.array("i", [1])
+    bugs.missing_decref(v)
+    note(v, "only one of its type", "lost")
+    for i in range(ALIKE):
+        v = bytearray(100)
+        bugs.missing_decref(v)
+        note(v, "one of many", "lost")
+    v = bytearray(LARGE)
+    bugs.missing_decref(v)
+    note(v, "large", "lost")
     v = new("state_replaced")
     bugs.state_replaced(v)
     note(v, "state_replaced", "surplus")
@@ -84,9 +98,6 @@ def plant():
     note(v, "forgotten_structure", "lost")
     for i in range(20):  # a stale word may lead to one or the other
         setattr(v, "hangs_on_it_%d" % i, ["%d hangs on it" % i])
-    v = zlib.compressobj()  # nothing but its head says what it is, and no other object is of its type
-    bugs.missing_decref(v)
-    note(v, "only one of its type", "lost")
     v = None
     return wrong
 
