@@ -257,7 +257,7 @@ heap::LostPart HeldMarker::LostPart(std::span<const heap::Auditable> judged, std
     const bool is_leaf = std::binary_search(leaf_blocks.begin(), leaf_blocks.end(), b);
     ForEachWord(b, [&](std::uint64_t word, Address) {
       if (is_leaf) return;
-      if (const NodeId to = heap_.index.Find(word & ~Address{7}); to != kNoNode) {
+      if (const NodeId to = heap_.index.Find(WordCounter::Untagged(word)); to != kNoNode) {
         to_object(to, LinkKind::kBlock);
       } else if (const BlockId other = in_.blocks.Find(word & kUserBits); other != kNoBlock && (other != b || IsObjectAt(object_blocks, b, word))) {
         to_block(other);

@@ -633,7 +633,7 @@ class Counter {
       const auto word = LoadUnchecked<std::uint64_t>(segment->bytes + (at - segment->range.begin));
       if (const NodeId to = words_.Count(word, at, n); to != kNoNode) {
         s.links.push_back({n, to, heap::LinkKind::kWord});
-      } else if (const BlockId b = native_.Find(word); b != kNoBlock) {
+      } else if (const BlockId b = native_.Find(word & kUserBits); b != kNoBlock) {
         s.links.push_back({n, b, heap::LinkKind::kBlock});
       }
     }

@@ -1,4 +1,4 @@
-// Counts words that may be references: each one that is the address of an object, tags in its low bits aside. Where asked to, it notes the places.
+// Counts words that may be references: each one that is the address of an object, tags in its lowest and uppermost bits aside. Where asked to, it notes the places.
 #pragma once
 
 #include <atomic>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/audit/audit_input.h"
+#include "core/audit/native_blocks.h"
 #include "core/audit/static_data.h"
 #include "core/heap/object_index.h"
 #include "core/heap/reference_audit.h"
@@ -54,15 +55,18 @@ class WordCounter {
   /// Numbers `audit.unreached`, so that words that lead to these are counted too.
   void NumberUnreached();
 
+  /// The address in a word with tags: stack references, dict-or-values in the lowest bits; a boxed value's kind in the uppermost.
+  [[nodiscard]] static constexpr Address Untagged(std::uint64_t word) noexcept { return word & kUserBits & ~Address{7}; }
   /// Counts the word and returns the object that it leads to, or kNoNode. `slot`: where it lies, 0 in a register of thread `tid`; `owner`: the object whose
   /// memory that is; `lost`: in memory that only lost objects lead to. Thread-safe, unless it observes.
   heap::NodeId Count(std::uint64_t word, Address slot, heap::NodeId owner = heap::kNoNode, std::int32_t tid = 0, bool lost = false) {
-    const heap::NodeId n = in_.heap.index.Find(word & ~kTagBits);
+    const Address a = Untagged(word);
+    const heap::NodeId n = in_.heap.index.Find(a);
     if (n != heap::kNoNode) {
       std::atomic_ref<std::uint32_t>(audit_.possible[n]).fetch_add(1, std::memory_order_relaxed);
       if (watch_ != nullptr) [[unlikely]] Note(n, slot, owner, tid);
     } else if (unreached_.size() > 0) {
-      if (const heap::NodeId u = unreached_.Find(word & ~kTagBits); u != heap::kNoNode) {
+      if (const heap::NodeId u = unreached_.Find(a); u != heap::kNoNode) {
         heap::UnreachedObject& object = audit_.unreached[u];
         std::atomic_ref<std::uint32_t>(lost ? object.hanging : object.possible).fetch_add(1, std::memory_order_relaxed);
         if (watch_ != nullptr) [[unlikely]] Note(in_.heap.size() + u, slot, owner, tid);
@@ -85,7 +89,6 @@ class WordCounter {
   [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;
 
  private:
-  static constexpr Address kTagBits = 7;  // stack references, dict-or-values
   void Note(heap::NodeId n, Address slot, heap::NodeId owner, std::int32_t tid);
   [[nodiscard]] bool IsKnownSlot(Address slot) const;
 

@@ -317,6 +317,22 @@ TEST_CASE("memory that is searched: registers and tagged words count as possible
   });
 }
 
+TEST_CASE("a pointer with tags in its upper bits holds an object as it holds native memory: a boxed value") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address boxed = python.List({}), left = python.List({});
+    for (const Address a : {boxed, left}) {
+      python.Track(a);
+      SetRefcount(python, a, 1);
+    }
+    python.fake().Map(kNative, 0x1000);
+    python.fake().Write<std::uint64_t>(kNative + 0x100, boxed | Address{0xfffa} << 48);
+    const Audited a(python);
+    CHECK(a.Possible(boxed) == 1);
+    CHECK(a.Verdict(boxed).empty());
+    CHECK(a.Verdict(left) == "lost");
+  });
+}
+
 TEST_CASE("where a thread's stack is missing nothing is called lost: it may be held there") {
   OnEveryLayout([](PythonHeap& python) {
     const Address object = python.List({});
