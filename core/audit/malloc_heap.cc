@@ -193,6 +193,14 @@ bool MallocHeap::Holds(Address chunk) const noexcept {
   return after != areas_.begin() && (after - 1)->range.Contains(chunk) && chunk % 16 == 0;
 }
 
+std::vector<AddressRange> MallocHeap::FreeChunks() const {
+  std::vector<AddressRange> free;
+  ForEachAreaChunk([&](AddressRange memory, bool in_use) {
+    if (!in_use) free.push_back(memory);
+  });
+  return free;
+}
+
 std::optional<AddressRange> MallocHeap::ChunkAt(Address a) const {
   for (const AddressRange& chunk : mapped_) {
     if (chunk.Contains(a)) return AddressRange{chunk.begin + kHead, chunk.end};

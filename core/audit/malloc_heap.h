@@ -52,6 +52,8 @@ class MallocHeap {
   void ForEachMappedChunk(F&& f) const {
     for (const AddressRange& chunk : mapped_) f(AddressRange{chunk.begin + kHead, chunk.end});
   }
+  /// The memory of the free chunks of areas(), their heads apart; sorted.
+  [[nodiscard]] std::vector<AddressRange> FreeChunks() const;
   /// The memory of the chunk that holds `a`, used or free; nullopt where `a` lies in no area. O(chunks of the area).
   [[nodiscard]] std::optional<AddressRange> ChunkAt(Address a) const;
 

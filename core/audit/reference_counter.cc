@@ -454,9 +454,10 @@ class Counter {
     return !type.have_gc && !type.is_heap_type && type.itemsize == 1 && (type.body == objects::BodyKind::kClosed || type.body == objects::BodyKind::kText);
   }
   void NumberUnreached(std::span<const OpenBlock> open) {
-    Unreached unreached = FindUnreached(in_.reader, in_.ownership, heap_, open, cover_, state_);
+    Unreached unreached = FindUnreached(in_, open, cover_, state_);
     audit_.unreached = std::move(unreached.objects);
     heads_ = std::move(unreached.heads);
+    freed_ = std::move(unreached.freed);
     words_.NumberUnreached();
     // One of bytes alone holds nothing: what a read() is given to fill has what lay there before. Not in the blocks of CPython's allocator, where a buffer may
     // begin with the head of what was there before it; malloc writes over that.
@@ -701,11 +702,15 @@ class Counter {
     });
     return true;
   }
-  // Where only a head says that there is an object, nothing at all may lead to its block: neither to its beginning nor to its middle.
+  // Where only a head says that there is an object, nothing at all may lead to its block: neither to its beginning nor to its middle. Nor may it refer to memory that is free.
   void SettleHeads(const HeldMarker& marker) {
     for (heap::UnreachedObject& u : audit_.unreached) {
       if (!u.by_head || u.possible != 0) continue;
       if (const BlockId b = native_.Find(u.object); b == kNoBlock || marker.IsReached(b)) u.possible = 1;
+    }
+    for (const Unreached::Freed& f : freed_) {
+      const auto u = std::lower_bound(audit_.unreached.begin(), audit_.unreached.end(), f.object, [](const heap::UnreachedObject& o, Address a) { return o.object < a; });
+      if (u != audit_.unreached.end() && u->object == f.object) words_.CountRemains(static_cast<std::size_t>(u - audit_.unreached.begin()), f.word);
     }
   }
   // A known reference in memory that was searched was found there again.
@@ -899,6 +904,7 @@ class Counter {
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
   std::vector<Address> heads_;  // see Unreached
+  std::vector<Unreached::Freed> freed_;  // the same
   std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address
   std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, and its index
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met

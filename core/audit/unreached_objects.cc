@@ -20,6 +20,27 @@ constexpr std::uint32_t kMaxCount = 1u << 20;
 constexpr std::uint32_t kMaxCountByHead = 31;      // less than any printable character: a buffer may begin with a short text
 constexpr std::uint64_t kMaxTextCheck = 1u << 16;  // characters looked at
 
+// Where a word leads to, as the allocators see it.
+class FreeMemoryTest {
+ public:
+  enum Place : std::uint8_t { kOutside, kInUse, kFree, kBeginsFree };
+  FreeMemoryTest(const BlockHeap& blocks, const MallocHeap& chunks) : blocks_(blocks), chunks_(chunks), free_(chunks.FreeChunks()) {}
+
+  [[nodiscard]] Place operator()(Address a) const {
+    if (const std::optional<BlockHeap::Block> block = blocks_.BlockAt(a)) return block->in_use ? kInUse : block->range.begin == a ? kBeginsFree : kFree;
+    if (blocks_.IsFree(a)) return kFree;
+    const auto contains = [a](const MallocArea& area) { return area.range.Contains(a); };
+    if (std::none_of(chunks_.areas().begin(), chunks_.areas().end(), contains)) return kOutside;
+    const auto chunk = std::upper_bound(free_.begin(), free_.end(), a, [](Address x, const AddressRange& r) { return x < r.end; });
+    return chunk == free_.end() || !chunk->Contains(a) ? kInUse : chunk->begin == a ? kBeginsFree : kFree;
+  }
+
+ private:
+  const BlockHeap& blocks_;
+  const MallocHeap& chunks_;
+  std::vector<AddressRange> free_;
+};
+
 class Finder {
  public:
   Finder(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap, const CountState& state)
@@ -35,6 +56,31 @@ class Finder {
         referents_(reader),
         debug_header_(static_cast<std::uint32_t>(layout_.Value(Constant::DEBUG_ALLOC_HEADER_BYTES, 16))) {}
 
+  /// Notes each that only a head tells, and that refers to memory that is free.
+  void NoteFreed(const BlockHeap& blocks, const MallocHeap& chunks) {
+    if (std::none_of(found_.begin(), found_.end(), [](const heap::UnreachedObject& u) { return u.by_head; })) return;
+    const FreeMemoryTest test(blocks, chunks);
+    for (const heap::UnreachedObject& u : found_) {
+      const TypeFacts* const type = u.by_head ? reader_.Type(u.type) : nullptr;
+      if (type == nullptr) continue;
+      const Address end = ownership_.Body(u.object, *type).end;
+      Address to_beginning = 0, to_middle = 0;
+      bool is_in_use = false;
+      for (Address at = (u.object + header_.size() + 7) & ~Address{7}; at + 8 <= end && to_beginning == 0; at += 8) {
+        const std::byte* const p = memory_.At(at, 8);
+        if (p == nullptr) break;
+        switch (test(LoadUnchecked<std::uint64_t>(p))) {
+          case FreeMemoryTest::kOutside: break;
+          case FreeMemoryTest::kInUse: is_in_use = true; break;
+          case FreeMemoryTest::kFree: to_middle = at; break;
+          case FreeMemoryTest::kBeginsFree: to_beginning = at; break;
+        }
+      }
+      const Address word = to_beginning != 0 || is_in_use ? to_beginning : to_middle;
+      if (word != 0) freed_.push_back({u.object, word});
+    }
+  }
+
   /// `block`: what its owner may write. `slack`: see OpenBlock.
   void Look(AddressRange block, std::uint64_t slack) {
     AddressRange asked = block;
@@ -48,7 +94,8 @@ class Finder {
   Unreached Take() {
     std::sort(found_.begin(), found_.end(), [](const heap::UnreachedObject& a, const heap::UnreachedObject& b) { return a.object < b.object; });
     std::sort(heads_.begin(), heads_.end());
-    return {std::move(found_), std::move(heads_)};
+    std::sort(freed_.begin(), freed_.end(), [](const Unreached::Freed& a, const Unreached::Freed& b) { return a.object < b.object; });
+    return {std::move(found_), std::move(heads_), std::move(freed_)};
   }
 
  private:
@@ -197,16 +244,17 @@ class Finder {
   std::uint32_t debug_header_;
   std::vector<heap::UnreachedObject> found_;
   std::vector<Address> heads_;
+  std::vector<Unreached::Freed> freed_;
 };
 
 }  // namespace
 
-Unreached FindUnreached(const objects::ObjectReader& reader, const objects::Ownership& ownership, const heap::HeapSnapshot& heap,
-                        std::span<const OpenBlock> open, const MemoryCover& cover, const CountState& state) {
-  Finder finder(reader, ownership, heap, state);
+Unreached FindUnreached(const AuditInput& in, std::span<const OpenBlock> open, const MemoryCover& cover, const CountState& state) {
+  Finder finder(in.reader, in.ownership, in.heap, state);
   for (const OpenBlock& b : open) {
     if (b.has_objects && b.range.size() >= 16 && !cover.IsClosed(b.range.begin)) finder.Look(b.range, b.slack);
   }
+  finder.NoteFreed(in.blocks, in.chunks);
   return finder.Take();
 }
 

@@ -35,6 +35,17 @@ void WordCounter::Note(NodeId n, Address slot, NodeId owner, std::int32_t tid) {
   found.push_back({slot, owner, kind, std::move(place)});
 }
 
+void WordCounter::CountRemains(std::size_t u, Address slot) {
+  heap::UnreachedObject& object = audit_.unreached[u];
+  ++object.possible;
+  if (watch_ == nullptr) return;
+  const auto at = std::lower_bound(watch_->targets.begin(), watch_->targets.end(), in_.heap.size() + static_cast<NodeId>(u));
+  if (at == watch_->targets.end() || *at != in_.heap.size() + u) return;
+  std::vector<PossibleHolder>& found = (*watch_->found)[static_cast<std::size_t>(at - watch_->targets.begin())];
+  if (found.size() >= watch_->max) return;
+  found.push_back({slot, kNoNode, RootKind::kNative, fmt::format("itself, +{:#x}, which leads to freed memory: it may be what was left of an object", slot - object.object)});
+}
+
 bool WordCounter::IsKnownSlot(Address slot) const {
   const auto at = std::lower_bound(in_.roots.references.begin(), in_.roots.references.end(), slot, [](const RootReference& r, Address a) { return r.slot < a; });
   return at != in_.roots.references.end() && at->slot == slot;

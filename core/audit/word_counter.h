@@ -84,6 +84,8 @@ class WordCounter {
     ++audit_.unreached[u].possible;
     if (watch_ != nullptr) [[unlikely]] Note(in_.heap.size() + static_cast<heap::NodeId>(u), slot, heap::kNoNode, 0);
   }
+  /// Counts the word of `audit.unreached[u]` at `slot`, which leads to memory that is free, as what may explain the count.
+  void CountRemains(std::size_t u, Address slot);
   /// "libfoo.so.1: table+0x18"; "stack of thread 12"; "thread-local storage of thread 12, libfoo.so.1: cache+0x0"; "block of 64 bytes at 0x..., +0x8".
   /// One thread at a time.
   [[nodiscard]] std::pair<heap::RootKind, std::string> PlaceOf(Address slot) const;

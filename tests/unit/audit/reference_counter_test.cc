@@ -704,6 +704,40 @@ TEST_CASE("objects that only refer to each other, of a type without a collector 
   });
 }
 
+TEST_CASE("a head that refers to free memory may be what was left of a freed object: it is not lost") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const cpython::Layout& l = python.layout();
+    const std::uint32_t head = l.Size(cpython::Struct::PyObject), bytes = 56;
+    const Address type = python.ExtensionType("mod.Hash", bytes);
+    python.Put(type, Field::PyTypeObject_tp_flags, static_cast<std::uint64_t>(l.Value(cpython::Constant::TPFLAGS_READY)));
+    python.Put(type, Field::PyTypeObject_tp_traverse, 0);
+    const auto hash = [&](std::uint64_t first, std::uint64_t second) {
+      const Address a = heap.Chunk();
+      python.Put(a, Field::PyObject_ob_refcnt, std::uint32_t{1});
+      python.Put(a, Field::PyObject_ob_type, type);
+      python.fake().WriteWords(a + head, {first, second});
+      return a;
+    };
+    constexpr Address kFree = kBrk + 0x4000;  // in the top chunk
+    const Address context = heap.Chunk(), alive = hash(context, 0), empty = hash(0, 7), consumed = hash(kFree, context), freed = hash(kFree, 0);
+    const Address of_beginning = hash(context, heap.next + 0x40 + 16);  // the top chunk begins behind this one
+    heap.Close();
+    const Address owner = python.List({python.Object(type, bytes)});  // the type is one that is known
+    python.Track(owner);
+    const Audited a(python);
+    const auto is_lost = [&](Address object) {
+      return std::any_of(a.judged.findings.begin(), a.judged.findings.end(), [&](const analysis::CountFinding& f) { return f.address == object && f.kind == CountFindingKind::kLost; });
+    };
+    CHECK(is_lost(alive));
+    CHECK(is_lost(empty));
+    CHECK(is_lost(consumed));  // a pointer to what it was given, and has read
+    CHECK(!is_lost(freed));
+    CHECK(!is_lost(of_beginning));
+  });
+}
+
 TEST_CASE("what a number has for digits is no reference: one that seems to refer to itself is lost, and no cycle [3.x to 3.11]") {
   OnEveryLayout([](PythonHeap& python) {
     const cpython::Layout& l = python.layout();
