@@ -739,9 +739,11 @@ class Counter {
     const auto is_text = [](const TypeFacts* f) {
       return f != nullptr && (f->size_rule == objects::SizeRule::kStr || f->size_rule == objects::SizeRule::kBytes || f->size_rule == objects::SizeRule::kByteArray || IsBytes(*f));
     };
+    std::vector<Inside> unexplained;  // their addresses alone
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const std::uint32_t possible = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
       if (audit_.auditable[n] != heap::Auditable::kYes || heap_.refcount[n] <= std::uint64_t{audit_.known[n]} + possible) return;
+      unexplained.push_back({{a, a}, n, 0});
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
         inside.push_back({in_.ownership.Body(a, *type), n, 0});
@@ -753,9 +755,10 @@ class Counter {
       const heap::UnreachedObject& u = audit_.unreached[i];
       const TypeFacts* const type = in_.reader.Type(u.type);
       // The head may be what was left in a block that C code got and uses from its second word on.
+      if (u.possible == 0 && u.hanging == 0) unexplained.push_back({{u.object, u.object}, kNoNode, i});
       if (u.possible == 0 && u.hanging == 0 && type != nullptr && !type->have_gc) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
     }
-    if (inside.empty()) return;
+    if (inside.empty()) return FindUnaligned(unexplained);
     std::sort(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; });
     const Address lowest = inside.front().body.begin;
     const Address highest = std::max_element(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.end < b.body.end; })->body.end;
@@ -775,6 +778,36 @@ class Counter {
       const std::byte* const p = memory_.At(a, type->fixed_bytes);
       for (std::uint32_t at = 0; p != nullptr && at + 8 <= type->fixed_bytes; at += 8) word(LoadUnchecked<std::uint64_t>(p + at), a + at);
     });
+    FindUnaligned(unexplained);
+  }
+  // A packed structure has references where no word begins: looked for only where a count is not explained otherwise.
+  void FindUnaligned(std::vector<Inside>& targets) {
+    if (targets.empty()) return;
+    const auto by_address = [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; };
+    std::sort(targets.begin(), targets.end(), by_address);
+    const Address lowest = targets.front().body.begin, span = targets.back().body.begin - lowest;
+    std::mutex mutex;
+    std::vector<std::pair<Address, std::size_t>> found;
+    const std::size_t parts = cover_.part_count();
+    static_cast<void>(ForEachPiece(
+        parts, ThreadCount(limits_.threads, parts),
+        [&](std::size_t part, unsigned) {
+          cover_.ForEachOpen(part, part + 1, [&](Address at, const std::byte* p, std::uint64_t count) {
+            for (std::uint64_t i = 1; i + 8 <= count * 8; i += i % 8 == 7 ? 2 : 1) {
+              const auto word = LoadUnchecked<std::uint64_t>(p + i);
+              if (word - lowest > span) continue;
+              const auto to = std::lower_bound(targets.begin(), targets.end(), Inside{{word, word}, kNoNode, 0}, by_address);
+              if (to == targets.end() || to->body.begin != word) continue;
+              const std::lock_guard lock(mutex);
+              found.emplace_back(at + i, static_cast<std::size_t>(to - targets.begin()));
+            }
+          });
+          return true;
+        },
+        [&](std::size_t part) { return progress_.Update("searching packed structures for references", part, parts); }));
+    std::sort(found.begin(), found.end());
+    for (const auto& [slot, to] : found) pointers_inside_.emplace_back(slot, inside_.size() + to);
+    inside_.insert(inside_.end(), targets.begin(), targets.end());
   }
   // Counts those in memory that something leads to, each once, and has the marker hold their objects. True where there were any.
   bool CountPointersInside(HeldMarker& marker, bool hold) {
@@ -905,8 +938,8 @@ class Counter {
   std::vector<Scratch> scratch_;
   std::vector<Address> heads_;  // see Unreached
   std::vector<Unreached::Freed> freed_;  // the same
-  std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address
-  std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, and its index
+  std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address; behind them all such by their addresses alone
+  std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, or unaligned ones to its beginning, and its index
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met
   heap::ReferenceAudit audit_;
 };

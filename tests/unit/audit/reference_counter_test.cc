@@ -333,6 +333,23 @@ TEST_CASE("a pointer with tags in its upper bits holds an object as it holds nat
   });
 }
 
+TEST_CASE("a reference in a packed structure, where no word begins, holds an object where nothing else does") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address in_list = python.List({}), packed = python.List({in_list}), left = python.List({});
+    for (const Address a : {in_list, packed, left}) {
+      python.Track(a);
+      SetRefcount(python, a, 1);
+    }
+    python.fake().Map(kNative, 0x1000);
+    python.fake().Write<std::uint64_t>(kNative + 0x101, packed);
+    const Audited a(python);
+    CHECK(a.Possible(packed) == 1);
+    CHECK(a.Verdict(packed).empty());
+    CHECK(a.Verdict(in_list).empty());
+    CHECK(a.Verdict(left) == "lost");
+  });
+}
+
 TEST_CASE("where a thread's stack is missing nothing is called lost: it may be held there") {
   OnEveryLayout([](PythonHeap& python) {
     const Address object = python.List({});
