@@ -3,7 +3,7 @@
 
 usage: any_moment.py [--count N | --each N] [--seed N] [--interpreter TEXT]... [--kind KIND] [-j N] [--keep-wrong] [-v]
 
-Runs the fixture `churn` (threads that allocate, a thread that makes cycles and collects them), kills it, and reads the kernel's core.
+Runs the fixture `churn`, lets it fork a child (threads that allocate, a thread that makes cycles and collects them), kills that, and reads the kernel's core.
 A core is right when a report comes out (exit 0, 1 or 3), nothing is called unreachable that the ledger does not list, and each figure
 equals the ledger or is called a lower bound or partial. Last lines: what the moments were, then N passed, N failed, N skipped.
 """
@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import shutil
+import select
 import struct
 import sys
 import time
@@ -29,6 +30,8 @@ import process  # noqa: E402
 from run import Tally  # noqa: E402
 
 MAKING, LET_GO, COLLECTING, FREED = range(4)
+CHILDREN = 25       # of one interpreter: then another one is started, whose addresses are others
+LONGEST = 0.1       # a moment lies within the first so many seconds of the threads: a round of making and collecting takes some hundredths
 
 
 def ledger_of(path):
@@ -74,34 +77,74 @@ def judge(report, rows, truth, phase, listed):
     return wrong, "partial" if not report["complete"] else result["certainty"]
 
 
-def one(interpreter, seed, options, tally, seen):
-    name = "%s seed %d" % (interpreter.name, seed)
-    program = core = None
+class Parent:
+    """An interpreter that runs `churn` and forks a child for each death."""
+
+    def __init__(self, interpreter):
+        self.program = process.Program(interpreter.path, "churn")
+        living = [int(a) for a in self.program.truth["living"]]
+        # What judge() looks at, without the tens of thousands of rows of what the threads hold.
+        self.where = "o.state <> 'reachable' or t.name = '__main__.Lost' or o.address between %d and %d" % (min(living), max(living))
+
+    def child(self, seed):
+        """(pid, folder) of a new child"""
+        folder = os.path.join(self.program.folder, "child%d" % seed)
+        os.mkdir(folder)
+        pipes = self.program.child
+        pipes.stdin.write(("%d %s\n" % (seed, folder)).encode())
+        pipes.stdin.flush()
+        said = b""
+        while not said.endswith(b"\n"):
+            byte = os.read(pipes.stdout.fileno(), 1) if select.select([pipes.stdout], [], [], 60)[0] else b""
+            if not byte:
+                raise process.CannotTest("the program forked no child")
+            said += byte
+        return int(said), folder
+
+
+def one(name, seed, parent, options, tally, seen):
+    folder = None
     try:
-        program = process.Program(interpreter.path, "churn", ["ledger"])
-        folder_ledger = os.path.join(program.folder, "ledger")
-        time.sleep(random.Random(seed).uniform(0.0, 0.2))
-        core = program.kernel_core(program.pid, 0x33, signal_name="SEGV")
-        phase, listed = ledger_of(folder_ledger)
-        code, report, rows = moments.read(core)
-        wrong, kind = judge(report, rows, program.truth, phase, listed)
+        pid, folder = parent.child(seed)
+        time.sleep(random.Random(seed).uniform(0.0, LONGEST))
+        core = process.kernel_core(pid, folder, 0x33, signal_name="SEGV")
+        phase, listed = ledger_of(os.path.join(folder, "ledger"))
+        code, report, rows = moments.read(core, parent.where)
+        wrong, kind = judge(report, rows, parent.program.truth, phase, listed)
         said = report["result"]["interpreters"][0]["phase"]
         with tally.lock:
             seen["%s, collection %s, %s" % (("making", "let go", "collecting", "freed")[phase], said, kind)] += 1
         tally.check(name, wrong, "ledger %d, phase %s, %s, exit %s" % (phase, said, kind, code))
-        if wrong and options.keep_wrong:
-            kept = os.path.abspath("any_moment.%s.%d" % (interpreter.name, seed))
-            shutil.copytree(program.folder, kept)
-            print("kept", kept)
     except process.CannotTest as e:
-        tally.check(name, ["could not be tested: %s" % e])
+        wrong = ["could not be tested: %s" % e]
+        tally.check(name, wrong)
     except AssertionError as e:
-        tally.check(name, [str(e)])
-        if options.keep_wrong and program:
-            shutil.copytree(program.folder, os.path.abspath("any_moment.%s.%d" % (interpreter.name, seed)))
+        wrong = [str(e)]
+        tally.check(name, wrong)
+    if folder:
+        if wrong and options.keep_wrong:
+            kept = os.path.abspath("any_moment.%s" % name.replace(" ", "."))
+            shutil.copytree(folder, kept)
+            shutil.copy(os.path.join(parent.program.folder, "truth.json"), kept)
+            print("kept", kept)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def several(interpreter, seeds, options, tally, seen):
+    """One interpreter's children, one after the other."""
+    parent = None
+    try:
+        for seed in seeds:
+            name = "%s seed %d" % (interpreter.name, seed)
+            try:
+                parent = parent or Parent(interpreter)
+            except process.CannotTest as e:
+                tally.check(name, ["could not be tested: %s" % e])
+                continue
+            one(name, seed, parent, options, tally, seen)
     finally:
-        if program:
-            program.close()
+        if parent:
+            parent.program.close()
 
 
 def main():
@@ -126,8 +169,11 @@ def main():
         versions = [list(same) for _, same in itertools.groupby(chosen, lambda i: i.hexversion >> 16)]
         plan = [same[n // len(versions) % len(same)] for n in range(options.each * len(versions)) for same in [versions[n % len(versions)]]]
     started = time.time()
+    seeds = collections.defaultdict(list)
+    for n, i in enumerate(plan):
+        seeds[i].append(options.seed + n)
     with ThreadPoolExecutor(max(1, options.j)) as pool:
-        for f in [pool.submit(one, i, options.seed + n, options, tally, seen) for n, i in enumerate(plan)]:
+        for f in [pool.submit(several, i, of[at:at + CHILDREN], options, tally, seen) for i, of in seeds.items() for at in range(0, len(of), CHILDREN)]:
             f.result()
     for what, count in sorted(seen.items()):
         print("%6d  %s" % (count, what))

@@ -75,18 +75,15 @@ def may_be_untracked(truth):
         free |= more
 
 
-def read(core):
-    """(exit status, report of leaks, rows of the tracked objects by address)"""
-    ran = process.pygc("-c", core, "leaks", "--format", "json", "--limit", "0")
-    if ran.code not in (0, 1, 3):
-        raise AssertionError("leaks: exit %s: %s" % (ran.code, ran.tail()))
-    report = json.loads(ran.out)
-    asked = process.pygc("-c", core, "sql", "--format", "csv", "--limit", "0",
-                         "select o.address, t.name, o.state, o.exact, o.refcount from objects o join types t on t.id = o.type_id where o.tracked")
-    if asked.code not in (0, 1, 3) or not asked.out.startswith("address,"):
-        raise AssertionError("sql: exit %s: %s" % (asked.code, asked.tail()))
-    rows = {int(r[0]): (r[1], r[2], int(r[3]), int(r[4]) if r[4] else None) for r in list(csv.reader(io.StringIO(asked.out)))[1:]}
-    return ran.code, report, rows
+def read(core, where=""):
+    """(exit status, report of leaks, rows of the tracked objects by address, all or those of a condition): two questions on one load"""
+    ran = process.pygc("-c", core, "-x", "-", typed="leaks --format json --limit 0\nsql --format csv --limit 0 \"select o.address, t.name, o.state, o.exact, o.refcount "
+                       "from objects o join types t on t.id = o.type_id where o.tracked%s\"\n" % (where and " and (" + where + ")"))
+    report, header, rows = ran.out.partition("\naddress,name,state,exact,refcount\n")
+    if ran.code not in (0, 1, 3) or not header:
+        raise AssertionError("leaks and sql: exit %s: %s" % (ran.code, ran.tail()))
+    rows = {int(r[0]): (r[1], r[2], int(r[3]), int(r[4]) if r[4] else None) for r in csv.reader(io.StringIO(rows))}
+    return ran.code, json.loads(report), rows
 
 
 def judge(phase, function, report, rows, truth, free):

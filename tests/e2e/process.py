@@ -73,29 +73,7 @@ class Program:
 
     def kernel_core(self, pid, coredump_filter, signal_name="ABRT"):
         """Path of the core that the kernel writes of twin `pid`, which dies of it."""
-        with open("/proc/sys/kernel/core_pattern") as f:
-            pattern = f.read().strip()
-        if pattern.startswith("|"):
-            raise CannotTest("kernel.core_pattern is a pipe (%s): set it to `core` to let the tests see kernel cores" % pattern)
-        with open("/proc/%d/coredump_filter" % pid, "w") as f:
-            f.write("0x%x" % coredump_filter)
-        before = set(os.listdir(self.folder))
-        os.kill(pid, getattr(signal, "SIG" + signal_name))
-        end = time.time() + 120
-        while time.time() < end:
-            try:
-                with open("/proc/%d/stat" % pid) as f:
-                    if f.read().rpartition(")")[2].split()[0] in "ZX":
-                        break
-            except OSError:
-                break
-            time.sleep(0.01)
-        new = [n for n in sorted(set(os.listdir(self.folder)) - before) if "core" in n]
-        if not new:
-            raise CannotTest("the kernel wrote no core (kernel.core_pattern is %r, ulimit -c unlimited is set)" % pattern)
-        path = os.path.join(self.folder, "kernel.%x" % coredump_filter)
-        os.rename(os.path.join(self.folder, new[0]), path)
-        return path
+        return kernel_core(pid, self.folder, coredump_filter, signal_name)
 
     def close(self, keep=False):
         for pid in self.pids[1:]:
@@ -123,6 +101,33 @@ def gcore(pid, folder):
     path = os.path.join(folder, "gcore.%d" % pid)
     if not os.path.exists(path):
         raise CannotTest("gcore wrote no core: " + ran.tail())
+    return path
+
+
+def kernel_core(pid, folder, coredump_filter, signal_name="ABRT"):
+    """Path of the core that the kernel writes of process `pid`, whose current folder is `folder`, and which dies of it."""
+    with open("/proc/sys/kernel/core_pattern") as f:
+        pattern = f.read().strip()
+    if pattern.startswith("|"):
+        raise CannotTest("kernel.core_pattern is a pipe (%s): set it to `core` to let the tests see kernel cores" % pattern)
+    with open("/proc/%d/coredump_filter" % pid, "w") as f:
+        f.write("0x%x" % coredump_filter)
+    before = set(os.listdir(folder))
+    os.kill(pid, getattr(signal, "SIG" + signal_name))
+    end = time.time() + 120
+    while time.time() < end:
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                if f.read().rpartition(")")[2].split()[0] in "ZX":
+                    break
+        except OSError:
+            break
+        time.sleep(0.01)
+    new = [n for n in sorted(set(os.listdir(folder)) - before) if "core" in n]
+    if not new:
+        raise CannotTest("the kernel wrote no core (kernel.core_pattern is %r, ulimit -c unlimited is set)" % pattern)
+    path = os.path.join(folder, "kernel.%x" % coredump_filter)
+    os.rename(os.path.join(folder, new[0]), path)
     return path
 
 
