@@ -411,6 +411,9 @@ ElfFile::~ElfFile() = default;
 
 const std::string& ElfFile::path() const noexcept { return impl_->path; }
 std::span<const std::byte> ElfFile::bytes() const noexcept { return impl_->bytes; }
+bool ElfFile::IsOf(const MappedFile& file) const noexcept {
+  return impl_->file != nullptr && impl_->file->identity() == file.identity() && impl_->path == file.path() && impl_->bytes.size() == file.bytes().size();
+}
 std::uint16_t ElfFile::type() const noexcept { return impl_->header.e_type; }
 std::uint16_t ElfFile::machine() const noexcept { return impl_->header.e_machine; }
 std::uint64_t ElfFile::entry() const noexcept { return impl_->header.e_entry; }

@@ -64,6 +64,8 @@ class ElfFile {
 
   [[nodiscard]] const std::string& path() const noexcept;
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept;  // the whole file
+  /// True where it was read from that very file under that name: nothing of it has to be read again.
+  [[nodiscard]] bool IsOf(const MappedFile& file) const noexcept;
   [[nodiscard]] std::uint16_t type() const noexcept;     // ET_*
   [[nodiscard]] std::uint16_t machine() const noexcept;  // EM_*
   [[nodiscard]] std::uint64_t entry() const noexcept;

@@ -380,6 +380,7 @@ struct Session::Impl {
       options = old_index->options().open;
     }
     options.limits = input.request.limits;
+    options.known_files = process.ModuleFiles();  // of one program, as two cores are mostly
     Result<target::Process> opened = target::OpenCore(old_index ? old_index->core_path() : path, options, progress);
     if (!opened) return tl::unexpected(Named(path, opened.error()));
     Impl old(std::move(*opened), limits);

@@ -56,11 +56,14 @@ std::vector<Candidate> Candidates(const std::string& path, const std::string& bu
   return out;
 }
 
-Result<std::shared_ptr<const elf::ElfFile>> OpenCandidate(const Candidate& c, const Limits& limits, FileIdentity* identity) {
+Result<std::shared_ptr<const elf::ElfFile>> OpenCandidate(const Candidate& c, const OpenOptions& options, FileIdentity* identity) {
+  const Limits& limits = options.limits;
   auto file = c.root.empty() ? MappedFile::Open(c.path, limits.max_module_file_bytes)
                              : MappedFile::OpenBeneath(c.root, c.path, limits.max_module_file_bytes);
   if (!file) return tl::unexpected(file.error());
   *identity = (*file)->identity();
+  const auto known = std::ranges::find_if(options.known_files, [&](const auto& k) { return k->IsOf(**file); });
+  if (known != options.known_files.end()) return *known;
   return elf::ElfFile::FromFile(std::move(*file), limits);
 }
 
@@ -319,7 +322,7 @@ void ChooseModuleFile(FoundModule& found, bool main, const MemoryImage& memory, 
     if (std::find(tried.begin(), tried.end(), shown) != tried.end()) continue;
     tried.push_back(shown);
     FileIdentity identity;
-    const auto file = OpenCandidate(c, options.limits, &identity);
+    const auto file = OpenCandidate(c, options, &identity);
     if (!file) {
       if (file.error().code == ErrorCode::kNotFound) continue;
       any_there = true;
@@ -405,7 +408,7 @@ std::vector<std::shared_ptr<const elf::ElfFile>> OpenUnchecked(const FileMapping
   const bool main = headers && mapping.range.Contains(*headers);
   for (const Candidate& c : Candidates(mapping.path, "", main, &mapping, draft, options)) {
     FileIdentity identity;
-    if (auto file = OpenCandidate(c, options.limits, &identity)) files.push_back(std::move(*file));
+    if (auto file = OpenCandidate(c, options, &identity)) files.push_back(std::move(*file));
   }
   return files;
 }

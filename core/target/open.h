@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,6 +24,7 @@ struct OpenOptions {
   std::vector<std::pair<std::string, std::string>> module_files;  // --module NAME=FILE: NAME is a path or its last part
   bool trust_file = false;                                  // --trust-file: use files whose identity cannot be verified
   double max_pause_seconds = 0;                             // --max-pause: live; 0 means no limit
+  std::vector<std::shared_ptr<const elf::ElfFile>> known_files;  // of another process: its files are not read again where they are this one's too
   Limits limits;
 };
 

@@ -14,6 +14,13 @@ const Module* Process::FindModule(Address a) const noexcept {
   return nullptr;
 }
 
+std::vector<std::shared_ptr<const elf::ElfFile>> Process::ModuleFiles() const {
+  std::vector<std::shared_ptr<const elf::ElfFile>> out;
+  for (const Module& m : modules)
+    if (m.file) out.push_back(m.file);
+  return out;
+}
+
 bool Process::LostMemory() const noexcept {
   return std::any_of(missing_ranges.begin(), missing_ranges.end(), [](const MissingRange& m) { return m.use != MissingUse::kUnknown; });
 }

@@ -97,6 +97,8 @@ struct Process {
 
   /// The module that maps `a`, or nullptr.
   [[nodiscard]] const Module* FindModule(Address a) const noexcept;
+  /// The files of the modules, for OpenOptions::known_files of another process.
+  [[nodiscard]] std::vector<std::shared_ptr<const elf::ElfFile>> ModuleFiles() const;
 };
 
 }  // namespace pygc::target

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -120,7 +121,8 @@ struct Places {
 
 class Storm {
  public:
-  Storm(DamagedCore& core, const Places& places, std::uint64_t seed) : core_(core), places_(places), seed_(seed) {}
+  Storm(DamagedCore& core, const Places& places, std::uint64_t seed, std::vector<std::shared_ptr<const elf::ElfFile>> files)
+      : core_(core), places_(places), seed_(seed), files_(std::move(files)) {}
 
   bool Run(std::uint64_t number) {
     running = static_cast<std::sig_atomic_t>(number);
@@ -199,8 +201,9 @@ class Storm {
     const auto& question = kQuestions[Below(std::size(kQuestions))];
     std::vector<std::string> words = {"-c", core_.path(), question[0], question[1], question[2]};
     if (words.back() == "--limit") words.push_back("5");
-    const Result<engine::Request> request = engine::ParseCommandLine(words, /*standalone=*/true);
+    Result<engine::Request> request = engine::ParseCommandLine(words, /*standalone=*/true);
     if (!request) return engine::ReportError(request.error(), output);
+    request->target.open.known_files = files_;  // they are sound, and the same in each run: as of the second core of diff, they are read once
     SilentProgress progress;
     Result<target::Process> process = target::OpenCore(core_.path(), request->target.open, progress);
     if (!process) return engine::ReportError(process.error(), output);
@@ -211,6 +214,7 @@ class Storm {
   DamagedCore& core_;
   const Places& places_;
   std::uint64_t seed_;
+  std::vector<std::shared_ptr<const elf::ElfFile>> files_;
   std::mt19937_64 random_;
   std::map<int, std::uint64_t> statuses_;
   double longest_ = 0;
@@ -277,6 +281,7 @@ int main(int argc, char** argv) {
   }
   std::vector<std::byte> whole = Contents(core);
   Places places;
+  std::vector<std::shared_ptr<const elf::ElfFile>> files;
   {
     SilentProgress progress;
     const target::OpenOptions options;
@@ -285,12 +290,13 @@ int main(int argc, char** argv) {
     const Result<cpython::Runtime> runtime = cpython::LocateRuntime(*process, options.limits);
     if (!runtime) return std::fprintf(stderr, "%s\n", runtime.error().message.c_str()), 2;
     places = FindPlaces(*process, *runtime, whole);
+    files = process->ModuleFiles();
   }
   std::printf("%s: %zu bytes, %llu of head, %zu words of state, %zu pointers, %zu of them to objects\n", core.c_str(), whole.size(),
               static_cast<unsigned long long>(places.head_bytes), places.state.size(), places.words.size(), places.objects.size());
   for (const int s : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL}) std::signal(s, SayRun);
   DamagedCore damaged(std::move(whole), core + ".damaged-" + std::to_string(getpid()));
-  Storm storm(damaged, places, seed);
+  Storm storm(damaged, places, seed, std::move(files));
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t bad = 0, done = 0;
   for (; done < runs && std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds; ++done) bad += storm.Run(first + done) ? 0 : 1;

@@ -264,6 +264,23 @@ TEST_CASE("a file with another build-id is never used, and both ids are told") {
   }
 }
 
+TEST_CASE("a file that another process's modules are of is not read again, and only that very file") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module), copy(module);
+  const auto core = KernelCore(module, file.path()).Build();
+  const auto first = Open(core).value();
+  REQUIRE(first.modules[0].file != nullptr);
+  OpenOptions options;
+  options.known_files = first.ModuleFiles();
+  CHECK(Open(core, options)->modules[0].file == first.modules[0].file);
+  CHECK(Open(core)->modules[0].file != first.modules[0].file);
+  const auto other = Open(KernelCore(module, copy.path()).Build(), options).value();
+  CHECK(other.modules[0].match == ModuleMatch::kVerified);
+  CHECK(other.modules[0].file != first.modules[0].file);
+  REQUIRE(rename(copy.path().c_str(), file.path().c_str()) == 0);  // another file under the same name
+  CHECK(Open(core, options)->modules[0].file != first.modules[0].file);
+}
+
 TEST_CASE("a file that is gone is missing; --module, -e and --debug-dir find another with the same build-id") {
   const auto module = ModuleWriter{}.Build();
   const auto core = KernelCore(module, "/no/such/libsmall.so").Build();
