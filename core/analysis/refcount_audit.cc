@@ -43,6 +43,7 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
       result.findings.push_back({n, heap.AddressOf(n), CountFindingKind::kDeficit, count, known, possible});
     } else if (count - known <= possible) {
       ++result.explained;
+      if (count - known == possible) ++result.placed;
     } else if (!all_searched) {
       ++result.unverified;
     } else {

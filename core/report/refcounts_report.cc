@@ -103,9 +103,13 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
              Style::kBad);
   }
   out.Line();
-  const double share = r.audited > 0 ? 100.0 * static_cast<double>(r.exact) / static_cast<double>(r.audited) : 0;
+  const auto share = [&r](std::uint64_t n) { return r.audited > 0 ? 100.0 * static_cast<double>(n) / static_cast<double>(r.audited) : 0; };
   out.To(4).Line(fmt::format("{} of {} judged", Thousands(r.audited), Counted(r.objects, "object")));
-  out.To(4).Line(fmt::format("{} ({:.2f} %) with every reference known", Thousands(r.exact), share));
+  out.To(4).Line(fmt::format("{} ({:.2f} %) with every reference known", Thousands(r.exact), share(r.exact)));
+  if (r.accounted > r.exact) {
+    out.To(4).Paragraph(fmt::format("{} ({:.2f} %) with every reference accounted for: known, or with a word of native memory for each that is not and no word more (--all), or leaked by a known cause",
+                                    Thousands(r.accounted), share(r.accounted)), 6);
+  }
   if (r.explained > 0) out.To(4).Line(fmt::format("{} counted higher than what is known, explained by words of native memory", Thousands(r.explained)));
   if (r.unverified > 0) out.To(4).Line(fmt::format("{} counted higher than everything found, unverifiable", Thousands(r.unverified)), Style::kWaiting);
   if (r.unconfirmed > 0) out.To(4).Line(fmt::format("{} not judged: they look like objects, and only words of native memory lead to them", Thousands(r.unconfirmed)));
@@ -139,7 +143,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
 
 void WriteJson(const Header& h, const RefcountsReport& r, JsonWriter& json) {
   json.Object().Unsigned("findings", r.deficits + r.surpluses + r.lost).Unsigned("deficits", r.deficits).Unsigned("surpluses", r.surpluses).Unsigned("lost", r.lost);
-  json.Unsigned("tracked", h.tracked).Unsigned("objects", r.objects).Unsigned("audited", r.audited).Unsigned("exact", r.exact);
+  json.Unsigned("tracked", h.tracked).Unsigned("objects", r.objects).Unsigned("audited", r.audited).Unsigned("exact", r.exact).Unsigned("accounted", r.accounted);
   json.Unsigned("explained", r.explained).Unsigned("unverified", r.unverified).Unsigned("unconfirmed", r.unconfirmed);
   json.Unsigned("hidden_cycles", r.hidden_cycles).Unsigned("native_blocks", r.native_blocks).Unsigned("native_blocks_unreached", r.native_unreached);
   json.Key("not_audited").Array();

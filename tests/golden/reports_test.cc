@@ -210,6 +210,7 @@ TEST_CASE("refcounts: nothing wrong, and one finding of each kind") {
   r.objects = 252365;
   r.audited = 223949;
   r.exact = 223899;
+  r.accounted = 223941;
   r.explained = 50;
   r.not_audited = {{"immortal", "immortal, their count never changes", 28416}};
   CheckGolden("refcounts-none.txt", Text(h, r));
