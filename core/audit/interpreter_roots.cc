@@ -142,6 +142,7 @@ class RootReader {
       for (const UnnamedStatics::Slot& slot : found.owned) Add(slot.slot, "static", slot.name);
       if (!found.type_cache.empty()) TypeCache(found.type_cache);
       roots_.closed.insert(roots_.closed.end(), found.free_lists.begin(), found.free_lists.end());
+      roots_.uncounted_tables.insert(roots_.uncounted_tables.end(), found.interned.begin(), found.interned.end());
     }
     if (!layout_.Has(Field::PyInterpreterState_interned_strings)) {
       if (const std::optional<Address> slot = cpython::FindInterpreterSymbol(process_, runtime_, "interned")) Interned(*slot);

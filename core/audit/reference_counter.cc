@@ -50,6 +50,7 @@ constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
 constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
+constexpr std::uint64_t kMaxTextWithin = 4096, kMostTextHead = 96;  // bytes of a text to whose middle pointers may lead; before the content of any
 constexpr std::uint64_t kMaxSlack = 16;  // of a block: less than the allocator's alignment
 
 void Change(std::uint32_t& cell, std::uint32_t by) { std::atomic_ref<std::uint32_t>(cell).fetch_add(by, std::memory_order_relaxed); }
@@ -218,6 +219,7 @@ class Counter {
       if (!in_use || waits) closer.Close({memory.begin, memory.end + 8});
     });
     CloseDeadFrames();
+    CloseUnusedSlots();
     cover_.CloseInside(EmergencyPool(in_.reader.process()));
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
     for (const snapshot::UsedStack& stack : snapshot::UsedStacks(in_.reader.process())) {
@@ -244,6 +246,12 @@ class Counter {
       bottom = page;
     }
     return bottom;
+  }
+  // What is above a value stack's top was popped.
+  void CloseUnusedSlots() {
+    for (const AddressRange& slots : UnusedStackSlots(in_.reader, limits_)) {
+      if (memory_.At(slots.begin, slots.size()) != nullptr) cover_.CloseInside(slots);
+    }
   }
   // Frames that have returned lie above the top of the thread's stack of frames. CPython: _PyThreadState_PushFrame(), Python/pystate.c [3.11+].
   void CloseDeadFrames() {
@@ -729,10 +737,14 @@ class Counter {
   // CPython: PyUnicode_AsUTF8(), PyBytes_AS_STRING(): the pointer is good for as long as the object lives.
   // So does a library that was given a structure in the middle of an extension's object: libev's lists of gevent's watchers, an intrusive list.
   // Such a pointer holds as any other word does: where it lies in memory that something leads to.
+  // An old word of which something shorter was written over leads nearly anywhere: of a long text C code keeps where the content begins.
   struct Inside {
     AddressRange body;
     NodeId node;  // kNoNode: unreached[index]
     std::size_t index;
+    bool is_text = false;
+
+    [[nodiscard]] bool LeadsInside(Address a) const { return body.Contains(a) && a != body.begin && (!is_text || body.size() <= kMaxTextWithin || a - body.begin <= kMostTextHead); }
   };
   void FindPointersInside() {
     std::vector<Inside>& inside = inside_;
@@ -746,7 +758,7 @@ class Counter {
       unexplained.push_back({{a, a}, n, 0});
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
-        inside.push_back({in_.ownership.Body(a, *type), n, 0});
+        inside.push_back({in_.ownership.Body(a, *type), n, 0, true});
       } else if (type != nullptr && type->body == objects::BodyKind::kOpen) {
         inside.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
       }
@@ -756,7 +768,7 @@ class Counter {
       const TypeFacts* const type = in_.reader.Type(u.type);
       // The head may be what was left in a block that C code got and uses from its second word on.
       if (u.possible == 0 && u.hanging == 0) unexplained.push_back({{u.object, u.object}, kNoNode, i});
-      if (u.possible == 0 && u.hanging == 0 && type != nullptr && !type->have_gc) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i});
+      if (u.possible == 0 && u.hanging == 0 && type != nullptr && !type->have_gc) inside.push_back({in_.ownership.Body(u.object, *type), kNoNode, i, is_text(type)});
     }
     if (inside.empty()) return FindUnaligned(unexplained);
     std::sort(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; });
@@ -767,7 +779,7 @@ class Counter {
       const auto after = std::upper_bound(inside.begin(), inside.end(), w, [](Address a, const Inside& t) { return a < t.body.begin; });
       if (after == inside.begin()) return;
       const Inside& t = *(after - 1);
-      if (t.body.Contains(w) && w != t.body.begin && !t.body.Contains(slot)) pointers_inside_.emplace_back(slot, static_cast<std::size_t>(&t - inside.data()));
+      if (t.LeadsInside(w) && !t.body.Contains(slot)) pointers_inside_.emplace_back(slot, static_cast<std::size_t>(&t - inside.data()));
     };
     cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {
       for (std::uint64_t i = 0; i < count; ++i) word(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8);

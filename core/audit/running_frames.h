@@ -16,4 +16,9 @@ namespace pygc::audit {
 /// more counts as live: the compiler may keep the address of the topmost one instead. What is popped during an instruction is in the C code's own variables.
 [[nodiscard]] std::vector<std::pair<Address, Address>> StackEndsOfRunningFrames(const objects::ObjectReader& reader, const Limits& limits);
 
+/// Slots of value stacks that hold nothing, of the frames on the threads' chains; disjoint. Of a frame that waits for one that it called, and says how high its
+/// stack is, all above. Of one that runs, what no pointer leads to or below, as above, where as many slots more count as live as the argument of its instruction
+/// says, and two: the C code that it called may have the address of the first argument alone. CPython: _PyInterpreterFrame.stacktop, -1 while it runs [3.11-3.13].
+[[nodiscard]] std::vector<AddressRange> UnusedStackSlots(const objects::ObjectReader& reader, const Limits& limits);
+
 }  // namespace pygc::audit

@@ -6,6 +6,7 @@
 
 #include "core/audit/static_data.h"
 #include "core/objects/offsets.h"
+#include "core/objects/values.h"
 
 namespace pygc::audit {
 
@@ -17,6 +18,7 @@ using cpython::Struct;
 constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
 constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
+constexpr std::uint64_t kLeastInterned = 64;
 constexpr std::uint64_t kFreeListEntries = 80, kLeastFree = 2;  // PyList_MAXFREELIST, PyDict_MAXFREELIST
 constexpr std::int64_t kLeastSmallInt = -5, kMostSmallInt = 256;
 
@@ -37,7 +39,7 @@ class Votes {
 class StaticFinder {
  public:
   StaticFinder(const target::Process& process, const cpython::Runtime& runtime)
-      : process_(process), memory_(process.memory), runtime_(runtime), layout_(runtime.layout), o_(runtime.layout) {
+      : process_(process), memory_(process.memory), runtime_(runtime), layout_(runtime.layout), o_(runtime.layout), values_(process.memory, o_, runtime.lookdict) {
     const auto offset = [this](Field f) { return layout_.Has(f) ? layout_.Offset(f) : objects::kNoField; };
     cache_stride_ = layout_.Has(Field::PyInterpreterState_type_cache) ? 0 : layout_.Size(Struct::type_cache_entry);
     cache_name_ = offset(Field::type_cache_entry_name);
@@ -93,7 +95,24 @@ class StaticFinder {
       if (const int c = Character(word, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
       if (const int c = Character(word, true); c >= 0) strings_.For(a - static_cast<Address>(c) * 8);
     }
+    if (IsInternedTable(word)) found_.interned.push_back(word);
     if (const std::int64_t i = SmallInt(word); i >= kLeastSmallInt && i <= kMostSmallInt) small_ints_.For(a - static_cast<Address>(i - kLeastSmallInt) * 8);
+  }
+
+  // A dict whose every value is its key, an interned string. CPython: interned, Objects/unicodeobject.c [3.6-3.11], Objects/stringobject.c [2.7].
+  [[nodiscard]] bool IsInternedTable(Address object) const {
+    const auto dict = static_cast<std::uint64_t>(layout_.Value(cpython::Constant::TPFLAGS_DICT_SUBCLASS));
+    const Address type = values_.TypeOf(object);
+    if (type % 8 != 0 || process_.FindModule(type) != &process_.modules[runtime_.module_index] || (values_.FlagsOf(type) & dict) == 0) return false;
+    const std::optional<objects::DictTable> table = values_.Dict(object);
+    if (!table || !table->complete || table->values != nullptr) return false;
+    std::uint64_t interned = 0;
+    for (std::uint64_t i = 0; i < table->count; ++i) {
+      if (table->Value(i) == 0) continue;  // a hole
+      if (table->Key(i) != table->Value(i) || !values_.IsInterned(table->Key(i))) return false;
+      ++interned;
+    }
+    return interned >= kLeastInterned;
   }
 
   // CPython: MCACHE_HASH_METHOD(), Objects/typeobject.c [2.7-3.9].
@@ -179,6 +198,7 @@ class StaticFinder {
   const cpython::Runtime& runtime_;
   const cpython::Layout& layout_;
   objects::Offsets o_;
+  objects::Values values_;
   std::uint64_t cache_stride_;
   std::uint32_t cache_name_, hash_, identifier_, slot_text_, slot_name_;
   Votes type_cache_, bytes_, strings_, small_ints_;

@@ -19,6 +19,7 @@ struct UnnamedStatics {
   std::vector<Slot> owned;   // pointers that hold a count, in any order
   std::vector<AddressRange> free_lists;  // arrays of objects that wait for their next use: no word of them holds a count
   AddressRange type_cache;   // empty where none was found, or where it lies in the interpreter's state
+  std::vector<Address> interned;  // dicts of interned strings: neither keys nor values hold a count
 };
 
 /// Looks through the data of all modules. LIMIT: 32 MiB of them.

@@ -159,6 +159,10 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
     result.push_back({name == "['PlatformInfo']" ? "tuple" : name.starts_with("['_") ? "int" : "str", name, "", 1, "wxPython, core_ex.cpp, wxPyCoreModuleInject(): the value is put into the module's dict and not released",
                       KnownSurplus::Shape::kAny, {}, "/wx/_core."});
   }
+  result.push_back({"str", "", "_p_changed", 2, "persistent, cPersistence.c, init_strings(), and cPickleCache.c, PyInit_cPickleCache(): the interned name is kept in a static variable that nothing reads, so that the compiler drops its place",
+                    KnownSurplus::Shape::kAny, {}, "/persistent/cPersistence."});
+  result.push_back({"str", "", "", 1, "persistent, cPersistence.c, init_strings(): the interned name is kept in a static variable that nothing reads, so that the compiler drops its place",
+                    KnownSurplus::Shape::kLiteral, {}, "/persistent/cPersistence."});
   result.push_back({"str", "", "", 1, "netifaces, netifaces.c, PyInit_netifaces(): each name is put into the dict address_families and not released", KnownSurplus::Shape::kLiteral, {}, "/netifaces."});
   result.push_back({"str", "", "", 1, "tinyarray, array.cc, PyInit_tinyarray(): each name is appended to __all__ and not released", KnownSurplus::Shape::kLiteral, {}, "/tinyarray."});
   result.push_back({"str", "", "", 1, "yara-python, yara-python.c, PyInit_yara(): the name of each of YARA's modules is appended to yara.modules and not released", KnownSurplus::Shape::kLiteral, {}, "yara"});

@@ -287,6 +287,25 @@ std::uint64_t FrameReader::StackHeight(const PythonFrame& frame, std::uint64_t v
   return height > 0 && height <= room ? static_cast<std::uint64_t>(height) : 0;
 }
 
+FrameReader::ValueStack FrameReader::ValueStackOf(const PythonFrame& frame) const {
+  ValueStack stack;
+  const std::int64_t variables = Signed(frame.code, Field::PyCodeObject_co_nlocalsplus, -1), slots = Signed(frame.code, Field::PyCodeObject_co_stacksize, -1);
+  if (!layout_.Has(Field::PyInterpreterFrame_stacktop) || variables < 0 || slots < 0 || variables > static_cast<std::int64_t>(kMaxStack) || slots > static_cast<std::int64_t>(kMaxStack)) return stack;
+  stack.room.begin = FirstSlot(frame) + static_cast<std::uint64_t>(variables) * 8;
+  stack.room.end = stack.room.begin + static_cast<std::uint64_t>(slots) * 8;
+  const std::int64_t top = Signed(frame.address, Field::PyInterpreterFrame_stacktop, -1) - variables;
+  if (top >= 0 && top <= slots) stack.height = static_cast<std::uint64_t>(top);
+  return stack;
+}
+
+std::optional<std::uint8_t> FrameReader::InstructionArgument(const PythonFrame& frame) const {
+  if (!layout_.Has(Field::PyCodeObject_co_code_adaptive)) return std::nullopt;
+  const Address instruction = frame.code + layout_.Offset(Field::PyCodeObject_co_code_adaptive) + static_cast<std::uint64_t>(CodeOffset(frame.address, frame.code));
+  const std::byte* const unit = values_.memory().At(instruction, 2);  // {opcode, argument}
+  if (unit == nullptr) return std::nullopt;
+  return static_cast<std::uint8_t>(unit[1]);
+}
+
 void FrameReader::AppendStack(const PythonFrame& frame, std::uint64_t variables, std::vector<FrameSlot>& out) const {
   const std::uint64_t height = StackHeight(frame, variables);
   for (std::uint64_t i = 0; i < height; ++i) {

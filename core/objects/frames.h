@@ -71,6 +71,15 @@ class FrameReader {
   /// The objects whose `with` blocks the frame is inside of, outermost first; not one that it is still entering. Of a running frame the height of the value
   /// stack is not known, but how much of it lies below the blocks around the instruction is: PyFrameObject.f_blockstack [<= 3.10], co_exceptiontable [3.11+].
   [[nodiscard]] std::vector<Address> EnteredBy(const PythonFrame& frame) const;
+  /// The room of the value stack of an interpreter's frame, and how many slots of it are used, where the frame says so: it does not while it runs [3.11+]. Empty
+  /// for frame objects of older releases.
+  struct ValueStack {
+    AddressRange room;
+    std::optional<std::uint64_t> height;
+  };
+  [[nodiscard]] ValueStack ValueStackOf(const PythonFrame& frame) const;
+  /// The argument that stands in the frame's current instruction, without what an EXTENDED_ARG adds; nullopt where it cannot be read [3.11+].
+  [[nodiscard]] std::optional<std::uint8_t> InstructionArgument(const PythonFrame& frame) const;
   /// What the variable holds: for a cell its content.
   [[nodiscard]] Address ValueOf(const FrameSlot& slot) const;
   /// True for the frame of a function: its locals are slots. False for module and class bodies, whose locals are a dict.

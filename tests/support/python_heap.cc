@@ -131,6 +131,7 @@ Address PythonHeap::Builtin(const std::string& name) {
       {"dict", Struct::PyDictObject, 0, nullptr, Constant::TPFLAGS_DICT_SUBCLASS, "dict_traverse"},
       {"set", Struct::PySetObject, 0, nullptr, Constant::TPFLAGS_READY, "set_traverse"},
       {"str", Struct::PyUnicodeObject, 0, nullptr, Constant::TPFLAGS_UNICODE_SUBCLASS, nullptr},
+      {"bytes", Struct::PyBytesObject, 1, nullptr, Constant::TPFLAGS_BYTES_SUBCLASS, nullptr},
       {"int", Struct::PyLongObject, 4, nullptr, Constant::TPFLAGS_LONG_SUBCLASS, nullptr},
       {"NoneType", Struct::PyObject, 0, nullptr, Constant::TPFLAGS_READY, nullptr},
       {"moduledef", Struct::PyObject, 0, nullptr, Constant::TPFLAGS_READY, nullptr},
@@ -158,10 +159,10 @@ Address PythonHeap::Builtin(const std::string& name) {
     Constant subclass = s.subclass;
     if (old() && name == "str") {  // a string of bytes
       structure = Struct::PyBytesObject;
-      basicsize = layout_.Offset(Field::PyBytesObject_ob_sval) + 1;
       itemsize = 1;
       subclass = Constant::TPFLAGS_BYTES_SUBCLASS;
     }
+    if (structure == Struct::PyBytesObject) basicsize = layout_.Offset(Field::PyBytesObject_ob_sval) + 1;
     if (structure == Struct::PyTupleObject) basicsize = layout_.Offset(Field::PyTupleObject_ob_item);
     if (old() && name == "int") {
       basicsize = layout_.Size(Struct::PyIntObject);

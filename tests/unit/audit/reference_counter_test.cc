@@ -450,6 +450,29 @@ TEST_CASE("native blocks hold what they point to only where something real leads
   });
 }
 
+TEST_CASE("a char* to the content of a bytes object holds it, and one to the middle only of a short one") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const std::uint64_t content = python.layout().Offset(Field::PyBytesObject_ob_sval);
+    const auto bytes = [&](std::int64_t length) {
+      const Address a = python.Object(python.Builtin(python.layout().Has(Field::PyBytesObject_ob_sstate) ? "str" : "bytes"), content + static_cast<std::uint64_t>(length) + 1, length);
+      SetRefcount(python, a, 2);
+      return a;
+    };
+    const Address brief = bytes(300), text = bytes(9000), stale = bytes(9000);
+    const Address list = python.List({brief, text, stale});
+    python.Track(list);
+    SetRefcount(python, list, 1);
+    heap.Close();
+    python.fake().WriteWords(kLibc + 0x1800, {brief + 200, text + content, stale + 6000, list});
+    const Audited a(python);
+    CHECK(a.Verdict(brief).empty());
+    CHECK(a.Verdict(text).empty());
+    CHECK(a.Verdict(stale) == "surplus");
+  });
+}
+
 TEST_CASE("what lies in free lists and in the memory of a syntax tree is no reference") {
   OnEveryLayout([](PythonHeap& python) {
     if (python.layout().flavor.trace_refs) return;
@@ -604,6 +627,53 @@ TEST_CASE("of a running frame's stack what lies behind every pointer of its thre
   });
 }
 
+TEST_CASE("what no pointer leads to of a value stack is unused: all above a height that is known, and of a running frame with room for its call's arguments [3.11-3.13]") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    if (!l.Has(Field::PyInterpreterFrame_stacktop)) return;
+    constexpr Address kState = kNative, kStack = kNative + 0x10000, kControl = 0x5000, kVariables = 2, kSlots = 12;
+    python.fake().Map(kState, 0x4000).Map(kStack, 0x10000);
+    const Address code = python.Object(python.Builtin("code"), l.Size(cpython::Struct::PyCodeObject) + 64, 32);
+    python.Put(code, Field::PyCodeObject_co_stacksize, kSlots);
+    python.Put(code, Field::PyCodeObject_co_nlocalsplus, kVariables);
+    const Address instruction = code + l.Offset(Field::PyCodeObject_co_code_adaptive) + 4;
+    python.fake().Write<std::uint8_t>(instruction + 1, 1);  // the argument of a call
+    const Address frame = kState + 0x1000, caller = kState + 0x2000;
+    for (const Address f : {frame, caller}) {
+      python.Put(f, Field::PyInterpreterFrame_f_executable, code);
+      python.Put(f, l.Has(Field::PyInterpreterFrame_instr_ptr) ? Field::PyInterpreterFrame_instr_ptr : Field::PyInterpreterFrame_prev_instr, instruction);
+    }
+    python.Put(frame, Field::PyInterpreterFrame_previous, caller);
+    python.Put(frame, Field::PyInterpreterFrame_stacktop, 0xFFFFFFFFu);
+    python.Put(caller, Field::PyInterpreterFrame_stacktop, kVariables + 3);
+    if (l.Has(Field::PyThreadState_current_frame)) {
+      python.Put(kState, Field::PyThreadState_current_frame, frame);
+    } else {
+      python.Put(kState, Field::PyThreadState_cframe, kState + 0x3000);
+      python.Put(kState + 0x3000, Field::PyCFrame_current_frame, frame);
+    }
+    const auto values = [&](Address f) { return f + l.Offset(Field::PyInterpreterFrame_localsplus) + kVariables * 8; };
+    const auto unused = [&] {
+      cpython::Runtime runtime = python.runtime();
+      runtime.interpreters[0].threads = {{kState, kControl, std::nullopt}};
+      const target::Process process = python.Build();
+      const objects::ObjectReader reader(process, runtime, Limits());
+      return UnusedStackSlots(reader, Limits());
+    };
+    const AddressRange of_caller{values(caller) + 3 * 8, values(caller) + kSlots * 8};
+    python.fake().AddThread(1, kStack + 0x8000, 0, kControl);
+    CHECK(unused().empty());  // nobody knows that it is the thread's own stack
+    python.fake().base.initial_stack = kStack + 0xff00;
+    CHECK(unused() == std::vector<AddressRange>{of_caller});  // no pointer, so nothing is known of the frame that runs
+    python.fake().WriteWords(kStack + 0x8100, {values(frame) + 8, values(frame) + 24, values(frame) + kSlots * 8 + 8});  // the last one leads behind the stack
+    CHECK(unused() == std::vector<AddressRange>{of_caller, {values(frame) + 24 + 3 * 8, values(frame) + kSlots * 8}});
+    python.fake().Write<std::uint8_t>(instruction + 1, 7);
+    CHECK(unused() == std::vector<AddressRange>{of_caller});
+    python.fake().AddThread(2, kState + 0x800);  // on memory that says nothing of itself
+    CHECK(unused().empty());
+  });
+}
+
 TEST_CASE("without symbols, a name beside its own text is held by the interpreter") {
   constexpr Address kData = 0x6d0000000000;
   OnEveryLayout([](PythonHeap& python) {
@@ -648,6 +718,38 @@ TEST_CASE("without symbols, a free list ends where its objects end; taken ones s
     REQUIRE(found.free_lists.size() == 2);
     CHECK(found.free_lists[0] == AddressRange{kFreeTuples, kFreeTuples + 16});
     CHECK(found.free_lists[1] == AddressRange{kFreeLists, kFreeLists + 24});
+  });
+}
+
+void Intern(PythonHeap& python, Address text) {
+  const cpython::Layout& layout = python.layout();
+  if (layout.Has(Field::PyBytesObject_ob_sstate)) {
+    python.fake().Write<std::uint32_t>(text + layout.Offset(Field::PyBytesObject_ob_sstate), 1);
+    return;
+  }
+  const Address state = text + layout.Offset(Field::PyASCIIObject_state);
+  const auto interned = 1u << layout.Value(cpython::Constant::UNICODE_INTERNED_SHIFT, 0);
+  python.fake().Write<std::uint32_t>(state, python.fake().Read<std::uint32_t>(state) | interned);
+}
+
+TEST_CASE("without symbols, a dict of interned strings that are their own values holds none of them") {
+  constexpr Address kVariable = 0x690000;  // data of the interpreter
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.free_threaded || !python.layout().Has(Field::wrapperbase_name_strobj)) return;
+    std::vector<std::pair<Address, Address>> interned, few, other;
+    for (int i = 0; i < 100; ++i) {
+      const Address name = python.Str("name" + std::to_string(i));
+      Intern(python, name);
+      interned.emplace_back(name, name);
+      if (i < 10) few.emplace_back(name, name);
+      other.emplace_back(name, i == 99 ? python.Str("plain") : name);
+    }
+    const Address table = python.Dict(interned), small = python.Dict(few), mixed = python.Dict(other);
+    python.fake().WriteWords(kVariable, {table, small, mixed});
+    cpython::Runtime runtime = python.runtime();
+    const target::Process process = python.Build();
+    runtime.module_index = static_cast<std::uint32_t>(process.FindModule(kVariable) - process.modules.data());
+    CHECK(FindUnnamedStatics(process, runtime).interned == std::vector<Address>{table});
   });
 }
 
