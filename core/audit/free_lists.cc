@@ -1,8 +1,12 @@
 #include "core/audit/free_lists.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "core/audit/static_data.h"
 #include "core/audit/static_variables.h"
 #include "core/cpython/object_header.h"
 
@@ -14,6 +18,8 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kPointer = 8;
+constexpr Address kLeastAddress = 4096;
+constexpr std::size_t kMostWaiting = 1u << 18;   // LIMIT: of what words of data lead to; damaged lists that run in circles are followed to their limit each
 constexpr std::uint64_t kMostEntries = 1u << 16;  // LIMIT: of an array, and of one list; CPython keeps 2,000 tuples of a size and less of all else
 
 class FreeListReader {
@@ -105,7 +111,9 @@ class FreeListReader {
       Field link;
     };
     constexpr Linked kLinked[] = {{"PyFrame_Type", Field::PyFrameObject_f_back}, {"PyMethod_Type", Field::PyMethodObject_im_self}, {"PyCFunction_Type", Field::PyCFunctionObject_m_self}};
+    bool has_symbols = false;
     ForEachStaticVariable(process_, runtime_, "free_list", [&](AddressRange list) {
+      has_symbols = true;
       if (list.size() > kMostEntries * kPointer) return;
       if (list.size() == kTupleLists) {
         found_.places.push_back({list.begin + kPointer, list.end});
@@ -128,6 +136,29 @@ class FreeListReader {
       ForEachStaticVariable(process_, runtime_, "keys_free_list", [&](AddressRange list) { KeyTables(list, Word(count) & 0xFFFFFFFFu); });
     }
     if (const Address slice = Static("slice_cache")) Chain(Word(slice), kNoLink);
+    if (has_symbols) return;
+    // The types are exported; a variable that leads to a freed one of them is the head of its list.
+    std::vector<std::pair<Address, std::uint32_t>> links;
+    for (const Linked& l : kLinked) {
+      if (const Address type = Static(l.type); type != 0 && Has(l.link)) links.emplace_back(type, layout_.Offset(l.link));
+    }
+    if (const Address tuples = Static("PyTuple_Type"); tuples != 0 && Has(Field::PyTupleObject_ob_item)) links.emplace_back(tuples, layout_.Offset(Field::PyTupleObject_ob_item));
+    if (!links.empty()) UnnamedChains(links);
+  }
+  // `links`: types, and where the next one of a list stands in them.
+  void UnnamedChains(std::span<const std::pair<Address, std::uint32_t>> links) {
+    const target::Module* const own = runtime_.module_index < process_.modules.size() ? &process_.modules[runtime_.module_index] : nullptr;
+    for (const target::Segment& s : process_.memory.segments()) {
+      if (own == nullptr || !s.writable || s.bytes == nullptr || ModuleOfData(process_, s.range.begin) != own) continue;
+      for (Address a = (s.range.begin + kPointer - 1) & ~(kPointer - 1); a + kPointer <= s.range.end && found_.waiting.size() < kMostWaiting; a += kPointer) {
+        const auto first = LoadUnchecked<Address>(s.bytes + (a - s.range.begin));
+        if (first < kLeastAddress || Count(first) != 0) continue;
+        const Address type = Word(first + layout_.Offset(Field::PyObject_ob_type));
+        for (const auto& [of, link] : links) {
+          if (type == of) Chain(first, link);
+        }
+      }
+    }
   }
 
   static constexpr std::uint32_t kNoLink = 0;  // leads to the count, which is 0

@@ -72,4 +72,30 @@ AddressRange EmergencyPool(const target::Process& process) noexcept {
   return {};
 }
 
+std::vector<AddressRange> StdioBuffers(const target::Process& process) {
+  // int _flags, padded; then the pointers of what is read and written, and of the buffer; the next file.
+  constexpr std::uint64_t kReadPtr = 0x08, kBufBase = 0x38, kBufEnd = 0x40, kChain = 0x68, kFileHead = 0x70, kMaxFiles = 4096, kMaxBuffer = 64u << 20;
+  constexpr std::uint32_t kMagic = 0xFBAD0000, kMagicMask = 0xFFFF0000;
+  std::vector<AddressRange> buffers;
+  for (const target::Module& module : process.modules) {
+    if (!module.file || module.path.find("/libc.so") == std::string::npos) continue;
+    const std::optional<elf::Symbol> list = module.file->FindSymbol("_IO_list_all");
+    if (!list) continue;
+    Address file = process.memory.ReadPointer(list->address + static_cast<Address>(module.load_bias)).value_or(0);
+    for (std::uint64_t n = 0; file != 0 && n < kMaxFiles; ++n) {
+      const std::byte* const p = process.memory.At(file, kFileHead);
+      if (p == nullptr || (LoadUnchecked<std::uint32_t>(p) & kMagicMask) != kMagic) break;
+      const AddressRange buffer{LoadUnchecked<Address>(p + kBufBase), LoadUnchecked<Address>(p + kBufEnd)};
+      bool within = !buffer.empty() && buffer.size() <= kMaxBuffer;
+      for (std::uint64_t at = kReadPtr; within && at < kBufBase; at += 8) {
+        const auto pointer = LoadUnchecked<Address>(p + at);
+        within = pointer >= buffer.begin && pointer <= buffer.end;
+      }
+      if (within) buffers.push_back(buffer);
+      file = LoadUnchecked<Address>(p + kChain);
+    }
+  }
+  return buffers;
+}
+
 }  // namespace pygc::audit

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "core/base/address.h"
 #include "core/target/memory_image.h"
@@ -21,5 +22,10 @@ namespace pygc::audit {
 /// from it: what malloc had there before. Empty where the library is not there or its variables do not fit the block.
 /// libstdc++: pool {mutex, first_free_entry, arena, arena_size}, libsupc++/eh_alloc.cc [GCC 5+].
 [[nodiscard]] AddressRange EmergencyPool(const target::Process& process) noexcept;
+
+/// The buffers of stdio's files: bytes that were read or are to be written, and behind these what malloc had there before. Of the list of all files, as long as
+/// each has a buffer of a sane size whose pointers lie in it. Empty where the C library has no symbols. LIMIT: 4096 files.
+/// glibc: _IO_list_all, struct _IO_FILE, libio/bits/types/struct_FILE.h [x86-64, 2.0+].
+[[nodiscard]] std::vector<AddressRange> StdioBuffers(const target::Process& process);
 
 }  // namespace pygc::audit

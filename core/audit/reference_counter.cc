@@ -221,6 +221,7 @@ class Counter {
     CloseDeadFrames();
     CloseUnusedSlots();
     cover_.CloseInside(EmergencyPool(in_.reader.process()));
+    for (const AddressRange& buffer : StdioBuffers(in_.reader.process())) cover_.CloseInside(buffer);
     for (const MallocArea& area : in_.chunks.areas()) cover_.CloseInside(area.FreeLists());
     for (const snapshot::UsedStack& stack : snapshot::UsedStacks(in_.reader.process())) {
       const Address sp = stack.thread->stack_pointer(), top = stack.range.begin;
