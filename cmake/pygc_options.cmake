@@ -2,7 +2,7 @@
 add_library(pygc_options INTERFACE)
 target_compile_features(pygc_options INTERFACE cxx_std_20)
 # In batches (PYGC_UNITY) what one source declares is before the eyes of the next, as if it stood in a header.
-target_compile_options(pygc_options INTERFACE -Wall -Wextra -Wpedantic $<IF:$<BOOL:${PYGC_UNITY}>,$<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>,-Wshadow> -fno-strict-aliasing)
+target_compile_options(pygc_options INTERFACE -Wall -Wextra -Wpedantic $<IF:$<BOOL:${PYGC_UNITY}>,$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>,-Wshadow> -fno-strict-aliasing)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # Flow-based warnings of g++ 12 and newer that fire inside libstdc++ on correct code (std::string + literal: GCC bug 105651).
   target_compile_options(pygc_options INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
