@@ -3,8 +3,8 @@
 
 usage: damaged_cores.py [--engine N] [--program N] [--seed N] [--interpreter VERSION]...
 
-A kernel's core of a small heap for each of eight releases. N (100,000) damaged copies go through the engine (core_storm, one process a release; run K of a seed is
-always the same), N (1,000) through the program: bytes and words of the head, the notes, the memory changed, pointers swapped, pages cleared, the end cut off.
+Two kernel's cores for each of eight releases. N (100,000) damaged copies of the smaller one (small_heap.py) go through the engine (core_storm, one process a release;
+run K of a seed is always the same), N (1,000) of the other (node_tree) through the program: bytes and words of the head, the notes, the memory changed, pointers swapped, pages cleared, the end cut off.
 Fails on a signal, a sanitizer's report, an exit status other than 0, 1, 3 and 4, a control byte in the output, and a run of more than 10 s. Takes the build under
 ASan and UBSan where there is one ($PYGC_BUILD/asan-ubsan): --release takes the other. Last line: N passed, N failed, N skipped (a damaged core is one)."""
 import argparse
@@ -144,15 +144,19 @@ def main():
     if not chosen or not (tool("core_storm") and tool("pygc")):
         print("no interpreter, core_storm or pygc under %s\n0 passed, 1 failed, 0 skipped" % build)
         return 1
-    patients, failed, done, seen = [], 0, 0, collections.Counter()
+    running, patients, failed, done, seen = [], [], 0, 0, collections.Counter()
     try:
         for i in chosen:
             p = process.Program(i.path, "node_tree", ["20"], twins=1)
+            running.append(p)
             patients.append(p)
             p.core = p.kernel_core(p.twins[0], 0x33)
+            small = process.Program([i.path, "-S", "-E"], os.path.join(HERE, "small_heap.py"))
+            running.append(small)
+            p.small_core = small.kernel_core(small.pid, 0x33)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             each = -(-options.engine // len(chosen))
-            for i, (bad, said) in zip(chosen, pool.map(lambda p: engine(tool("core_storm"), p.core, each, options.seed), patients) if options.engine else ()):
+            for i, (bad, said) in zip(chosen, pool.map(lambda p: engine(tool("core_storm"), p.small_core, each, options.seed), patients) if options.engine else ()):
                 failed, done = failed + bad, done + each
                 print("%s engine, %s, seed %d: %d runs, %d bad: %s" % ("FAILED" if bad else "ok    ", i.version, options.seed, each, bad, said), flush=True)
             each = -(-options.program // len(chosen))
@@ -161,7 +165,7 @@ def main():
                 failed, done = failed + len(wrong), done + each
                 print("%s program, %s, seed %d: %d runs, %d bad%s" % ("FAILED" if wrong else "ok    ", i.version, options.seed, each, len(wrong), "".join("\n    " + w for w in wrong[:5])), flush=True)
     finally:
-        for p in patients:
+        for p in running:
             p.close()
     print("%s; statuses of the program: %s" % (tool("core_storm"), ", ".join("%s: %d" % s for s in sorted(seen.items(), key=str))))
     print("%d passed, %d failed, 0 skipped" % (done - failed, failed))
