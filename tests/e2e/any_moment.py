@@ -129,8 +129,8 @@ def one(name, seed, parent, options, tally, seen):
     except process.CannotTest as e:
         wrong = ["could not be tested: %s" % e]
         tally.check(name, wrong)
-    except AssertionError as e:
-        wrong = [str(e)]
+    except (AssertionError, OSError, ValueError, LookupError) as e:     # one core of thousands: the others are looked at all the same
+        wrong = ["%s: %s" % (type(e).__name__, e)]
         tally.check(name, wrong)
     if folder:
         if wrong and options.keep_wrong:
