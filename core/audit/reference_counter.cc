@@ -171,7 +171,7 @@ class Counter {
   // True when what the object visits is known exactly.
   [[nodiscard]] bool IsExactSource(NodeId n, Address a, const TypeFacts& type) const {
     if (!IsRead(n)) return false;
-    return !(in_.reader.HasBorrowedReferents() && in_.ownership.IsExecuting(a, type));  // 3.14+: stale slots above the saved stack pointer
+    return !(has_stale_slots_ && in_.ownership.IsExecuting(a, type));
   }
 
   void Classify() {
@@ -499,7 +499,6 @@ class Counter {
   // The edges of the graph, block by block.
   bool CountVisited() {
     const std::span<const graph::CsrGraph::Block> blocks = heap_.graph.blocks();
-    const bool runs = in_.reader.HasBorrowedReferents();
     return ForEachPiece(
         blocks.size(), ThreadCount(limits_.threads, blocks.size()),
         [&](std::size_t i, unsigned) {
@@ -509,7 +508,7 @@ class Counter {
             if (!IsRead(n)) return false;
             const InstancePlan& plan = plans_[heap_.type[n]];
             if (plan.kind != InstancePlan::Kind::kAsk) return plan.kind != InstancePlan::Kind::kDict || !IsUncounted(n);
-            return plan.type != nullptr && !IsUncounted(n) && (!runs || IsExactSource(n, heap_.AddressOf(n), *plan.type));
+            return plan.type != nullptr && !IsUncounted(n) && (!has_stale_slots_ || IsExactSource(n, heap_.AddressOf(n), *plan.type));
           };
           const NodeId* const edges = block.edges.data();
           const std::size_t last = block.edges.size();
@@ -947,6 +946,8 @@ class Counter {
   std::vector<std::pair<Address, Address>> stack_ends_;  // see running_frames.h
   std::vector<NodeId> uncounted_;
   const std::uint64_t debug_bytes_ = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));  // in front of what the debug allocator gives
+  // What an executing generator shows: 3.14+ slots above the saved stack pointer; 3.11 what is below a height that a profiler left.
+  const bool has_stale_slots_ = in_.reader.HasBorrowedReferents() || in_.reader.runtime().layout.Has(cpython::Field::PyInterpreterFrame_stacktop);
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
   std::vector<Address> heads_;  // see Unreached

@@ -136,10 +136,10 @@ class Finder {
       return true;
     }
     const bool is_known = type->known_owner != nullptr && type->known_owner->complete && !type->known_owner->has_start_count && !type->is_heap_type;
-    if (type->body == BodyKind::kOpen && !is_known) {
-      return !type->have_gc && body.size() > header_.size() && AcceptHead({object, type_address, count, 0, 0, true});
-    }
     if (type->have_gc && !referents_.IsUntracked(object)) return false;
+    if (type->body == BodyKind::kOpen && !is_known) {  // with a collector, too: PyCapsule_New() leaves capsules untracked [3.13+]
+      return body.size() > header_.size() && AcceptHead({object, type_address, count, 0, 0, true});
+    }
     // A bare object() is nothing but its head, and two words of a buffer that look like one are met: nothing tells them apart.
     if (type->itemsize == 0 && type->fixed_bytes <= header_.size()) return false;
     if (!IsConsistent(object, *type, p)) return false;

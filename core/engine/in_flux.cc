@@ -1,6 +1,8 @@
 #include "core/engine/in_flux.h"
 
 #include <algorithm>
+#include <span>
+#include <string>
 
 #include "core/snapshot/thread_words.h"
 
@@ -10,9 +12,59 @@ namespace {
 using analysis::CountFinding;
 using analysis::CountFindingKind;
 
+constexpr std::uint64_t kMaxItems = 1u << 20;  // LIMIT: of all sequences that threads have in hand
+constexpr std::uint64_t kTupleHead = 40, kMaxArguments = 256;
+
+// What running threads have in hand of lists, tuples and arrays of objects.
+struct SequencesInHand {
+  std::vector<heap::NodeId> items;  // of those whose head or array a word leads to, once for each place; sorted
+  std::uint64_t room = 1;           // of the largest list among them that has no items yet: how often one may be counted for it
+
+  [[nodiscard]] std::uint64_t Places(heap::NodeId n) const {
+    const auto [first, last] = std::equal_range(items.begin(), items.end(), n);
+    return static_cast<std::uint64_t>(last - first);
+  }
+};
+
+SequencesInHand FindSequences(const target::Process& process, const cpython::Layout& layout, const heap::HeapSnapshot& heap, const snapshot::WordsInHand& hand) {
+  using cpython::Field;
+  const auto leads_into = [&hand](Address begin, Address end) {
+    const auto at = std::lower_bound(hand.words.begin(), hand.words.end(), begin);
+    return at != hand.words.end() && *at <= end;
+  };
+  SequencesInHand found;
+  heap.index.ForEach(0, heap.size(), [&](heap::NodeId n, Address a) {
+    const std::string& type = heap.types[heap.type[n]].name;
+    const bool is_list = type == "list";
+    if (!is_list && type != "tuple") return;
+    const std::span<const heap::NodeId> visited = heap.Visited(n);
+    if (is_list) {
+      const Address array = process.memory.ReadPointer(a + layout.Offset(Field::PyListObject_ob_item)).value_or(0);
+      const std::uint64_t room = process.memory.ReadPointer(a + layout.Offset(Field::PyListObject_allocated)).value_or(0);
+      if (!hand.Has(a) && (array == 0 || room > kMaxItems || !leads_into(array, array + 8 * room))) return;
+      if (visited.empty() && room <= kMaxItems) found.room = std::max(found.room, room);
+    } else if (!leads_into(a, a + kTupleHead + 8 * visited.size())) {
+      return;
+    }
+    if (found.items.size() + visited.size() <= kMaxItems) found.items.insert(found.items.end(), visited.begin(), visited.end());
+  });
+  // Arguments of a call: from where a word leads to on, as far as there are objects. CPython: _PyEval_Vector() counts them before the frame has them.
+  for (std::size_t i = 0; i < hand.words.size(); ++i) {
+    if (i > 0 && hand.words[i] == hand.words[i - 1]) continue;
+    for (Address at = hand.words[i]; at < hand.words[i] + 8 * kMaxArguments; at += 8) {
+      const Result<Address> word = process.memory.ReadPointer(at);
+      const heap::NodeId n = word && *word % 8 == 0 ? heap.index.Find(*word) : heap::kNoNode;
+      if (n == heap::kNoNode) break;
+      found.items.push_back(n);
+    }
+  }
+  std::sort(found.items.begin(), found.items.end());
+  return found;
+}
+
 }  // namespace
 
-std::vector<CountFinding> TakeInFlux(const target::Process& process, const heap::HeapSnapshot& heap, const heap::ReferenceAudit& counts, analysis::CountAudit& audit) {
+std::vector<CountFinding> TakeInFlux(const target::Process& process, const cpython::Layout& layout, const heap::HeapSnapshot& heap, const heap::ReferenceAudit& counts, analysis::CountAudit& audit) {
   std::vector<CountFinding> taken;
   if (audit.findings.empty()) return taken;
   const snapshot::WordsInHand hand = snapshot::WordsOfRunningThreads(process);
@@ -24,11 +76,17 @@ std::vector<CountFinding> TakeInFlux(const target::Process& process, const heap:
     }
     return false;
   };
+  const SequencesInHand sequences = FindSequences(process, layout, heap, hand);
+  const auto is_being_moved = [&](const CountFinding& f) {
+    const std::uint64_t places = f.object == heap::kNoNode ? 0 : sequences.Places(f.object);
+    if (f.kind == CountFindingKind::kDeficit) return !f.freed && f.known - f.recorded <= places;
+    return f.kind == CountFindingKind::kSurplus && places > 0 && f.recorded - f.known - f.possible <= std::max(places, sequences.room);
+  };
   const auto is_in_flux = [&](const CountFinding& f) {
     if (f.kind == CountFindingKind::kDeficit && hand.died) return false;
     if (f.freed && f.object != heap::kNoNode && counts.auditable[f.object] == heap::Auditable::kFreed) return false;
     if (f.freed && f.object == heap::kNoNode) return holder_in_hand(f.address);
-    return hand.Has(f.address);
+    return hand.Has(f.address) || is_being_moved(f);
   };
   const auto kept = std::stable_partition(audit.findings.begin(), audit.findings.end(), [&](const CountFinding& f) { return !is_in_flux(f); });
   taken.assign(kept, audit.findings.end());

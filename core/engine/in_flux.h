@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/analysis/refcount_audit.h"
+#include "core/cpython/layout.h"
 #include "core/heap/reference_audit.h"
 #include "core/target/process.h"
 
@@ -10,7 +11,9 @@ namespace pygc::engine {
 /// Takes out of `audit` and returns the findings whose object, or whose holder where nothing is left of the object, a running thread has in hand: in a register
 /// or in the innermost frames of its stack. A thread that waits in a system call runs no code between a count and a place, so it has none in hand. Freed blocks
 /// of the allocator are findings at any moment; and a count that is too low for what a thread that died of a signal has in hand is what it may have died of.
-[[nodiscard]] std::vector<analysis::CountFinding> TakeInFlux(const target::Process& process, const heap::HeapSnapshot& heap, const heap::ReferenceAudit& counts,
+/// So is what is copied: items of a list or tuple to which such a thread has a pointer, or into whose array, are counted before a place has them, and a list that
+/// is filled has its length before its items. list_slice(), list_extend(), Objects/listobject.c [all]; _PyEvalFramePushAndInit_Ex(), Python/ceval.c [3.11+].
+[[nodiscard]] std::vector<analysis::CountFinding> TakeInFlux(const target::Process& process, const cpython::Layout& layout, const heap::HeapSnapshot& heap, const heap::ReferenceAudit& counts,
                                                              analysis::CountAudit& audit);
 
 }  // namespace pygc::engine

@@ -92,6 +92,8 @@ ThreadStack FrameReader::StackOf(const cpython::PyThread& thread, const Limits& 
     at = frame->previous;
   }
   if (!stack.frames.empty() && stack.complete) stack.frames.back().is_entry = true;
+  // One that called another without the loop's help, which C code began anew, runs too.
+  for (std::size_t i = 0; i < stack.frames.size(); ++i) stack.frames[i].is_running = i == 0 || stack.frames[i - 1].is_entry;
   return stack;
 }
 
@@ -281,7 +283,8 @@ std::uint64_t FrameReader::StackHeight(const PythonFrame& frame, std::uint64_t v
   if (layout_.Has(Field::PyInterpreterFrame_stackpointer)) {
     const Address top = Pointer(frame.address, Field::PyInterpreterFrame_stackpointer);
     height = top < first ? 0 : static_cast<std::int64_t>((top - first) / 8);
-  } else if (layout_.Has(Field::PyInterpreterFrame_stacktop)) {
+  } else if (layout_.Has(Field::PyInterpreterFrame_stacktop) && !frame.is_running) {
+    // CPython: TRACE_FUNCTION_ENTRY() of 3.11 before 3.11.4 leaves the height that the frame had when a profiler was called.
     height = Signed(frame.address, Field::PyInterpreterFrame_stacktop) - static_cast<std::int64_t>(variables);
   }
   return height > 0 && height <= room ? static_cast<std::uint64_t>(height) : 0;
@@ -294,7 +297,7 @@ FrameReader::ValueStack FrameReader::ValueStackOf(const PythonFrame& frame) cons
   stack.room.begin = FirstSlot(frame) + static_cast<std::uint64_t>(variables) * 8;
   stack.room.end = stack.room.begin + static_cast<std::uint64_t>(slots) * 8;
   const std::int64_t top = Signed(frame.address, Field::PyInterpreterFrame_stacktop, -1) - variables;
-  if (top >= 0 && top <= slots) stack.height = static_cast<std::uint64_t>(top);
+  if (!frame.is_running && top >= 0 && top <= slots) stack.height = static_cast<std::uint64_t>(top);
   return stack;
 }
 

@@ -26,6 +26,7 @@ struct PythonFrame {
   bool is_python = true;     // false: the interpreter's own frame at the border to C code (3.12+)
   bool is_entry = false;     // in a thread's stack: the last one that one call of the interpreter's loop runs
   Address entry = 0;         // of such a one: the interpreter's own frame behind it, on the C stack of that call (3.12+)
+  bool is_running = false;   // in a thread's stack: the height of its value stack is a variable of the interpreter's loop; what the frame says may be old
 };
 
 /// A place in a frame that holds a reference.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <map>
 #include <string_view>
 
@@ -103,11 +104,11 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
              Style::kBad);
   }
   out.Line();
-  const auto share = [&r](std::uint64_t n) { return r.audited > 0 ? 100.0 * static_cast<double>(n) / static_cast<double>(r.audited) : 0; };
+  const auto share = [&r](std::uint64_t n) { return r.audited > 0 ? std::floor(10000.0 * static_cast<double>(n) / static_cast<double>(r.audited)) / 100 : 0; };  // 100.00: all
   out.To(4).Line(fmt::format("{} of {} judged", Thousands(r.audited), Counted(r.objects, "object")));
   out.To(4).Line(fmt::format("{} ({:.2f} %) with every reference known", Thousands(r.exact), share(r.exact)));
   if (r.accounted > r.exact) {
-    out.To(4).Paragraph(fmt::format("{} ({:.2f} %) with every reference accounted for: known, or with a word of native memory for each that is not and no word more (--all), or leaked by a known cause",
+    out.To(4).Paragraph(fmt::format("{} ({:.2f} %) whose count adds up: known references and, for each one more, exactly one word of native memory, which may be it (--all names these), or a known leak",
                                     Thousands(r.accounted), share(r.accounted)), 6);
   }
   if (r.explained > 0) out.To(4).Line(fmt::format("{} counted higher than what is known, explained by words of native memory", Thousands(r.explained)));

@@ -1,7 +1,7 @@
 """A process in which every count is right, as far as the code that ran is: idle, after importing the standard library, after running a part of CPython's
 own test suite, or after using a package.
 
-usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads | ended | forked
+usage: healthy_program.py TRUTH idle | embedded | stdlib | tests | heap | library | numpy | pandas | lxml | gevent | gi | cffi | extensions | threads | ended | forked | profiled | busy
 TRUTH: {"ran": tests that were run, "ended": interpreters that were made and ended, "imported": modules} as JSON. Runs until it is killed.
 """
 from __future__ import print_function
@@ -425,8 +425,64 @@ def forked():
     return len(todo)
 
 
+def profiled():
+    """Waits in a function that a profiler watches, deep in calls whose arguments are on value stacks."""
+    import cProfile
+
+    class Item(object):
+        pass
+
+    def generator(a, b):
+        row = [1, 2, 3, a, b, (yield)]
+        del a, b
+        keep.append([row, Item(), ready()])
+
+    def run():
+        it = generator(Item(), Item())
+        next(it)
+        return [Item(), it.send(Item())]
+    cProfile.runctx("run()", {"run": run}, {})
+
+
+def busy():
+    """Never rests: lists and tuples are copied and filled, arguments passed on, all the time."""
+    class Item(object):
+        pass
+
+    def fixed(a, b, c, d, e, *rest, **more):
+        return a
+    items = tuple(Item() for _ in range(400))
+    few, many = items[:40], list(items)
+    names = dict(("k%d" % i, item) for i, item in enumerate(few))
+    announce()
+    while True:
+        for _ in range(20):
+            fixed(*few)
+            fixed(*few, **names)
+        [].extend(items)
+        many[:]
+        few + few
+        many + many
+        [few[0], few[1]] * 50
+        first, second, third, fourth, fifth = few[:5]
+
+
+def announce():
+    with open(sys.argv[1], "w") as f:
+        json.dump({"ran": 0, "ended": 0, "imported": len(sys.modules)}, f)
+    print("READY %d" % os.getpid())
+    sys.stdout.flush()
+
+
+def ready():
+    announce()
+    import time
+    while True:
+        time.sleep(1000)
+
+
 kind = sys.argv[2]
-ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions, "ended": ended, "forked": forked}[kind]()
+ran = {"idle": idle, "embedded": embedded, "stdlib": stdlib, "tests": tests, "threads": threads, "heap": heap, "library": library, "numpy": numpy, "pandas": pandas, "lxml": lxml, "gevent": gevent, "gi": gi, "cffi": cffi, "extensions": extensions, "ended": ended, "forked": forked, "profiled": profiled, "busy": busy}[kind]()
 if kind != "threads":
     gc.collect()
 if kind == "library" and sys.version_info >= (3, 6):

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/cpython/builtin_layouts.h"
 #include "tests/support/fake_process.h"
 
 namespace pygc::engine {
@@ -36,7 +37,7 @@ struct Moment {
     add(1, kFreedBlock, CountFindingKind::kDeficit, true);
     add(2, kCountZero, CountFindingKind::kDeficit, true);
     add(0, kElsewhere, CountFindingKind::kDeficit, false);
-    for (const CountFinding& f : TakeInFlux(process, {}, counts, audit)) taken.push_back(f.address);
+    for (const CountFinding& f : TakeInFlux(process, cpython::BuiltinLayouts().front(), {}, counts, audit)) taken.push_back(f.address);
   }
   [[nodiscard]] std::vector<Address> Left() const {
     std::vector<Address> left;
