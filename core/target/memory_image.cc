@@ -115,9 +115,8 @@ void MemoryImage::SewSegments() {
     for (std::size_t k = i; k-- > 0 && segments_[k].range.end == begin && border - begin < seam_reach_;) begin = segments_[k].range.begin;
     for (std::size_t k = i; k < segments_.size() && segments_[k].range.begin == end && end - border < seam_reach_; ++k) end = segments_[k].range.end;
     Seam seam{border, {std::max(begin, border - std::min(border, seam_reach_)), end - border < seam_reach_ ? end : border + seam_reach_}, {}};
-    seam.bytes.resize(seam.range.size());
-    const Result<std::size_t> n = Read(seam.range.begin, seam.bytes);
-    if (n && *n == seam.bytes.size()) seams_.push_back(std::move(seam));
+    seam.copy = std::make_shared<SeamCopy>(seam.range.size());
+    seams_.push_back(std::move(seam));
   }
 }
 
@@ -132,7 +131,12 @@ const std::byte* MemoryImage::AcrossBorder(std::uint32_t segment, Address a, std
   }
   const auto seam = std::partition_point(seams_.begin(), seams_.end(), [&](const Seam& s) { return s.border < end; });
   if (seam == seams_.end() || seam->border != end || !seam->range.Contains(a, size)) return nullptr;
-  return seam->bytes.data() + (a - seam->range.begin);
+  SeamCopy& copy = *seam->copy;
+  std::call_once(copy.made, [&] {
+    const Result<std::size_t> n = Read(seam->range.begin, {copy.bytes.get(), seam->range.size()});
+    copy.is_whole = n && *n == seam->range.size();
+  });
+  return copy.is_whole ? copy.bytes.get() + (a - seam->range.begin) : nullptr;
 }
 
 Result<std::size_t> MemoryImage::Read(Address from, std::span<std::byte> out) const {

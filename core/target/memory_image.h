@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -107,11 +108,18 @@ class MemoryImage {
   [[nodiscard]] const AddressMap& map() const noexcept { return map_; }
 
  private:
-  /// A copy of the bytes around the border of two segments that continue each other in address, not in host memory.
+  /// A copy of the bytes around the border of two segments that continue each other in address, not in host memory: made when something first lies across it,
+  /// in memory that was set aside before, so that reading cannot fail for want of it.
+  struct SeamCopy {
+    explicit SeamCopy(std::uint64_t size) : bytes(new std::byte[size]) {}  // not cleared: what nobody looks at takes no page
+    std::once_flag made;
+    std::unique_ptr<std::byte[]> bytes;
+    bool is_whole = false;
+  };
   struct Seam {
     Address border;
     AddressRange range;
-    std::vector<std::byte> bytes;
+    std::shared_ptr<SeamCopy> copy;
   };
 
   [[nodiscard]] const std::byte* AcrossBorder(std::uint32_t segment, Address a, std::uint64_t size) const noexcept;
