@@ -159,6 +159,9 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
     result.push_back({name == "['PlatformInfo']" ? "tuple" : name.starts_with("['_") ? "int" : "str", name, "", 1, "wxPython, core_ex.cpp, wxPyCoreModuleInject(): the value is put into the module's dict and not released",
                       KnownSurplus::Shape::kAny, {}, "/wx/_core."});
   }
+  for (const char* place : {"['VSCROLL']", "['WINDOW_STYLE_MASK']", "['CANCEL_DEFAULT']"}) {
+    result.push_back({"int", place, "", 1, "wxPython, sip_corecmodule.cpp, PyInit__core(): PyDict_SetItemString() is given a new number, which is not released", KnownSurplus::Shape::kAny, {}, "/wx/_core."});
+  }
   result.push_back({"str", "", "_p_changed", 2, "persistent, cPersistence.c, init_strings(), and cPickleCache.c, PyInit_cPickleCache(): the interned name is kept in a static variable that nothing reads, so that the compiler drops its place",
                     KnownSurplus::Shape::kAny, {}, "/persistent/cPersistence."});
   result.push_back({"str", "", "", 1, "persistent, cPersistence.c, init_strings(): the interned name is kept in a static variable that nothing reads, so that the compiler drops its place",

@@ -4,6 +4,8 @@
 #include <span>
 #include <string>
 
+#include "core/audit/reference_counter.h"
+#include "core/objects/numpy_array.h"
 #include "core/snapshot/thread_words.h"
 
 namespace pygc::engine {
@@ -90,6 +92,46 @@ std::vector<CountFinding> TakeInFlux(const target::Process& process, const cpyth
   };
   const auto kept = std::stable_partition(audit.findings.begin(), audit.findings.end(), [&](const CountFinding& f) { return !is_in_flux(f); });
   taken.assign(kept, audit.findings.end());
+  audit.findings.erase(kept, audit.findings.end());
+  return taken;
+}
+
+std::vector<CountFinding> TakeMovedItems(const audit::AuditInput& input, analysis::CountAudit& audit, ProgressSink& progress) {
+  constexpr std::size_t kMaxHolders = 256;
+  const target::Process& process = input.reader.process();
+  std::vector<heap::NodeId> targets;
+  for (const CountFinding& f : audit.findings) {
+    if (f.kind == CountFindingKind::kDeficit && !f.freed && f.object != heap::kNoNode && f.known - f.recorded == 1) targets.push_back(f.object);
+  }
+  if (targets.empty() || snapshot::WordsOfRunningThreads(process).died) return {};
+  std::sort(targets.begin(), targets.end());
+  const std::vector<std::vector<audit::Holder>> holders = audit::FindHolders(input, targets, kMaxHolders, progress);
+  struct Items {
+    AddressRange memory;
+    heap::NodeId target;
+    bool in_hand = false;
+  };
+  std::vector<Items> arrays;
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    std::vector<heap::NodeId> of;
+    for (const audit::Holder& h : holders[i]) of.push_back(h.holder);
+    std::sort(of.begin(), of.end());
+    for (auto twice = std::adjacent_find(of.begin(), of.end()); twice != of.end(); twice = std::adjacent_find(std::upper_bound(twice, of.end(), *twice), of.end())) {
+      if (*twice == heap::kNoNode || input.heap.types[input.heap.type[*twice]].name != "numpy.ndarray") continue;
+      const auto array = objects::ReadNumpyArray(process.memory, input.reader.runtime().layout.Size(cpython::Struct::PyObject), input.heap.AddressOf(*twice));
+      if (array) arrays.push_back({{array->data, array->data + array->bytes()}, targets[i]});
+    }
+  }
+  if (arrays.empty()) return {};
+  snapshot::ForEachThreadWord(process, snapshot::UsedStacks(process), [&](std::uint64_t word, const target::Thread&) {
+    for (Items& a : arrays) a.in_hand = a.in_hand || a.memory.Contains(word);
+    return true;
+  });
+  const auto is_moved = [&](const CountFinding& f) {
+    return f.kind == CountFindingKind::kDeficit && !f.freed && f.known - f.recorded == 1 && std::any_of(arrays.begin(), arrays.end(), [&f](const Items& a) { return a.in_hand && a.target == f.object; });
+  };
+  const auto kept = std::stable_partition(audit.findings.begin(), audit.findings.end(), [&](const CountFinding& f) { return !is_moved(f); });
+  std::vector<CountFinding> taken(kept, audit.findings.end());
   audit.findings.erase(kept, audit.findings.end());
   return taken;
 }

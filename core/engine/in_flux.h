@@ -2,6 +2,8 @@
 #pragma once
 
 #include "core/analysis/refcount_audit.h"
+#include "core/audit/audit_input.h"
+#include "core/base/progress.h"
 #include "core/cpython/layout.h"
 #include "core/heap/reference_audit.h"
 #include "core/target/process.h"
@@ -15,5 +17,9 @@ namespace pygc::engine {
 /// is filled has its length before its items. list_slice(), list_extend(), Objects/listobject.c [all]; _PyEvalFramePushAndInit_Ex(), Python/ceval.c [3.11+].
 [[nodiscard]] std::vector<analysis::CountFinding> TakeInFlux(const target::Process& process, const cpython::Layout& layout, const heap::HeapSnapshot& heap, const heap::ReferenceAudit& counts,
                                                              analysis::CountAudit& audit);
+
+/// Takes out of `audit` and returns the objects with one reference too many, of which one NumPy array has two while a thread has a pointer into its items on the
+/// stack: it moves them (sort(), while an item's __lt__() runs), and has another item in a variable of C code. Not where a thread died of a signal.
+[[nodiscard]] std::vector<analysis::CountFinding> TakeMovedItems(const audit::AuditInput& input, analysis::CountAudit& audit, ProgressSink& progress);
 
 }  // namespace pygc::engine

@@ -273,6 +273,7 @@ struct Session::Impl {
       made.audit->judged = analysis::JudgeCounts(made.heap, made.audit->counts);
       const analysis::CountAudit all = made.audit->judged;
       made.audit->in_flux = TakeInFlux(process, own.runtime().layout, made.heap, made.audit->counts, made.audit->judged);
+      for (const analysis::CountFinding& f : TakeMovedItems(input, made.audit->judged, progress)) made.audit->in_flux.push_back(f);
       made.audit->known = TakeKnownLeaks(input, Labels(own, request.redact), made.audit->counts, made.audit->judged, progress);
       if (Result<void> doubted = SetAsideDoubtful(own, request.limits, progress, made.heap, made.audit->counts, made.audit->judged); !doubted) return tl::unexpected(doubted.error());
       made.audit->deficit_sources = FindDeficitSources(own, made.audit->ownership, made.heap, made.audit->judged.findings);
