@@ -18,7 +18,7 @@ using cpython::Struct;
 constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
 constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
-constexpr std::uint64_t kLeastInterned = 64;
+constexpr std::uint64_t kLeastInterned = 64, kMaxTables = 16, kMaxEntries = 1u << 24;  // LIMIT: entries that are looked at, of all dicts together
 constexpr std::uint64_t kFreeListEntries = 80, kLeastFree = 2;  // PyList_MAXFREELIST, PyDict_MAXFREELIST
 constexpr std::int64_t kLeastSmallInt = -5, kMostSmallInt = 256;
 
@@ -95,12 +95,12 @@ class StaticFinder {
       if (const int c = Character(word, false); c >= 0) bytes_.For(a - static_cast<Address>(c) * 8);
       if (const int c = Character(word, true); c >= 0) strings_.For(a - static_cast<Address>(c) * 8);
     }
-    if (IsInternedTable(word)) found_.interned.push_back(word);
+    if (found_.interned.size() < kMaxTables && std::find(found_.interned.begin(), found_.interned.end(), word) == found_.interned.end() && IsInternedTable(word)) found_.interned.push_back(word);
     if (const std::int64_t i = SmallInt(word); i >= kLeastSmallInt && i <= kMostSmallInt) small_ints_.For(a - static_cast<Address>(i - kLeastSmallInt) * 8);
   }
 
   // A dict whose every value is its key, an interned string. CPython: interned, Objects/unicodeobject.c [3.6-3.11], Objects/stringobject.c [2.7].
-  [[nodiscard]] bool IsInternedTable(Address object) const {
+  [[nodiscard]] bool IsInternedTable(Address object) {
     const auto dict = static_cast<std::uint64_t>(layout_.Value(cpython::Constant::TPFLAGS_DICT_SUBCLASS));
     const Address type = values_.TypeOf(object);
     if (type % 8 != 0 || process_.FindModule(type) != &process_.modules[runtime_.module_index] || (values_.FlagsOf(type) & dict) == 0) return false;
@@ -108,6 +108,8 @@ class StaticFinder {
     if (!table || !table->complete || table->values != nullptr) return false;
     std::uint64_t interned = 0;
     for (std::uint64_t i = 0; i < table->count; ++i) {
+      if (entries_left_ == 0) return false;
+      --entries_left_;
       if (table->Value(i) == 0) continue;  // a hole
       if (table->Key(i) != table->Value(i) || !values_.IsInterned(table->Key(i))) return false;
       ++interned;
@@ -203,6 +205,7 @@ class StaticFinder {
   std::uint32_t cache_name_, hash_, identifier_, slot_text_, slot_name_;
   Votes type_cache_, bytes_, strings_, small_ints_;
   Address free_list_end_ = 0;
+  std::uint64_t entries_left_ = kMaxEntries;
   UnnamedStatics found_;
 };
 

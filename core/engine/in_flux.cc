@@ -53,7 +53,7 @@ SequencesInHand FindSequences(const target::Process& process, const cpython::Lay
   // Arguments of a call: from where a word leads to on, as far as there are objects. CPython: _PyEval_Vector() counts them before the frame has them.
   for (std::size_t i = 0; i < hand.words.size(); ++i) {
     if (i > 0 && hand.words[i] == hand.words[i - 1]) continue;
-    for (Address at = hand.words[i]; at < hand.words[i] + 8 * kMaxArguments; at += 8) {
+    for (Address at = hand.words[i]; at < hand.words[i] + 8 * kMaxArguments && found.items.size() < kMaxItems; at += 8) {
       const Result<Address> word = process.memory.ReadPointer(at);
       const heap::NodeId n = word && *word % 8 == 0 ? heap.index.Find(*word) : heap::kNoNode;
       if (n == heap::kNoNode) break;
