@@ -36,25 +36,27 @@ class MemoryOwner {
 
   std::string Describe() {
     if (std::string head = HeadOfObject(); !head.empty()) return head;
-    heap::NodeId referring = heap::kNoNode;
+    heap::NodeId referring = heap::kNoNode;  // the first that has a word that leads there; the owner of a buffer is sure, and goes before
     for (heap::NodeId n = 0; n < in_.heap.size(); ++n) {
       if (n % kProgressEvery == 0 && !in_.progress.Update("looking for the owner of the memory", n, in_.heap.size())) break;
       const OfType& type = types_[in_.heap.type[n]];
       if (type.buffers) {
         if (std::string found = InBuffers(in_.heap.AddressOf(n), *type.facts); !found.empty()) return found;
       }
-      if (referring == heap::kNoNode && type.own_bytes > 0 && block_.size() > 1 && RefersToBlock(in_.heap.AddressOf(n), type)) referring = n;
+      if ((referring != heap::kNoNode && !type.plain_buffer) || type.own_bytes == 0 || block_.size() <= 1 || !RefersToBlock(in_.heap.AddressOf(n), type)) continue;
+      referring = n;
+      if (type.plain_buffer) break;
     }
     if (referring == heap::kNoNode) return {};
-    const TypeFacts& facts = *types_[in_.heap.type[referring]].facts;
-    const bool plain = facts.size_rule == objects::SizeRule::kByteArray || facts.size_rule == objects::SizeRule::kArray;
-    return fmt::format("inside {} {} refers to, at +{}", plain ? "the buffer that" : "memory that", Named(in_.heap.AddressOf(referring), facts), address_ - block_.begin);
+    const OfType& type = types_[in_.heap.type[referring]];
+    return fmt::format("inside {} {} refers to, at +{}", type.plain_buffer ? "the buffer that" : "memory that", Named(in_.heap.AddressOf(referring), *type.facts), address_ - block_.begin);
   }
 
  private:
   struct OfType {
     const TypeFacts* facts = nullptr;
     bool buffers = false;         // Ownership::Buffers() may name something
+    bool plain_buffer = false;    // a bytearray or an array: what it refers to is its buffer
     std::uint64_t own_bytes = 0;  // of an instance, that may hold a pointer to plain memory
   };
 
@@ -70,9 +72,12 @@ class MemoryOwner {
       case BodyKind::kDict:
       case BodyKind::kSet:
       case BodyKind::kDeque:
+      case BodyKind::kFrame:      // beyond its references there are old words, in entries of its block stack and of its value stack that are not in use
+      case BodyKind::kGenerator:  // its frame is a part of it
       case BodyKind::kText: return out;
       default: break;
     }
+    out.plain_buffer = facts->size_rule == objects::SizeRule::kByteArray || facts->size_rule == objects::SizeRule::kArray;
     const bool only_references = reader == objects::ReaderKind::kTuple || (facts->reader == objects::ReaderKind::kInstance && reader == objects::ReaderKind::kNone && facts->body == BodyKind::kClosed);
     const bool is_number = facts->name == "int" || facts->name == "float" || facts->name == "complex";  // up to 2.7 an int is one word
     const bool plain = is_number || facts->size_rule == objects::SizeRule::kBytes || facts->size_rule == objects::SizeRule::kInt;
