@@ -43,7 +43,8 @@ CountAudit JudgeCounts(const heap::HeapSnapshot& heap, const heap::ReferenceAudi
       result.findings.push_back({n, heap.AddressOf(n), CountFindingKind::kDeficit, count, known, possible});
     } else if (count - known <= possible) {
       ++result.explained;
-      if (count - known == possible) ++result.placed;
+      if (const auto in = std::lower_bound(audit.in_variables.begin(), audit.in_variables.end(), std::pair<heap::NodeId, std::uint32_t>(n, 0)); in != audit.in_variables.end() && in->first == n)
+        result.in_variables += in->second == count - known;
     } else if (!all_searched) {
       ++result.unverified;
     } else {

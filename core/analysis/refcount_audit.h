@@ -30,7 +30,7 @@ struct CountAudit {
   std::vector<CountFinding> findings;  // by node, then those that are no nodes by address
   std::uint64_t audited = 0;           // objects whose count was judged
   std::uint64_t exact = 0;             // of these: every reference is known, and they are as many as the count says
-  std::uint64_t placed = 0;            // of `explained`: one word for each reference that is not known, and no word more
+  std::uint64_t in_variables = 0;      // of `explained`: as many variables of C code lead to it as its count is higher than what is known
   std::uint64_t explained = 0;         // of these: higher than what is known, and words that may be references explain it
   std::uint64_t unverified = 0;        // of these: higher than everything found, but not all memory could be searched
   std::uint64_t hanging = 0;           // blocks that look like objects and that only lost objects lead to

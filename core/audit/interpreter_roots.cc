@@ -77,6 +77,7 @@ class RootReader {
       for (std::uint64_t i = 0; i < m.count; ++i) Add(base + m.offset + i * m.stride, cpython::StructName(structure), m.path);
     }
   }
+  // What it has beside a dict and a dict of subclasses is borrowed: the type, which is never freed, and its list of weak references.
   // CPython: managed_static_type_state of each static type, Include/internal/pycore_typeobject.h [3.12+].
   void StaticTypes(Address interpreter, Field array) {
     const std::uint64_t stride = layout_.Size(Struct::static_type_state);
@@ -84,6 +85,7 @@ class RootReader {
     const cpython::FieldPlace place = layout_.Place(array);
     for (std::uint64_t i = 0; i < std::min<std::uint64_t>(place.bytes / stride, kMaxStaticTypes); ++i) {
       const Address state = interpreter + place.offset + i * stride;
+      roots_.closed.push_back({state, state + stride});
       for (const Field f : {Field::static_type_state_tp_dict, Field::static_type_state_tp_subclasses}) {
         if (layout_.Has(f)) Add(state + layout_.Offset(f), "static type", cpython::FieldName(f).substr(cpython::FieldName(f).find('.') + 1));
       }

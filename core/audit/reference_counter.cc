@@ -15,6 +15,7 @@
 #include <mutex>
 #include <span>
 
+#include "core/audit/c_variables.h"
 #include "core/audit/count_state.h"
 #include "core/audit/dangling_references.h"
 #include "core/audit/held_marker.h"
@@ -115,7 +116,10 @@ class Counter {
     CountSharedKeys();
     CountRoots();
     CountBorrowed();
+    const std::vector<Address> known_statics = KnownStatics();
+    const std::vector<bool> open_types = OpenTypes();
     if (!Mark()) return Stopped();
+    audit_.in_variables = FindInVariables(in_, audit_, cover_, statics_, known_statics, static_texts_, open_types);
     // A word that was counted as known and lies in open memory was found there again.
     for (NodeId n = 0; n < count; ++n) audit_.possible[n] = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
     audit_.blocks_in_use = in_.blocks.blocks_in_use();
@@ -299,6 +303,9 @@ class Counter {
       audit_.auditable[n] = heap::Auditable::kFreed;
     } else if (IsStatic(a)) {
       s.asked.emplace_back(n, a);  // its memory is searched with its module's
+      s.slots.clear();
+      in_.ownership.BorrowedSlots(a, *plan.type, s.slots);
+      for (const Address slot : s.slots) cover_.CloseInside({slot, slot + 8});
       return;
     } else {
       closer.Close(in_.ownership.Body(a, *plan.type));
@@ -636,6 +643,7 @@ class Counter {
     if (exact) in_.ownership.VisitedSlots(a, type, s.slots);
     NoteOpenSlots(s.slots, body, s);
     for (const OwnedSlot& o : s.owned) s.slots.push_back(o.slot);
+    in_.ownership.BorrowedSlots(a, type, s.slots);
     std::sort(s.slots.begin(), s.slots.end());
     for (Address at = body.begin; at + 8 <= body.end; at += 8) {
       if (std::binary_search(s.slots.begin(), s.slots.end(), at)) continue;
@@ -673,6 +681,29 @@ class Counter {
       const TypeFacts* const type = FactsOf(from);
       if (type != nullptr && !IsUncounted(from) && IsExactSource(from, heap_.AddressOf(from), *type)) Change(audit_.known[to], ~0u);
     }
+  }
+
+  // Places of known references in static data that pass 3 searches.
+  [[nodiscard]] std::vector<Address> KnownStatics() const {
+    std::vector<Address> slots;
+    for (const Scratch& s : scratch_) {
+      for (const auto& [slot, n] : s.open_slots) {
+        if (IsStatic(slot)) slots.push_back(slot);
+      }
+    }
+    std::sort(slots.begin(), slots.end());
+    return slots;
+  }
+
+  // By type record: instances have words that lead to objects and that nobody knows.
+  [[nodiscard]] std::vector<bool> OpenTypes() const {
+    std::vector<bool> open(plans_.size());
+    for (const Scratch& s : scratch_) {
+      for (const HiddenLink& link : s.links) {
+        if (link.kind == heap::LinkKind::kWord) open[heap_.type[link.from]] = true;
+      }
+    }
+    return open;
   }
 
   // ---- pass 3
@@ -774,21 +805,25 @@ class Counter {
     std::sort(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.begin < b.body.begin; });
     const Address lowest = inside.front().body.begin;
     const Address highest = std::max_element(inside.begin(), inside.end(), [](const Inside& a, const Inside& b) { return a.body.end < b.body.end; })->body.end;
-    const auto word = [&](std::uint64_t w, Address slot) {
+    const auto word = [&](std::uint64_t w, Address slot, NodeId known) {
       if (w <= lowest || w >= highest) return;
       const auto after = std::upper_bound(inside.begin(), inside.end(), w, [](Address a, const Inside& t) { return a < t.body.begin; });
       if (after == inside.begin()) return;
       const Inside& t = *(after - 1);
-      if (t.LeadsInside(w) && !t.body.Contains(slot)) pointers_inside_.emplace_back(slot, static_cast<std::size_t>(&t - inside.data()));
+      if (t.LeadsInside(w) && !t.body.Contains(slot) && (t.node == kNoNode || t.node != known)) pointers_inside_.emplace_back(slot, static_cast<std::size_t>(&t - inside.data()));
     };
     cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {
-      for (std::uint64_t i = 0; i < count; ++i) word(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8);
+      for (std::uint64_t i = 0; i < count; ++i) word(LoadUnchecked<std::uint64_t>(p + i * 8), at + i * 8, kNoNode);
     });
     heap_.index.ForEach(0, heap_.size(), [&](NodeId n, Address a) {
       const TypeFacts* const type = FactsOf(n);
       if (type == nullptr || type->body != objects::BodyKind::kTypeObject || !cover_.IsClosed(a)) return;
       const std::byte* const p = memory_.At(a, type->fixed_bytes);
-      for (std::uint32_t at = 0; p != nullptr && at + 8 <= type->fixed_bytes; at += 8) word(LoadUnchecked<std::uint64_t>(p + at), a + at);
+      // A class's tp_name leads to the content of its own __name__, a reference that is known. CPython: type_new_impl(), type_set_name(), Objects/typeobject.c.
+      const bool has_name = heap_name_ + 8 <= type->fixed_bytes;
+      const Address name = p != nullptr && has_name ? LoadUnchecked<std::uint64_t>(p + heap_name_) : 0;
+      const NodeId own = name != 0 ? heap_.index.Find(name) : kNoNode;
+      for (std::uint32_t at = 0; p != nullptr && at + 8 <= type->fixed_bytes; at += 8) word(LoadUnchecked<std::uint64_t>(p + at), a + at, at == type_name_ ? own : kNoNode);
     });
     FindUnaligned(unexplained);
   }
@@ -831,6 +866,7 @@ class Counter {
                words_.CountInsideUnreached(to.index, pointer.first);
              } else {
                words_.CountInside(to.node, pointer.first);
+               if (to.is_text && IsStatic(pointer.first)) static_texts_.push_back(to.node);
                if (hold) marker.Hold(to.node);
              }
              return true;
@@ -948,11 +984,13 @@ class Counter {
   const std::uint64_t debug_bytes_ = static_cast<std::uint64_t>(in_.reader.runtime().layout.Value(cpython::Constant::DEBUG_ALLOC_HEADER_BYTES, 16));  // in front of what the debug allocator gives
   // What an executing generator shows: 3.14+ slots above the saved stack pointer; 3.11 what is below a height that a profiler left.
   const bool has_stale_slots_ = in_.reader.HasBorrowedReferents() || in_.reader.runtime().layout.Has(cpython::Field::PyInterpreterFrame_stacktop);
+  const std::uint32_t type_name_ = in_.reader.runtime().layout.Offset(cpython::Field::PyTypeObject_tp_name), heap_name_ = in_.reader.runtime().layout.Offset(cpython::Field::PyHeapTypeObject_ht_name);
   const std::uint32_t type_offset_ = in_.reader.runtime().layout.Offset(cpython::Field::PyObject_ob_type);
   std::vector<Scratch> scratch_;
   std::vector<Address> heads_;  // see Unreached
   std::vector<Unreached::Freed> freed_;  // the same
   std::vector<Inside> inside_;  // objects whose count is not explained otherwise, by address; behind them all such by their addresses alone
+  std::vector<NodeId> static_texts_;  // static variables lead to their content, one for each
   std::vector<std::pair<Address, std::size_t>> pointers_inside_;  // where pointers to the middle of one lie, or unaligned ones to its beginning, and its index
   std::atomic<bool> dangling_ = false;  // a key that leads to no object was met
   heap::ReferenceAudit audit_;

@@ -27,6 +27,11 @@ class StaticData {
   StaticData(const target::Process& process, const BlockHeap& blocks) : memory_(&process.memory), blocks_(&blocks) {
     for (const target::Segment& s : memory_->segments()) end_.push_back(EndOf(process, s));
   }
+  /// True where `a` lies in a segment that has static data.
+  [[nodiscard]] bool HoldsSome(Address a) const {
+    const std::uint32_t i = memory_->map().Find(a);
+    return i != AddressMap::kNone && memory_->map().ranges()[i].begin < end_[i];
+  }
   [[nodiscard]] bool Holds(Address a) const {
     const std::uint32_t i = memory_->map().Find(a);
     return i != AddressMap::kNone && a < end_[i] && !blocks_->BlockAt(a);

@@ -65,7 +65,7 @@ class RefcountsCommand {
     report_.objects = in_.heap.size();
     report_.audited = a.audited;
     report_.exact = a.exact;
-    report_.accounted = a.exact + a.placed + static_cast<std::uint64_t>(std::count_if(in_.audit->known.begin(), in_.audit->known.end(), [](const KnownLeak& k) { return k.finding.kind != CountFindingKind::kDeficit; }));
+    report_.accounted = a.exact + a.in_variables + static_cast<std::uint64_t>(std::count_if(in_.audit->known.begin(), in_.audit->known.end(), [](const KnownLeak& k) { return k.finding.kind != CountFindingKind::kDeficit; }));
     report_.explained = a.explained;
     report_.unverified = a.unverified;
     report_.unconfirmed = a.unconfirmed;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/heap/heap_snapshot.h"
@@ -49,6 +50,7 @@ struct DanglingReference {
 struct ReferenceAudit {
   std::vector<std::uint32_t> known;     // references that are known exactly, by node
   std::vector<std::uint32_t> possible;  // words that may be references to it
+  std::vector<std::pair<NodeId, std::uint32_t>> in_variables;  // of nodes whose count is higher than known: how many variables of C code lead to it, by node; see audit/c_variables.h
   std::vector<Auditable> auditable;
   std::vector<Held> held;               // by node
   LostPart lost;                        // empty where everything is held

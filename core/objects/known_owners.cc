@@ -26,6 +26,8 @@ constexpr OwnedField kFile[] = {{8, "f_name"}, {16, "f_mode"}, {88, "f_encoding"
 constexpr OwnedField kNumpyArrayFields[] = {{32, "base"}, {40, "dtype"}, {72, "mem_handler"}};
 // PyVoidScalarObject, numpy/core/include/numpy/arrayscalars.h: descr, base, of an item of a structured array, by the names of the attributes that give them.
 constexpr OwnedField kNumpyVoidFields[] = {{8, "dtype"}, {24, "base"}};
+// PyArray_ArrayFunctionDispatcherObject, numpy/core/src/multiarray/arrayfunction_override.c [1.25+], which is not collected.
+constexpr OwnedField kNumpyDispatcher[] = {{16, "relevant_arg_func"}, {24, "default_impl"}};
 
 constexpr KnownOwner kOwners[] = {
     {"re.Pattern", "_sre", Behind::kVarObjectHead, kPattern, true},
@@ -36,6 +38,7 @@ constexpr KnownOwner kOwners[] = {
     {"file", nullptr, Behind::kObjectHead, kFile, true},
     {"numpy.ndarray", "_multiarray_umath", Behind::kObjectHead, kNumpyArrayFields, false},
     {"numpy.void", "_multiarray_umath", Behind::kVarObjectHead, kNumpyVoidFields, false},
+    {"numpy._ArrayFunctionDispatcher", "_multiarray_umath", Behind::kObjectHead, kNumpyDispatcher, false},
 };
 
 // struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size.

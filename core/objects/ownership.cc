@@ -367,6 +367,12 @@ Address Ownership::UnwrittenWord(Address object, const TypeFacts& type) const {
   return has_one && type.basicsize > 24 ? object + static_cast<std::uint64_t>(type.basicsize) - 24 : 0;
 }
 
+void Ownership::BorrowedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const {
+  if (type.weaklistoffset >= static_cast<std::int64_t>(o_.object_size)) out.push_back(object + static_cast<Address>(type.weaklistoffset));
+  const Address self = object + o_.object_size + 8;  // PyCFunctionObject: m_ml, m_self
+  if ((type.name.ends_with("cython_function_or_method") || type.name.ends_with("fused_cython_function")) && values_.Pointer(self) == object) out.push_back(self);
+}
+
 AddressRange Ownership::StateOfModule(Address object, const TypeFacts& type) const {
   if (type.body != BodyKind::kModule || o_.md_state == kNoField) return {};
   const Address state = values_.Pointer(object + o_.md_state);

@@ -95,6 +95,9 @@ class Ownership {
   /// A word of a code object that nobody has ever written, or 0. CPython: PyCodeObject._co_unique_id in builds with the GIL, init_code() in
   /// Objects/codeobject.c [3.14]: the last but two of the words before the instructions.
   [[nodiscard]] Address UnwrittenWord(Address object, const TypeFacts& type) const;
+  /// Appends where the object's own memory leads to objects and holds none: the list of its weak references, and what a function of Cython's has for its `self`, which is
+  /// the function. Cython: __Pyx_CyFunction_Init(), Cython/Utility/CythonFunction.c [0.29-3.1].
+  void BorrowedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const;
   /// A module's state, as long as its definition asked for it (0 bytes too); begin 0 where it has none or that cannot be told.
   /// CPython: PyModule_ExecDef() [3.5+] and PyModule_Create2() in Objects/moduleobject.c: PyMem_Malloc(m_size).
   [[nodiscard]] AddressRange StateOfModule(Address object, const TypeFacts& type) const;

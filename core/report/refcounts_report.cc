@@ -108,7 +108,7 @@ void WriteText(const Header& h, const RefcountsReport& r, TextWriter& out) {
   out.To(4).Line(fmt::format("{} of {} judged", Thousands(r.audited), Counted(r.objects, "object")));
   out.To(4).Line(fmt::format("{} ({:.2f} %) with every reference known", Thousands(r.exact), share(r.exact)));
   if (r.accounted > r.exact) {
-    out.To(4).Paragraph(fmt::format("{} ({:.2f} %) whose count adds up: known references and, for each one more, exactly one word of native memory, which may be it (--all names these), or a known leak",
+    out.To(4).Paragraph(fmt::format("{} ({:.2f} %) whose count adds up: every reference is known or in a variable of C code of its own (static, or a member of a C type: --all names these), or is a known leak",
                                     Thousands(r.accounted), share(r.accounted)), 6);
   }
   if (r.explained > 0) out.To(4).Line(fmt::format("{} counted higher than what is known, explained by words of native memory", Thousands(r.explained)));

@@ -48,7 +48,7 @@ struct NotAudited {
 
 struct RefcountsReport {
   std::uint64_t objects = 0, audited = 0, exact = 0, explained = 0, unverified = 0, unconfirmed = 0;
-  std::uint64_t accounted = 0;  // `exact`, those with exactly one word for each reference that is not known, and those that a known leak holds
+  std::uint64_t accounted = 0;  // `exact`, those with exactly one variable of C code for each reference that is not known, and those that a known leak holds
   std::uint64_t hidden_cycles = 0;  // counts are right, but nothing real leads there; `pygc leaks --audit` shows them
   std::uint64_t native_blocks = 0, native_unreached = 0;  // given out to C code; of these: nothing leads to them
   std::uint64_t deficits = 0, surpluses = 0, lost = 0;  // all of them

@@ -68,7 +68,9 @@ def check_planted(target, truth, trace_refs, numbers):
         numbers["planted"] += 1
         if f is None:
             numbers["explained"] += 1
-            if not explained.get(address, {}).get("words"):
+            if address in truth["surely"]:
+                wrong.append("%s %s: not found, but explained by %s" % (kind, address, [w["place"] for w in explained.get(address, {}).get("words", [])]))
+            elif not explained.get(address, {}).get("words"):
                 wrong.append("%s %s: neither found nor explained by words that are named" % (kind, address))
         elif kind == "deficit" and (f["kind"] != kind or f["found"] - f["recorded"] != by):
             wrong.append("%s %s: %s by %d, not %s by %d" % (f["type"], address, f["kind"], f["found"] - f["recorded"], kind, by))

@@ -7,8 +7,8 @@ For each interpreter (free-threaded ones up to 3.13): idle, as a library in a C 
 modules of C code give out and have in work, three interpreters that ended after they imported modules, a child of fork() that lacks its parent's threads, one that waits under a profiler, one that never rests
 (at eight moments), and a part of CPython's own test suite run in the process (where it is installed). For the interpreter of
 scripts/extension-modules: numpy, pandas, lxml, gevent, gi, cffi, and extensions that leak at import. Known leaks (core/cpython/known_counts.cc) are no findings; they are counted apart. Prints
-processes, objects, and the share whose every reference is known, and accounted for: known, or with a word of native memory for each that is not and no word more,
-or leaked by a known cause. By version too; what C code of packages keeps in variables of its own are words, so there the second share is what is held to a bound.
+processes, objects, and the share whose every reference is known, and accounted for: known, or with a variable of C code for each that is not (static, or a member of a C
+type: core/audit/c_variables.h), or leaked by a known cause. By version too; what C code of packages keeps in variables of its own are words, so there the second share is what is held to a bound.
 Uses $PYGC, or $PYGC_BUILD/bin/pygc, or build/bin/pygc. Last line: N passed, N failed, N skipped.
 """
 import argparse

@@ -1,7 +1,7 @@
 """Objects with wrong counts among many with right ones: too high, too low, and held by nobody at all.
 
 usage: program.py TRUTH [--healthy]     runs until it is killed; the collector is off and never runs. With --healthy nothing is made wrong.
-TRUTH: {"planted": {address: [kind, by how much]}, "shared": addresses of objects that have no block of their own, "trace_refs": bool, "blocks": what sys._debugmallocstats() counts} as JSON.
+TRUTH: {"planted": {address: [kind, by how much]}, "shared": addresses of objects that have no block of their own, "surely": of those that no word may explain, "trace_refs": bool, "blocks": what sys._debugmallocstats() counts} as JSON.
 """
 from __future__ import print_function
 
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import weakref
 
 from counts import FREE_THREADED, change
 
@@ -104,10 +105,25 @@ if sys.version_info < (3, 0):  # each keeps the encoded form that was asked for
 high = [make(n + 5000) for n in range(4)]
 low = [make(n + 7000) for n in range(4)]
 twice.extend(list(objects) for objects in low)
+classes = []
+
+
+def names_and_weak_references():
+    """Names of classes, into which tp_name leads too, and weak references, which the lists of static types lead to."""
+    classes.extend(type("Named %d" % n, (object,), {}) for n in range(4))
+    return [t.__name__ for t in classes], [weakref.ref(t) for t in (complex, memoryview, slice, decimal.Decimal)]
+
+
+def addresses(objects):
+    return [hex(id(o)).rstrip("L") for o in objects]
+
+
+high.extend(names_and_weak_references())
 planted = plant(high, low)
 truth = {"planted": {k.rstrip("L"): v for k, v in planted.items()}}
 planted = None
 truth["shared"] = shared
+truth["surely"] = addresses(high[-1] + high[-2])
 truth["blocks"] = blocks_in_use()
 with open(sys.argv[1], "w") as f:
     json.dump(truth, f)

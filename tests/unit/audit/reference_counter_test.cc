@@ -595,6 +595,102 @@ TEST_CASE("a pointer to the middle of an object of C code holds it with what it 
   }
 }
 
+TEST_CASE("static variables and members that all instances have make a count add up; a word of other memory, and one variable too many, do not") {
+  OnEveryLayout([](PythonHeap& python) {
+    if (python.layout().flavor.trace_refs) return;
+    Malloc heap(python);
+    const Address is_static = python.List({}), twice = python.List({}), in_block = python.List({}), borrowed = python.List({}), chance = python.List({});
+    const Address type = python.ExtensionType("lib.view", 64), few = python.ExtensionType("lib.rare", 64);
+    std::vector<Address> items{is_static, twice, in_block, borrowed, chance};
+    std::vector<Address> members;
+    for (int i = 0; i < 4; ++i) {
+      const Address view = python.Object(type, 64), member = python.List({});
+      python.fake().WriteWords(view + 48, {i == 3 ? 0 : member, i == 0 ? 17 : member});  // the second member is sometimes a number
+      for (const Address a : {view, member}) items.push_back(a);
+      members.push_back(member);
+    }
+    const Address rare = python.Object(few, 64);
+    python.fake().Write<std::uint64_t>(rare + 48, chance);
+    items.push_back(rare);
+    const Address owner = python.List(items);
+    for (const Address a : items) SetRefcount(python, a, 1);
+    for (const Address a : {is_static, in_block, chance, members[0], members[3], borrowed}) SetRefcount(python, a, 2);
+    SetRefcount(python, twice, 3);
+    for (const Address a : {is_static, twice, in_block, borrowed, chance, members[0], members[3], owner}) python.Track(a);
+    const Address block = heap.Chunk();
+    heap.Close();
+    python.fake().Write<std::uint64_t>(block + 8, in_block);
+    python.fake().WriteWords(kLibc + 0x1800, {is_static, twice, twice, block, borrowed, borrowed, owner});
+    SetRefcount(python, owner, 1);
+    const Audited a(python);
+    const auto in_variables = [&](Address object) {
+      const heap::NodeId n = a.heap.index.Find(object);
+      const auto at = std::find_if(a.audit.in_variables.begin(), a.audit.in_variables.end(), [n](const auto& v) { return v.first == n; });
+      return at == a.audit.in_variables.end() ? 0u : at->second;
+    };
+    CHECK(in_variables(is_static) == 1);
+    CHECK(in_variables(twice) == 2);
+    CHECK(in_variables(in_block) == 0);
+    CHECK(in_variables(borrowed) == 2);   // one more than it lacks
+    CHECK(in_variables(chance) == 0);     // of one instance
+    CHECK(in_variables(members[0]) == 1);
+    CHECK(in_variables(members[3]) == 0);  // the other member is no member of references
+    CHECK(in_variables(owner) == 1);
+    CHECK(a.judged.in_variables == 4);     // is_static, twice, members[0], owner
+    CHECK(a.judged.findings.empty());
+  });
+}
+
+TEST_CASE("what variables hold or what is lost holds what it refers to: a tuple that the collector does not track") {
+  OnEveryLayout([](PythonHeap& python) {
+    const cpython::Layout& l = python.layout();
+    if (l.flavor.trace_refs || l.Has(Field::PyGC_Head_gc_refs)) return;
+    Malloc heap(python);
+    const Address held = python.List({}), wrong = python.List({}), owner = python.List({held, wrong, python.Tuple({})});
+    for (const Address a : {held, wrong, owner}) {
+      python.Track(a);
+      SetRefcount(python, a, a == owner ? 1 : 2);
+    }
+    const std::uint64_t gc_head = l.Has(cpython::Struct::PyGC_Head) ? l.Size(cpython::Struct::PyGC_Head) : 0;
+    const auto tuple = [&](std::uint32_t count, Address item) {
+      const Address a = heap.Chunk((gc_head + l.Offset(Field::PyTupleObject_ob_item) + 8 + 8 + 15) / 16 * 16) + gc_head;
+      python.Put(a, Field::PyObject_ob_refcnt, count);
+      python.Put(a, Field::PyObject_ob_type, python.Builtin("tuple"));
+      python.fake().Write<std::uint64_t>(a + l.Size(cpython::Struct::PyObject), 1);
+      python.fake().Write<std::uint64_t>(a + l.Offset(Field::PyTupleObject_ob_item), item);
+      return a;
+    };
+    const Address constant = tuple(1, held), two = tuple(2, wrong);  // of the second, one reference is found
+    heap.Close();
+    python.fake().WriteWords(kLibc + 0x1800, {constant, two, owner});
+    const Audited a(python);
+    CHECK(a.judged.findings.empty());
+    REQUIRE(a.audit.unreached.size() == 2);
+    CHECK(a.judged.in_variables == 2);  // held, owner
+  });
+}
+
+TEST_CASE("the list of an object's weak references holds none of them, nor does a function of Cython's hold itself") {
+  OnEveryLayout([](PythonHeap& python) {
+    const Address type = python.ExtensionType("lib.weak", 64), cython = python.ExtensionType("_cython_3.cython_function_or_method", 96);
+    python.Put(type, Field::PyTypeObject_tp_weaklistoffset, 48);
+    const Address weak = python.Object(type, 64), first = python.List({}), other = python.List({}), function = python.Object(cython, 96), owner = python.List({weak, first, other, function});
+    const std::uint32_t head = python.layout().Size(cpython::Struct::PyObject);
+    python.fake().WriteWords(weak + 48, {first, other});
+    python.fake().Write<std::uint64_t>(function + head + 8, function);
+    for (const Address a : {first, other, owner}) python.Track(a);
+    for (const Address a : {first, other, function}) SetRefcount(python, a, 2);
+    SetRefcount(python, weak, 1);
+    SetRefcount(python, owner, 1);
+    python.fake().Map(kNative, 0x1000);
+    python.fake().Write<std::uint64_t>(kNative + 0x200, owner);
+    const Audited a(python);
+    CHECK(a.Verdict(first) == "surplus");  // stands for a weak reference
+    CHECK(a.Verdict(other).empty());
+    CHECK(a.Verdict(function) == "surplus");
+  });
+}
+
 TEST_CASE("of a running frame's stack what lies behind every pointer of its thread into it was popped [<= 3.10]") {
   OnEveryLayout([](PythonHeap& python) {
     const cpython::Layout& l = python.layout();
