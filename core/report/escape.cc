@@ -1,7 +1,5 @@
 #include "core/report/escape.h"
 
-#include <fmt/format.h>
-
 #include <cstdint>
 
 namespace pygc::report {
@@ -41,6 +39,13 @@ bool MustBeEscaped(std::uint32_t c) noexcept {
   return (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF);           // noncharacters
 }
 
+// Some names have hundreds of escapes: fmt would read its format anew for each.
+void AppendEscape(std::string& out, char kind, unsigned digits, std::uint32_t value) {
+  out += '\\';
+  out += kind;
+  while (digits-- > 0) out += "0123456789abcdef"[value >> (4 * digits) & 0xF];
+}
+
 }  // namespace
 
 std::string Printable(std::string_view raw) {
@@ -49,18 +54,18 @@ std::string Printable(std::string_view raw) {
   while (!raw.empty()) {
     const Decoded d = Decode(raw);
     if (d.bytes == 0) {
-      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(raw[0]));
+      AppendEscape(out, 'x', 2, static_cast<unsigned char>(raw[0]));
       raw.remove_prefix(1);
       continue;
     }
     if (!MustBeEscaped(d.code_point)) {
       out.append(raw.substr(0, d.bytes));
     } else if (d.code_point < 0x100) {
-      fmt::format_to(std::back_inserter(out), "\\x{:02x}", d.code_point);
+      AppendEscape(out, 'x', 2, d.code_point);
     } else if (d.code_point < 0x10000) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", d.code_point);
+      AppendEscape(out, 'u', 4, d.code_point);
     } else {
-      fmt::format_to(std::back_inserter(out), "\\U{:08x}", d.code_point);
+      AppendEscape(out, 'U', 8, d.code_point);
     }
     raw.remove_prefix(d.bytes);
   }
@@ -73,7 +78,7 @@ std::string JsonSafe(std::string_view raw) {
   while (!raw.empty()) {
     const Decoded d = Decode(raw);
     if (d.bytes == 0 || d.code_point == 0x7F) {
-      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(raw[0]));
+      AppendEscape(out, 'x', 2, static_cast<unsigned char>(raw[0]));
       raw.remove_prefix(1);
       continue;
     }
