@@ -46,6 +46,8 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"wrapper_descriptor", "", "", 1, "Cython: the slot wrapper that it looks up at import, to give it another docstring, is not released", KnownSurplus::Shape::kForeignWrapper});
   result.push_back({"method_descriptor", "", "", 1, "Cython, ModuleNode.py, generate_type_ready_code(): the descriptor of a special method that has a docstring is looked up at import and not released",
                     KnownSurplus::Shape::kForeignSpecial});
+  result.push_back({"", "", "", 1, "Cython, ExprNodes.py, PyCFunctionNode.generate_cyfunction_code(): a method that uses super() or __class__ is kept once more for PyList_Append(), which keeps it itself",
+                    KnownSurplus::Shape::kCythonMethod});
   result.push_back({"code", "", "", 1, "Cython: the code object of a function is made at import and kept for ever, for tracebacks", KnownSurplus::Shape::kCythonCode});
   result.push_back({"tuple", "", "", 1, "Cython: the names of a function's variables, made at import for its code object, and constants that nothing reads, are kept for ever", KnownSurplus::Shape::kCythonNames});
   for (const char* type : {"int", "slice"}) {

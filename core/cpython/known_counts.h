@@ -28,6 +28,7 @@ struct KnownSurplus {
     kUfuncIdentity,   // a ufunc of NumPy has it
     kOfUfuncs,        // refers to ufuncs of NumPy
     kPybindWeakref,   // a lost weak reference whose callback is a function that pybind11 made
+    kCythonMethod,    // a function of Cython's that has the class in whose body it was made, for super() and __class__
     kCythonCode,      // a lost code object without instructions, or of a file that Cython compiled
     kCythonNames,     // a lost tuple of strings that one extension module has in its static data, all of them, and of small ints
     kCythonNumber,    // a lost int that the code of a module of Cython's has

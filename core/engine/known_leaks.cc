@@ -253,6 +253,16 @@ class Matcher {
     }
     return false;
   }
+  // A function of Cython's that has the class in whose body it was made: func_classobj, beside its own type the only one that it refers to.
+  [[nodiscard]] bool IsCythonMethod(const CountFinding& f) const {
+    if (f.object == heap::kNoNode || f.kind != CountFindingKind::kSurplus || !TypeOf(f).ends_with("cython_function_or_method")) return false;
+    const Address own = in_.heap.types[in_.heap.type[f.object]].address;
+    const std::span<const heap::NodeId> visited = in_.heap.Visited(f.object);
+    return std::any_of(visited.begin(), visited.end(), [&](heap::NodeId to) {
+      const objects::TypeFacts* const of = in_.heap.AddressOf(to) == own ? nullptr : in_.reader.Type(in_.heap.AddressOf(to));
+      return of != nullptr && of->is_heap_type;
+    });
+  }
   // What frees its instances, or those of one of its bases, lies in a module that PyO3 made.
   [[nodiscard]] bool IsPyo3Type(Address type) const {
     for (std::size_t depth = 0; type != 0 && depth < kMaxBases; ++depth) {
@@ -435,6 +445,7 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kLeftByThreads) return IsLeftByThreads(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
     if (shape == cpython::KnownSurplus::Shape::kGEnumValue) return IsGEnumValue(f);
+    if (shape == cpython::KnownSurplus::Shape::kCythonMethod) return IsCythonMethod(f);
     if (shape == cpython::KnownSurplus::Shape::kLiteral) return f.kind != CountFindingKind::kDeficit;
     if (shape == cpython::KnownSurplus::Shape::kSwigFunction) return f.kind == CountFindingKind::kSurplus && IsSwigFunction(f.address);
     if (shape == cpython::KnownSurplus::Shape::kPyo3Type) return IsPyo3Type(f.address);

@@ -41,8 +41,10 @@ constexpr KnownOwner kOwners[] = {
     {"numpy._ArrayFunctionDispatcher", "_multiarray_umath", Behind::kObjectHead, kNumpyDispatcher, false},
 };
 
-// struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size.
-constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}};
+// struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size. lockobject, rlockobject, Modules/_threadmodule.c [3.6-3.13; later ones have no such block]: lock_lock,
+// a sem_t of which sem_init() writes the first 12 bytes. CPython: PyThread_allocate_lock(), Python/thread_pthread.h.
+constexpr std::uint32_t kLock = 32;
+constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}, {"_thread.lock", 0, 0, kLock, 24}, {"_thread.RLock", 0, 0, kLock, 32}};
 
 }  // namespace
 

@@ -31,6 +31,8 @@ struct BytesOwner {
   std::string_view name;   // tp_name
   std::uint32_t buffer;    // bytes behind the object head: the pointer
   std::uint32_t size;      // bytes behind the object head: how many bytes it leads to
+  std::uint32_t bytes = 0;     // or how many it leads to in each instance; then `size` means nothing
+  std::uint32_t instance = 0;  // bytes of an instance behind the object head where it is one that has such a pointer; 0: all have
 };
 
 /// The entry for that tp_name, or nullptr. Valid from 3.6 on.

@@ -594,8 +594,9 @@ void Ownership::Buffers(Address object, const TypeFacts& type, std::vector<Addre
         break;
       }
       const BytesOwner* const owner = o_.dict_old || type.reader == ReaderKind::kInstance ? nullptr : FindBytesOwner(type.name);
-      if (owner == nullptr || type.fixed_bytes < o_.object_size + owner->size + Offsets::kPointerBytes) break;
-      const std::uint64_t bytes = values_.Pointer(object + o_.object_size + owner->size);
+      if (owner == nullptr || type.fixed_bytes < o_.object_size + std::max(owner->size, owner->buffer) + Offsets::kPointerBytes) break;
+      if (owner->instance != 0 && type.basicsize != static_cast<std::int64_t>(o_.object_size + owner->instance)) break;
+      const std::uint64_t bytes = owner->bytes != 0 ? owner->bytes : values_.Pointer(object + o_.object_size + owner->size);
       if (bytes > 0 && bytes < (std::uint64_t{1} << 31)) block(values_.Pointer(object + o_.object_size + owner->buffer), bytes);
       break;
     }
