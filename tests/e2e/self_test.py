@@ -51,6 +51,11 @@ def dump_filter(value):
     return write
 
 
+def limit(subject, wanted, **how):
+    """Of what the machine allows: nothing on the PATH has a part in it, and need not be started for it."""
+    return state(subject, wanted, env={"PATH": "/"}, **how)
+
+
 def state(subject, wanted, **how):
     found = asked(**how).get(subject)
     return [] if found and found["state"] == wanted else ["%s: %s, not %s" % (subject, found, wanted)]
@@ -192,10 +197,10 @@ def main():
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     folder, failed, skipped = tempfile.mkdtemp(prefix="pygc-self-test-"), 0, 0
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    rows = (("no cores wanted", lambda: state("size of cores", "fails", before=core_limit(0))),
-            ("cores cut", lambda: state("size of cores", "limited", before=core_limit(1 << 20))),
-            ("cores of any size", lambda: state("size of cores", "works" if hard == resource.RLIM_INFINITY else "limited", before=core_limit(hard))),
-            ("cores without private memory", lambda: state("what cores hold", "fails", before=dump_filter("0x32"))),
+    rows = (("no cores wanted", lambda: limit("size of cores", "fails", before=core_limit(0))),
+            ("cores cut", lambda: limit("size of cores", "limited", before=core_limit(1 << 20))),
+            ("cores of any size", lambda: limit("size of cores", "works" if hard == resource.RLIM_INFINITY else "limited", before=core_limit(hard))),
+            ("cores without private memory", lambda: limit("what cores hold", "fails", before=dump_filter("0x32"))),
             ("cores as usual", lambda: state("what cores hold", "works", before=dump_filter("0x33"))),
             ("nothing on the PATH", lambda: state("CPython", "absent", env={"PATH": folder})),
             ("each interpreter", lambda: each_interpreter(folder)),
