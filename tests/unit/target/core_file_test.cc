@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <random>
@@ -54,19 +55,23 @@ CoreWriter KernelCore(const std::vector<std::byte>& module, const std::string& p
 /// Stored, not packed. RFC 1951, 3.2.4; RFC 1952.
 std::vector<std::byte> Gzip(const std::vector<std::byte>& bytes) {
   std::vector<std::byte> out;
+  out.reserve(bytes.size() + bytes.size() / 8192 + 64);
   const auto put = [&](std::uint64_t value, int size) {
     for (int i = 0; i < size; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
   };
+  std::array<std::uint32_t, 256> crc_of{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    crc_of[i] = i;
+    for (int bit = 0; bit < 8; ++bit) crc_of[i] = crc_of[i] >> 1 ^ (0xEDB88320u & (0u - (crc_of[i] & 1)));
+  }
   put(0x00088B1F, 4), put(0, 4), put(0, 2);
   std::uint32_t crc = ~0u;
+  const auto* const data = reinterpret_cast<const std::uint8_t*>(bytes.data());
   for (std::size_t at = 0; at < bytes.size();) {
     const std::size_t n = std::min<std::size_t>(bytes.size() - at, 65535);
     put(at + n == bytes.size(), 1), put(n, 2), put(~n & 0xFFFF, 2);
-    for (const std::size_t end = at + n; at < end; ++at) {
-      out.push_back(bytes[at]);
-      crc ^= static_cast<std::uint32_t>(bytes[at]);
-      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (0xEDB88320u & (0u - (crc & 1)));
-    }
+    out.insert(out.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + static_cast<std::ptrdiff_t>(at + n));
+    for (const std::size_t end = at + n; at < end; ++at) crc = crc >> 8 ^ crc_of[(crc ^ data[at]) & 0xFF];
   }
   put(~crc, 4), put(bytes.size(), 4);
   return out;
