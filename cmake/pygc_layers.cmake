@@ -23,6 +23,17 @@ endfunction()
 # Layers whose loops run over every object and word of a heap. The others check the bounds of the standard library's containers.
 set(PYGC_HOT_LAYERS core/graph core/heap core/disasm core/machine core/cpython core/objects core/snapshot core/audit core/analysis)
 
+# pygc_batches(TARGET): with PYGC_UNITY its sources are compiled in as few batches of up to 12 as will do, all of about one length: what one instantiates the next
+# has ready. Longer ones would leave a processor idle at the end.
+function(pygc_batches TARGET)
+  get_target_property(sources ${TARGET} SOURCES)
+  list(FILTER sources INCLUDE REGEX "\\.cc$")
+  list(LENGTH sources count)
+  math(EXPR batches "(${count} + 11) / 12")
+  math(EXPR length "(${count} + ${batches} - 1) / ${batches}")
+  set_target_properties(${TARGET} PROPERTIES UNITY_BUILD ${PYGC_UNITY} UNITY_BUILD_BATCH_SIZE ${length})
+endfunction()
+
 # pygc_add_layer(core/base [LINK libs...] [INTERFACE_LINK libs...])
 # Sources: every *.cc of the folder. A folder without one becomes an interface library.
 function(pygc_add_layer LAYER)
@@ -39,9 +50,9 @@ function(pygc_add_layer LAYER)
   endforeach()
   if(sources OR ARG_SOURCES)
     add_library(${target} STATIC ${sources} ${ARG_SOURCES})
-    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON UNITY_BUILD_BATCH_SIZE 6)
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+    pygc_batches(${target})
     if(PYGC_UNITY)
-      set_target_properties(${target} PROPERTIES UNITY_BUILD ON)
       # g++ bounds how much a unit of more than 10,000 of its instructions may grow by inlining: a batch has to inline as its sources by themselves do.
       target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:--param=large-unit-insns=1000000>)
     endif()
@@ -82,7 +93,7 @@ function(pygc_add_unit_tests LAYER)
   add_executable(unit_${name} ${sources} $<TARGET_OBJECTS:pygc_doctest_main>)
   target_link_libraries(unit_${name} PRIVATE pygc_${name} pygc_test_support ${ARG_LINK})
   pygc_compile_fast(unit_${name})
-  set_target_properties(unit_${name} PROPERTIES UNITY_BUILD ${PYGC_UNITY} UNITY_BUILD_BATCH_SIZE 6)
+  pygc_batches(unit_${name})
   add_dependencies(core_tests unit_${name})
   add_test(NAME unit.${name} COMMAND unit_${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT ${PYGC_TEST_SECONDS})

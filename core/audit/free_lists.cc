@@ -18,7 +18,6 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kPointer = 8;
-constexpr Address kLeastAddress = 4096;
 constexpr std::size_t kMostWaiting = 1u << 18;   // LIMIT: of what words of data lead to; damaged lists that run in circles are followed to their limit each
 constexpr std::uint64_t kMostEntries = 1u << 16;  // LIMIT: of an array, and of one list; CPython keeps 2,000 tuples of a size and less of all else
 

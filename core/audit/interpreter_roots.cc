@@ -15,7 +15,6 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kMaxCacheEntries = 1u << 16;
-constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kMaxStaticTypes = 1u << 14;
 constexpr std::uint64_t kNumberBlock = 1000;  // BLOCK_SIZE
 constexpr std::uint64_t kTupleLists = 20 * 8;  // PyTuple_MAXSAVESIZE

@@ -16,7 +16,6 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint64_t kMaxWords = 32u << 20 >> 3;
-constexpr Address kLeastAddress = 4096;
 constexpr std::uint64_t kTypeCacheEntries = 4096, kCharacters = 256, kMaxName = 256;
 constexpr std::uint64_t kLeastInterned = 64, kMaxTables = 16, kMaxEntries = 1u << 24;  // LIMIT: entries that are looked at, of all dicts together
 constexpr std::uint64_t kFreeListEntries = 80, kLeastFree = 2;  // PyList_MAXFREELIST, PyDict_MAXFREELIST

@@ -8,6 +8,9 @@ namespace pygc {
 /// An address in the target. 0 is the target's NULL.
 using Address = std::uint64_t;
 
+/// The first page is mapped nowhere: a smaller number is no address of anything.
+inline constexpr Address kLeastAddress = 4096;
+
 /// Half-open range [begin, end) of target addresses; empty when begin >= end.
 struct AddressRange {
   Address begin = 0;

@@ -20,7 +20,7 @@ using analysis::CountFindingKind;
 
 constexpr std::size_t kMaxCandidates = 4096;  // findings of a type that has a known leak
 constexpr std::size_t kMaxJudged = 1u << 18;
-constexpr std::size_t kMaxHolders = 512;  // of one candidate: the place that its name is known by may be any of them
+constexpr std::size_t kMostLookedAt = 512;  // of one candidate: the place that its name is known by may be any of them
 constexpr std::size_t kMaxNames = 1u << 18;  // items of lost tuples
 constexpr std::size_t kMaxBases = 64;
 constexpr std::size_t kMaxText = 64;
@@ -504,7 +504,7 @@ std::vector<KnownLeak> TakeKnownLeaks(const audit::AuditInput& input, const Labe
   if (!any) return {};
   std::sort(candidates.begin(), candidates.end());
   const std::vector<std::vector<audit::Holder>> holders =
-      candidates.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(input, candidates, kMaxHolders, progress);
+      candidates.empty() ? std::vector<std::vector<audit::Holder>>{} : audit::FindHolders(input, candidates, kMostLookedAt, progress);
   // All are judged before one is taken out: what they are is told from the others, too.
   std::vector<KnownLeak> taken;
   std::vector<bool> is_known(audit.findings.size());

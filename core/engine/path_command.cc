@@ -20,7 +20,6 @@ namespace {
 constexpr std::uint32_t kMaxBranchDepth = 16, kMostBranchDepth = 200;  // by itself, and with --limit 0
 constexpr std::size_t kMaxNearest = 8;
 constexpr std::size_t kMaxNativeStarts = 64;  // objects whose holder is searched for in native memory
-constexpr std::size_t kMaxSteps = kMaxPathSteps;
 constexpr std::size_t kLeastAlike = 4;        // branches of a fork that become one row
 constexpr std::size_t kMostCompared = 20000;  // branches of a fork that are looked at for it
 constexpr std::uint64_t kMostSteps = 200000;  // objects of all branches compared
@@ -359,7 +358,7 @@ class PathFinder {
         branch.to_leaf = PathOf(to_leaf, paths_->RootOf(nodes.front()));
       }
       if (branch.leaf_examples.size() >= std::min<std::uint64_t>(Limit(), 1000)) continue;
-      const report::Cycle pair = labels_.PathOf({heap_.AddressOf(tree.branches[at].node), heap_.AddressOf(c.node)}, kMaxSteps);
+      const report::Cycle pair = labels_.PathOf({heap_.AddressOf(tree.branches[at].node), heap_.AddressOf(c.node)}, kMaxPathSteps);
       branch.leaf_examples.emplace_back(heap_.AddressOf(c.node), pair.front().label);
     }
   }
@@ -399,7 +398,7 @@ class PathFinder {
   [[nodiscard]] std::string ShapeOf(const analysis::PathTree& tree, const Children& children, std::uint32_t at, std::uint32_t depth = 0) {
     const std::uint32_t end = EndOf(tree, children, at);
     std::vector<Address> addresses = {heap_.AddressOf(tree.branches[at].node)};
-    while (at != end && addresses.size() < kMaxSteps) {
+    while (at != end && addresses.size() < kMaxPathSteps) {
       at = children[at][0];
       addresses.push_back(heap_.AddressOf(tree.branches[at].node));
     }
@@ -426,7 +425,7 @@ class PathFinder {
   [[nodiscard]] std::string StepsText(const std::vector<Address>& addresses) const {
     std::string text;
     bool namespace_dict = false;
-    for (const report::CycleStep& step : labels_.PathOf(addresses, kMaxSteps)) {
+    for (const report::CycleStep& step : labels_.PathOf(addresses, kMaxPathSteps)) {
       const bool data = step.kind == report::EdgeKind::kItem || step.kind == report::EdgeKind::kElement || (step.kind == report::EdgeKind::kKey && !namespace_dict);
       namespace_dict = step.label == ".__dict__";
       text += fmt::format("{}\n{}\n{}\n", step.type, step.name, data ? "[]" : step.label);

@@ -8,12 +8,12 @@
 namespace pygc::machine {
 namespace {
 
-struct Row {
+struct ModelRow {
   std::string_view name;
   LibraryFunction function;
 };
 
-constexpr Row kModels[] = {
+constexpr ModelRow kModels[] = {
     {"memcmp", LibraryFunction::kMemcmp}, {"bcmp", LibraryFunction::kMemcmp}, {"__memcmpeq", LibraryFunction::kMemcmp},
     {"memcpy", LibraryFunction::kMemcpy}, {"memmove", LibraryFunction::kMemcpy}, {"__memcpy_chk", LibraryFunction::kMemcpy},
     {"__memmove_chk", LibraryFunction::kMemcpy}, {"memset", LibraryFunction::kMemset}, {"__memset_chk", LibraryFunction::kMemset},
@@ -53,7 +53,7 @@ constexpr std::string_view kStops[] = {
 const std::unordered_map<std::string_view, LibraryFunction>& Names() {
   static const auto names = [] {
     std::unordered_map<std::string_view, LibraryFunction> m;
-    for (const Row& row : kModels) m.emplace(row.name, row.function);
+    for (const ModelRow& row : kModels) m.emplace(row.name, row.function);
     for (const std::string_view name : kStops) m.emplace(name, LibraryFunction::kStop);
     return m;
   }();

@@ -5,13 +5,13 @@
 namespace pygc::machine {
 namespace {
 
-struct Row {
+struct ReasonRow {
   StopReason reason;
   const char* code;
   const char* text;
 };
 
-constexpr Row kRows[] = {
+constexpr ReasonRow kRows[] = {
     {StopReason::kNone, "none", "ran to its end"},
     {StopReason::kUnmappedRead, "unmapped-read", "reads memory that is not in the image"},
     {StopReason::kUnmappedWrite, "unmapped-write", "writes to memory that is not in the image"},
@@ -42,8 +42,8 @@ constexpr Row kRows[] = {
 };
 static_assert(std::size(kRows) == static_cast<std::size_t>(StopReason::kCount));
 
-const Row& Find(StopReason reason) noexcept {
-  for (const Row& row : kRows)
+const ReasonRow& Find(StopReason reason) noexcept {
+  for (const ReasonRow& row : kRows)
     if (row.reason == reason) return row;
   return kRows[0];
 }

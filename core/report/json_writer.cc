@@ -13,14 +13,14 @@ namespace pygc::report {
 namespace {
 
 // Source UTF-8, target ASCII: everything beyond ASCII becomes \uXXXX, so no byte of the target reaches the output as it is.
-using Writer = rapidjson::PrettyWriter<rapidjson::StringBuffer, rapidjson::UTF8<>, rapidjson::ASCII<>>;
+using IndentedWriter = rapidjson::PrettyWriter<rapidjson::StringBuffer, rapidjson::UTF8<>, rapidjson::ASCII<>>;
 
 }  // namespace
 
 struct JsonWriter::Impl {
   Impl() : writer(buffer) { writer.SetIndent(' ', 2); }
   rapidjson::StringBuffer buffer;
-  Writer writer;
+  IndentedWriter writer;
 };
 
 JsonWriter::JsonWriter() : impl_(std::make_unique<Impl>()) {}

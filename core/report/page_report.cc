@@ -9,7 +9,7 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kShownHolders = 20, kShownTypes = 8;
+constexpr std::size_t kShownHolders = 20, kShownRows = 8;
 
 class Page {
  public:
@@ -129,16 +129,16 @@ class Page {
     std::string cycle;
     for (const std::string& part : CycleParts(g.cycle, 0)) cycle += (cycle.empty() ? "" : " → ") + part;
     Row("cycle", cycle);
-    if (g.cycle.empty() && g.members.size() > 1) Row("objects", Joined(g.members, kShownTypes, HeldText));
+    if (g.cycle.empty() && g.members.size() > 1) Row("objects", Joined(g.members, kShownRows, HeldText));
     Sentence("because", BecauseText(header_, leaks, g));
     Sentence("fix", FixText(leaks, g));
-    Row("hangs on it", Joined(g.held, kShownTypes, HeldText));
+    Row("hangs on it", Joined(g.held, kShownRows, HeldText));
     std::string finalizers;
     for (const FinalizerCount& f : g.finalizers) finalizers += fmt::format("{}{} {} of {}: {} not run, {} run", finalizers.empty() ? "" : ", ", f.pending + f.run, f.kind, f.type, f.pending, f.run);
     Row("finalizer", finalizers);
     const std::vector<std::pair<std::string, std::uint64_t>> generations(g.generations.begin(), g.generations.end());
-    Row("generation", Joined(generations, kShownTypes, [&](const auto& row) { return generations.size() == 1 ? row.first : fmt::format("{} in {}", Thousands(row.second), row.first); }));
-    Row("allocated at", Joined(g.sites, kShownTypes, [&](const AllocationSite& site) { return SiteText(g, site); }));
+    Row("generation", Joined(generations, kShownRows, [&](const auto& row) { return generations.size() == 1 ? row.first : fmt::format("{} in {}", Thousands(row.second), row.first); }));
+    Row("allocated at", Joined(g.sites, kShownRows, [&](const AllocationSite& site) { return SiteText(g, site); }));
     std::string addresses;
     for (std::size_t i = 0; i < std::min<std::size_t>(g.addresses.size(), 10); ++i) addresses += fmt::format("{}{:#x}", addresses.empty() ? "" : "  ", g.addresses[i]);
     Row("address", addresses);

@@ -9,7 +9,7 @@
 namespace pygc::report {
 namespace {
 
-constexpr std::size_t kTextColumn = 16;
+constexpr std::size_t kAnswerColumn = 16;
 
 std::string Addresses(const std::vector<Address>& list, std::uint64_t from, std::uint64_t count, std::uint64_t first, std::size_t shown) {
   std::string out = from > 0 || first > from + 2 ? "… " : "";
@@ -31,12 +31,12 @@ void WriteDifference(const ReaderDifference& d, TextWriter& out) {
 
 void WriteTraverse(const TraverseResult& t, TextWriter& out) {
   out.Line();
-  out.Add("two readers", Style::kHeading).To(kTextColumn);
+  out.Add("two readers", Style::kHeading).To(kAnswerColumn);
   out.Add(fmt::format("{} of {} read by the native reader and by running tp_traverse: ", Counted(t.compared, "object"), Counted(t.types_compared, "type")));
   out.Line(t.different == 0 ? "no difference" : Counted(t.different, "difference"), t.different == 0 ? Style::kPlain : Style::kBad);
-  out.To(kTextColumn).Line(fmt::format("{} have one reader only (tp_traverse) and cannot be compared", Counted(t.one_way, "object")));
-  if (t.not_compared > 0) out.To(kTextColumn).Line(fmt::format("{} not compared, because one of the two is not exact", Counted(t.not_compared, "object")));
-  if (t.stopped) out.To(kTextColumn).Line("stopped before all were compared", Style::kWaiting);
+  out.To(kAnswerColumn).Line(fmt::format("{} have one reader only (tp_traverse) and cannot be compared", Counted(t.one_way, "object")));
+  if (t.not_compared > 0) out.To(kAnswerColumn).Line(fmt::format("{} not compared, because one of the two is not exact", Counted(t.not_compared, "object")));
+  if (t.stopped) out.To(kAnswerColumn).Line("stopped before all were compared", Style::kWaiting);
   for (const ReaderTypeResult& r : t.types) {
     out.To(4).Add(r.type, Style::kName);
     if (!r.module.empty()) out.Add(fmt::format(" ({})", r.module.substr(r.module.rfind('/') + 1)));
@@ -73,7 +73,7 @@ void WriteTraverseJson(const TraverseResult& t, JsonWriter& json) {
 
 void WriteTypes(const TypeRules& t, TextWriter& out) {
   out.Line();
-  out.Add("rules of types", Style::kHeading).To(kTextColumn);
+  out.Add("rules of types", Style::kHeading).To(kAnswerColumn);
   out.Line(fmt::format("{} with instances looked at, {}", Counted(t.types, "type"), t.faults.empty() ? "none breaks a rule" : Counted(t.faults.size(), "fault")),
            t.faults.empty() ? Style::kPlain : Style::kBad);
   for (const TypeFault& f : t.faults) {
