@@ -12,6 +12,8 @@ using heap::NodeId;
 using heap::UnreachedObject;
 
 constexpr std::uint64_t kMostMemberBytes = 4096;  // LIMIT: of an object's fixed part
+constexpr NodeId kMembersAtOnce = 1u << 16;
+constexpr std::uint64_t kMemberSamples = 4;
 constexpr std::uint32_t kLeastMembers = 3;        // instances whose member leads to an object: one or two may be chance
 
 class VariableFinder {
@@ -36,19 +38,37 @@ class VariableFinder {
     if (IsOpen(n)) ++of_nodes_[n];
   }
 
-  void SearchMembers(const std::vector<bool>& open_types) {
+  void SearchMembers(const std::vector<bool>& open_types, ProgressSink& progress) {
+    bool stopped = false;
     std::vector<Members> members(open_types.size());
     for (std::size_t t = 0; t < members.size(); ++t) {
       if (open_types[t]) members[t] = MembersOf(in_.reader.Type(in_.heap.types[t].address));
     }
     const auto each = [&](auto&& f) {
       in_.heap.index.ForEach(0, in_.heap.size(), [&](NodeId n, Address a) {
+        if (n % kMembersAtOnce == 0 && !progress.Update("looking at members of C types", n, in_.heap.size())) stopped = true;
+        if (stopped) return;
         Members& of = members[in_.heap.type[n]];
         const std::byte* const p = of.type == nullptr || of.offsets.empty() || audit_.auditable[n] == heap::Auditable::kFreed ? nullptr : in_.reader.process().memory.At(a, of.bytes);
         if (p != nullptr) f(a, p, of);
       });
     };
+    std::vector<Address> counted;
+    const auto count = [&](Address a, const Members& of) {  // where references of the instance lie that are known, or none
+      counted.clear();
+      owned_.clear();
+      in_.ownership.VisitedSlots(a, *of.type, counted);
+      in_.ownership.NotVisited(a, *of.type, owned_);
+      in_.ownership.BorrowedSlots(a, *of.type, counted);
+      for (const objects::OwnedSlot& o : owned_) counted.push_back(o.slot);
+      std::sort(counted.begin(), counted.end());
+    };
+    const auto is_counted = [&](Address slot) { return std::binary_search(counted.begin(), counted.end(), slot); };
     each([&](Address a, const std::byte* p, Members& of) {
+      if (of.looked_at++ < kMemberSamples) {  // most are the same in all instances: for types whose members are all known one look is enough
+        count(a, of);
+        std::erase_if(of.offsets, [&](const Members::Offset& o) { return is_counted(a + o.at); });
+      }
       std::erase_if(of.offsets, [&](Members::Offset& o) {
         const auto word = LoadUnchecked<std::uint64_t>(p + o.at);
         if (word == 0) return false;
@@ -59,16 +79,10 @@ class VariableFinder {
     for (Members& of : members) {
       std::erase_if(of.offsets, [](const Members::Offset& o) { return o.lead < kLeastMembers; });
     }
-    std::vector<Address> counted;
     each([&](Address a, const std::byte* p, Members& of) {
-      counted.clear();
-      owned_.clear();
-      in_.ownership.VisitedSlots(a, *of.type, counted);
-      in_.ownership.NotVisited(a, *of.type, owned_);
-      in_.ownership.BorrowedSlots(a, *of.type, counted);
-      for (const objects::OwnedSlot& o : owned_) counted.push_back(o.slot);
+      count(a, of);
       for (const Members::Offset& o : of.offsets) {
-        if (std::find(counted.begin(), counted.end(), a + o.at) == counted.end()) Add(LoadUnchecked<std::uint64_t>(p + o.at));
+        if (!is_counted(a + o.at)) Add(LoadUnchecked<std::uint64_t>(p + o.at));
       }
     });
   }
@@ -100,6 +114,7 @@ class VariableFinder {
     };
     const objects::TypeFacts* type = nullptr;
     std::uint64_t bytes = 0;
+    std::uint64_t looked_at = 0;  // instances
     std::vector<Offset> offsets;
   };
   [[nodiscard]] Members MembersOf(const objects::TypeFacts* type) const {
@@ -149,11 +164,11 @@ class VariableFinder {
 }  // namespace
 
 std::vector<std::pair<NodeId, std::uint32_t>> FindInVariables(const AuditInput& in, const heap::ReferenceAudit& audit, const MemoryCover& cover, const StaticData& statics,
-                                                              std::span<const Address> known, std::span<const NodeId> texts, const std::vector<bool>& open_types) {
+                                                              std::span<const Address> known, std::span<const NodeId> texts, const std::vector<bool>& open_types, ProgressSink& progress) {
   VariableFinder finder(in, audit);
   finder.SearchStatics(cover, statics, known);
   for (const NodeId n : texts) finder.AddNode(n);
-  if (std::find(open_types.begin(), open_types.end(), true) != open_types.end()) finder.SearchMembers(open_types);
+  if (std::find(open_types.begin(), open_types.end(), true) != open_types.end()) finder.SearchMembers(open_types, progress);
   finder.FollowHeld();
   return finder.OfNodes();
 }

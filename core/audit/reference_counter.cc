@@ -30,6 +30,7 @@
 #include "core/audit/unreached_objects.h"
 #include "core/base/free_memory.h"
 #include "core/base/parallel.h"
+#include "core/objects/known_owners.h"
 #include "core/snapshot/dangling_references.h"
 #include "core/snapshot/stray_objects.h"
 #include "core/snapshot/thread_words.h"
@@ -119,7 +120,7 @@ class Counter {
     const std::vector<Address> known_statics = KnownStatics();
     const std::vector<bool> open_types = OpenTypes();
     if (!Mark()) return Stopped();
-    audit_.in_variables = FindInVariables(in_, audit_, cover_, statics_, known_statics, static_texts_, open_types);
+    audit_.in_variables = FindInVariables(in_, audit_, cover_, statics_, known_statics, static_texts_, open_types, progress_);
     // A word that was counted as known and lies in open memory was found there again.
     for (NodeId n = 0; n < count; ++n) audit_.possible[n] = audit_.possible[n] >= 0x80000000u ? 0 : audit_.possible[n];
     audit_.blocks_in_use = in_.blocks.blocks_in_use();
@@ -726,7 +727,6 @@ class Counter {
     if (!marker.Spread(heap::Held::kRoot, progress_)) return false;
     SubtractFoundAgain(marker);
     FindPointersInside();
-    DropPointersBack(marker, links);
     if (!FollowPointersInside(marker, heap::Held::kRoot)) return false;
     if (in_.garbage != nullptr) in_.garbage->ForEach([&](NodeId n) { marker.Hold(n); });
     if (!marker.Spread(heap::Held::kGarbage, progress_) || !FollowPointersInside(marker, heap::Held::kGarbage)) return false;
@@ -791,7 +791,7 @@ class Counter {
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
         inside.push_back({in_.ownership.Body(a, *type), n, 0, true});
-      } else if (type != nullptr && type->body == objects::BodyKind::kOpen) {
+      } else if (type != nullptr && type->body == objects::BodyKind::kOpen && !objects::IsStreamOfLibrary(type->name)) {
         inside.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
       }
     });
@@ -872,59 +872,6 @@ class Counter {
              }
              return true;
            }) > 0;
-  }
-  // Memory to which one object leads and nothing else is a part of it: what leads from there back into the object holds nothing. zlib: deflateStateCheck(), deflate.c: state->strm.
-  void DropPointersBack(const HeldMarker& marker, std::span<const HiddenLink> links) {
-    struct Part {
-      BlockId block = kNoBlock;
-      NodeId node = kNoNode;  // whose memory it may be
-      bool is_alone = true;
-    };
-    std::vector<Part> parts;
-    for (const auto& [slot, index] : pointers_inside_) {
-      const NodeId n = inside_[index].node;
-      const BlockId b = n == kNoNode || inside_[index].is_text ? kNoBlock : native_.Find(slot);
-      if (b != kNoBlock && marker.IsReached(b)) parts.push_back({b, n});
-    }
-    const auto by_block = [](const Part& a, const Part& b) { return a.block != b.block ? a.block < b.block : a.node < b.node; };
-    std::sort(parts.begin(), parts.end(), by_block);
-    parts.erase(std::unique(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.block == b.block && a.node == b.node; }), parts.end());
-    std::erase_if(parts, [&](const Part& part) {
-      const auto [b, n, is_alone] = part;
-      const auto of = std::lower_bound(links.begin(), links.end(), n, [](const HiddenLink& l, NodeId x) { return l.from < x; });
-      const auto end = std::find_if(of, links.end(), [of_node = n](const HiddenLink& l) { return l.from != of_node; });
-      return std::none_of(of, end, [to = b](const HiddenLink& l) { return l.kind == heap::LinkKind::kBlock && l.to == to; });
-    });
-    if (parts.empty()) return;
-    const auto seen = [&](BlockId b, NodeId from, BlockId from_block) {  // kNoNode: no object
-      for (auto p = std::lower_bound(parts.begin(), parts.end(), Part{b, 0}, by_block); p != parts.end() && p->block == b; ++p) p->is_alone = p->is_alone && (from_block == b || (from != kNoNode && p->node == from));
-    };
-    const Address lowest = native_.Range(parts.front().block).begin, highest = native_.Range(parts.back().block).end;
-    for (const HiddenLink& l : links) {
-      if (l.kind == heap::LinkKind::kBlock) seen(l.to, l.from, kNoBlock);
-    }
-    const auto word = [&](std::uint64_t w, BlockId from) {
-      const Address a = w & kUserBits;
-      if (a < lowest || a >= highest || (from != kNoBlock && !marker.IsReached(from))) return;
-      if (const BlockId b = native_.Find(w & kUserBits); b != kNoBlock) seen(b, kNoNode, from);
-    };
-    cover_.ForEachOpen(0, cover_.part_count(), [&](Address at, const std::byte* p, std::uint64_t count) {
-      for (std::uint64_t i = 0; i < count; ++i) {
-        const auto w = LoadUnchecked<std::uint64_t>(p + i * 8);
-        if ((w & kUserBits) >= lowest && (w & kUserBits) < highest) word(w, native_.Find(at + i * 8));
-      }
-    });
-    for (const target::Thread& t : in_.reader.process().threads) {
-      for (const std::uint64_t w : t.registers) word(w, kNoBlock);
-    }
-    for (const Scratch& s : scratch_) {
-      for (const auto& [w, of] : s.held_words) word(w, kNoBlock);
-    }
-    std::erase_if(pointers_inside_, [&](const std::pair<Address, std::size_t>& pointer) {
-      const Part wanted{native_.Find(pointer.first), inside_[pointer.second].node};
-      const auto p = std::lower_bound(parts.begin(), parts.end(), wanted, by_block);
-      return wanted.block != kNoBlock && wanted.node != kNoNode && p != parts.end() && p->block == wanted.block && p->node == wanted.node && p->is_alone;
-    });
   }
   // True for memory that only lost objects lead to, and which an object of a type that is not known leads to itself: what a library made for the structure in its
   // middle leads back there.

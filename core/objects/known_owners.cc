@@ -41,12 +41,18 @@ constexpr KnownOwner kOwners[] = {
     {"numpy._ArrayFunctionDispatcher", "_multiarray_umath", Behind::kObjectHead, kNumpyDispatcher, false},
 };
 
-// struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size. lockobject, rlockobject, Modules/_threadmodule.c [3.6-3.13; later ones have no such block]: lock_lock,
+// struct buffered, Modules/_io/bufferedio.c [3.6+]: buffer, buffer_size. lockobject, rlockobject, Modules/_threadmodule.c [RLock 3.6-3.13, lock up to 3.13.0; later ones have no such block]: lock_lock,
 // a sem_t of which sem_init() writes the first 12 bytes. CPython: PyThread_allocate_lock(), Python/thread_pthread.h.
 constexpr std::uint32_t kLock = 32;
 constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}, {"_thread.lock", 0, 0, kLock, 24}, {"_thread.RLock", 0, 0, kLock, 32}};
 
+// compobject, Modules/zlibmodule.c; BZ2Compressor, BZ2Decompressor, Modules/_bz2module.c; Compressor, Decompressor, Modules/_lzmamodule.c. zlib: deflateStateCheck(), deflate.c: state->strm.
+constexpr std::string_view kStreams[] = {"zlib.Compress", "zlib.Decompress", "zlib._ZlibDecompressor", "_bz2.BZ2Compressor", "_bz2.BZ2Decompressor", "bz2.BZ2Compressor", "bz2.BZ2Decompressor",
+                                         "_lzma.LZMACompressor", "_lzma.LZMADecompressor"};
+
 }  // namespace
+
+bool IsStreamOfLibrary(std::string_view name) noexcept { return std::find(std::begin(kStreams), std::end(kStreams), name) != std::end(kStreams); }
 
 const BytesOwner* FindBytesOwner(std::string_view name) noexcept {
   const auto* const at = std::find_if(std::begin(kBytesOwners), std::end(kBytesOwners), [name](const BytesOwner& o) { return name == o.name; });
