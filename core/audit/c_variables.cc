@@ -12,7 +12,8 @@ using heap::NodeId;
 using heap::UnreachedObject;
 
 constexpr std::uint64_t kMostMemberBytes = 4096;  // LIMIT: of an object's fixed part
-constexpr NodeId kMembersAtOnce = 1u << 16;
+constexpr std::size_t kMostMembers = 1u << 22;    // LIMIT: words of all types' instances that are kept in mind
+constexpr NodeId kNodesPerUpdate = 1u << 16;
 constexpr std::uint64_t kMemberSamples = 4;
 constexpr std::uint32_t kLeastMembers = 3;        // instances whose member leads to an object: one or two may be chance
 
@@ -41,12 +42,14 @@ class VariableFinder {
   void SearchMembers(const std::vector<bool>& open_types, ProgressSink& progress) {
     bool stopped = false;
     std::vector<Members> members(open_types.size());
-    for (std::size_t t = 0; t < members.size(); ++t) {
+    std::size_t words = 0;
+    for (std::size_t t = 0; t < members.size() && words < kMostMembers; ++t) {
       if (open_types[t]) members[t] = MembersOf(in_.reader.Type(in_.heap.types[t].address));
+      words += members[t].offsets.size();
     }
     const auto each = [&](auto&& f) {
       in_.heap.index.ForEach(0, in_.heap.size(), [&](NodeId n, Address a) {
-        if (n % kMembersAtOnce == 0 && !progress.Update("looking at members of C types", n, in_.heap.size())) stopped = true;
+        if (n % kNodesPerUpdate == 0 && !progress.Update("looking at members of C types", n, in_.heap.size())) stopped = true;
         if (stopped) return;
         Members& of = members[in_.heap.type[n]];
         const std::byte* const p = of.type == nullptr || of.offsets.empty() || audit_.auditable[n] == heap::Auditable::kFreed ? nullptr : in_.reader.process().memory.At(a, of.bytes);

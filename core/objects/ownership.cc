@@ -368,7 +368,7 @@ Address Ownership::UnwrittenWord(Address object, const TypeFacts& type) const {
 }
 
 void Ownership::BorrowedSlots(Address object, const TypeFacts& type, std::vector<Address>& out) const {
-  if (type.weaklistoffset >= static_cast<std::int64_t>(o_.object_size) && type.weaklistoffset + 8 <= type.basicsize) out.push_back(object + static_cast<Address>(type.weaklistoffset));
+  if (type.weaklistoffset >= static_cast<std::int64_t>(o_.object_size) && type.weaklistoffset < type.basicsize) out.push_back(object + static_cast<Address>(type.weaklistoffset));
   const Address self = object + o_.object_size + 8;  // PyCFunctionObject: m_ml, m_self
   if ((type.name.ends_with("cython_function_or_method") || type.name.ends_with("fused_cython_function")) && values_.Pointer(self) == object) out.push_back(self);
 }

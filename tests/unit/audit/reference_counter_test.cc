@@ -697,7 +697,9 @@ TEST_CASE("the list of an object's weak references holds none of them, nor does 
   OnEveryLayout([](PythonHeap& python) {
     const Address type = python.ExtensionType("lib.weak", 64), cython = python.ExtensionType("_cython_3.cython_function_or_method", 96);
     python.Put(type, Field::PyTypeObject_tp_weaklistoffset, 48);
-    const Address weak = python.Object(type, 64), first = python.List({}), other = python.List({}), function = python.Object(cython, 96), owner = python.List({weak, first, other, function});
+    const Address damaged = python.ExtensionType("lib.damaged", 64);
+    python.Put(damaged, Field::PyTypeObject_tp_weaklistoffset, 0x7ffffffffffffffe);
+    const Address weak = python.Object(type, 64), first = python.List({}), other = python.List({}), function = python.Object(cython, 96), owner = python.List({weak, first, other, function, python.Object(damaged, 64)});
     const std::uint32_t head = python.layout().Size(cpython::Struct::PyObject);
     python.fake().WriteWords(weak + 48, {first, other});
     python.fake().Write<std::uint64_t>(function + head + 8, function);
