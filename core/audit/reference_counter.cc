@@ -51,6 +51,7 @@ constexpr std::size_t kKeyBatch = 512;
 constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
+constexpr int kMaxBases = 64;
 constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
 constexpr std::uint64_t kMaxTextWithin = 4096, kMostTextHead = 96;  // bytes of a text to whose middle pointers may lead; before the content of any
 constexpr std::uint64_t kMaxSlack = 16;  // of a block: less than the allocator's alignment
@@ -653,8 +654,32 @@ class Counter {
         s.links.push_back({n, to, heap::LinkKind::kWord});
       } else if (const BlockId b = native_.Find(word & kUserBits); b != kNoBlock) {
         s.links.push_back({n, b, heap::LinkKind::kBlock});
+      } else if (const NodeId next = NextInIntrusiveList(a, type, word); next != kNoNode) {
+        words_.CountInside(next, at, n);
+        s.links.push_back({n, next, heap::LinkKind::kWord});
       }
     }
+  }
+  // A library may link the structures that it was given in the middle of an extension's objects: libev's watchers of one descriptor. The word in one of them that
+  // leads to where another has the same structure: at the same place, of a type that both have or derive from. kNoNode: `word` is none.
+  [[nodiscard]] NodeId NextInIntrusiveList(Address a, const TypeFacts& type, Address word) const {
+    if (type.body != objects::BodyKind::kOpen || word % 8 != 0) return kNoNode;
+    const Address b = heap_.index.NearestBelow(word, type.fixed_bytes);
+    const NodeId n = b != 0 && b != a ? heap_.index.Find(b) : kNoNode;
+    const TypeFacts* const other = n != kNoNode ? FactsOf(n) : nullptr;
+    if (other == nullptr || other->body != objects::BodyKind::kOpen) return kNoNode;
+    const TypeFacts* const declares = DeclaringType(type, word - b);
+    return declares != nullptr && declares->tp_base != 0 && declares == DeclaringType(*other, word - b) && !objects::HasBorrowedMiddle(declares->name) ? n : kNoNode;
+  }
+  // The type farthest down the line of bases that has the field at `offset`, or nullptr.
+  [[nodiscard]] const TypeFacts* DeclaringType(const TypeFacts& type, std::uint64_t offset) const {
+    const TypeFacts* found = nullptr;
+    const TypeFacts* t = &type;
+    for (int i = 0; i < kMaxBases && t != nullptr && t->fixed_bytes >= offset + 8; ++i) {
+      found = t;
+      t = t->tp_base != 0 ? in_.reader.Type(t->tp_base) : nullptr;
+    }
+    return found;
   }
   void CountSharedKeys() {
     std::vector<Address> tables;
@@ -791,7 +816,7 @@ class Counter {
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
         inside.push_back({in_.ownership.Body(a, *type), n, 0, true});
-      } else if (type != nullptr && type->body == objects::BodyKind::kOpen && !objects::IsStreamOfLibrary(type->name)) {
+      } else if (type != nullptr && type->body == objects::BodyKind::kOpen && !objects::HasBorrowedMiddle(type->name)) {
         inside.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
       }
     });

@@ -74,10 +74,10 @@ class WordCounter {
     }
     return n;
   }
-  /// Counts a pointer to the middle of `n` at `slot`.
-  void CountInside(heap::NodeId n, Address slot) {
+  /// Counts a pointer to the middle of `n` at `slot`, in the memory of `owner`.
+  void CountInside(heap::NodeId n, Address slot, heap::NodeId owner = heap::kNoNode) {
     std::atomic_ref<std::uint32_t>(audit_.possible[n]).fetch_add(1, std::memory_order_relaxed);
-    if (watch_ != nullptr) [[unlikely]] Note(n, slot, heap::kNoNode, 0);
+    if (watch_ != nullptr) [[unlikely]] Note(n, slot, owner, 0);
   }
   /// The same for `audit.unreached[u]`.
   void CountInsideUnreached(std::size_t u, Address slot) {

@@ -178,6 +178,19 @@ std::vector<KnownSurplus> KnownSurpluses(const PythonVersion& version) {
   result.push_back({"type", "Shiboken.EnumMeta", "", kAnyNumber, "Shiboken 5, sbkenum.cpp, newTypeWithName(): the type of a new class is replaced without a reference to the new one", KnownSurplus::Shape::kAny, {}, "/shiboken2", true});
   result.push_back({"", "", "", 1, "Shiboken 5, sbkenum.cpp, createGlobalEnumItem(): PyModule_AddObject() takes the reference that is then released", KnownSurplus::Shape::kShibokenItem, {}, "/shiboken2", true});
   result.push_back({"type", "zbar.Exception", "", 1, "zbar, zbarmodule.c, PyInit_zbar(): PyModule_AddObject() takes the reference of the module's state, which visits it all the same", KnownSurplus::Shape::kAny, {}, "/zbar.", true});
+  for (const char* type : {"Shiboken.ObjectType", "type"}) {
+    result.push_back({type, std::string_view(type) == "type" ? "Shiboken.ObjectType" : "", "", kAnyNumber,
+                      "Shiboken, basewrapper.cpp, SbkObjectTpNew(): takes a reference to the class of each instance, as PyObject_GC_New() does from 3.8 on; both are released with the instance",
+                      KnownSurplus::Shape::kTwiceOfInstances, {}, "/libshiboken"});
+  }
+  for (const char* name : {"PyQt5.QtCore.pyqtBoundSignal", "PyQt5.QtCore.pyqtSignal", "PyQt5.QtCore.pyqtProperty"}) {
+    result.push_back({"type", name, "", kAnyNumber, "PyQt5, qpycore_pyqtboundsignal.cpp, qpycore_pyqtsignal.cpp, qpycore_pyqtproperty.cpp, the tp_dealloc: the reference that each instance has to its class is not released with it",
+                      KnownSurplus::Shape::kFreedByModule, {}, "/PyQt5/QtCore."});
+  }
+  result.push_back({"dict", "", "", 1, "pyodbc, pyodbcmodule.cpp, CreateExceptions(): the dict that each class of errors is made of is not released", KnownSurplus::Shape::kLost, "['__doc__']", "/pyodbc."});
+  result.push_back({"module", "datetime", "", 1, "pyodbc, pyodbcmodule.cpp, import_types(): the imported module is not released", KnownSurplus::Shape::kAny, {}, "/pyodbc."});
+  result.push_back({"str", "", "", 1, "python-rapidjson, rapidjson.cpp, the module's start: the name is kept in a static variable that nothing reads, so that the compiler drops its place",
+                    KnownSurplus::Shape::kLiteral, {}, "/rapidjson."});
   // Last, because any cause that names the object itself is the better one.
   result.push_back({"", "", "", kAnyNumber, "Python/pystate.c, _PyThreadState_DeleteExcept(), from 3.13 on _PyThreadState_DeleteList(), after fork(): threads of the parent are not in this process, and what their C functions, "
                     "their frames and (up to 3.8) on_delete_data held is not released", KnownSurplus::Shape::kLeftByThreads});

@@ -44,6 +44,7 @@ struct KnownSurplus {
     kSipModule,       // a module that SIP made: PyQt, wxPython
     kMypycImport,     // a module that the static data of an extension of mypyc have
     kFreedByModule,   // a class whose instances are freed by code of `module`
+    kTwiceOfInstances,  // a class, by at most one for each of its instances
     kShibokenItem,    // an instance of a class that is one of Shiboken.EnumMeta
     kLiteral,         // a str whose text stands as a literal in what is only read of `module`
     kSwigFunction,    // a function of C code that SWIG made a second time, of a definition in the static data of its module

@@ -112,6 +112,16 @@ class Matcher {
     const target::Module* const module = code != 0 ? in_.reader.process().FindModule(code) : nullptr;
     return module != nullptr && module->path.find(path) != std::string::npos;
   }
+  // How many objects of the type there are, those of derived classes not among them.
+  [[nodiscard]] std::uint64_t InstancesOf(Address type) const {
+    if (instances_.empty()) {
+      std::vector<std::uint64_t> of_record(in_.heap.types.size());
+      for (const std::uint32_t record : in_.heap.type) ++of_record[record];
+      for (std::size_t i = 0; i < of_record.size(); ++i) instances_[in_.heap.types[i].address] += of_record[i];
+    }
+    const auto found = instances_.find(type);
+    return found == instances_.end() ? 0 : found->second;
+  }
   // An item of an enumeration of Shiboken: the type of its type says so.
   [[nodiscard]] bool IsShibokenEnumItem(Address object) const {
     return labels_.TypeName(PointerAt(object, cpython::Field::PyObject_ob_type)) == "Shiboken.EnumMeta";
@@ -441,6 +451,7 @@ class Matcher {
     if (shape == cpython::KnownSurplus::Shape::kCythonNumber) return f.kind == CountFindingKind::kLost && IsCythonNumber(f.address);
     if (shape == cpython::KnownSurplus::Shape::kSipModule) return f.kind == CountFindingKind::kSurplus && IsSipModule(f.address);
     if (shape == cpython::KnownSurplus::Shape::kMypycImport) return f.kind == CountFindingKind::kSurplus && IsInMypycData(f.address);
+    if (shape == cpython::KnownSurplus::Shape::kTwiceOfInstances) return f.kind == CountFindingKind::kSurplus && f.recorded - f.known - f.possible <= InstancesOf(f.address);
     if (shape == cpython::KnownSurplus::Shape::kShibokenItem) return IsShibokenEnumItem(f.address);
     if (shape == cpython::KnownSurplus::Shape::kLeftByThreads) return IsLeftByThreads(f);
     if (shape == cpython::KnownSurplus::Shape::kLeftUntracked) return ended_interpreters_ != 0 && IsLeftUntracked(f);
@@ -478,6 +489,7 @@ class Matcher {
   mutable std::size_t literal_searches_ = 0;  // see IsLiteralOf()
   mutable std::map<std::int64_t, std::set<Address>> cython_numbers_;  // lost ints, by value
   mutable std::map<Address, std::string> module_of_dict_;
+  mutable std::map<Address, std::uint64_t> instances_;  // by type; empty: not counted yet
   mutable std::optional<std::uint64_t> left_threads_;
   mutable std::map<std::string, std::uint64_t> findings_of_type_;  // where threads were left
   mutable std::vector<std::vector<Address>> names_of_module_;  // names of lost tuples that static data of a module has; sorted

@@ -47,12 +47,13 @@ constexpr std::uint32_t kLock = 32;
 constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}, {"_thread.lock", 0, 0, kLock, 24}, {"_thread.RLock", 0, 0, kLock, 32}};
 
 // compobject, Modules/zlibmodule.c; BZ2Compressor, BZ2Decompressor, Modules/_bz2module.c; Compressor, Decompressor, Modules/_lzmamodule.c. zlib: deflateStateCheck(), deflate.c: state->strm.
-constexpr std::string_view kStreams[] = {"zlib.Compress", "zlib.Decompress", "zlib._ZlibDecompressor", "_bz2.BZ2Compressor", "_bz2.BZ2Decompressor", "bz2.BZ2Compressor", "bz2.BZ2Decompressor",
-                                         "_lzma.LZMACompressor", "_lzma.LZMADecompressor"};
+// TaskObj, Modules/_asynciomodule.c.
+constexpr std::string_view kBorrowedMiddles[] = {"zlib.Compress", "zlib.Decompress", "zlib._ZlibDecompressor", "_bz2.BZ2Compressor", "_bz2.BZ2Decompressor", "bz2.BZ2Compressor", "bz2.BZ2Decompressor",
+                                         "_lzma.LZMACompressor", "_lzma.LZMADecompressor", "_asyncio.Task"};
 
 }  // namespace
 
-bool IsStreamOfLibrary(std::string_view name) noexcept { return std::find(std::begin(kStreams), std::end(kStreams), name) != std::end(kStreams); }
+bool HasBorrowedMiddle(std::string_view name) noexcept { return std::find(std::begin(kBorrowedMiddles), std::end(kBorrowedMiddles), name) != std::end(kBorrowedMiddles); }
 
 const BytesOwner* FindBytesOwner(std::string_view name) noexcept {
   const auto* const at = std::find_if(std::begin(kBytesOwners), std::end(kBytesOwners), [name](const BytesOwner& o) { return name == o.name; });

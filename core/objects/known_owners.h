@@ -35,9 +35,9 @@ struct BytesOwner {
   std::uint32_t instance = 0;  // bytes of an instance behind the object head where it is one that has such a pointer; 0: all have
 };
 
-/// True for the tp_name of a type whose instances have a stream of a library in their middle (zlib, bz2, lzma): what the library allocated for it leads back there,
-/// and is no reference.
-[[nodiscard]] bool IsStreamOfLibrary(std::string_view name) noexcept;
+/// True for the tp_name of a type whose instances no pointer to their middle holds: one that has a stream of a library there (zlib, bz2, lzma), which what the library
+/// allocated for it leads back to, and a task, whose neighbours in the list of all tasks lead to it. CPython: TaskObj.task_node, Modules/_asynciomodule.c (3.14+).
+[[nodiscard]] bool HasBorrowedMiddle(std::string_view name) noexcept;
 
 /// The entry for that tp_name, or nullptr. Valid from 3.6 on.
 [[nodiscard]] const BytesOwner* FindBytesOwner(std::string_view name) noexcept;

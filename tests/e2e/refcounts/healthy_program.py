@@ -263,6 +263,13 @@ def extensions():
     import multidict
     import nacl.bindings
     import pycurl
+    import pyodbc
+    import rapidjson
+    from PyQt5 import QtCore
+    for i in range(12):
+        timer = QtCore.QTimer()
+        timer.timeout.connect(lambda: None)
+        keep.append(timer)
     scipy = importlib.util.find_spec("scipy").submodule_search_locations[0]
     fblas = importlib.util.spec_from_file_location("_fblas", glob.glob(os.path.join(scipy, "linalg", "_fblas.*.so"))[0])  # made by f2py
     keep.append(importlib.util.module_from_spec(fblas))
@@ -302,6 +309,15 @@ def gevent():
     server.start()  # libev has the structure in the middle of its watcher
     keep.append(server)
     gevent.sleep(0.05)
+    import gevent.libev.corecext
+    loop = gevent.libev.corecext.loop(default=False)
+    ends = os.pipe()
+    for i in range(10):  # a list that goes from the middle of each to the middle of the next
+        watcher = loop.io(ends[0], 1)
+        watcher.start(print)
+        if i % 2:
+            keep.append(watcher)
+    keep.append((loop, ends))
     keep.append(gevent.pool.Pool(3).map(lambda x: x * 2, range(10)))
     return 0
 

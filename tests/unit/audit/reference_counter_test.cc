@@ -618,6 +618,38 @@ TEST_CASE("a pointer to the middle of a stream of zlib's holds nothing; one to t
   });
 }
 
+TEST_CASE("a structure in the middle of an object that leads to the same one of another holds that: an intrusive list") {
+  for (const std::string name : {"lib.watcher", "_asyncio.Task"}) {
+    CAPTURE(name);
+    OnEveryLayout([&](PythonHeap& python) {
+      if (python.layout().flavor.trace_refs) return;
+      Malloc heap(python);
+      const Address type = python.ExtensionType(name, 96), other_type = python.ExtensionType("lib.other", 96);
+      std::vector<Address> items;
+      for (int i = 0; i < 5; ++i) items.push_back(python.Object(type, 96));
+      items.push_back(python.Object(other_type, 96));
+      for (const Address a : items) SetRefcount(python, a, 2);  // the list, and one more
+      const auto link = [&](int from, int to, std::uint64_t place) { python.fake().Write<std::uint64_t>(items[static_cast<std::size_t>(from)] + 72, items[static_cast<std::size_t>(to)] + place); };
+      link(0, 1, 64);
+      link(1, 2, 64);
+      link(2, 2, 64);  // to itself
+      link(5, 3, 64);  // from an object of another type
+      link(4, 4, 8);
+      const Address list = python.List(items);
+      python.Track(list);
+      SetRefcount(python, list, 1);
+      heap.Close();
+      python.fake().WriteWords(kLibc + 0x1800, {list, items[0] + 64});
+      const Audited a(python);
+      const std::string linked = name == "lib.watcher" ? "" : "surplus";
+      for (std::size_t i = 0; i < items.size(); ++i) {
+        CAPTURE(i);
+        CHECK(a.Verdict(items[i]) == (i < 3 ? linked : "surplus"));
+      }
+    });
+  }
+}
+
 TEST_CASE("static variables and members that all instances have make a count add up; a word of other memory, and one variable too many, do not") {
   OnEveryLayout([](PythonHeap& python) {
     if (python.layout().flavor.trace_refs) return;
