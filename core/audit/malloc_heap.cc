@@ -202,26 +202,29 @@ std::vector<AddressRange> MallocHeap::FreeChunks() const {
 }
 
 std::optional<AddressRange> MallocHeap::ChunkAt(Address a) const {
-  for (const AddressRange& chunk : mapped_) {
-    if (chunk.Contains(a)) return AddressRange{chunk.begin + kHead, chunk.end};
-  }
-  for (const MallocArea& area : areas_) {
-    if (!area.range.Contains(a)) continue;
-    for (Address chunk = area.range.begin; chunk < area.range.end;) {
-      const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
-      if (bytes < kHead || bytes > area.range.end - chunk) break;
-      if (a < chunk + bytes + 8) return AddressRange{chunk + kHead, std::min(chunk + bytes + 8, area.range.end)};  // prev_size of the next one is this one's
-      chunk += bytes;
-    }
+  const auto mapped = std::upper_bound(mapped_.begin(), mapped_.end(), a, [](Address at, const AddressRange& chunk) { return at < chunk.begin; });
+  if (mapped != mapped_.begin() && (mapped - 1)->Contains(a)) return AddressRange{(mapped - 1)->begin + kHead, (mapped - 1)->end};
+  const auto behind = std::upper_bound(areas_.begin(), areas_.end(), a, [](Address at, const MallocArea& m) { return at < m.range.begin; });
+  if (behind == areas_.begin() || !(behind - 1)->range.Contains(a)) return std::nullopt;
+  const AddressRange area = (behind - 1)->range;
+  // The first word of a chunk's head, prev_size, belongs to the one before it.
+  const auto mark = std::upper_bound(waypoints_.begin(), waypoints_.end(), a - 8);
+  for (Address chunk = mark == waypoints_.begin() ? area.begin : std::max(area.begin, *(mark - 1)); chunk < area.end;) {
+    const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
+    if (bytes < kHead || bytes > area.end - chunk) break;
+    if (a < chunk + bytes + 8) return AddressRange{chunk + kHead, std::min(chunk + bytes + 8, area.end)};
+    chunk += bytes;
   }
   return std::nullopt;
 }
 
 void MallocHeap::FindThreadCaches() {
   for (const MallocArea& area : areas_) {
-    for (Address chunk = area.range.begin; chunk < area.range.end;) {
+    std::size_t count = 0;
+    for (Address chunk = area.range.begin; chunk < area.range.end; ++count) {
       const std::uint64_t bytes = Word(chunk + 8) & ~kFlags;
       if (bytes < kHead || bytes > area.range.end - chunk) break;
+      if (count % kWaypointChunks == 0) waypoints_.push_back(chunk);
       static_cast<void>(ReadThreadCache(chunk + kHead, bytes));
       chunk += bytes;
     }

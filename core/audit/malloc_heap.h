@@ -54,10 +54,11 @@ class MallocHeap {
   }
   /// The memory of the free chunks of areas(), their heads apart; sorted.
   [[nodiscard]] std::vector<AddressRange> FreeChunks() const;
-  /// The memory of the chunk that holds `a`, used or free; nullopt where `a` lies in no area. O(chunks of the area).
+  /// The memory of the chunk that holds `a`, used or free; nullopt where `a` lies in no area. O(log n).
   [[nodiscard]] std::optional<AddressRange> ChunkAt(Address a) const;
 
  private:
+  static constexpr std::size_t kWaypointChunks = 64;
   static constexpr std::uint64_t kHead = 16, kMinChunk = 32, kPrevInUse = 1, kMmapped = 2, kNonMain = 4, kFlags = 7;
 
   [[nodiscard]] std::uint64_t Word(Address a) const noexcept;
@@ -76,6 +77,7 @@ class MallocHeap {
 
   const target::Process* process_;
   std::vector<MallocArea> areas_;   // sorted
+  std::vector<Address> waypoints_;    // heads of every kWaypointChunks-th chunk of each area; sorted
   std::vector<AddressRange> mapped_;  // chunks that are mappings of their own, heads included; sorted
   std::vector<std::string> doubts_;
   std::vector<Address> cached_;     // chunks that are free though the next one says in use; sorted

@@ -12,10 +12,10 @@ namespace pygc::audit {
 namespace {
 
 constexpr Address kHeap = 0x610000000000, kLibc = 0x6f0000000000, kArena = kLibc + 0x100;
-constexpr std::uint64_t kHeapBytes = 0x2000;
+constexpr std::uint64_t kHeapBytes = 0x20000;
 
 struct Heap {
-  Heap() : python(*test::DefaultLayouts().back()) {
+  explicit Heap(std::uint64_t more = 0) : python(*test::DefaultLayouts().back()) {
     runtime = python.runtime();
     runtime.interpreters.clear();
     test::FakeProcess& fake = python.fake();
@@ -27,6 +27,7 @@ struct Heap {
     fast = Chunk(0x20, true);
     free = Chunk(0x60, false);
     after_free = Chunk(0x40, true);
+    for (std::uint64_t i = 0; i < more; ++i) static_cast<void>(Chunk(0x20 + i % 7 * 16, true));
     top = next;
     fake.Write<std::uint64_t>(top + 8, (kHeap + kHeapBytes - top) | 1);
     // The bit of the chunk behind the free one, and the free one's size once more at its end.
@@ -81,6 +82,27 @@ TEST_CASE("the last word of a chunk, in the head of the next one, is its own") {
   CHECK(chunks.ChunkAt(heap.used + 16) == memory);
   CHECK(chunks.ChunkAt(heap.cached) == memory);
   CHECK(chunks.ChunkAt(heap.cached + 16)->begin == heap.cached + 16);
+}
+
+TEST_CASE("each word of a heap of many chunks lies in the chunk that a walk from its beginning finds there") {
+  for (const std::uint64_t more : {0, 1, 56, 57, 58, 59, 1000}) {
+    CAPTURE(more);
+    Heap heap(more);
+    const target::Process process = heap.python.Build();
+    const MallocHeap chunks(process);
+    std::uint64_t count = 0;
+    chunks.ForEachChunk([&](AddressRange memory, bool) {
+      ++count;
+      for (const Address at : {memory.begin, memory.begin + 8, memory.end - 8}) {
+        const std::optional<AddressRange> chunk = chunks.ChunkAt(at);
+        REQUIRE(chunk);
+        CHECK(chunk->begin == memory.begin);
+      }
+    });
+    CHECK(count == 7 + more);
+    CHECK(!chunks.ChunkAt(kHeap + kHeapBytes));
+    CHECK(!chunks.ChunkAt(kHeap - 8));
+  }
 }
 
 TEST_CASE("anonymous memory is a module's data behind writable data whose end nobody knows, and not behind a file that is only read") {
