@@ -47,9 +47,9 @@ constexpr std::uint32_t kLock = 32;
 constexpr BytesOwner kBytesOwners[] = {{"_io.BufferedReader", 40, 104}, {"_io.BufferedWriter", 40, 104}, {"_io.BufferedRandom", 40, 104}, {"_thread.lock", 0, 0, kLock, 24}, {"_thread.RLock", 0, 0, kLock, 32}};
 
 // compobject, Modules/zlibmodule.c; BZ2Compressor, BZ2Decompressor, Modules/_bz2module.c; Compressor, Decompressor, Modules/_lzmamodule.c. zlib: deflateStateCheck(), deflate.c: state->strm.
-// TaskObj, Modules/_asynciomodule.c.
+// TaskObj, Modules/_asynciomodule.c. CDataObject, Modules/_ctypes/ctypes.h: b_value.
 constexpr std::string_view kBorrowedMiddles[] = {"zlib.Compress", "zlib.Decompress", "zlib._ZlibDecompressor", "_bz2.BZ2Compressor", "_bz2.BZ2Decompressor", "bz2.BZ2Compressor", "bz2.BZ2Decompressor",
-                                         "_lzma.LZMACompressor", "_lzma.LZMADecompressor", "_asyncio.Task"};
+                                         "_lzma.LZMACompressor", "_lzma.LZMADecompressor", "_asyncio.Task", "_ctypes._CData"};
 
 }  // namespace
 

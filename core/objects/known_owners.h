@@ -36,7 +36,8 @@ struct BytesOwner {
 };
 
 /// True for the tp_name of a type whose instances no pointer to their middle holds: one that has a stream of a library there (zlib, bz2, lzma), which what the library
-/// allocated for it leads back to, and a task, whose neighbours in the list of all tasks lead to it. CPython: TaskObj.task_node, Modules/_asynciomodule.c (3.14+).
+/// allocated for it leads back to, a task, whose neighbours in the list of all tasks lead to it, and data of ctypes, to
+/// which addresses in other data lead. CPython: TaskObj.task_node, Modules/_asynciomodule.c (3.14+); CDataObject.b_value, Modules/_ctypes/ctypes.h.
 [[nodiscard]] bool HasBorrowedMiddle(std::string_view name) noexcept;
 
 /// The entry for that tp_name, or nullptr. Valid from 3.6 on.

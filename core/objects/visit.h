@@ -485,7 +485,10 @@ class Visitor {
     if (!v) return;
     if constexpr (kFindsAbsent) {
       const auto size = memory_->ReadValue<std::uint8_t>(values - o_->values_array + static_cast<Address>(std::int64_t{o_->values_size}));
-      return CountAbsent(v, count, size.value_or(0));
+      // The collector clears what is garbage; what some extension keeps all the same has no value left, and their order as it was.
+      // CPython: _PyObject_ClearInstanceAttributes() [3.11], _PyObject_ClearManagedDict() [3.12]; later ones say that the values are not valid.
+      const bool may_be_cleared = !type.inline_values;
+      return CountAbsent(v, count, size.value_or(0), may_be_cleared);
     }
     if constexpr (Sink::kLabels) {
       const std::optional<DictTable> keys = c_->values->Keys(type.cached_keys);
@@ -496,12 +499,12 @@ class Visitor {
       for (std::uint64_t i = 0; i < count; ++i) sink_->Put(LoadUnchecked<std::uint64_t>(v + i * 8));
     }
   }
-  /// Of `n` places at `values` at least `used` hold something.
-  void CountAbsent(const std::byte* values, std::uint64_t n, std::uint64_t used) {
+  /// Of `n` places at `values` at least `used` hold something, or (may_be_cleared) none.
+  void CountAbsent(const std::byte* values, std::uint64_t n, std::uint64_t used, bool may_be_cleared = false) {
     if constexpr (kFindsAbsent) {
       std::uint64_t found = 0;
       for (std::uint64_t i = 0; i < n; ++i) found += LoadUnchecked<std::uint64_t>(values + i * 8) != 0;
-      if (found < used) sink_->Absent(used - found);
+      if (found < used && !(may_be_cleared && found == 0)) sink_->Absent(used - found);
     }
   }
   /// dk_nentries of the type's shared keys.
