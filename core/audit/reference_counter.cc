@@ -52,6 +52,7 @@ constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
 constexpr int kMaxBases = 64;
+constexpr std::ptrdiff_t kMostOfHolder = 16;  // places of one holder that are told
 constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
 constexpr std::uint64_t kMaxTextWithin = 4096, kMostTextHead = 96;  // bytes of a text to whose middle pointers may lead; before the content of any
 constexpr std::uint64_t kMaxSlack = 16;  // of a block: less than the allocator's alignment
@@ -1066,7 +1067,10 @@ std::vector<std::vector<Holder>> FindHolders(const AuditInput& in, std::span<con
   };
   const auto add = [&](NodeId to, NodeId from, std::string place) {
     std::vector<Holder>* const holders = slot_of(to);
-    if (holders != nullptr && holders->size() < max) holders->push_back({from, std::move(place)});
+    if (holders == nullptr || holders->size() >= max) return;
+    // An array that has it thousands of times leaves room for others.
+    if (std::ssize(*holders) >= kMostOfHolder && from != kNoNode && (holders->end() - kMostOfHolder)->holder == from) return;
+    holders->push_back({from, std::move(place)});
   };
   for (const RootReference& r : in.roots.references) {
     if (const NodeId n = in.heap.index.Find(r.referent); n != kNoNode && slot_of(n) != nullptr) add(n, kNoNode, fmt::format("{} {}", r.where, r.member));

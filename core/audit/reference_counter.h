@@ -26,7 +26,7 @@ struct Holder {
   heap::NodeId holder = heap::kNoNode;  // kNoNode: no object holds it
   std::string place;                    // label of the reference: ".attr", "[3]", "co_consts"; or "PyInterpreterState.imports.modules"
 };
-/// Who holds references to each of `targets` (rising), at most `max` each, in address order. `counts`: how many references of each were found.
+/// Who holds references to each of `targets` (rising), at most `max` each and 16 of one holder, in address order. `counts`: how many references of each were found.
 [[nodiscard]] std::vector<std::vector<Holder>> FindHolders(const AuditInput& input, std::span<const heap::NodeId> targets, std::size_t max, ProgressSink& progress);
 /// Where the words lie that may be references to each of `targets` (see Watch), at most `max` each, by address; registers last.
 [[nodiscard]] std::vector<std::vector<PossibleHolder>> FindPossibleHolders(const AuditInput& input, std::span<const heap::NodeId> targets, std::size_t max,
