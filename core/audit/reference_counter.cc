@@ -52,6 +52,7 @@ constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
 constexpr int kMaxBases = 64;
+constexpr std::uint64_t kMaxIntrusive = 1u << 14;  // of an object whose middle another one leads to
 constexpr std::ptrdiff_t kMostOfHolder = 16;  // places of one holder that are told
 constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
 constexpr std::uint64_t kMaxTextWithin = 4096, kMostTextHead = 96;  // bytes of a text to whose middle pointers may lead; before the content of any
@@ -665,12 +666,21 @@ class Counter {
   // leads to where another has the same structure: at the same place, of a type that both have or derive from. kNoNode: `word` is none.
   [[nodiscard]] NodeId NextInIntrusiveList(Address a, const TypeFacts& type, Address word) const {
     if (type.body != objects::BodyKind::kOpen || word % 8 != 0) return kNoNode;
-    const Address b = heap_.index.NearestBelow(word, type.fixed_bytes);
+    const Address b = heap_.index.NearestBelow(word, std::min<std::uint64_t>(type.fixed_bytes, kMaxIntrusive));
     const NodeId n = b != 0 && b != a ? heap_.index.Find(b) : kNoNode;
     const TypeFacts* const other = n != kNoNode ? FactsOf(n) : nullptr;
     if (other == nullptr || other->body != objects::BodyKind::kOpen) return kNoNode;
     const TypeFacts* const declares = DeclaringType(type, word - b);
     return declares != nullptr && declares->tp_base != 0 && declares == DeclaringType(*other, word - b) && !objects::HasBorrowedMiddle(declares->name) ? n : kNoNode;
+  }
+  // True where the type, or one that it derives from, is one whose middle no pointer holds.
+  [[nodiscard]] bool HasBorrowedMiddle(const TypeFacts& type) const {
+    const TypeFacts* t = &type;
+    for (int i = 0; i < kMaxBases && t != nullptr; ++i) {
+      if (objects::HasBorrowedMiddle(t->name)) return true;
+      t = t->tp_base != 0 ? in_.reader.Type(t->tp_base) : nullptr;
+    }
+    return false;
   }
   // The type farthest down the line of bases that has the field at `offset`, or nullptr.
   [[nodiscard]] const TypeFacts* DeclaringType(const TypeFacts& type, std::uint64_t offset) const {
@@ -817,7 +827,7 @@ class Counter {
       const TypeFacts* const type = FactsOf(n);
       if (is_text(type)) {
         inside.push_back({in_.ownership.Body(a, *type), n, 0, true});
-      } else if (type != nullptr && type->body == objects::BodyKind::kOpen && !objects::HasBorrowedMiddle(type->name)) {
+      } else if (type != nullptr && type->body == objects::BodyKind::kOpen && !HasBorrowedMiddle(*type)) {
         inside.push_back({{a, in_.ownership.Body(a, *type).end}, n, 0});
       }
     });

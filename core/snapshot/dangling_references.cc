@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/parallel.h"
+#include "core/objects/offsets.h"
 #include "core/snapshot/look_ahead.h"
 #include "core/snapshot/object_source.h"
 #include "core/snapshot/thread_words.h"
@@ -201,10 +202,13 @@ Result<std::vector<LostReferences>> FindLostReferences(const objects::ObjectRead
   const bool frees = any([](const heap::InterpreterRecord& i) { return i.phase == heap::CollectionPhase::kFreeing || i.phase == heap::CollectionPhase::kBetween; });
   const auto why_no_object = [&](Address to) { return all_tracked_known ? test.WhyNoUntrackedObject(to) : test.WhyNoObject(to); };
   // No object lies in another one. Two fields of one may look like the head of an object: of a tuple with a class in it, the number of its items and the class.
+  // A class may have got a metaclass of larger instances after it was made (Shiboken.Object): what it has for certain is what every class has.
+  const std::uint32_t class_bytes = objects::Offsets(reader.runtime().layout).heap_type_size;
   const auto is_inside = [&](Address to) {
     const Address before = heap.index.NearestBelow(to, kMaxFixedBytes);
     const NodeId n = before == 0 ? heap::kNoNode : heap.index.Find(before);
-    return n != heap::kNoNode && heap.IsTracked(n) && facts[heap.type[n]] != nullptr && to < before + facts[heap.type[n]]->fixed_bytes;
+    const objects::TypeFacts* const type = n == heap::kNoNode || !heap.IsTracked(n) ? nullptr : facts[heap.type[n]];
+    return type != nullptr && to - before < (type->body == objects::BodyKind::kTypeObject ? std::min<std::uint64_t>(type->fixed_bytes, class_bytes) : type->fixed_bytes);
   };
   struct Asked {
     NodeId node;

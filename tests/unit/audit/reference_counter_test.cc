@@ -601,8 +601,10 @@ TEST_CASE("a pointer to the middle of a stream of zlib's holds nothing; one to t
     Malloc heap(python);
     const Address stream_type = python.ExtensionType("zlib.Compress", 96), watcher_type = python.ExtensionType("lib.watcher", 96);
     const Address stream = python.Object(stream_type, 96), state = heap.Chunk();
+    const Address derived = python.Object(python.ExtensionType("lib.Compress", 96, stream_type), 96);
     std::vector<Address> items{stream};
     for (int i = 0; i < 2; ++i) items.push_back(python.Object(watcher_type, 96));
+    items.push_back(derived);
     for (const Address a : items) SetRefcount(python, a, 2);  // the list, and one more
     python.fake().Write<std::uint64_t>(stream + 80, state);
     python.fake().Write<std::uint64_t>(state + 8, stream + 40);
@@ -610,9 +612,10 @@ TEST_CASE("a pointer to the middle of a stream of zlib's holds nothing; one to t
     python.Track(list);
     SetRefcount(python, list, 1);
     heap.Close();
-    python.fake().WriteWords(kLibc + 0x1800, {list, items[1] + 40});
+    python.fake().WriteWords(kLibc + 0x1800, {list, items[1] + 40, derived + 40});
     const Audited a(python);
     CHECK(a.Verdict(stream) == "surplus");
+    CHECK(a.Verdict(derived) == "surplus");
     CHECK(a.Verdict(items[1]).empty());
     CHECK(a.Verdict(items[2]) == "surplus");
   });

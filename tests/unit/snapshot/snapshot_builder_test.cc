@@ -379,6 +379,29 @@ TEST_CASE("a tuple out of which its owner takes what has come to its end lacks n
   });
 }
 
+TEST_CASE("what lies behind a class that got a metaclass of larger instances lies in no other object") {
+  OnEveryLayout([](PythonHeap& python) {
+    const std::int64_t class_bytes = python.layout().Size(cpython::Struct::PyHeapTypeObject);
+    const Address meta = python.Class("lib", "Meta", {.bases = {python.Builtin("type")}}), type = python.Class("app", "Made");
+    const Address behind = python.Str("behind the class"), list = python.List({behind, behind});
+    python.Put(type, Field::PyObject_ob_type, meta);
+    python.Put(meta, Field::PyTypeObject_tp_basicsize, static_cast<std::uint64_t>(class_bytes) + 8192);
+    for (const Address a : {meta, type, list}) python.Track(a);
+    REQUIRE(behind > type);
+    REQUIRE(behind - type < static_cast<Address>(class_bytes) + 8192);
+    SilentProgress progress;
+    for (const bool inside : {false, true}) {
+      if (inside) python.fake().Write<std::uint64_t>(python.Get(list, Field::PyListObject_ob_item), type + 64);
+      Snapshot snapshot(python);
+      graph::NodeSet all(snapshot.heap.size());
+      all.Insert(snapshot.Node(list));
+      const auto lost = FindLostReferences(snapshot.reader, snapshot.heap, all, Limits(), progress);
+      REQUIRE(lost);
+      CHECK(lost->size() == (inside ? 1u : 0u));
+    }
+  });
+}
+
 TEST_CASE("what a known root holds needs no second look") {
   OnEveryLayout([](PythonHeap& python) {
     const Address held = python.List({}), holder = python.List({held}), other = python.List({});
