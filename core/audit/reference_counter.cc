@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <span>
 
@@ -52,6 +53,7 @@ constexpr std::size_t kAskedPiece = 1024;
 constexpr std::uint64_t kMaxDeadStack = 64u << 20;
 constexpr std::uint64_t kMaxOpenBody = 1u << 20;
 constexpr int kMaxBases = 64;
+constexpr std::array<std::byte, 256> kZeroes{};
 constexpr std::uint64_t kMaxIntrusive = 1u << 14;  // of an object whose middle another one leads to
 constexpr std::ptrdiff_t kMostOfHolder = 16;  // places of one holder that are told
 constexpr std::size_t kMaxOwnBlocks = 64;   // of what one lost object leads to that are looked at
@@ -996,7 +998,14 @@ class Counter {
     const Address end = at + count * 8;
     for (BlockId b = native_.FirstBehind(at); at < end; ++b) {
       const AddressRange block = b < native_.size() ? native_.Range(b) : AddressRange{end, end};
-      for (const Address stop = std::min(block.begin, end); at < stop; at += 8, p += 8) f(LoadUnchecked<std::uint64_t>(p), at);
+      for (const Address stop = std::min(block.begin, end); at < stop;) {
+        const auto word = LoadUnchecked<std::uint64_t>(p);
+        if (word != 0) f(word, at);
+        // What was never written is all zeroes, and may be large: what mimalloc keeps for more segments.
+        const std::uint64_t step = word == 0 && stop - at >= kZeroes.size() && std::memcmp(p, kZeroes.data(), kZeroes.size()) == 0 ? kZeroes.size() : 8;
+        at += step;
+        p += step;
+      }
       if (const Address behind = std::min((block.end + 7) & ~Address{7}, end); behind > at) {
         p += behind - at;
         at = behind;
