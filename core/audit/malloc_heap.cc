@@ -79,6 +79,7 @@ bool MallocHeap::Follow(Address first, Address end, std::uint64_t flags, MallocA
 void MallocHeap::FindThreadArenas() {
   for (const target::Segment& s : process_->memory.segments()) {
     if (!s.writable || !s.readable) continue;
+    if (s.range.begin > ~(2 * kThreadHeapBytes)) continue;  // no aligned address follows
     for (Address base = (s.range.begin + kThreadHeapBytes - 1) & ~(kThreadHeapBytes - 1); base + kPage <= s.range.end; base += kThreadHeapBytes) {
       // heap_info: ar_ptr, prev, size in use.
       const Address state = Word(base), previous = Word(base + 8);

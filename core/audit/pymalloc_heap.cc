@@ -18,6 +18,8 @@ using cpython::Field;
 using cpython::Struct;
 
 constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
+constexpr Address kArenaPage = 4096;
+constexpr std::size_t kMostAbsent = 1u << 16;      // LIMIT: ranges of arenas that are told to be absent
 constexpr std::uint64_t kInitialArenas = 16;       // INITIAL_ARENA_OBJECTS
 
 std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
@@ -31,11 +33,19 @@ class PymallocReader {
         max_arenas_(std::min<std::uint64_t>(limits.max_objects, 1u << 24)),
         arena_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ARENA_BYTES))),
         pool_bytes_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_POOL_BYTES))),
-        alignment_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ALIGNMENT, 16))) {}
+        alignment_(static_cast<std::uint32_t>(runtime.layout.Value(Constant::OBMALLOC_ALIGNMENT, 16))),
+        arena_size_(runtime.layout.Has(Struct::arena_object) ? runtime.layout.Size(Struct::arena_object) : 0) {}
 
   BlockHeap::Parts Read();
+  std::vector<AddressRange> Absent();
 
  private:
+  template <typename F>
+  void ForEachArray(F&& f);
+  [[nodiscard]] bool IsUsable() const noexcept {
+    const cpython::Layout& layout = runtime_.layout;
+    return !layout.flavor.free_threaded && arena_bytes_ != 0 && pool_bytes_ != 0 && alignment_ != 0 && layout.Has(Struct::arena_object) && layout.Has(Struct::pool_header) && arena_size_ >= 32;
+  }
   [[nodiscard]] bool FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const;
   /// How many arenas an array of `count` arena_objects would name; 0 where it cannot be one.
   [[nodiscard]] std::uint64_t LooksLikeArenas(Address array, std::uint64_t count) const;
@@ -53,8 +63,7 @@ class PymallocReader {
   std::optional<snapshot::WordsInHand> hand_;
   const cpython::Runtime& runtime_;
   std::uint64_t max_arenas_;
-  std::uint32_t arena_bytes_, pool_bytes_, alignment_, overhead_ = 0;
-  std::uint32_t arena_size_ = 0;
+  std::uint32_t arena_bytes_, pool_bytes_, alignment_, arena_size_, overhead_ = 0;
   BlockHeap::Parts parts_;
   std::uint64_t damage_count_ = 0;
 };
@@ -62,25 +71,58 @@ class PymallocReader {
 BlockHeap::Parts PymallocReader::Read() {
   const cpython::Layout& layout = runtime_.layout;
   parts_.allocator = "pymalloc";
-  if (layout.flavor.free_threaded || arena_bytes_ == 0 || pool_bytes_ == 0 || alignment_ == 0 || !layout.Has(Struct::arena_object) || !layout.Has(Struct::pool_header)) return std::move(parts_);
-  arena_size_ = layout.Size(Struct::arena_object);
+  if (!IsUsable()) return std::move(parts_);
   overhead_ = (layout.Size(Struct::pool_header) + alignment_ - 1) / alignment_ * alignment_;
-  if (arena_size_ < 32 || overhead_ >= pool_bytes_ || !std::has_single_bit(pool_bytes_)) return std::move(parts_);
+  if (overhead_ >= pool_bytes_ || !std::has_single_bit(pool_bytes_)) return std::move(parts_);
   parts_.place_shift = static_cast<unsigned>(std::countr_zero(pool_bytes_));
+  ForEachArray([this](Address array, std::uint64_t count) { ReadArenas(array, count); });
+  return std::move(parts_);
+}
+
+// f(array, count) for the array of arena_objects of each interpreter.
+template <typename F>
+void PymallocReader::ForEachArray(F&& f) {
   std::vector<Address> seen;
   const auto read = [&](const cpython::Interpreter* interpreter) {
     Address array = 0;
     std::uint64_t count = 0;
     if (!FindArenas(array, count, interpreter) || std::find(seen.begin(), seen.end(), array) != seen.end()) return;
     seen.push_back(array);
-    ReadArenas(array, count);
+    f(array, count);
   };
-  if (layout.Has(Struct::obmalloc_state)) {
+  if (runtime_.layout.Has(Struct::obmalloc_state)) {
     for (const cpython::Interpreter& i : runtime_.interpreters) read(&i);
   } else {
     read(nullptr);
   }
-  return std::move(parts_);
+}
+
+std::vector<AddressRange> PymallocReader::Absent() {
+  std::vector<AddressRange> absent;
+  if (!IsUsable()) return absent;
+  const target::MemoryImage& memory = process_.memory;
+  const auto is_told = [this](Address a) {  // they are sorted and disjoint
+    const auto& told = process_.missing_ranges;
+    const auto after = std::upper_bound(told.begin(), told.end(), a, [](Address x, const target::MissingRange& m) { return x < m.range.begin; });
+    return after != told.begin() && (after - 1)->range.Contains(a);
+  };
+  ForEachArray([&](Address array, std::uint64_t count) {
+    const std::byte* p = memory.At(array, count * arena_size_);
+    for (std::uint64_t i = 0; p != nullptr && i < count && absent.size() < kMostAbsent; ++i, p += arena_size_) {
+      const Address base = Word(p, runtime_.layout.Offset(Field::arena_object_address));
+      if (base == 0 || base % kArenaPage != 0 || base + arena_bytes_ < base) continue;
+      for (Address at = base; at < base + arena_bytes_;) {
+        if (const target::Segment* const segment = memory.Find(at); segment != nullptr) {
+          at = segment->range.end;
+          continue;
+        }
+        const Address begin = at;
+        while (at < base + arena_bytes_ && memory.Find(at) == nullptr) at += kArenaPage;
+        if (!is_told(begin)) absent.push_back({begin, at});
+      }
+    }
+  });
+  return absent;
 }
 
 bool PymallocReader::FindArenas(Address& array, std::uint64_t& count, const cpython::Interpreter* interpreter) const {
@@ -135,18 +177,18 @@ std::uint64_t PymallocReader::LooksLikeArenas(Address array, std::uint64_t count
   if (p == nullptr) return 0;
   const std::uint32_t address = layout.Offset(Field::arena_object_address), next = layout.Offset(Field::arena_object_pool_address);
   const std::uint32_t free_pools = layout.Offset(Field::arena_object_nfreepools), total = layout.Offset(Field::arena_object_ntotalpools);
-  std::uint64_t used = 0;
+  std::uint64_t used = 0, absent = 0;  // in memory that was left out of the image
   for (std::uint64_t i = 0; i < count; ++i, p += arena_size_) {
     const Address base = Word(p, address);
     if (base == 0) continue;
     const Address end = base + arena_bytes_;
     if (base % 4096 != 0 || Word(p, next) < base || Word(p, next) > end || Half(p, total) > arena_bytes_ / pool_bytes_ || Half(p, total) + 1 < arena_bytes_ / pool_bytes_ ||
-        Half(p, free_pools) > Half(p, total) || memory.At(base, pool_bytes_) == nullptr) {
+        Half(p, free_pools) > Half(p, total)) {
       return 0;
     }
-    ++used;
+    ++(memory.At(base, pool_bytes_) == nullptr ? absent : used);
   }
-  return used;
+  return used > absent ? used : 0;
 }
 
 void PymallocReader::ReadArenas(Address array, std::uint64_t count) {
@@ -246,6 +288,10 @@ bool PymallocReader::FollowFree(BlockPool& pool, Address head) {
 }
 
 }  // namespace
+
+std::vector<AddressRange> FindAbsentArenas(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits) {
+  return PymallocReader(process, runtime, limits).Absent();
+}
 
 BlockHeap ReadPymalloc(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits) {
   return BlockHeap(PymallocReader(process, runtime, limits).Read());

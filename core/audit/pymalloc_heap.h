@@ -12,4 +12,8 @@ namespace pygc::audit {
 /// Reads the arenas of every interpreter. Damage is noted, not an error. Nothing is found in free-threaded builds.
 [[nodiscard]] BlockHeap ReadPymalloc(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits);
 
+/// Memory of arenas that the allocator has in use and of which the image has nothing and tells nothing: a debugger leaves out of a core what MADV_DONTDUMP is set
+/// for, as if it had never been mapped. Disjoint, in no order. Time O(arenas).
+[[nodiscard]] std::vector<AddressRange> FindAbsentArenas(const target::Process& process, const cpython::Runtime& runtime, const Limits& limits);
+
 }  // namespace pygc::audit

@@ -1051,10 +1051,10 @@ bool CanCount(const cpython::Runtime& runtime) {
 Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limits& limits, ProgressSink& progress) {
   Result<heap::ReferenceAudit> counts = Counter(input, limits, progress).Run();
   const target::Process& process = input.reader.process();
-  if (counts && snapshot::LostMemory(process)) {
+  if (counts && (snapshot::LostMemory(process) || input.heap.coverage.lists_lead_out || !input.reader.runtime().state_lost.empty())) {
     counts->memory_lost = true;
     counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
-  } else if (counts && LeftOutMemoryMayRefer(process)) {
+  } else if (counts && (LeftOutMemoryMayRefer(process, input.reader.runtime()) || input.heap.coverage.left_out_objects > 0)) {
     counts->surplus_doubts.push_back("memory that the process could write to was left out (MADV_DONTDUMP, coredump_filter, a file mapped as shared): it may hold references, so a count "
                                      "that is higher than those found may be right");
   } else if (counts && process.LostStacks()) {

@@ -31,7 +31,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "columns are kept as the machine has them");
 
 constexpr std::string_view kMagic = "pygcidx\n";
-constexpr std::uint32_t kFormat = 9;
+constexpr std::uint32_t kFormat = 10;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kMostHeadBytes = 1u << 20;
 constexpr std::uint64_t kMostStringBytes = 1u << 20;
@@ -459,7 +459,7 @@ class IndexWriter {
       out.Put(i.collecting).Put(i.phase).Put(i.debug).Put(i.garbage_list_node).PutAll(i.roots);
     }
     const heap::Coverage& c = h.coverage;
-    out.Put(c.objects).Put(c.approximate_objects).Put(c.unreadable_objects).Put(c.dangling_references).Put(c.dangling_objects).Put(c.lists_complete).Put(c.detached_lists).Put(c.type_errors);
+    out.Put(c.objects).Put(c.approximate_objects).Put(c.unreadable_objects).Put(c.dangling_references).Put(c.dangling_objects).Put(c.lists_complete).Put(c.lists_lead_out).Put(c.detached_lists).Put(c.type_errors);
     out.Put(c.damaged_objects).Put(c.left_out_objects).PutAll(c.unread_garbage).PutAll(c.notes).PutAll(c.in_flight);
     out.Put(static_cast<std::uint64_t>(h.borrowed.size()));
     for (const auto& [from, to] : h.borrowed) out.Put(from).Put(to);
@@ -632,6 +632,7 @@ class IndexReader {
     heap::Coverage& c = h.coverage;
     for (std::uint64_t* n : {&c.objects, &c.approximate_objects, &c.unreadable_objects, &c.dangling_references, &c.dangling_objects}) *n = in.Get<std::uint64_t>();
     c.lists_complete = in.Flag();
+    c.lists_lead_out = in.Flag();
     for (std::uint64_t* n : {&c.detached_lists, &c.type_errors, &c.damaged_objects, &c.left_out_objects}) *n = in.Get<std::uint64_t>();
     for (std::vector<std::string>* texts : {&c.unread_garbage, &c.notes, &c.in_flight}) *texts = in.Texts();
     h.borrowed.resize(in.Count(8));

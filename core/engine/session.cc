@@ -16,6 +16,7 @@
 #include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
 #include "core/audit/immortal_objects.h"
+#include "core/audit/pymalloc_heap.h"
 #include "core/cpython/file_by_objects.h"
 #include "core/cpython/object_header.h"
 #include "core/cpython/runtime.h"
@@ -175,6 +176,12 @@ struct Session::Impl {
     }
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));
+    for (const AddressRange absent : audit::FindAbsentArenas(process, *runtime, limits)) {
+      target::MissingRange& left_out = process.missing_ranges.emplace_back();
+      left_out.range = absent;
+      left_out.writable = true;
+    }
+    std::sort(process.missing_ranges.begin(), process.missing_ranges.end(), [](const auto& a, const auto& b) { return a.range.begin < b.range.begin; });
     objects::MachineReaderOptions machine_options;
     machine_options.threads = limits.threads;
     machine_options.trust_anonymous_code = index ? index->options().trust_anonymous_code : request.target.trust_anonymous_code;

@@ -82,6 +82,7 @@ struct Coverage {
   std::uint64_t dangling_references = 0;  // lead to no object, although no memory is missing there: as far as they were looked at (snapshot/dangling_references.h)
   std::uint64_t dangling_objects = 0;     // that hold these
   bool lists_complete = true;             // every generation ring was followed until it closed
+  bool lists_lead_out = false;            // a list leads to an address where no memory is: what is in use is missing, or a link was overwritten
   std::uint64_t detached_lists = 0;       // lists found on C stacks (collection in progress)
   std::uint64_t type_errors = 0;          // objects whose ob_type is no type; part of unreadable_objects
   // With leaves: untracked objects that references lead to, and whose memory the image lacks although none is known to be lost (MADV_DONTDUMP, coredump_filter).

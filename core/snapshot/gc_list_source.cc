@@ -331,6 +331,7 @@ class ListWalker {
   bool Cut(ObjectList& list, Address last_good, const std::optional<Address>& link, LinkFault fault, bool follow_back_links) {
     std::string text = fmt::format("cannot follow {}: _gc_next of {} {} ({} objects read before it)", ListName(list), HeadOrObject(list, last_good),
                                    FaultText(fault, link), list.count);
+    found_.coverage.lists_lead_out |= fault == LinkFault::kOutside;
     bool closed = false;
     ListStretch stretch;
     stretch.backwards = true;

@@ -180,6 +180,8 @@ Result<std::shared_ptr<const elf::ElfFile>> OpenElfCore(const std::string& path,
   return core;
 }
 
+constexpr Address kUserEnd = std::uint64_t{1} << 56;           // x86-64 with five levels of pages; what lies above is the kernel's (vsyscall)
+constexpr Address kMostAddress = ~std::uint64_t{0xFFFF};      // a step beyond the end of any segment is an address
 constexpr std::uint64_t kMostTimesShown = 4;  // segments that stand twice in a core are only odd
 
 /// Segments of the PT_LOADs, and what they leave out.
@@ -192,7 +194,7 @@ void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
   std::size_t left_out = 0;
   for (const elf::ProgramHeader& p : core.program_headers()) {
     process.core_bytes_expected = std::max(process.core_bytes_expected, p.file_offset + p.wanted_file_size);
-    if (p.type != PT_LOAD || p.memory_size == 0) continue;
+    if (p.type != PT_LOAD || p.memory_size == 0 || p.address + p.memory_size > kMostAddress) continue;
     odd |= p.wanted_file_size > kMostBytes || p.memory_size > kMostBytes;
     const AddressRange range = {p.address, p.address + p.memory_size};
     draft.regions.push_back({range, true, (p.flags & PF_R) != 0, (p.flags & PF_W) != 0, (p.flags & PF_X) != 0});
@@ -205,8 +207,9 @@ void ReadSegments(const elf::ElfFile& core, ProcessDraft& draft) {
       Segment s;
       s.range = {p.address, p.address + p.file_size};
       s.bytes = core.bytes().data() + p.file_offset;
-      s.readable = (p.flags & PF_R) != 0;
-      s.writable = (p.flags & PF_W) != 0;
+      // What has content although nobody may access it was written to, and then closed: mprotect(PROT_NONE).
+      s.readable = (p.flags & PF_R) != 0 || p.flags == 0;
+      s.writable = ((p.flags & PF_W) != 0 || p.flags == 0) && p.address < kUserEnd;
       s.executable = (p.flags & PF_X) != 0;
       draft.segments.push_back(s);
     }
@@ -278,10 +281,22 @@ bool HasNoWritableMemory(const elf::ElfFile& core) {
   });
 }
 
-/// Threads' stacks that were not dumped. A stack pointer says that there was something.
+/// Threads' stacks that were not dumped. A stack pointer says that there was something: in a mapping without content, or in none that the core tells of,
+/// unless the stack begins right above it and overflowed.
 void NoteMissingStacks(ProcessDraft& draft) {
+  constexpr std::uint64_t kMostOverflow = 1u << 20, kStackPage = 4096;
   Process& process = draft.process;
   std::size_t missing = 0;
+  for (const Thread& t : process.threads) {
+    const Address at = t.stack_pointer();
+    const auto is_near = [at](const AddressRange& r) { return r.end > at && r.begin <= at + kMostOverflow; };
+    if (!t.has_registers || at == 0 || at >= kUserEnd || std::any_of(draft.segments.begin(), draft.segments.end(), [&](const Segment& s) { return is_near(s.range); }) ||
+        std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [&](const MissingRange& m) { return is_near(m.range); })) {
+      continue;
+    }
+    const Address page = at & ~(kStackPage - 1);
+    process.missing_ranges.push_back({{page, page + kStackPage}, MissingReason::kNotDumped, kNoModule, MissingUse::kStack, true});
+  }
   for (const Thread& t : process.threads) {
     const auto in = std::find_if(process.missing_ranges.begin(), process.missing_ranges.end(),
                                  [&](const MissingRange& m) { return m.reason == MissingReason::kNotDumped && m.range.Contains(t.stack_pointer()); });

@@ -228,6 +228,25 @@ class Completion {
     if (const auto name = draft_.Auxiliary(AT_EXECFN)) process.executable = process.memory.ReadCString(*name, 4096).value_or("");
   }
 
+  /// What a core lacks in the middle of the memory that brk() gave: that has no holes, so a debugger left it out (MADV_DONTDUMP), which says nothing of it. It begins
+  /// behind the main program, and nothing else is mapped near there. Linux: arch_randomize_brk(), arch/x86/kernel/process.c.
+  [[nodiscard]] std::vector<AddressRange> HeapGaps() const {
+    constexpr std::uint64_t kFarthest = std::uint64_t{1} << 30, kLongest = std::uint64_t{1} << 34, kLowest = std::uint64_t{1} << 32;
+    std::vector<AddressRange> gaps;
+    const FoundModule* const main = draft_.process.kind == TargetKind::kCore ? MainModule() : nullptr;
+    if (main == nullptr || main->module.ranges.empty()) return gaps;
+    const Address end = main->module.ranges.back().end;
+    if (end < kLowest) return gaps;  // programs for fixed addresses: MAP_32BIT maps there, too
+    Address before = 0;
+    for (const Segment& s : draft_.process.memory.segments()) {
+      if (s.range.begin < end) continue;
+      if (s.module != kNoModule || !s.writable || s.range.begin - (before == 0 ? end : before) > (before == 0 ? kFarthest : kLongest)) break;
+      if (before != 0 && before < s.range.begin) gaps.push_back({before, s.range.begin});
+      before = s.range.end;
+    }
+    return gaps;
+  }
+
   /// Missing ranges without what files filled, each with its module and cause; and one note for each module that lacks something.
   void FinishMissing(const ModuleMap& map) {
     Process& process = draft_.process;
@@ -241,6 +260,7 @@ class Completion {
         ForEachGap(m.range, told, [](const MissingRange& r) { return r.range; }, [&](AddressRange gap) { wanted.push_back({gap, MissingReason::kNotDumped, kNoModule}); });
       }
     }
+    for (const AddressRange gap : HeapGaps()) wanted.push_back({gap, MissingReason::kNotDumped, kNoModule, MissingUse::kUnknown, true});
     std::stable_sort(wanted.begin(), wanted.end(), by_begin);
     std::vector<MissingRange> out;
     std::vector<std::uint64_t> lacking(found_.size());
@@ -259,7 +279,8 @@ class Completion {
               reason = found_[module].module.match == ModuleMatch::kMismatch ? MissingReason::kModuleMismatch : MissingReason::kModuleMissing;
             }
           }
-          out.push_back({part, reason, module, w.use, w.writable});
+          const bool is_data = module != kNoModule && found_[module].module.is_elf && IsData(found_[module], part);
+          out.push_back({part, reason, module, w.use, w.writable || is_data});
         });
       });
     }

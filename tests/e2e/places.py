@@ -30,6 +30,7 @@ import process  # noqa: E402
 LEAKS = ["leaks", "--format", "json"]
 FILTERS = [0x01, 0x03, 0x11, 0x13, 0x23, 0x33, 0x37, 0x3B, 0x3F, 0x7F]
 TREES = 300
+EXACT = ("tracked", "objects", "audited", "exact", "findings")
 
 
 class Place:
@@ -113,6 +114,32 @@ def partial(place, *arguments, codes=(1, 3), says=None):
     if not text.out.startswith("PARTIAL:"):
         wrong.append("the text does not start with PARTIAL: " + text.out[:100])
     return wrong, found
+
+
+def audited(place):
+    """Whatever one segment of the core lacks, no count is called wrong: in the process none is. What calls itself whole says what the whole core says."""
+    core = core_editor.Core(place.kernel[0x33])
+    whole = json.loads(process.pygc("-c", place.kernel[0x33], "refcounts", "--format", "json").out)
+    if not whole["complete"] or whole["result"]["findings"]:
+        yield "the untouched core has wrong counts: %s" % json.dumps(whole["result"])[:300]
+    path = place.path("left-out")
+    for i, segment in enumerate(core.segments):
+        if segment.kind != core_editor.PT_LOAD or not segment.data:
+            continue
+        was = segment.data, segment.flags, segment.kind
+        for what, data, flags, kind in (("left out", b"", was[1], was[2]), ("without its last page", was[0][:-4096], was[1], was[2]), ("without its header", was[0], was[1], 0),
+                                        ("accessible to nobody", was[0], 0, was[2])):
+            segment.data, segment.flags, segment.kind = data, flags, kind
+            core.write(path)
+            ran = process.pygc("-c", path, "refcounts", "--format", "json")
+            where = "segment %d at %#x %s: " % (i, segment.address, what)
+            if ran.code not in (0, 3, 4):
+                yield where + "exit status %s: %s" % (ran.code, ran.out[:300] if ran.code == 1 else ran.tail())
+            elif ran.code != 4 and (json.loads(ran.out)["complete"] != (ran.code == 0) or json.loads(ran.out)["result"]["findings"]):
+                yield where + "findings, or complete without being so: " + json.dumps(json.loads(ran.out)["result"])[:300]
+            elif ran.code == 0 and segment.flags == was[1] and any(json.loads(ran.out)["result"][k] != whole["result"][k] for k in EXACT):
+                yield where + "another result: " + json.dumps(json.loads(ran.out)["result"])[:300]
+        segment.data, segment.flags, segment.kind = was
 
 
 # ---- rows: (name, function Place -> [what is wrong])
@@ -397,6 +424,7 @@ def rows(place, thorough):
     yield "cut at each segment's edge", lambda: list(edges(place))
     yield "cut within a type object", lambda: list(in_types(place))
     yield "roots lost, objects there", lambda: roots_lost(place)
+    yield "reference counts, each segment left out", lambda: list(audited(place))
     if thorough:
         yield "compressed, and changed afterwards", lambda: list(changed(place))
         yield "a program that is not called python, its file gone", lambda: renamed(place)

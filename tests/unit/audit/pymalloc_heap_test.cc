@@ -148,5 +148,32 @@ TEST_CASE("arenas that cannot be are no arenas") {
   });
 }
 
+TEST_CASE("an arena in use that the image lacks, or lacks a part of, is told where nothing else tells of it") {
+  OnEveryLayout([](Allocator& a) {
+    const auto absent = [&] {
+      static_cast<void>(a.Read());
+      return FindAbsentArenas(a.process, a.runtime, Limits());
+    };
+    CHECK(absent().empty());
+    const std::uint32_t size = a.layout.Size(Struct::arena_object);
+    const Address left_out = kArena + 16 * a.arena_bytes, other = kArena + 32 * a.arena_bytes;
+    const auto put = [&](Address entry, Address base) {
+      a.Put(entry, Field::arena_object_address, base);
+      a.Put(entry, Field::arena_object_pool_address, base);
+      a.Put(entry, Field::arena_object_ntotalpools, a.arena_bytes / a.pool_bytes);
+    };
+    put(kArray + size, left_out);
+    if (!a.layout.Has(Struct::obmalloc_state)) CHECK(absent().empty());  // as many absent as present: these may be any words. With two that are there they are arenas
+    put(kArray + 2 * size, other);
+    a.python.fake().Map(other, a.arena_bytes / 2);
+    REQUIRE(absent().size() == 2);
+    CHECK(absent()[0] == AddressRange{left_out, left_out + a.arena_bytes});
+    CHECK(absent()[1] == AddressRange{other + a.arena_bytes / 2, other + a.arena_bytes});
+    a.python.fake().base.missing_ranges.push_back({absent()[0], target::MissingReason::kNotDumped, 0xFFFFFFFFu, target::MissingUse::kUnknown, true});
+    REQUIRE(absent().size() == 1);
+    CHECK(absent()[0].begin == other + a.arena_bytes / 2);
+  });
+}
+
 }  // namespace
 }  // namespace pygc::audit::pymalloc_heap_test

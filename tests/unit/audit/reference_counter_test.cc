@@ -397,18 +397,32 @@ TEST_CASE("where memory was left out that something leads to nothing is called l
     python.fake().Write<std::uint64_t>(kNative + 0x10, left_out + 0x100);  // what glibc keeps of the states of getrandom(): nothing else in this page
     {
       test::FakeProcess before = python.fake();
-      CHECK(!LeftOutMemoryMayRefer(before.Build()));
+      cpython::Runtime runtime = python.runtime();
+      runtime.module_index = 0;
+      const auto may_refer = [&] { return LeftOutMemoryMayRefer(before.Build(), runtime); };
+      CHECK(!may_refer());
       // A page that lists them all, and a thread that has one: a pointer of something else to the end of them says nothing.
       for (std::uint64_t i = 0; i < 8; ++i) before.Write<std::uint64_t>(kNative + 0x10 + i * 8, 0);
       for (std::uint64_t i = 0; i < 8; ++i) before.Write<std::uint64_t>(kNative + i * 8, left_out + i * 0xc0);
       before.Map(kNative + 0x10000, 0x2000);
       before.WriteWords(kNative + 0x11000, {left_out + 0xfffc, 1});
-      CHECK(LeftOutMemoryMayRefer(before.Build()));
+      CHECK(may_refer());
       before.Map(kNative + 0x20000, 0x2000).AddThread(7, kNative + 0x20100, 0, kNative + 0x20800);
       before.Write<std::uint64_t>(kNative + 0x20800 + 0x58, left_out + 5 * 0xc0);
-      CHECK(!LeftOutMemoryMayRefer(before.Build()));
+      CHECK(!may_refer());
       before.Write<std::uint64_t>(kNative + 3 * 8, left_out + 0x123);  // not of one size
-      CHECK(LeftOutMemoryMayRefer(before.Build()));
+      CHECK(may_refer());
+    }
+    {
+      // The interpreter's own data was written to, whatever leads there.
+      test::FakeProcess data;
+      cpython::Runtime runtime = python.runtime();
+      runtime.module_index = data.AddModule("/usr/lib/libpython.so", {{kInterpreter, kInterpreter + 0x2000}});
+      data.Map(kInterpreter, 0x1000, "rw-", 0);
+      data.base.missing_ranges.push_back({{kInterpreter + 0x1000, kInterpreter + 0x2000}, target::MissingReason::kNotDumped, 0, target::MissingUse::kUnknown, false});
+      CHECK_FALSE(LeftOutMemoryMayRefer(data.Build(), runtime));  // its code
+      data.base.missing_ranges[0].writable = true;
+      CHECK(LeftOutMemoryMayRefer(data.Build(), runtime));
     }
     python.fake().Write<std::uint64_t>(kNative + 0x18, 1);
     const Audited a(python);

@@ -165,6 +165,60 @@ TEST_CASE("a writable mapping that was not dumped does not read as the file: MAD
   CHECK(p.warnings.size() == 1);
 }
 
+TEST_CASE("a hole in the memory of brk() was left out by who wrote the core; behind the last of it nothing is") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const Address heap = kBase + 0x200000;
+  const auto missing = [&](std::uint32_t access) {
+    auto core = KernelCore(module, file.path());
+    core.Auxiliary(AT_PHDR, kBase + 64).Auxiliary(AT_PHNUM, 5);
+    core.Load(heap, Filled(0x2000, 0), access).Load(heap + 0x5000, Filled(0x1000, 0), kRead | kWrite);
+    return Open(core.Build()).value().missing_ranges;
+  };
+  const auto found = missing(kRead | kWrite);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].range == AddressRange{heap + 0x2000, heap + 0x5000});
+  CHECK(found[0].reason == MissingReason::kNotDumped);
+  CHECK(found[0].use == MissingUse::kUnknown);
+  CHECK(found[0].writable);
+  CHECK(missing(kRead).empty());  // not of brk()
+}
+
+TEST_CASE("a stack that the core does not tell of at all is missing; one that overflowed is not") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  const auto lost = [&](Address stack_pointer) {
+    auto core = KernelCore(module, file.path());
+    core.Thread(4243, stack_pointer);
+    return Open(core.Build()).value().LostStacks();
+  };
+  CHECK(lost(0x7e0000000100));
+  CHECK_FALSE(lost(kStack - 0x100));
+  CHECK_FALSE(lost(0));
+}
+
+TEST_CASE("nothing above the addresses of programs was written to by one") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  auto core = KernelCore(module, file.path());
+  core.Load(0xffffffffff600000, Filled(0x1000, 0x0f)).Load(0xfffffffffffff000, Filled(0xff8, 0x0f));
+  const auto p = Open(core.Build()).value();
+  REQUIRE(p.memory.Find(0xffffffffff600000) != nullptr);
+  CHECK_FALSE(p.memory.Find(0xffffffffff600000)->writable);
+  CHECK(p.memory.Find(0xfffffffffffff000) == nullptr);
+}
+
+TEST_CASE("what was dumped although nobody could access it when the process stopped is memory, and may have been written to") {
+  const auto module = ModuleWriter{}.Build();
+  const TemporaryFile file(module);
+  auto core = KernelCore(module, file.path());
+  core.Load(0x7e0000000000, Filled(0x1000, 0x5A), 0);
+  const auto p = Open(core.Build()).value();
+  CHECK(ByteAt(p, 0x7e0000000800) == 0x5A);
+  CHECK(p.memory.Find(0x7e0000000800)->readable);
+  CHECK(p.memory.Find(0x7e0000000800)->writable);
+}
+
 TEST_CASE("a file with the right build-id that is cut or overwritten is used as far as it goes, and said to be damaged") {
   ModuleWriter writer;
   const auto module = writer.Build();
