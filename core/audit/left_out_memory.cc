@@ -103,9 +103,9 @@ class Search {
 
 }  // namespace
 
-bool LeftOutMemoryMayRefer(const target::Process& process, const cpython::Runtime& runtime) {
-  const auto is_of_interpreter = [&](const target::MissingRange& m) { return m.writable && m.module == runtime.module_index; };
-  return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), is_of_interpreter) || Search(process).Found();
+bool LeftOutMemoryMayRefer(const target::Process& process) {
+  const auto is_data = [&](const target::MissingRange& m) { return m.writable && m.module < process.modules.size(); };
+  return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), is_data) || Search(process).Found();
 }
 
 }  // namespace pygc::audit

@@ -132,4 +132,40 @@ class LeftThreads {
 
 std::uint64_t ThreadsLeftByFork(const AuditInput& input, const heap::ReferenceAudit& counts) { return LeftThreads(input, counts).Count(); }
 
+std::vector<AddressRange> FindAbsentFrames(const target::Process& process, const cpython::Runtime& runtime) {
+  std::vector<AddressRange> absent;
+  const cpython::Layout& layout = runtime.layout;
+  if (!layout.Has(Field::PyThreadState_datastack_chunk) || !layout.Has(Field::PyThreadState_datastack_limit) || !layout.Has(Field::PyStackChunk_previous)) return absent;
+  const target::MemoryImage& memory = process.memory;
+  const auto pointer = [&](Address base, Field field) { return memory.ReadPointer(base + layout.Offset(field)).value_or(0); };
+  const auto is_told = [&](Address a) {
+    return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
+  };
+  const auto look = [&](AddressRange range) {
+    for (Address at = range.begin; at < range.end;) {
+      if (const target::Segment* const segment = memory.Find(at); segment != nullptr) {
+        at = segment->range.end;
+        continue;
+      }
+      const Address begin = at;
+      while (at < range.end && memory.Find(at) == nullptr) at += kStackPage;
+      if (!is_told(begin)) absent.push_back({begin, at});
+    }
+  };
+  for (const cpython::Interpreter& i : runtime.interpreters) {
+    for (const cpython::PyThread& t : i.threads) {
+      const Address end = pointer(t.tstate, Field::PyThreadState_datastack_limit);  // of the newest chunk; of an older one `size` says it, if that is there
+      std::size_t depth = 0;
+      std::set<Address> seen;
+      for (Address c = pointer(t.tstate, Field::PyThreadState_datastack_chunk); c != 0 && c % kStackPage == 0 && depth < kMaxChain && seen.insert(c).second; ++depth) {
+        const std::uint64_t size = depth == 0 ? end - c : pointer(c, Field::PyStackChunk_size);
+        const bool plausible = size >= kLeastStackChunk && size <= kMostStackChunk && size % kStackPage == 0;
+        if (const std::uint64_t bytes = plausible ? size : kLeastStackChunk; c + bytes > c) look({c, c + bytes});
+        c = pointer(c, Field::PyStackChunk_previous);
+      }
+    }
+  }
+  return absent;
+}
+
 }  // namespace pygc::audit

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/audit/audit_input.h"
 #include "core/heap/reference_audit.h"
@@ -14,5 +15,9 @@ namespace pygc::audit {
 /// CPython: _PyThreadState_DeleteExcept() [3.6-3.12], _PyThreadState_DeleteList() [3.13+], Python/pystate.c: frees the states, and neither frames nor chunks;
 /// PyOS_AfterFork() [2.7] frees nothing.
 [[nodiscard]] std::uint64_t ThreadsLeftByFork(const AuditInput& input, const heap::ReferenceAudit& counts);
+
+/// Parts of the threads' stacks of frames that the image neither has nor tells of: a core without the header of a segment. Empty before 3.11, where frames are objects.
+/// CPython: struct _ts.datastack_chunk, datastack_limit, Include/cpython/pystate.h [3.11+].
+[[nodiscard]] std::vector<AddressRange> FindAbsentFrames(const target::Process& process, const cpython::Runtime& runtime);
 
 }  // namespace pygc::audit

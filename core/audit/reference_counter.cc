@@ -1054,7 +1054,7 @@ Result<heap::ReferenceAudit> CountReferences(const AuditInput& input, const Limi
   if (counts && (snapshot::LostMemory(process) || input.heap.coverage.lists_lead_out || !input.reader.runtime().state_lost.empty())) {
     counts->memory_lost = true;
     counts->surplus_doubts.push_back("memory that may hold references is missing, so a count that is higher than those found may be right");
-  } else if (counts && (LeftOutMemoryMayRefer(process, input.reader.runtime()) || input.heap.coverage.left_out_objects > 0)) {
+  } else if (counts && (LeftOutMemoryMayRefer(process) || input.heap.coverage.left_out_objects > 0)) {
     counts->surplus_doubts.push_back("memory that the process could write to was left out (MADV_DONTDUMP, coredump_filter, a file mapped as shared): it may hold references, so a count "
                                      "that is higher than those found may be right");
   } else if (counts && process.LostStacks()) {

@@ -16,6 +16,7 @@
 #include "core/analysis/groups.h"
 #include "core/analysis/verdict.h"
 #include "core/audit/immortal_objects.h"
+#include "core/audit/left_threads.h"
 #include "core/audit/pymalloc_heap.h"
 #include "core/cpython/file_by_objects.h"
 #include "core/cpython/object_header.h"
@@ -176,12 +177,20 @@ struct Session::Impl {
     }
     if (!found) return tl::unexpected(found.error());
     runtime.emplace(std::move(*found));
-    for (const AddressRange absent : audit::FindAbsentArenas(process, *runtime, limits)) {
+    std::vector<AddressRange> untold = audit::FindAbsentArenas(process, *runtime, limits);
+    for (const AddressRange absent : audit::FindAbsentFrames(process, *runtime)) untold.push_back(absent);
+    for (const AddressRange absent : untold) {
       target::MissingRange& left_out = process.missing_ranges.emplace_back();
       left_out.range = absent;
       left_out.writable = true;
     }
     std::sort(process.missing_ranges.begin(), process.missing_ranges.end(), [](const auto& a, const auto& b) { return a.range.begin < b.range.begin; });
+    Address end = 0;  // disjoint, whatever damaged data say
+    std::erase_if(process.missing_ranges, [&end](target::MissingRange& m) {
+      m.range.begin = std::max(m.range.begin, end);
+      end = std::max(end, m.range.end);
+      return m.range.begin >= m.range.end;
+    });
     objects::MachineReaderOptions machine_options;
     machine_options.threads = limits.threads;
     machine_options.trust_anonymous_code = index ? index->options().trust_anonymous_code : request.target.trust_anonymous_code;

@@ -11,6 +11,7 @@
 #include "core/analysis/lost_structures.h"
 #include "core/analysis/refcount_audit.h"
 #include "core/audit/left_out_memory.h"
+#include "core/audit/left_threads.h"
 #include "core/audit/running_frames.h"
 #include "core/audit/unnamed_statics.h"
 #include "core/snapshot/snapshot_builder.h"
@@ -386,6 +387,36 @@ TEST_CASE("what lies below a page of a stack that was never written to is no sta
   }
 }
 
+TEST_CASE("a thread's stack of frames that the image lacks is told where nothing else tells of it") {
+  OnEveryLayout([](PythonHeap& python) {
+    cpython::Runtime r = Audited::WithInterpreter(python, 0);
+    const cpython::Layout& layout = r.layout;
+    const Address tstate = kNative, newest = kNative + 0x100000, older = kNative + 0x200000;
+    r.interpreters[0].threads.push_back({tstate, 0, std::nullopt});
+    python.fake().Map(kNative, 0x2000);
+    const auto absent = [&] { return FindAbsentFrames(python.fake().Build(), r); };
+    CHECK(absent().empty());
+    if (!layout.Has(Field::PyThreadState_datastack_chunk)) return;
+    const auto put = [&](Address base, Field field, std::uint64_t word) { python.fake().Write<std::uint64_t>(base + layout.Offset(field), word); };
+    put(tstate, Field::PyThreadState_datastack_chunk, newest);
+    put(tstate, Field::PyThreadState_datastack_limit, newest + 0x8000);
+    REQUIRE(absent().size() == 1);
+    CHECK(absent()[0] == AddressRange{newest, newest + 0x8000});
+    python.fake().Map(newest, 0x1000);
+    put(newest, Field::PyStackChunk_previous, older);
+    REQUIRE(absent().size() == 2);  // what is left of the newest, and of the older one as much as each has at the least
+    CHECK(absent()[0] == AddressRange{newest + 0x1000, newest + 0x8000});
+    CHECK(absent()[1] == AddressRange{older, older + 0x4000});
+    python.fake().Map(older, 0x10000);
+    put(older, Field::PyStackChunk_previous, newest);  // damaged: a ring
+    put(older, Field::PyStackChunk_size, 0x10000);
+    python.fake().base.missing_ranges.push_back({absent()[0], target::MissingReason::kNotDumped, 0xFFFFFFFFu, target::MissingUse::kUnknown, true});
+    CHECK(absent().empty());
+    put(tstate, Field::PyThreadState_datastack_limit, newest - 8);
+    CHECK(absent().empty());
+  });
+}
+
 TEST_CASE("where memory was left out that something leads to nothing is called lost") {
   OnEveryLayout([](PythonHeap& python) {
     const Address object = python.List({});
@@ -397,9 +428,7 @@ TEST_CASE("where memory was left out that something leads to nothing is called l
     python.fake().Write<std::uint64_t>(kNative + 0x10, left_out + 0x100);  // what glibc keeps of the states of getrandom(): nothing else in this page
     {
       test::FakeProcess before = python.fake();
-      cpython::Runtime runtime = python.runtime();
-      runtime.module_index = 0;
-      const auto may_refer = [&] { return LeftOutMemoryMayRefer(before.Build(), runtime); };
+      const auto may_refer = [&] { return LeftOutMemoryMayRefer(before.Build()); };
       CHECK(!may_refer());
       // A page that lists them all, and a thread that has one: a pointer of something else to the end of them says nothing.
       for (std::uint64_t i = 0; i < 8; ++i) before.Write<std::uint64_t>(kNative + 0x10 + i * 8, 0);
@@ -414,15 +443,14 @@ TEST_CASE("where memory was left out that something leads to nothing is called l
       CHECK(may_refer());
     }
     {
-      // The interpreter's own data was written to, whatever leads there.
+      // A module's data was written to, whatever leads there.
       test::FakeProcess data;
-      cpython::Runtime runtime = python.runtime();
-      runtime.module_index = data.AddModule("/usr/lib/libpython.so", {{kInterpreter, kInterpreter + 0x2000}});
+      data.AddModule("/usr/lib/libpython.so", {{kInterpreter, kInterpreter + 0x2000}});
       data.Map(kInterpreter, 0x1000, "rw-", 0);
       data.base.missing_ranges.push_back({{kInterpreter + 0x1000, kInterpreter + 0x2000}, target::MissingReason::kNotDumped, 0, target::MissingUse::kUnknown, false});
-      CHECK_FALSE(LeftOutMemoryMayRefer(data.Build(), runtime));  // its code
+      CHECK_FALSE(LeftOutMemoryMayRefer(data.Build()));  // its code
       data.base.missing_ranges[0].writable = true;
-      CHECK(LeftOutMemoryMayRefer(data.Build(), runtime));
+      CHECK(LeftOutMemoryMayRefer(data.Build()));
     }
     python.fake().Write<std::uint64_t>(kNative + 0x18, 1);
     const Audited a(python);
