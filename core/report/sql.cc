@@ -271,6 +271,11 @@ std::string CsvSafe(std::string_view raw) {
   return out;
 }
 
+// A spreadsheet runs a cell that begins so as a formula, and names of a core are anybody's: a quote before it makes it text. Numbers are none.
+bool IsFormula(std::string_view cell) {
+  return !cell.empty() && std::string_view("=+-@\t").find(cell.front()) != std::string_view::npos && cell.find_first_not_of("0123456789+-.eE") != std::string_view::npos;
+}
+
 }  // namespace
 
 Result<SqlReport> RunSqlQuery(const SqlSources& sources, const std::string& query, const SqlBounds& bounds, ProgressSink& progress) {
@@ -326,7 +331,8 @@ void WriteJson(const Header&, const SqlReport& r, JsonWriter& json) {
 void AppendCsvRow(const std::vector<std::string>& cells, std::string& out) {
   for (std::size_t i = 0; i < cells.size(); ++i) {
     if (i > 0) out += ',';
-    const std::string safe = CsvSafe(cells[i]);
+    std::string safe = CsvSafe(cells[i]);
+    if (IsFormula(safe)) safe.insert(0, 1, '\'');
     const bool quoted = safe.find_first_of(",\"\n") != std::string::npos || safe.starts_with(' ') || safe.ends_with(' ');
     if (!quoted) {
       out += safe;

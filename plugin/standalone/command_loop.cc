@@ -122,6 +122,22 @@ int CommandLoop::RunPrompt() {
   return 0;
 }
 
+namespace {
+
+constexpr std::size_t kMostLineBytes = std::size_t{1} << 26;
+
+/// With its end; one byte more than kMostLineBytes where it is longer. False at the end of the file.
+bool ReadLine(std::FILE* file, std::string& line) {
+  line.clear();
+  for (int c = 0; line.size() <= kMostLineBytes && (c = std::getc(file)) != EOF;) {
+    line += static_cast<char>(c);
+    if (c == '\n') break;
+  }
+  return !line.empty();
+}
+
+}  // namespace
+
 int CommandLoop::RunFile(const std::string& path) {
   const bool is_stdin = path == "-";
   if (is_stdin && reads_core_from_stdin_) {
@@ -130,19 +146,22 @@ int CommandLoop::RunFile(const std::string& path) {
   }
   errno = 0;
   std::FILE* file = is_stdin ? stdin : std::fopen(path.c_str(), "re");
-  char* raw = nullptr;
-  std::size_t size = 0;
+  std::string line;
   int worst = 0;
-  ssize_t n = -1;
-  for (std::size_t number = 1; file != nullptr && (n = getline(&raw, &size, file)) >= 0; ++number) {
-    if (EndsTheList({raw, static_cast<std::size_t>(n)})) break;
-    const int status = RunLine(std::string(raw, static_cast<std::size_t>(n)), fmt::format("{}:{}: ", is_stdin ? "standard input" : path, number));
+  for (std::size_t number = 1; file != nullptr && ReadLine(file, line); ++number) {
+    const std::string place = fmt::format("{}:{}: ", is_stdin ? "standard input" : path, number);
+    if (line.size() > kMostLineBytes) {
+      host_.Err(fmt::format("pygc: {}no command is longer than {} bytes; is this a file of commands, one a line?\n", worker::OneSafeLine(place), kMostLineBytes));
+      worst = std::max(worst, 2);
+      break;
+    }
+    if (EndsTheList(line)) break;
+    const int status = RunLine(line, place);
     worst = std::max(worst, status);
     if (status == 130 || host_.write_error() != 0) break;  // who stops a command stops the list
     errno = 0;
   }
-  const int error = errno;  // before free(), which may set it
-  std::free(raw);
+  const int error = errno;
   const bool unreadable = file == nullptr || std::ferror(file) != 0;
   if (file != nullptr && !is_stdin) std::fclose(file);
   if (!unreadable) return worst;

@@ -1,5 +1,6 @@
 #include "plugin/worker/engine_runner.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -184,12 +185,9 @@ Result<target::Process> EngineRunner::OpenHeld(const TargetDescription& held, co
   return ServedInstead(std::move(direct), options, host, copied);
 }
 
-void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Request& command) {
+NamedFiles EngineRunner::FilesOf(const CommandRequest& request, const engine::Request& command) {
   const TargetDescription& t = request.target;
   const engine::TargetChoice& c = command.target;
-  const std::string& core = t.route == TargetRoute::kCore ? t.path : c.core;
-  const bool is_core = t.route == TargetRoute::kCore || t.route == TargetRoute::kCommandLine;
-  if (!is_core || core.empty()) return;
   NamedFiles named;
   named.read = {c.open.executable, c.open.sysroot, c.layout_file, command.baseline, t.executable};
   named.read.insert(named.read.end(), c.open.debug_directories.begin(), c.open.debug_directories.end());
@@ -197,7 +195,36 @@ void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Reques
   for (const auto& [name, file] : t.module_files) named.read.push_back(file);
   if (command.command == "diff") named.read.insert(named.read.end(), command.arguments.begin(), command.arguments.end());
   named.written = {command.output_file, command.save_file};
-  owner_warning_ = BecomeOwnerOf(core, named);
+  return named;
+}
+
+std::string EngineRunner::CoreOf(const CommandRequest& request, const engine::Request& command) {
+  return request.target.route == TargetRoute::kCore ? request.target.path : command.target.core;
+}
+
+void EngineRunner::TakeOwner(const CommandRequest& request, const engine::Request& command) {
+  const TargetRoute route = request.target.route;
+  const std::string core = CoreOf(request, command);
+  const bool is_core = route == TargetRoute::kCore || route == TargetRoute::kCommandLine;
+  if (is_core && !core.empty()) owner_warning_ = BecomeOwnerOf(core, FilesOf(request, command));
+}
+
+// A core is often the only evidence of a crash: what is written takes the place of no file that is read.
+Result<void> EngineRunner::CheckWritten(const CommandRequest& request, const engine::Request& command) {
+  NamedFiles named = FilesOf(request, command);
+  named.read.push_back(CoreOf(request, command));
+  for (const std::string& to : named.written) {
+    struct stat written{};
+    if (to.empty() || to == "-" || stat(to.c_str(), &written) != 0 || !S_ISREG(written.st_mode)) continue;
+    for (const std::string& from : named.read) {
+      struct stat read{};
+      const bool is_same = !from.empty() && stat(from.c_str(), &read) == 0 && read.st_dev == written.st_dev && read.st_ino == written.st_ino;
+      if (is_same) {
+        return Fail(ErrorCode::kUsage, "cannot write to {}: this command reads it ({}), and it would be lost; name another file", OneSafeLine(to), OneSafeLine(from));
+      }
+    }
+  }
+  return {};
 }
 
 int EngineRunner::RunParsed(const CommandRequest& request, const engine::Request& command, HostLink& host) {
@@ -249,6 +276,7 @@ int EngineRunner::Run(const CommandRequest& request, HostLink& host) {
       const engine::HostFacts facts{request.host, request.columns, request.rows, request.colour_terminal, request.working_directory};
       return engine::WriteSelfTest(TestThisMachine(host), *command, facts, output);
     }
+    if (Result<void> safe = CheckWritten(request, *command); !safe) return engine::ReportError(safe.error(), output);
     host.SetTimeout(command->timeout_seconds);
     if (!is_confined_) TakeOwner(request, *command);
     if (!is_confined_) is_confined_ = Confine(Confinement::kWorker);

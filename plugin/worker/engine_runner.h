@@ -9,6 +9,7 @@
 #include "core/base/result.h"
 #include "core/engine/saved_index.h"
 #include "core/engine/session.h"
+#include "plugin/worker/core_owner.h"
 #include "plugin/worker/server.h"
 
 namespace pygc::worker {
@@ -25,6 +26,9 @@ class EngineRunner final : public Engine {
 
   [[nodiscard]] Result<target::Process> OpenHeld(const TargetDescription& held, const engine::Request& command, const target::OpenOptions& options, HostLink& host);
 
+  [[nodiscard]] static NamedFiles FilesOf(const CommandRequest& request, const engine::Request& command);
+  [[nodiscard]] static std::string CoreOf(const CommandRequest& request, const engine::Request& command);
+  [[nodiscard]] static Result<void> CheckWritten(const CommandRequest& request, const engine::Request& command);
   /// Once, before anything is opened and before Confine(): root becomes the owner of the core that `request` is about.
   void TakeOwner(const CommandRequest& request, const engine::Request& command);
 

@@ -513,6 +513,18 @@ def module_other_build(w):
     return leaks_on(core)
 
 
+def onto_the_core(w, words):
+    """By another name of the same file; not a byte of it changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        core, link = os.path.join(folder, "core"), os.path.join(folder, "link")
+        shutil.copy(w.full_core, core)
+        os.link(core, link)
+        ran = process.run([process.PYGC, "-c", core, *words, link], timeout=HANG)
+        with open(core, "rb") as now, open(w.full_core, "rb") as before:
+            same = now.read() == before.read() and os.path.samefile(core, link)
+        return ran if same else process.Result(ran.code, "the core was changed", "the core was changed", 0)
+
+
 def closed_pipe(w):
     child = subprocess.Popen([process.PYGC, "-c", w.full_core, "leaks", "--format", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.close()
@@ -685,6 +697,10 @@ def rows(w):
     yield "little stack that the user may raise", {0, 1}, ".", lambda w: process.run(["sh", "-c", 'ulimit -S -s 96; exec "$0" -c "$1" leaks', process.PYGC, w.full_core], timeout=HANG)
     for option in ("-o", "--save", "--layout", "--sysroot", "--debug-dir", "-e", "-c"):
         yield "a name that is empty, %s" % option, 2, "^pygc: .*%s.* needs a name" % option, lambda w, option=option: ["-c", core, "leaks", option, ""]
+    for words in (["leaks", "-o"], ["status", "--save"], ["report", "-o"], ["export", "--format", "sqlite", "-o"]):
+        yield "written onto the core, %s" % " ".join(words), 2, "^pygc: cannot write to .*this command reads it.*name another file", lambda w, words=words: onto_the_core(w, words)
+    yield "written onto the other core of diff", 2, "^pygc: cannot write to .*this command reads it", lambda w: ["-c", core, "diff", w.full_core, "-o", w.full_core]
+    yield "commands of a file without lines", 2, "^pygc: /dev/zero:1: no command is longer", lambda w: ["-c", core, "-x", "/dev/zero"]
     yield "closed pipe", {0, 1}, "", closed_pipe
     yield "standard output that does not wait", {0, 1}, "^whole", pipe_that_does_not_wait
     yield "standard output beyond the limit of a file's size", 2, "(?i)cannot write|too large", full_file

@@ -214,6 +214,9 @@ TEST_CASE("CSV: quotes where they are needed, no control characters of the targe
   r.columns = {"a", "b,c"};
   r.rows = {{SqlValue::Integer(-1), SqlValue::Text("say \"x\"")}, {SqlValue{}, SqlValue::Text("two\nlines")}, {SqlValue::Text(" led"), SqlValue::Text("\x1b[2J")}};
   CHECK(WriteCsv(r) == "a,\"b,c\"\n-1,\"say \"\"x\"\"\"\n,\"two\nlines\"\n\" led\",\\x1b[2J\n");
+  std::string cells;  // what a spreadsheet would run is text; a number stays one
+  AppendCsvRow({"=cmd|' /C calc'!A0", "-1.5e-3", "+1", "@SUM(A1)", "-x", "\t=1", "a=1", "-"}, cells);
+  CHECK(cells == "'=cmd|' /C calc'!A0,-1.5e-3,+1,'@SUM(A1),'-x,'\t=1,a=1,-\n");
 }
 
 }  // namespace sql_test
