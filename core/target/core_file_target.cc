@@ -113,6 +113,8 @@ Result<std::shared_ptr<const MappedFile>> Unpack(const MappedFile& packed, const
   return MappedFile::FromDescriptor(temporary->descriptor.get(), packed.path(), 0);
 }
 
+constexpr std::size_t kHeadBytes = 64 * 1024;  // enough to tell what a stream is
+
 /// A core that is piped in: a file as it is, anything else copied to a temporary file first, because a core is read in no order.
 Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progress) {
   const std::string name = "standard input";
@@ -122,7 +124,7 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
   if (isatty(STDIN_FILENO)) return Fail(ErrorCode::kUsage, "-c - reads a core from standard input, which is a terminal: for example zcat core.gz | pygc -c - leaks");
   const Result<UnnamedFile> temporary = OpenTemporary();
   if (!temporary) return tl::unexpected(temporary.error());
-  std::vector<std::byte> block(1u << 20);
+  std::vector<std::byte> block(1u << 20), head;
   std::uint64_t size = 0;
   for (;;) {
     const ssize_t n = read(STDIN_FILENO, block.data(), block.size());
@@ -134,6 +136,10 @@ Result<std::shared_ptr<const MappedFile>> ReadStandardInput(ProgressSink& progre
       return Fail(ErrorCode::kHost, "{}: copying stopped at {}: {} (set TMPDIR to a directory with more space)", name, SizeText(size), std::strerror(errno));
     }
     size += static_cast<std::uint64_t>(n);
+    if (head.size() < kHeadBytes) {
+      head.insert(head.end(), block.begin(), block.begin() + n);
+      if (head.size() >= kHeadBytes && !elf::ElfIdentityOf(head) && elf::CompressionOf(head) == elf::Compression::kNone) break;  // no core: the caller says what it is
+    }
     if (!progress.Update("reading the core", size, 0)) return Fail(ErrorCode::kCancelled, "{}: reading was stopped", name);
   }
   if (ftruncate(temporary->descriptor.get(), static_cast<off_t>(size)) != 0) return Fail(ErrorCode::kHost, "{}: {}", name, std::strerror(errno));

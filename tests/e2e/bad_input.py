@@ -700,6 +700,7 @@ def rows(w):
     for words in (["leaks", "-o"], ["status", "--save"], ["report", "-o"], ["export", "--format", "sqlite", "-o"]):
         yield "written onto the core, %s" % " ".join(words), 2, "^pygc: cannot write to .*this command reads it.*name another file", lambda w, words=words: onto_the_core(w, words)
     yield "written onto the other core of diff", 2, "^pygc: cannot write to .*this command reads it", lambda w: ["-c", core, "diff", w.full_core, "-o", w.full_core]
+    yield "a device without end on standard input", 4, "-: a file whose first 512 bytes are zeroes, not an ELF core", lambda w: process.run(["sh", "-c", 'exec "$0" -c - leaks < /dev/zero', process.PYGC], timeout=HANG)
     yield "commands of a file without lines", 2, "^pygc: /dev/zero:1: no command is longer", lambda w: ["-c", core, "-x", "/dev/zero"]
     yield "closed pipe", {0, 1}, "", closed_pipe
     yield "standard output that does not wait", {0, 1}, "^whole", pipe_that_does_not_wait
