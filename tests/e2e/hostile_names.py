@@ -16,6 +16,7 @@ import re
 import sqlite3
 import sys
 import tempfile
+import xml.dom.minidom
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -24,6 +25,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts
 import interpreters  # noqa: E402
 import process  # noqa: E402
 
+TRIAGE = os.path.join(os.path.dirname(os.path.dirname(HERE)), "scripts", "pygc-triage")
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]|\xd8\x9c")
 PROGRAM = r'''
 import gc, os, random, sys, threading, types
@@ -137,6 +139,38 @@ def database_faults(path):
             yield "no class in the database"
 
 
+def triage_faults(core, folder, count):
+    """(output, what is wrong with it), of each output of pygc-triage for the core, whose own name is hostile too."""
+    own = os.path.join(folder, "core.\x1b]0;x\x07\u202e\u061c\n|=<img src=x onerror=alert(1)>`::error::")
+    os.link(core, own)
+    outputs = {"html": "html", "json": "jsonl", "markdown": "markdown", "xml": "junit", "sarif": "sarif", "gitlab": "gitlab"}
+    files = {option: os.path.join(folder, "triage." + option) for option in outputs.values()}
+    try:
+        ran = process.run([sys.executable, TRIAGE, own, "--github", "--pygc", process.PYGC, "--fail-on", "never"] + [w for o, f in files.items() for w in ("--" + o, f)], 120)
+        yield "standard output", list(faults("pygc-triage", "text", ran, b"", count, None))
+        for form, option in outputs.items():
+            if not os.path.exists(files[option]):
+                yield option, ["it was not written: %s" % ran.err[-300:]]
+                continue
+            with open(files[option], "rb") as f:
+                document = f.read()
+            wrong = list(faults("pygc-triage", "jsonl" if form == "json" else form, ran, document, count, None))
+            if form == "xml":
+                xml.dom.minidom.parseString(document)
+            if form in ("sarif", "gitlab"):
+                json.loads(document.decode())
+            if form == "markdown" and re.search(rb"(?<!`)<img |<script>", document):
+                wrong.append("markup of the target in the page")
+            if not document:
+                wrong.append("it is empty")
+            yield option, wrong
+    finally:
+        os.unlink(own)
+        for f in files.values():
+            if os.path.exists(f):
+                os.unlink(f)
+
+
 def check(interpreter, options):
     """(passed, failed)"""
     passed = failed = 0
@@ -171,6 +205,10 @@ def check(interpreter, options):
                 passed, failed = passed + (not wrong), failed + bool(wrong)
                 if wrong or options.verbose:
                     print("%s %s, %s %s, %s%s" % ("FAILED" if wrong else "ok    ", interpreter.version, target[0], name, form, "".join("\n       " + w[:500] for w in wrong)), flush=True)
+        for name, wrong in triage_faults(core, program.folder, options.count):
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            if wrong or options.verbose:
+                print("%s %s, pygc-triage, %s%s" % ("FAILED" if wrong else "ok    ", interpreter.version, name, "".join("\n       " + w[:500] for w in wrong)), flush=True)
     finally:
         program.close()
         os.unlink(script)
