@@ -1,6 +1,7 @@
 #include "core/audit/left_out_memory.h"
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "core/base/byte_reader.h"
@@ -9,6 +10,7 @@ namespace pygc::audit {
 namespace {
 
 constexpr Address kDumpPage = 4096, kPointerBytes = 8;
+constexpr std::size_t kMostUntold = 1u << 16;  // LIMIT
 constexpr Address kThreadControlBlock = 4096;  // struct pthread is smaller
 
 class Search {
@@ -106,6 +108,21 @@ class Search {
 bool LeftOutMemoryMayRefer(const target::Process& process) {
   const auto is_data = [&](const target::MissingRange& m) { return m.writable && m.module < process.modules.size(); };
   return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), is_data) || Search(process).Found();
+}
+
+void AppendUntold(const target::Process& process, AddressRange range, std::vector<AddressRange>& untold) {
+  const std::span<const target::Segment> segments = process.memory.segments();
+  const auto& told = process.missing_ranges;  // sorted and disjoint, as segments are
+  auto next = std::upper_bound(segments.begin(), segments.end(), range.begin, [](Address a, const target::Segment& s) { return a < s.range.end; });
+  for (Address at = range.begin; at < range.end && untold.size() < kMostUntold; ++next) {
+    const Address end = next == segments.end() ? range.end : std::min(range.end, next->range.begin);
+    if (at < end) {
+      const auto after = std::upper_bound(told.begin(), told.end(), at, [](Address a, const target::MissingRange& m) { return a < m.range.begin; });
+      if (after == told.begin() || !(after - 1)->range.Contains(at)) untold.push_back({at, end});
+    }
+    if (next == segments.end()) break;
+    at = std::max(at, next->range.end);
+  }
 }
 
 }  // namespace pygc::audit

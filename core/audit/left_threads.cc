@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/audit/left_out_memory.h"
 #include "core/audit/static_data.h"
 #include "core/base/byte_reader.h"
 
@@ -138,20 +139,6 @@ std::vector<AddressRange> FindAbsentFrames(const target::Process& process, const
   if (!layout.Has(Field::PyThreadState_datastack_chunk) || !layout.Has(Field::PyThreadState_datastack_limit) || !layout.Has(Field::PyStackChunk_previous)) return absent;
   const target::MemoryImage& memory = process.memory;
   const auto pointer = [&](Address base, Field field) { return memory.ReadPointer(base + layout.Offset(field)).value_or(0); };
-  const auto is_told = [&](Address a) {
-    return std::any_of(process.missing_ranges.begin(), process.missing_ranges.end(), [a](const target::MissingRange& m) { return m.range.Contains(a); });
-  };
-  const auto look = [&](AddressRange range) {
-    for (Address at = range.begin; at < range.end;) {
-      if (const target::Segment* const segment = memory.Find(at); segment != nullptr) {
-        at = segment->range.end;
-        continue;
-      }
-      const Address begin = at;
-      while (at < range.end && memory.Find(at) == nullptr) at += kStackPage;
-      if (!is_told(begin)) absent.push_back({begin, at});
-    }
-  };
   for (const cpython::Interpreter& i : runtime.interpreters) {
     for (const cpython::PyThread& t : i.threads) {
       const Address end = pointer(t.tstate, Field::PyThreadState_datastack_limit);  // of the newest chunk; of an older one `size` says it, if that is there
@@ -160,7 +147,7 @@ std::vector<AddressRange> FindAbsentFrames(const target::Process& process, const
       for (Address c = pointer(t.tstate, Field::PyThreadState_datastack_chunk); c != 0 && c % kStackPage == 0 && depth < kMaxChain && seen.insert(c).second; ++depth) {
         const std::uint64_t size = depth == 0 ? end - c : pointer(c, Field::PyStackChunk_size);
         const bool plausible = size >= kLeastStackChunk && size <= kMostStackChunk && size % kStackPage == 0;
-        if (const std::uint64_t bytes = plausible ? size : kLeastStackChunk; c + bytes > c) look({c, c + bytes});
+        if (const std::uint64_t bytes = plausible ? size : kLeastStackChunk; c + bytes > c) AppendUntold(process, {c, c + bytes}, absent);
         c = pointer(c, Field::PyStackChunk_previous);
       }
     }

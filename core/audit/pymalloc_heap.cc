@@ -6,6 +6,7 @@
 #include <bit>
 #include <optional>
 
+#include "core/audit/left_out_memory.h"
 #include "core/audit/static_data.h"
 #include "core/snapshot/thread_words.h"
 
@@ -19,7 +20,6 @@ using cpython::Struct;
 
 constexpr std::uint32_t kSmallRequestBytes = 512;  // SMALL_REQUEST_THRESHOLD
 constexpr Address kArenaPage = 4096;
-constexpr std::size_t kMostAbsent = 1u << 16;      // LIMIT: ranges of arenas that are told to be absent
 constexpr std::uint64_t kInitialArenas = 16;       // INITIAL_ARENA_OBJECTS
 
 std::uint64_t Word(const std::byte* p, std::uint32_t offset) { return LoadUnchecked<std::uint64_t>(p + offset); }
@@ -101,25 +101,12 @@ std::vector<AddressRange> PymallocReader::Absent() {
   std::vector<AddressRange> absent;
   if (!IsUsable()) return absent;
   const target::MemoryImage& memory = process_.memory;
-  const auto is_told = [this](Address a) {  // they are sorted and disjoint
-    const auto& told = process_.missing_ranges;
-    const auto after = std::upper_bound(told.begin(), told.end(), a, [](Address x, const target::MissingRange& m) { return x < m.range.begin; });
-    return after != told.begin() && (after - 1)->range.Contains(a);
-  };
   ForEachArray([&](Address array, std::uint64_t count) {
     const std::byte* p = memory.At(array, count * arena_size_);
-    for (std::uint64_t i = 0; p != nullptr && i < count && absent.size() < kMostAbsent; ++i, p += arena_size_) {
+    for (std::uint64_t i = 0; p != nullptr && i < count; ++i, p += arena_size_) {
       const Address base = Word(p, runtime_.layout.Offset(Field::arena_object_address));
       if (base == 0 || base % kArenaPage != 0 || base + arena_bytes_ < base) continue;
-      for (Address at = base; at < base + arena_bytes_;) {
-        if (const target::Segment* const segment = memory.Find(at); segment != nullptr) {
-          at = segment->range.end;
-          continue;
-        }
-        const Address begin = at;
-        while (at < base + arena_bytes_ && memory.Find(at) == nullptr) at += kArenaPage;
-        if (!is_told(begin)) absent.push_back({begin, at});
-      }
+      AppendUntold(process_, {base, base + arena_bytes_}, absent);
     }
   });
   return absent;
